@@ -1,0 +1,60 @@
+"""anchorkit: make anchor-based object detectors smaller by finding out which anchors they do not need.
+
+The public names are resolved on first use, so that ``import anchorkit`` costs nothing and no command loads torch,
+Altair or Jupyter unless it uses them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Anchor": "anchors",
+    "AnchorLayout": "anchors",
+    "Configuration": "anchors",
+    "Level": "anchors",
+    "Move": "anchors",
+    "moves": "anchors",
+    "InputError": "errors",
+    "MissingExtraError": "errors",
+    "load_dataset": "datasets",
+    "load_detector": "detectors",
+    "save_detector": "detectors",
+    "prune": "detectors",
+    "fit": "training",
+    "PostProcess": "predictions",
+    "PredictionTable": "predictions",
+    "collect_predictions": "predictions",
+    "Evaluator": "evaluation",
+    "costs": "costs",
+    "search": "search",
+    "random_pruning": "search",
+    "SearchResult": "search",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
+    from anchorkit.datasets import load_dataset
+    from anchorkit.detectors import load_detector, prune, save_detector
+    from anchorkit.errors import InputError, MissingExtraError
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions
+    from anchorkit.search import SearchResult, random_pruning, search
+    from anchorkit.training import fit
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'anchorkit' has no attribute {name!r}") from None
+    return getattr(importlib.import_module(f"anchorkit.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

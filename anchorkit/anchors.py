@@ -1,0 +1,408 @@
+"""Anchors, levels, the layout of a detector's head, and the configurations that pruning chooses among.
+
+This module is the vocabulary of the kit. It depends on nothing but the standard library, so every other module may
+use it.
+
+A detector's head puts, on each *level* (feature map), a fixed set of *anchors* (default boxes, priors) on every cell.
+Anchors are counted level by level: the first anchor of level 0 has index 0. A *configuration* is the subset of anchors
+that is kept; a *move* is the set of anchors that one step of a search removes together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from anchorkit.errors import InputError
+
+LAYOUT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One default box shape of one level.
+
+    Attributes:
+        index: position in the layout, counted level by level from 0.
+        id: readable name, e.g. ``L0/56x28``: level index, then width x height in input pixels, rounded. A suffix
+            ``b``, ``c`` ... tells apart anchors of one level that round to the same size.
+        level: index of the level the anchor belongs to.
+        position: index of the anchor within its level. In a shared head, the anchors with the same position on all
+            levels are made by the same filters.
+        width: width in input pixels.
+        height: height in input pixels.
+    """
+
+    index: int
+    id: str
+    level: int
+    position: int
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One feature map with the part of the head that sits on it.
+
+    Attributes:
+        name: the level's name in the detector.
+        height: rows of the feature map.
+        width: columns of the feature map.
+        anchors: (width, height) of each anchor in input pixels; may be empty.
+        head_macs_fixed: multiply-adds a cell that the head spends on this level whatever the number of anchors.
+        head_macs_per_anchor: multiply-adds a cell that each anchor adds.
+        head_params_fixed: parameters of the head on this level whatever the number of anchors.
+        head_params_per_anchor: parameters that each anchor adds.
+        trunk_macs: multiply-adds of the part of the trunk that only this level and the levels after it need: what
+            disappears (paper section 3.8) when this level and all later ones are empty. 0 if unknown or shared.
+    """
+
+    name: str
+    height: int
+    width: int
+    anchors: tuple[tuple[float, float], ...]
+    head_macs_fixed: int = 0
+    head_macs_per_anchor: int = 0
+    head_params_fixed: int = 0
+    head_params_per_anchor: int = 0
+    trunk_macs: int = 0
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of the feature map."""
+        return self.height * self.width
+
+
+@dataclass(frozen=True)
+class AnchorLayout:
+    """All anchors of a detector's head, level by level, with what each costs.
+
+    Attributes:
+        detector: name of the detector.
+        input_size: (height, width) of the network's input in pixels.
+        levels: the levels in the order in which the detector emits them.
+        shared_head: True if one head is applied to all levels (RetinaNet), False if each has its own (SSD).
+        trunk_macs: multiply-adds of everything below the head, or None if unknown.
+    """
+
+    detector: str
+    input_size: tuple[int, int]
+    levels: tuple[Level, ...]
+    shared_head: bool = False
+    trunk_macs: int | None = None
+
+    @cached_property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Every anchor, counted level by level."""
+        found: list[Anchor] = []
+        for level_index, level in enumerate(self.levels):
+            seen: dict[str, int] = {}
+            for position, (width, height) in enumerate(level.anchors):
+                name = f"L{level_index}/{round(width)}x{round(height)}"
+                repeat = seen.get(name, 0)
+                seen[name] = repeat + 1
+                found.append(
+                    Anchor(len(found), name + _suffix(repeat), level_index, position, float(width), float(height))
+                )
+        return tuple(found)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The anchors' ids, by index."""
+        return tuple(anchor.id for anchor in self.anchors)
+
+    @cached_property
+    def _index_of_id(self) -> dict[str, int]:
+        return {anchor.id: anchor.index for anchor in self.anchors}
+
+    @property
+    def full(self) -> Configuration:
+        """The configuration that keeps every anchor."""
+        return Configuration(self, (1 << len(self.anchors)) - 1)
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    def __hash__(self) -> int:
+        return hash((self.detector, self.input_size, len(self.levels)))
+
+    def index(self, anchor: int | str) -> int:
+        """The index of an anchor given by its index or its id.
+
+        Raises:
+            InputError: there is no such anchor; the message names those that come close.
+        """
+        if isinstance(anchor, str):
+            text = anchor.strip()
+            if text in self._index_of_id:
+                return self._index_of_id[text]
+            if not text.isdecimal():
+                prefix = text.split("/")[0] + "/"
+                near = [name for name in self.ids if name.startswith(prefix)] or list(self.ids)
+                raise InputError(
+                    f"unknown anchor {anchor!r}: {self.detector} has {', '.join(near[:8])}"
+                    f"{' ...' if len(near) > 8 else ''}"
+                )
+            anchor = int(text)
+        if not 0 <= int(anchor) < len(self.anchors):
+            raise InputError(f"unknown anchor {anchor}: {self.detector} has anchors 0 to {len(self.anchors) - 1}")
+        return int(anchor)
+
+    def configuration(
+        self, keep: Iterable[int | str] | None = None, drop: Iterable[int | str] | None = None
+    ) -> Configuration:
+        """The configuration that keeps the anchors of `keep`, or all but those of `drop`.
+
+        Args:
+            keep: anchor indices or ids to keep; None with `drop` None keeps all.
+            drop: anchor indices or ids to leave out.
+
+        Raises:
+            InputError: both are given, or an anchor is unknown.
+        """
+        if keep is not None and drop is not None:
+            raise InputError("give the anchors to keep or the anchors to drop, not both")
+        if keep is not None:
+            mask = 0
+            for anchor in keep:
+                mask |= 1 << self.index(anchor)
+            return Configuration(self, mask)
+        return self.full.without(drop or ())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The layout as the JSON object that prediction tables and detector files carry."""
+        levels = []
+        for level in self.levels:
+            entry: dict[str, Any] = {
+                "name": level.name,
+                "height": level.height,
+                "width": level.width,
+                "head_macs_fixed": level.head_macs_fixed,
+                "head_macs_per_anchor": level.head_macs_per_anchor,
+                "head_params_fixed": level.head_params_fixed,
+                "head_params_per_anchor": level.head_params_per_anchor,
+                "anchors": [[width, height] for width, height in level.anchors],
+            }
+            if level.trunk_macs:
+                entry["trunk_macs"] = level.trunk_macs
+            levels.append(entry)
+        return {
+            "version": LAYOUT_VERSION,
+            "detector": self.detector,
+            "input": list(self.input_size),
+            "levels": levels,
+            "shared_head": self.shared_head,
+            "trunk_macs": self.trunk_macs,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "layout") -> AnchorLayout:
+        """Read a layout from its JSON object; `source` is named in errors.
+
+        Raises:
+            InputError: a key is missing, a number is out of range, or the version is another one.
+        """
+        if not isinstance(data, Mapping):
+            raise InputError(f"{source}: the layout is not a JSON object")
+        if data.get("version") != LAYOUT_VERSION:
+            raise InputError(
+                f"{source}: layout version {data.get('version')!r}; this anchorkit reads version {LAYOUT_VERSION}"
+            )
+        try:
+            height, width = (_natural(value, "input", source, least=1) for value in data["input"])
+            levels = tuple(_read_level(entry, position, source) for position, entry in enumerate(data["levels"]))
+            trunk = data.get("trunk_macs")
+            return cls(
+                detector=str(data["detector"]),
+                input_size=(height, width),
+                levels=levels,
+                shared_head=bool(data.get("shared_head", False)),
+                trunk_macs=None if trunk is None else _natural(trunk, "trunk_macs", source),
+            )
+        except KeyError as error:
+            raise InputError(f"{source}: the layout lacks {error.args[0]!r}") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{source}: the layout cannot be read ({error})") from None
+
+    def to_json(self) -> str:
+        """The layout as JSON text."""
+        return json.dumps(self.to_dict())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Configuration:
+    """An immutable subset of a layout's anchors: those that are kept.
+
+    Iterating gives the indices of the kept anchors in rising order; ``anchor in configuration`` takes an index or an
+    id. Configurations of one layout with the same anchors are equal and hash alike.
+
+    Attributes:
+        layout: the layout whose anchors are meant.
+        mask: bit i is set if anchor i is kept.
+    """
+
+    layout: AnchorLayout = field(repr=False)
+    mask: int
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Indices of the kept anchors, rising."""
+        return tuple(index for index in range(len(self.layout)) if self.mask >> index & 1)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the kept anchors, in index order."""
+        return tuple(self.layout.ids[index] for index in self.indices)
+
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """Indices of the anchors that are not kept, rising."""
+        return tuple(index for index in range(len(self.layout)) if not self.mask >> index & 1)
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """The kept anchors."""
+        return tuple(self.layout.anchors[index] for index in self.indices)
+
+    @property
+    def per_level(self) -> tuple[int, ...]:
+        """Number of kept anchors on each level."""
+        counts = [0] * len(self.layout.levels)
+        for anchor in self.anchors:
+            counts[anchor.level] += 1
+        return tuple(counts)
+
+    def without(self, anchors: Iterable[int | str]) -> Configuration:
+        """This configuration with the given anchors (indices or ids) taken away; those already gone stay gone.
+
+        Raises:
+            InputError: an anchor is unknown.
+        """
+        mask = self.mask
+        for anchor in anchors:
+            mask &= ~(1 << self.layout.index(anchor))
+        return Configuration(self.layout, mask)
+
+    def __contains__(self, anchor: object) -> bool:
+        return isinstance(anchor, int | str) and bool(self.mask >> self.layout.index(anchor) & 1)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return self.mask.bit_count()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Configuration) and self.mask == other.mask and self.layout == other.layout
+
+    def __hash__(self) -> int:
+        return hash(self.mask)
+
+    def __str__(self) -> str:
+        return f"{len(self)} of {len(self.layout)} anchors: {' '.join(self.ids)}"
+
+    def __repr__(self) -> str:
+        return f"Configuration({self})"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The anchors that one search step removes together.
+
+    Attributes:
+        anchors: indices of the anchors, rising; all of them are kept in the configuration the move starts from.
+        label: what the move removes, for people: an anchor's id, ``shape 2`` or ``level P3``.
+    """
+
+    anchors: tuple[int, ...]
+    label: str
+
+
+def moves(configuration: Configuration, kind: str = "auto") -> list[Move]:
+    """The moves that lead from a configuration to its children.
+
+    Args:
+        configuration: where to start.
+        kind: ``"anchor"``: remove one anchor; ``"shared"``: remove one shape on every level at once, or one whole level
+            (paper section 3.6); ``"auto"``: ``"shared"`` for a shared head, ``"anchor"`` otherwise.
+
+    Returns:
+        Moves in the order of the anchors (for ``"shared"``: shapes first, then levels). A move that would leave
+        nothing is not among them, and of two moves that remove the same anchors only the first is.
+
+    Raises:
+        InputError: `kind` is unknown.
+    """
+    layout = configuration.layout
+    if kind == "auto":
+        kind = "shared" if layout.shared_head else "anchor"
+    if kind == "anchor":
+        found = [Move((anchor.index,), anchor.id) for anchor in configuration.anchors]
+    elif kind == "shared":
+        by_position: dict[int, list[int]] = {}
+        by_level: dict[int, list[int]] = {}
+        for anchor in configuration.anchors:
+            by_position.setdefault(anchor.position, []).append(anchor.index)
+            by_level.setdefault(anchor.level, []).append(anchor.index)
+        found = [Move(tuple(group), f"shape {position}") for position, group in sorted(by_position.items())]
+        found += [Move(tuple(group), f"level {layout.levels[level].name}") for level, group in sorted(by_level.items())]
+    else:
+        raise InputError(f"unknown kind of move {kind!r}: use 'anchor', 'shared' or 'auto'")
+    unique: dict[tuple[int, ...], Move] = {}
+    for move in found:
+        if len(move.anchors) < len(configuration):
+            unique.setdefault(move.anchors, move)
+    return list(unique.values())
+
+
+def parse_anchor_list(text: str) -> list[str]:
+    """Split a comma-separated list of anchor ids or indices; white space and empty parts are ignored."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _suffix(repeat: int) -> str:
+    """'' for the first anchor of a name, then b, c ... z, bb, bc ..."""
+    if repeat == 0:
+        return ""
+    letters = "bcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while repeat:
+        repeat, digit = divmod(repeat - 1, len(letters))
+        text = letters[digit] + text
+    return text
+
+
+def _natural(value: Any, name: str, source: str, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or int(value) != value:
+        raise InputError(f"{source}: {name} is {value!r}; a whole number is needed")
+    if value < least:
+        raise InputError(f"{source}: {name} is {value!r}; it must be {least} or more")
+    return int(value)
+
+
+def _read_level(entry: Mapping[str, Any], position: int, source: str) -> Level:
+    where = f"{source}: level {position}"
+    anchors: Sequence[Sequence[float]] = entry["anchors"]
+    shapes: list[tuple[float, float]] = []
+    for number, shape in enumerate(anchors):
+        if len(shape) != 2 or not all(
+            isinstance(side, int | float) and math.isfinite(side) and side > 0 for side in shape
+        ):
+            raise InputError(f"{where}: anchor {number} is {shape!r}; [width, height] in pixels above 0 is needed")
+        shapes.append((float(shape[0]), float(shape[1])))
+    return Level(
+        name=str(entry["name"]),
+        height=_natural(entry["height"], "height", where, least=1),
+        width=_natural(entry["width"], "width", where, least=1),
+        anchors=tuple(shapes),
+        head_macs_fixed=_natural(entry["head_macs_fixed"], "head_macs_fixed", where),
+        head_macs_per_anchor=_natural(entry["head_macs_per_anchor"], "head_macs_per_anchor", where),
+        head_params_fixed=_natural(entry["head_params_fixed"], "head_params_fixed", where),
+        head_params_per_anchor=_natural(entry["head_params_per_anchor"], "head_params_per_anchor", where),
+        trunk_macs=_natural(entry.get("trunk_macs", 0), "trunk_macs", where),
+    )
