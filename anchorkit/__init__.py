@@ -29,11 +29,13 @@ _HOME = {
     "PredictionTable": "predictions",
     "collect_predictions": "predictions",
     "Evaluator": "evaluation",
-    "costs": "costs",
     "search": "search",
     "random_pruning": "search",
     "SearchResult": "search",
 }
+
+# Reached as attributes too (`ak.plots.setup()`), loaded on first use.
+_SUBMODULES = ("anchors", "batch", "costs", "datasets", "detectors", "plots", "redundancy", "training", "widgets")
 
 __all__ = ["__version__", *_HOME]
 
@@ -49,12 +51,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    try:
-        home = _HOME[name]
-    except KeyError:
-        raise AttributeError(f"module 'anchorkit' has no attribute {name!r}") from None
-    return getattr(importlib.import_module(f"anchorkit.{home}"), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f"anchorkit.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'anchorkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"anchorkit.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_SUBMODULES})
