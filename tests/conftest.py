@@ -1,0 +1,31 @@
+"""What several tests share: where real data lies, and how hard hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Deadlines would fail on a busy machine and prove nothing; HYPOTHESIS_PROFILE=nightly tries a hundred times as hard.
+settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real data kept beside the checkout; ANCHORKIT_REAL_DATA names another place."""
+    folder = Path(os.environ.get("ANCHORKIT_REAL_DATA", ROOT.parent / "shared" / "real"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; ANCHORKIT_REAL_DATA names the folder that has it")
+    return folder

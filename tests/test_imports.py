@@ -1,0 +1,49 @@
+"""The direction of imports, and that looking at the package loads nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "altair", "numpy", "pandas", "IPython", "papermill", "numba", "matplotlib")
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of all modules that a fresh interpreter has after running `code`."""
+    script = f"import sys\n{code}\nprint(chr(10).join(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(done.stderr.split())
+
+
+def test_import_contracts_hold(repository: Path) -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import anchorkit",
+        "import anchorkit.cli",
+        "import anchorkit.cli\ntry: anchorkit.cli.main(['--help'])\nexcept SystemExit: pass",
+        "import anchorkit.cli\ntry: anchorkit.cli.main(['search', '--help'])\nexcept SystemExit: pass",
+        "import anchorkit.cli\nanchorkit.cli.main(['search', 'none.parquet', 'none.json', '--threshold', '7'])",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_used(code: str) -> None:
+    assert modules_after(code).isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "search", "costs", "predictions", "datasets", "redundancy", "anchors"])
+def test_numbers_load_neither_torch_nor_charts_nor_jupyter(name: str) -> None:
+    loaded = modules_after(f"import anchorkit.{name}")
+    assert loaded.isdisjoint({"torch", "torchvision", "altair", "IPython", "papermill", "nbformat", "matplotlib"})
+
+
+def test_public_names_resolve() -> None:
+    code = "import anchorkit\nfor name in anchorkit.__all__: getattr(anchorkit, name)"
+    modules_after(code)
