@@ -1,0 +1,266 @@
+"""What every data set is to the rest of the kit: splits of images with COCO ground truth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from anchorkit.errors import InputError
+
+ImageArray = npt.NDArray[np.uint8]
+ImageReader = Callable[[Mapping[str, Any]], ImageArray]
+
+
+@dataclass(frozen=True)
+class Category:
+    """One object class.
+
+    Attributes:
+        id: the class's number in the ground truth (COCO ``category_id``; need not be consecutive).
+        name: the class's name.
+    """
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The annotated objects of one image.
+
+    Attributes:
+        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the image as annotated; may leave the image.
+        category_ids: int64 (N,), the ids of the objects' categories.
+        ignore: bool (N,), True for what a detector must not be trained on: crowds, objects marked difficult, and boxes
+            of which nothing lies inside the image (no width, no height, or wholly outside).
+    """
+
+    boxes: npt.NDArray[np.float32]
+    category_ids: npt.NDArray[np.int64]
+    ignore: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class Split:
+    """Images with their ground truth: the training, validation or test part of a data set.
+
+    Attributes:
+        name: ``"train"``, ``"val"`` or ``"test"``.
+        ground_truth: COCO dict (``images``, ``annotations``, ``categories``) that pycocotools can read as it is.
+        categories: the object classes by rising id.
+        image_ids: ids of the images in the order of ``ground_truth["images"]``.
+    """
+
+    def __init__(self, name: str, ground_truth: dict[str, Any], read: ImageReader) -> None:
+        """Make a split.
+
+        Args:
+            name: what the split is called.
+            ground_truth: complete COCO dict; every image has ``id``, ``width`` and ``height``.
+            read: gives the uint8 (H, W, 3) RGB array of an image, from its entry in ``ground_truth["images"]``.
+        """
+        self.name = name
+        self.ground_truth = ground_truth
+        self.categories = tuple(
+            Category(entry["id"], entry["name"]) for entry in sorted(ground_truth["categories"], key=lambda c: c["id"])
+        )
+        self.image_ids: tuple[int, ...] = tuple(entry["id"] for entry in ground_truth["images"])
+        self._read = read
+        self._entries: dict[int, dict[str, Any]] = {entry["id"]: entry for entry in ground_truth["images"]}
+
+    @cached_property
+    def _annotations(self) -> dict[int, list[dict[str, Any]]]:
+        found: dict[int, list[dict[str, Any]]] = {image_id: [] for image_id in self.image_ids}
+        for annotation in self.ground_truth["annotations"]:
+            found[annotation["image_id"]].append(annotation)
+        return found
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name}: {len(self)} images, {len(self.ground_truth['annotations'])} annotations)"
+
+    def image(self, image_id: int) -> ImageArray:
+        """The pixels of an image: uint8 (H, W, 3) RGB, 0..255.
+
+        An EXIF orientation is not applied: COCO and VOC annotations speak of the pixels as they are stored.
+
+        Raises:
+            InputError: the id is unknown, the file is missing or cannot be decoded, or its size is not the annotated one.
+        """
+        entry = self._entry(image_id)
+        pixels = self._read(entry)
+        if pixels.shape[:2] != (entry["height"], entry["width"]):
+            raise InputError(
+                f"{entry.get('file_name', image_id)}: the image is {pixels.shape[1]}x{pixels.shape[0]} but the annotations "
+                f"say {entry['width']}x{entry['height']}; put the image that was annotated there, or mend the size"
+            )
+        return pixels
+
+    def image_size(self, image_id: int) -> tuple[int, int]:
+        """(height, width) of an image in pixels.
+
+        Raises:
+            InputError: the id is unknown.
+        """
+        entry = self._entry(image_id)
+        return int(entry["height"]), int(entry["width"])
+
+    def annotations(self, image_id: int) -> Annotations:
+        """The annotated objects of an image, in the order of the ground truth; empty if it has none.
+
+        Raises:
+            InputError: the id is unknown.
+        """
+        height, width = self.image_size(image_id)
+        found = self._annotations[image_id]
+        sides = np.array([annotation["bbox"] for annotation in found], dtype=np.float64).reshape(-1, 4)
+        boxes = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)  # (N, 4) x1 y1 x2 y2
+        low = np.maximum(boxes[:, :2], 0)
+        high = np.minimum(boxes[:, 2:], [width, height])
+        marked = np.array([bool(a.get("iscrowd", 0) or a.get("difficult", 0)) for a in found], dtype=np.bool_)
+        return Annotations(
+            boxes=boxes.astype(np.float32),
+            category_ids=np.array([annotation["category_id"] for annotation in found], dtype=np.int64),
+            ignore=marked | (high <= low).any(axis=1),
+        )
+
+    def subset(self, n: int, seed: int = 0) -> Split:
+        """A split of `n` images drawn at random, in the order they have here; all of them if there are no more than `n`.
+
+        Raises:
+            InputError: `n` is not at least 1.
+        """
+        if n < 1:
+            raise InputError(f"a subset of {n} images was asked for; ask for at least 1")
+        if n >= len(self):
+            return self
+        chosen = np.random.default_rng(seed).permutation(len(self))[:n]
+        return self.only({self.image_ids[position] for position in chosen})
+
+    def only(self, image_ids: set[int], name: str | None = None) -> Split:
+        """The split of just these images, in the order they have here."""
+        parts = {
+            "images": [entry for entry in self.ground_truth["images"] if entry["id"] in image_ids],
+            "annotations": [a for a in self.ground_truth["annotations"] if a["image_id"] in image_ids],
+        }
+        return Split(name or self.name, {**self.ground_truth, **parts}, self._read)
+
+    def _entry(self, image_id: int) -> dict[str, Any]:
+        try:
+            return self._entries[image_id]
+        except KeyError:
+            raise InputError(f"image {image_id!r} is not in the {self.name} split") from None
+
+
+class Dataset:
+    """A data set: training and validation splits, and a test split where there is one.
+
+    Attributes:
+        name: the built-in name or the folder's name.
+        train: what detectors are trained on.
+        val: what configurations are chosen on.
+        test: what results are reported on, or None.
+        categories: the object classes by rising id, the same in every split.
+        notes: sentences on what was decided while loading (such as a split that had to be drawn).
+    """
+
+    def __init__(
+        self, name: str, train: Split, val: Split, test: Split | None = None, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.name = name
+        self.train = train
+        self.val = val
+        self.test = test
+        self.categories = train.categories
+        self.notes = notes
+
+    def splits(self) -> dict[str, Split]:
+        """The splits that exist, by name: ``train``, ``val`` and, where there is one, ``test``."""
+        found = {"train": self.train, "val": self.val}
+        if self.test is not None:
+            found["test"] = self.test
+        return found
+
+    def fingerprint(self) -> str:
+        """A hash (16 hexadecimal digits) of the ground truth of all splits: equal for equal annotations."""
+        digest = hashlib.sha256()
+        for name, split in self.splits().items():
+            parts = {key: split.ground_truth[key] for key in ("images", "annotations", "categories")}
+            digest.update(name.encode())
+            digest.update(json.dumps(parts, sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split)}" for name, split in self.splits().items())
+        return f"Dataset({self.name}: {sizes} images; {len(self.categories)} classes)"
+
+
+def decode_image(source: Path | IO[bytes], name: str) -> ImageArray:
+    """Decode an image file to uint8 (H, W, 3) RGB; greyscale, palette and CMYK images are converted.
+
+    Args:
+        source: path or open file.
+        name: what to call the image in errors.
+
+    Raises:
+        InputError: the file is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(source) as image:
+            if image.mode.startswith("I;16") or image.mode == "I":
+                # Pillow clips 16-bit greyscale at 255 when it converts; scale the full range down instead.
+                values = np.asarray(image, dtype=np.float64) / 257.0
+                grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such image; put the file there, or take it out of the annotations") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{name}: the image cannot be decoded ({reason}); replace the file, or take it out of the annotations"
+        ) from None
+
+
+def read_image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of an image file, from its header.
+
+    Raises:
+        InputError: the file is missing or is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; put the file there, or take it out of the annotations") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise InputError(
+            f"{path}: the image cannot be decoded; replace the file, or take it out of the annotations"
+        ) from None
+
+
+def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split, Split]:
+    """Part a split in two at random, the same way every time: `share` of the images for training, the rest for validation.
+
+    Raises:
+        InputError: there are fewer than two images.
+    """
+    if len(split) < 2:
+        raise InputError(f"{len(split)} image(s) cannot be parted into training and validation; give at least 2")
+    order = np.random.default_rng(seed).permutation(len(split))
+    count = min(max(round(share * len(split)), 1), len(split) - 1)
+    first = {split.image_ids[position] for position in order[:count]}
+    return split.only(first, "train"), split.only(set(split.image_ids) - first, "val")
