@@ -1,0 +1,162 @@
+"""What a configuration costs: boxes, multiply-adds, parameters.
+
+Everything here is integer arithmetic on the layout, no measuring. FLOPs are multiply-adds, as in the anchor-pruning
+paper. A level with anchors costs, in its head, ``height * width * (head_macs_fixed + A * head_macs_per_anchor)`` for A
+kept anchors; a level without anchors has no head and costs nothing. When the last levels of a detector are all empty,
+the part of the trunk that feeds only them disappears too (paper section 3.8): that is a saving in ``total_flops``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from anchorkit.anchors import Configuration, Level
+from anchorkit.errors import InputError
+
+COSTS = ("boxes", "head_flops", "total_flops", "head_parameters")
+
+CostFunction = Callable[[Configuration], float]
+
+# Columns that the tables of a search have anyway: a callable of one of these names would hide them.
+_RESERVED = ("accuracy", "n_anchors", "anchors", "order", "parent")
+
+
+def cost_of(configuration: Configuration, cost: str) -> int:
+    """One cost of a configuration.
+
+    Args:
+        configuration: the anchors that are kept.
+        cost: ``"boxes"``: boxes predicted per image; ``"head_flops"``: multiply-adds of the detection head;
+            ``"total_flops"``: multiply-adds of the whole network; ``"head_parameters"``: parameters of the head.
+
+    Raises:
+        InputError: the cost is unknown, or is ``"total_flops"`` and the layout does not say what the trunk costs.
+    """
+    if cost == "boxes":
+        return sum(level.cells * count for level, count in _levels(configuration))
+    if cost == "head_flops":
+        return _head_flops(configuration)
+    if cost == "total_flops":
+        total = _total_flops(configuration)
+        if total is None:
+            raise InputError(
+                f"total_flops: the layout of {configuration.layout.detector} does not say what its trunk costs; "
+                "set trunk_macs in the layout, or use head_flops"
+            )
+        return total
+    if cost == "head_parameters":
+        return _head_parameters(configuration)
+    raise InputError(f"unknown cost {cost!r}: use one of {', '.join(COSTS)}")
+
+
+def costs(configuration: Configuration) -> dict[str, int | None]:
+    """All costs of a configuration by name, and ``n_anchors``; ``total_flops`` is None if the trunk is unknown."""
+    return {
+        "n_anchors": len(configuration),
+        "boxes": cost_of(configuration, "boxes"),
+        "head_flops": _head_flops(configuration),
+        "total_flops": _total_flops(configuration),
+        "head_parameters": _head_parameters(configuration),
+    }
+
+
+def known_costs(configuration: Configuration) -> dict[str, int]:
+    """The costs of `COSTS` that the layout allows to compute, by name, in that order."""
+    everything = costs(configuration)
+    return {name: value for name in COSTS if (value := everything[name]) is not None}
+
+
+def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
+    """What each level costs.
+
+    Returns:
+        One dictionary a level, in order, empty levels too: ``name``, ``height`` and ``width`` of the feature map,
+        ``anchors`` (number kept), ``boxes``, ``head_flops``.
+    """
+    return [
+        {
+            "name": level.name,
+            "height": level.height,
+            "width": level.width,
+            "anchors": count,
+            "boxes": level.cells * count,
+            "head_flops": _level_flops(level, count),
+        }
+        for level, count in _levels(configuration)
+    ]
+
+
+def cost_function(cost: str | CostFunction) -> tuple[str, CostFunction]:
+    """A cost's name and the function that computes it.
+
+    Args:
+        cost: a name of `COSTS`, or a callable that takes a configuration and returns a finite number, for example a
+            measured latency. A callable's name is its ``__name__``; one without a usable name is called ``"cost"``.
+
+    Raises:
+        InputError: the name is unknown or clashes with another column, or (on the call) the callable's answer is not a
+            finite number.
+    """
+    if isinstance(cost, str):
+        name = cost
+        if name not in COSTS:
+            raise InputError(f"unknown cost {name!r}: use one of {', '.join(COSTS)}, or a callable")
+        return name, lambda configuration: cost_of(configuration, name)
+    if not callable(cost):
+        raise InputError(f"cost is {cost!r}: use one of {', '.join(COSTS)}, or a callable")
+    name = getattr(cost, "__name__", "cost")
+    if not name.isidentifier():  # a lambda calls itself "<lambda>"
+        name = "cost"
+    if name in COSTS or name in _RESERVED:
+        raise InputError(f"a callable cost may not be called {name!r}, which is a column of its own; rename it")
+    return name, _checked(name, cost)
+
+
+def _checked(name: str, function: CostFunction) -> CostFunction:
+    def compute(configuration: Configuration) -> float:
+        value: Any = function(configuration)
+        try:
+            number = value if isinstance(value, int) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"cost {name}: {value!r} for {configuration}; a finite number is needed")
+        return number
+
+    return compute
+
+
+def _levels(configuration: Configuration) -> list[tuple[Level, int]]:
+    return list(zip(configuration.layout.levels, configuration.per_level, strict=True))
+
+
+def _level_flops(level: Level, count: int) -> int:
+    return level.cells * (level.head_macs_fixed + count * level.head_macs_per_anchor) if count else 0
+
+
+def _head_flops(configuration: Configuration) -> int:
+    return sum(_level_flops(level, count) for level, count in _levels(configuration))
+
+
+def _total_flops(configuration: Configuration) -> int | None:
+    trunk = configuration.layout.trunk_macs
+    if trunk is None:
+        return None
+    for level, count in reversed(_levels(configuration)):
+        if count:
+            break
+        trunk -= level.trunk_macs
+    return trunk + _head_flops(configuration)
+
+
+def _head_parameters(configuration: Configuration) -> int:
+    kept = [(level, count) for level, count in _levels(configuration) if count]
+    if not configuration.layout.shared_head:
+        return sum(level.head_params_fixed + count * level.head_params_per_anchor for level, count in kept)
+    # One head serves all levels: it needs the filters of every position that is kept on any level, once.
+    positions = len({anchor.position for anchor in configuration.anchors})
+    fixed = max((level.head_params_fixed for level, _ in kept), default=0)
+    per_anchor = max((level.head_params_per_anchor for level, _ in kept), default=0)
+    return fixed + positions * per_anchor

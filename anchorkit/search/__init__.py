@@ -1,0 +1,93 @@
+"""Searching the subsets of anchors that trade accuracy for cost best.
+
+`search` runs Algorithm 1 of the anchor-pruning paper, or its authors' variant, over anything that can tell the
+accuracy of a configuration; `random_pruning` is the rival to compare with.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from tqdm import tqdm
+
+from anchorkit.anchors import moves as moves_of
+from anchorkit.costs import CostFunction
+from anchorkit.errors import InputError
+from anchorkit.search.algorithm1 import STRATEGIES, explore_all
+from anchorkit.search.ledger import Ledger
+from anchorkit.search.measuring import AccuracyOf, Measurer, full_node, node_frame
+from anchorkit.search.result import SearchResult
+from anchorkit.search.rivals import random_pruning
+
+__all__ = ["STRATEGIES", "AccuracyOf", "SearchResult", "random_pruning", "search"]
+
+
+def search(
+    evaluator: AccuracyOf,
+    cost: str | CostFunction = "head_flops",
+    threshold: float | None = None,
+    strategy: str = "algorithm1",
+    moves: str = "auto",
+    ledger: str | Path | None = None,
+    progress: bool = True,
+) -> SearchResult:
+    """Search the configurations that no other one beats in accuracy and cost.
+
+    Args:
+        evaluator: anything with a ``layout``, ``accuracy(configuration)`` and ``children(configuration, moves)``, such
+            as `anchorkit.Evaluator`. Accuracies are 0..1.
+        cost: ``"boxes"``, ``"head_flops"``, ``"total_flops"``, ``"head_parameters"``, or a callable that takes a
+            configuration and returns a number.
+        threshold: least accuracy, absolute, 0..1: configurations below are neither kept nor explored, which makes the
+            search shorter. None explores everything worth exploring.
+        strategy: ``"algorithm1"`` (the paper's, as printed) or ``"authors"`` (that of their published code); see
+            `anchorkit.search.algorithm1`.
+        moves: what one step removes: ``"anchor"``, ``"shared"`` (one shape on all levels, or one level) or ``"auto"``.
+        ledger: a file that takes every evaluated configuration as it is found. If it exists, the search goes on from
+            it, with the same result as if it had never been stopped. Searches of one evaluator may share one.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The frontier, and every configuration tried.
+
+    Raises:
+        InputError: a cost, strategy or kind of moves is unknown, the threshold is not 0..1, the cost cannot be
+            computed for this layout, or the ledger belongs to another search or cannot be written.
+    """
+    if strategy not in STRATEGIES:
+        raise InputError(f"unknown strategy {strategy!r}: use {' or '.join(map(repr, STRATEGIES))}")
+    moves_of(evaluator.layout.full, moves)  # refuses an unknown kind before anything is measured
+    threshold = None if threshold is None else float(threshold)
+    # An interrupt needs no handling: all that was found is in the ledger, and the next call goes on from there.
+    with (
+        Ledger(evaluator, ledger) as book,
+        tqdm(desc="search", unit="conf", disable=not progress, file=sys.stderr) as bar,
+    ):
+        measurer = Measurer(evaluator, cost, book, bar)
+        full = full_node(measurer, threshold)
+        found = explore_all(measurer, full, STRATEGIES[strategy], moves, threshold)
+    return SearchResult(
+        layout=evaluator.layout,
+        cost=measurer.cost_name,
+        threshold=threshold,
+        strategy=strategy,
+        moves=moves,
+        frontier=node_frame(found, measurer.cost_name).drop(columns=["order", "parent"]),
+        evaluated=measurer.frame(),
+    )
+
+
+class _CallableModule(ModuleType):
+    """A module that can be called: ``anchorkit.search(...)`` is `search`.
+
+    ``anchorkit.search`` is both this package and a public function. Importing the package makes Python set the
+    attribute ``search`` of ``anchorkit`` to the package, which would hide the function from then on. So the package
+    itself answers calls, and ``ak.search(evaluator)`` works whatever was imported before.
+    """
+
+    __call__ = staticmethod(search)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,110 @@
+"""The search: Algorithm 1 of the anchor-pruning paper (section 2.2), and the variant of its authors' published code.
+
+Algorithm 1 keeps two sets, both beginning with the full configuration: P, the frontier so far, and S, what is still to
+be explored. It takes a configuration out of S, measures each of its children (one move away), and adds to P and to S
+each child that no member of P beats; what the child beats leaves P. It ends when S is empty. What the paper leaves
+open is settled here as follows.
+
+- From S the most accurate configuration is taken first, then the cheapest, then the one that was inserted first.
+- Children come in the order of the anchors; P and S are brought up to date after each. The empty configuration is
+  never tried.
+- "Beats" is defined in `anchorkit.search.frontier`: no more expensive, no less accurate, and not a tie in both. On a
+  tie the first one found stays.
+- A configuration is measured and judged once, however many parents reach it. Judging it again could change nothing: P
+  only ever improves, so what was refused or has been beaten would be refused again.
+- S shrinks by taking only, as printed: a configuration that was beaten and left P after it had entered S is still
+  explored.
+- With a threshold, nothing less accurate enters P or S (the full configuration, which is there from the start, stays
+  until it is beaten).
+
+The authors' published code explores differently, and is kept as the strategy ``"authors"``:
+
+- Children are measured one after the other. The first that is at least as accurate as its parent is jumped to at once:
+  its remaining siblings are not measured, and it alone is offered to P.
+- Without such a child, those that reach the threshold are first compared among themselves; only the siblings that no
+  sibling beats are offered to P, in order. Those that enter P enter S.
+- A child met before takes part again (its accuracy is remembered): it can be jumped to from another parent too, or
+  be offered to P after it had once been passed over for a better sibling.
+- Theirs takes an arbitrary configuration from S (a Python set's ``pop``), lets the later one stay on a tie in accuracy
+  and cost, and calls a child equal to its parent only if all COCO figures are equal. Here the order and the tie rule
+  are those of Algorithm 1 above, so that the two can be compared, and equal means equally accurate.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from anchorkit.anchors import moves
+from anchorkit.search.frontier import Frontier
+from anchorkit.search.measuring import Measurer, Node
+
+Explore = Callable[[Measurer, Node, str, float, Frontier[Node]], list[Node]]
+
+
+def explore_algorithm1(
+    measurer: Measurer, parent: Node, kind: str, threshold: float, frontier: Frontier[Node]
+) -> list[Node]:
+    """One round of the loop of Algorithm 1: measure all new children of `parent`, and judge each in order.
+
+    Returns:
+        The children that entered `frontier`.
+    """
+    tried = len(measurer.nodes)
+    measurer.children(parent, moves(parent.configuration, kind))
+    return [child for child in measurer.nodes[tried:] if child.accuracy >= threshold and frontier.add(child)]
+
+
+def explore_authors(
+    measurer: Measurer, parent: Node, kind: str, threshold: float, frontier: Frontier[Node]
+) -> list[Node]:
+    """One round of the authors' loop: jump to the first child that is no worse, else judge the best of the siblings.
+
+    Returns:
+        The children that entered `frontier`.
+    """
+    siblings: Frontier[Node] = Frontier()
+    for move in moves(parent.configuration, kind):
+        [child] = measurer.children(parent, [move])
+        if child.accuracy >= parent.accuracy:
+            siblings = Frontier()
+            siblings.add(child)
+            break
+        if child.accuracy >= threshold:
+            siblings.add(child)
+    offered = sorted(siblings.members(), key=lambda child: child.order)
+    return [child for child in offered if child.accuracy >= threshold and frontier.add(child)]
+
+
+STRATEGIES: dict[str, Explore] = {"algorithm1": explore_algorithm1, "authors": explore_authors}
+
+
+def explore_all(
+    measurer: Measurer, full: Node, explore: Explore, kind: str = "auto", threshold: float | None = None
+) -> list[Node]:
+    """Explore from the full configuration until nothing is left to explore.
+
+    Args:
+        measurer: measures configurations; afterwards it holds all that were tried.
+        full: the full configuration, measured.
+        explore: what to do with one configuration out of S.
+        kind: kind of moves, see `anchorkit.anchors.moves`.
+        threshold: least accuracy, 0..1, or None.
+
+    Returns:
+        The frontier, most accurate first.
+    """
+    least = 0.0 if threshold is None else threshold
+    frontier: Frontier[Node] = Frontier()
+    frontier.add(full)
+    inserted = 0
+    unexplored = [(-full.accuracy, full.cost, inserted, full)]
+    while unexplored:
+        *_, parent = heapq.heappop(unexplored)
+        for child in explore(measurer, parent, kind, least, frontier):
+            inserted += 1
+            heapq.heappush(unexplored, (-child.accuracy, child.cost, inserted, child))
+        if measurer.bar is not None:
+            best = frontier.members()[0].accuracy
+            measurer.bar.set_postfix(frontier=len(frontier), best=f"{best:.4f}", to_explore=len(unexplored))
+    return frontier.members()

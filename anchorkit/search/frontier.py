@@ -1,0 +1,110 @@
+"""The Pareto frontier: which configurations no other one beats, how good a frontier is, and where it bends.
+
+The paper calls a configuration Pareto-optimal "when no other node that uses fewer or equal resources achieves higher
+accuracy". Read to the letter, that would keep a configuration beside a cheaper one of the same accuracy. Here, one
+configuration *beats* another if it costs no more, is no less accurate, and differs in at least one of the two; so a
+frontier never holds two configurations of equal accuracy, and of two that tie in both the one found first stays.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+
+class Measured(Protocol):
+    """Anything with an accuracy and a cost."""
+
+    @property
+    def accuracy(self) -> float: ...  # 0..1, the higher the better
+
+    @property
+    def cost(self) -> float: ...  # the lower the better
+
+
+M = TypeVar("M", bound=Measured)
+
+
+class Frontier(Generic[M]):
+    """The running set P of Algorithm 1: of all configurations offered so far, those that none of the others beats.
+
+    Members are kept by rising cost. As no member beats another, their accuracies rise along with it, so that asking
+    and adding take a binary search.
+    """
+
+    def __init__(self) -> None:
+        self._costs: list[float] = []
+        self._accuracies: list[float] = []
+        self._members: list[M] = []
+
+    def add(self, candidate: M) -> bool:
+        """Add a candidate unless a member beats it or ties with it, and drop the members that it beats.
+
+        Returns:
+            True if the candidate is now a member.
+        """
+        within = bisect_right(self._costs, candidate.cost)
+        if within and self._accuracies[within - 1] >= candidate.accuracy:
+            return False
+        first = bisect_left(self._costs, candidate.cost)
+        last = bisect_right(self._accuracies, candidate.accuracy, lo=first)
+        self._costs[first:last] = [candidate.cost]
+        self._accuracies[first:last] = [candidate.accuracy]
+        self._members[first:last] = [candidate]
+        return True
+
+    def members(self) -> list[M]:
+        """The members, most accurate (and most expensive) first."""
+        return self._members[::-1]
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: float) -> float:
+    """How much of the accuracy-cost plane a frontier dominates, 0..1; the larger the better.
+
+    The exact area of the points (cost, accuracy) that some configuration of the frontier matches at no higher cost and
+    no lower accuracy, with the reference point at accuracy 0 and the cost of the full configuration. Cost is divided
+    by that of the full configuration; accuracy, 0..1 by itself, is not scaled. So 1 would be a detector without errors
+    or cost, the full configuration alone scores 0, and frontiers of one detector and one kind of cost can be compared.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order; negative ones count as 0.
+        costs: their costs, in the same order; those above `full_cost` dominate nothing.
+        full_cost: the cost of the configuration with every anchor.
+    """
+    if full_cost <= 0:
+        return 0.0
+    area = 0.0
+    best = 0.0
+    points = sorted((cost, accuracy) for cost, accuracy in zip(costs, accuracies, strict=True) if cost < full_cost)
+    for position, (cost, accuracy) in enumerate(points):
+        best = max(best, accuracy)
+        following = points[position + 1][0] if position + 1 < len(points) else full_cost
+        area += (following - max(cost, 0.0)) * best if following > 0 else 0.0
+    return area / full_cost
+
+
+def knee(accuracies: Sequence[float], costs: Sequence[float]) -> int:
+    """Index of the configuration where a frontier bends most: from there on, saving more costs ever more accuracy.
+
+    Both axes are scaled so that the ends of the frontier (its most accurate and its cheapest member) are at 0 and 1;
+    the knee is the point farthest from the chord between the two, on the side of higher accuracy and lower cost. If
+    no point lies on that side, it is the most accurate one.
+
+    Args:
+        accuracies: accuracies of a frontier, falling.
+        costs: its costs, falling.
+    """
+    if len(accuracies) < 3:
+        return 0
+    accuracy = np.asarray(accuracies, dtype=float)
+    cost = np.asarray(costs, dtype=float)
+    above = (accuracy - accuracy[-1]) / (accuracy[0] - accuracy[-1]) - (cost - cost[-1]) / (cost[0] - cost[-1])
+    # The ends lie on the chord: take them as exactly 0, or rounding could prefer the cheaper one.
+    above[[0, -1]] = 0.0
+    return int(above.argmax())

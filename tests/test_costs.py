@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from anchorkit.anchors import AnchorLayout, Configuration, Level
+from anchorkit.costs import COSTS, cost_function, cost_of, costs, known_costs, level_costs
+from anchorkit.errors import InputError
+
+SSD300_MAPS = (38, 19, 10, 5, 3, 1)
+SSD300_CHANNELS = (512, 1024, 512, 256, 256, 256)
+
+
+def ssd300(anchors_per_level: tuple[int, ...], trunk_macs: int | None = None, trunk_parts: tuple[int, ...] = (0,) * 6):
+    """SSD300 for COCO: 3x3 predictors of 81 scores and 4 offsets an anchor."""
+    levels = tuple(
+        Level(
+            name=f"map{size}",
+            height=size,
+            width=size,
+            anchors=tuple((10.0 * (level + 1), 10.0 * (position + 1)) for position in range(count)),
+            head_macs_per_anchor=9 * channels * (81 + 4),
+            head_params_per_anchor=(9 * channels + 1) * (81 + 4),
+            trunk_macs=part,
+        )
+        for level, (size, channels, count, part) in enumerate(
+            zip(SSD300_MAPS, SSD300_CHANNELS, anchors_per_level, trunk_parts, strict=True)
+        )
+    )
+    return AnchorLayout("ssd300_vgg16", (300, 300), levels, trunk_macs=trunk_macs)
+
+
+def retinanet(height: int, width: int, anchors: int = 9, trunk_macs: int | None = None) -> AnchorLayout:
+    """RetinaNet for COCO: two towers of four 3x3x256 convolutions, then 80 scores and 4 offsets an anchor."""
+    levels = tuple(
+        Level(
+            name=f"P{level}",
+            height=math.ceil(height / 2**level),
+            width=math.ceil(width / 2**level),
+            anchors=tuple((2.0**level * (position + 1), 2.0**level) for position in range(anchors)),
+            head_macs_fixed=8 * 9 * 256 * 256,
+            head_macs_per_anchor=9 * 256 * (80 + 4),
+            head_params_fixed=8 * (9 * 256 + 1) * 256,
+            head_params_per_anchor=(9 * 256 + 1) * (80 + 4),
+        )
+        for level in range(3, 8)
+    )
+    return AnchorLayout("retinanet_resnet50_fpn", (height, width), levels, shared_head=True, trunk_macs=trunk_macs)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "boxes", "head_mmacs"),
+    [
+        ((6, 6, 6, 6, 6, 6), 11640, None),
+        ((4, 6, 6, 6, 4, 4), 8732, 4231),
+        ((2, 6, 6, 6, 4, 4), 5844, None),
+        ((4, 4, 4, 4, 4, 4), 7760, 3577),
+        ((2, 2, 2, 2, 2, 2), 3880, 1788),
+        ((4, 4, 5, 3, 2, 1), 7814, 3607),
+        ((2, 4, 5, 3, 2, 1), 4926, 2476),
+        ((6, 10, 10, 10, 6, 6), 13584, 6673),
+    ],
+)
+def test_ssd300_costs_what_the_paper_says(anchors, boxes, head_mmacs):
+    full = ssd300(anchors).full
+    by_hand = sum(
+        9 * channels * count * (81 + 4) * size * size
+        for channels, count, size in zip(SSD300_CHANNELS, anchors, SSD300_MAPS, strict=True)
+    )
+    assert cost_of(full, "boxes") == boxes
+    assert cost_of(full, "head_flops") == by_hand
+    if head_mmacs is not None:
+        assert by_hand // 10**6 == head_mmacs  # the paper cuts, it does not round: 3607.8 is printed as 3607
+
+
+def test_ssd300_to_the_unit():
+    assert cost_of(ssd300((4, 6, 6, 6, 4, 4)).full, "head_flops") == 4_231_319_040
+    assert cost_of(ssd300((4, 4, 5, 3, 2, 1)).full, "head_flops") == 3_607_764_480
+    assert cost_of(ssd300((2, 4, 5, 3, 2, 1)).full, "head_flops") == 2_476_592_640
+
+
+def test_a_subset_costs_what_a_detector_built_like_that_would():
+    layout = ssd300((4, 6, 6, 6, 4, 4))
+    first = {level: min(anchor.index for anchor in layout.anchors if anchor.level == level) for level in range(6)}
+    keep = [first[level] + n for level, count in enumerate((4, 4, 5, 3, 2, 1)) for n in range(count)]
+    assert costs(layout.configuration(keep=keep)) == costs(ssd300((4, 4, 5, 3, 2, 1)).full)
+
+
+def test_retinanet_costs_what_the_paper_says():
+    full = retinanet(800, 1200).full
+    locations = 100 * 150 + 50 * 75 + 25 * 38 + 13 * 19 + 7 * 10
+    assert cost_of(full, "head_flops") == locations * (8 * 9 * 256 * 256 + 9 * 256 * 80 * 9 + 9 * 256 * 4 * 9)
+    assert round(cost_of(full, "head_flops") / 1e9, 2) == 129.32
+    assert round(cost_of(retinanet(800, 1200, anchors=1).full, "head_flops") / 1e9) == 98
+    # Pruned as in Table 4: the first level dropped, 8 anchors left on the others.
+    pruned = full.without([a.index for a in full.anchors if a.level == 0 or a.position == 8])
+    assert round(cost_of(pruned, "head_flops") / 1e9) == 31
+
+
+def test_retinanet_at_300():
+    trunk = 9_217_000_000
+    full = retinanet(300, 300, trunk_macs=trunk).full
+    assert round(cost_of(full, "total_flops") / 1e9, 1) == 21.7
+    assert round(cost_of(full, "head_flops") / cost_of(full, "total_flops"), 3) == 0.576
+
+
+def test_a_shared_head_counts_its_parameters_once():
+    layout = retinanet(300, 300)
+    towers, per_anchor = 8 * (9 * 256 + 1) * 256, (9 * 256 + 1) * 84
+    assert cost_of(layout.full, "head_parameters") == towers + 9 * per_anchor
+    # One shape gone on all levels but the last: its filters are still needed there.
+    almost = layout.full.without([a.index for a in layout.anchors if a.position == 3 and a.level < 4])
+    assert cost_of(almost, "head_parameters") == towers + 9 * per_anchor
+    gone = layout.full.without([a.index for a in layout.anchors if a.position == 3])
+    assert cost_of(gone, "head_parameters") == towers + 8 * per_anchor
+    assert cost_of(Configuration(layout, 0), "head_parameters") == 0
+
+
+def test_separate_heads_add_up_and_an_empty_level_costs_nothing():
+    layout = AnchorLayout(
+        "ssdlite",
+        (64, 64),
+        (
+            Level("a", 8, 8, ((8.0, 8.0), (8.0, 16.0)), 100, 10, 7, 3),
+            Level("b", 4, 4, ((16.0, 16.0),), 200, 20, 11, 5),
+        ),
+    )
+    assert costs(layout.full) == {
+        "n_anchors": 3,
+        "boxes": 64 * 2 + 16,
+        "head_flops": 64 * (100 + 20) + 16 * (200 + 20),
+        "total_flops": None,
+        "head_parameters": 7 + 6 + 11 + 5,
+    }
+    no_b = layout.configuration(keep=[0, 1])
+    assert cost_of(no_b, "head_flops") == 64 * 120
+    assert cost_of(no_b, "head_parameters") == 13
+    assert cost_of(Configuration(layout, 0), "head_flops") == 0
+    assert level_costs(no_b) == [
+        {"name": "a", "height": 8, "width": 8, "anchors": 2, "boxes": 128, "head_flops": 64 * 120},
+        {"name": "b", "height": 4, "width": 4, "anchors": 0, "boxes": 0, "head_flops": 0},
+    ]
+
+
+def test_trailing_empty_levels_take_their_part_of_the_trunk_with_them():
+    layout = ssd300((1, 1, 1, 1, 1, 1), trunk_macs=1000, trunk_parts=(0, 0, 1, 20, 30, 40))
+
+    def trunk(*dropped: int) -> int:
+        kept = layout.full.without(dropped)
+        return cost_of(kept, "total_flops") - cost_of(kept, "head_flops")
+
+    assert trunk() == 1000
+    assert trunk(5) == 960
+    assert trunk(4, 5) == 930
+    assert trunk(4) == 1000  # level 5 still needs what runs through level 4
+    assert trunk(3, 5) == 960
+    assert trunk(0) == 1000
+
+
+def test_total_flops_need_a_known_trunk():
+    full = ssd300((1, 1, 1, 1, 1, 1)).full
+    with pytest.raises(InputError, match=r"ssd300_vgg16.*trunk_macs.*head_flops"):
+        cost_of(full, "total_flops")
+    assert "total_flops" not in known_costs(full)
+    assert tuple(known_costs(ssd300((1,) * 6, trunk_macs=5).full)) == COSTS
+
+
+@pytest.mark.parametrize("ask", [lambda name: cost_of(ssd300((1,) * 6).full, name), cost_function])
+def test_an_unknown_cost_names_the_known_ones(ask):
+    with pytest.raises(InputError, match=r"'flops'.*boxes, head_flops, total_flops, head_parameters"):
+        ask("flops")
+
+
+def test_cost_functions():
+    full = ssd300((4, 6, 6, 6, 4, 4)).full
+    name, function = cost_function("boxes")
+    assert (name, function(full)) == ("boxes", 8732)
+
+    def latency(configuration):
+        return 0.5 * len(configuration)
+
+    name, function = cost_function(latency)
+    assert (name, function(full)) == ("latency", 15.0)
+    assert cost_function(lambda configuration: 1)[0] == "cost"
+    assert cost_function(len)[0] == "len"
+
+
+def test_bad_callables_are_refused():
+    full = ssd300((1,) * 6).full
+
+    def accuracy(configuration):
+        return 1.0
+
+    with pytest.raises(InputError, match="'accuracy'"):
+        cost_function(accuracy)
+    with pytest.raises(InputError, match="finite number"):
+        cost_function(lambda configuration: float("nan"))[1](full)
+    with pytest.raises(InputError, match="finite number"):
+        cost_function(lambda configuration: None)[1](full)
+    with pytest.raises(InputError, match="callable"):
+        cost_function(7)
