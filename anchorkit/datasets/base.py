@@ -98,14 +98,14 @@ class Split:
         An EXIF orientation is not applied: COCO and VOC annotations speak of the pixels as they are stored.
 
         Raises:
-            InputError: the id is unknown, the file is missing or cannot be decoded, or its size is not the annotated one.
+            InputError: the id is unknown, the file is missing or cannot be decoded, or its size is not as annotated.
         """
         entry = self._entry(image_id)
         pixels = self._read(entry)
         if pixels.shape[:2] != (entry["height"], entry["width"]):
             raise InputError(
-                f"{entry.get('file_name', image_id)}: the image is {pixels.shape[1]}x{pixels.shape[0]} but the annotations "
-                f"say {entry['width']}x{entry['height']}; put the image that was annotated there, or mend the size"
+                f"{entry.get('file_name', image_id)}: the image is {pixels.shape[1]}x{pixels.shape[0]} but the "
+                f"annotations say {entry['width']}x{entry['height']}; put the annotated image there, or mend the size"
             )
         return pixels
 
@@ -138,7 +138,7 @@ class Split:
         )
 
     def subset(self, n: int, seed: int = 0) -> Split:
-        """A split of `n` images drawn at random, in the order they have here; all of them if there are no more than `n`.
+        """A split of `n` images drawn at random, in the order they have here; all if there are no more than `n`.
 
         Raises:
             InputError: `n` is not at least 1.
@@ -253,7 +253,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
 
 
 def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split, Split]:
-    """Part a split in two at random, the same way every time: `share` of the images for training, the rest for validation.
+    """Part a split in two, the same way every time: `share` of the images to train on, the rest to validate on.
 
     Raises:
         InputError: there are fewer than two images.

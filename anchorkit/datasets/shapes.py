@@ -29,8 +29,8 @@ from anchorkit.datasets.shapes_draw import CLASSES, draw_scene
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
 
-GENERATOR_VERSION = 1  # rises whenever a drawing would come out differently
-JPEG_QUALITY = 92
+GENERATOR_VERSION = 2  # rises whenever a drawing would come out differently
+JPEG_QUALITY = 90
 SMALLEST_SIZE = 64
 
 _SPLITS = ("train", "val", "test")
@@ -89,8 +89,8 @@ def cache_folder() -> Path:
     """Where drawn sets are kept.
 
     The environment variable ``ANCHORKIT_CACHE`` if it is set, else the platform's own place: ``~/.cache/anchorkit``
-    (or under ``XDG_CACHE_HOME``) on Linux, ``~/Library/Caches/anchorkit`` on macOS, ``%LOCALAPPDATA%\\anchorkit\\Cache``
-    on Windows.
+    (or under ``XDG_CACHE_HOME``) on Linux, ``~/Library/Caches/anchorkit`` on macOS, ``anchorkit/Cache`` under
+    ``LOCALAPPDATA`` on Windows.
     """
     named = os.environ.get("ANCHORKIT_CACHE")
     if named:
@@ -192,7 +192,7 @@ class _Drawn:
                 {"id": number, "file_name": f"{name}/{number:06d}.jpg", "width": size, "height": size}
                 for number in range(1, count + 1)
             ]
-            annotations = []
+            annotations: list[dict[str, Any]] = []
             for row in np.flatnonzero((self.images >= first) & (self.images < first + count)):
                 x1, y1, x2, y2 = self.boxes[row]
                 width, height = round(float(x2 - x1), 2), round(float(y2 - y1), 2)
@@ -207,7 +207,7 @@ class _Drawn:
                     }
                 )
             truth = {
-                "info": {"description": "anchorkit shapes", "generator_version": GENERATOR_VERSION, "seed": key["seed"]},
+                "info": {"description": "anchorkit shapes", "generator": GENERATOR_VERSION, "seed": key["seed"]},
                 "images": images,
                 "annotations": annotations,
                 "categories": [dict(category) for category in categories],
@@ -225,7 +225,7 @@ def _draw(key: Mapping[str, Any], progress: bool) -> _Drawn:
         rng = np.random.default_rng(np.random.SeedSequence([key["seed"], part, number]))
         image, image_boxes, image_labels = draw_scene(rng, key["size"])
         buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
         boxes.append(image_boxes)
         labels.append(image_labels)
         owners.append(np.full(len(image_boxes), len(encoded), dtype=np.int64))

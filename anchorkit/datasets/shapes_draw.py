@@ -179,11 +179,11 @@ def _muted(rng: np.random.Generator) -> Array:
 
 def _colour(rng: np.random.Generator, backdrop: Array) -> Array:
     """A colour for an object, whatever its class, that can be told from the backdrop."""
-    colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.9), rng.uniform(0.3, 0.95))
+    colour = _hsv(rng.uniform(), rng.uniform(0.08, 0.82), rng.uniform(0.3, 0.95))
     for _ in range(5):
         if float(np.abs(colour - backdrop).sum()) > 0.45:
             break
-        colour = _hsv(rng.uniform(), rng.uniform(0.1, 0.9), rng.uniform(0.3, 0.95))
+        colour = _hsv(rng.uniform(), rng.uniform(0.08, 0.82), rng.uniform(0.3, 0.95))
     return colour
 
 
@@ -204,6 +204,8 @@ def _background(rng: np.random.Generator, noise: _Noise, size: int) -> Array:
     canvas = np.asarray(canvas, dtype=np.float32)
     for _ in range(int(rng.integers(5, 15))):
         _stain(rng, canvas, noise, size)
+    for _ in range(int(rng.integers(0, 10))):
+        _pebble(rng, canvas, noise, size)
     return canvas
 
 
@@ -232,11 +234,28 @@ def _stain(rng: np.random.Generator, canvas: Array, noise: _Noise, size: int) ->
     x, y = _turned(x - np.float32(centre_x), y - np.float32(centre_y), rng.uniform(0, math.pi))
     y = y + x * x * np.float32(rng.uniform(-0.5, 0.5) / long)
     rough = noise.window(rng, x.shape) * np.float32(0.4 if scratch else 0.12 * wide)
-    distance = _ellipse(long / 2, max(wide, 1.0))(x, y) + rough if scratch else _ellipse(long / 2, wide / 2)(x, y) + rough
+    distance = _ellipse(long / 2, max(wide, 1.0) if scratch else wide / 2)(x, y) + rough
     soft = rng.uniform(1.0, 2.0) if scratch else rng.uniform(2.0, 7.0)
     alpha = np.clip(0.5 - distance / soft, 0, 1)[:, :, None] * np.float32(rng.uniform(0.2, 0.6))
     patch = canvas[top:bottom, left:right]
     patch += alpha * (_muted(rng) * rng.uniform(0.5, 1.2) - patch)
+
+
+def _pebble(rng: np.random.Generator, canvas: Array, noise: _Noise, size: int) -> None:
+    """Put a crumb, a pebble or a leaf on the ground: sharp and shaded as objects are, but smaller than any of them."""
+    long = rng.uniform(0.02, 0.06) * size
+    wide = long * rng.uniform(0.35, 0.9)
+    reach = math.ceil(long + 3)
+    centre_x, centre_y = rng.uniform(reach, size - reach, 2)
+    left, top = int(centre_x) - reach, int(centre_y) - reach
+    y, x = _grid(top, top + 2 * reach, left, left + 2 * reach)
+    x, y = _turned(x - np.float32(centre_x), y - np.float32(centre_y), rng.uniform(0, math.pi))
+    distance = _ellipse(long / 2, wide / 2)(x, y) + noise.window(rng, x.shape) * np.float32(0.1 * wide)
+    patch = canvas[top : top + 2 * reach, left : left + 2 * reach]
+    patch *= 1 - 0.4 * np.clip(0.5 - (distance - 1) / 3, 0, 1)[:, :, None]
+    shade = np.clip(0.9 - y / np.float32(wide) * np.float32(rng.uniform(0, 0.7)), 0.3, 1.3)[:, :, None]
+    alpha = np.clip(0.5 - distance, 0, 1)[:, :, None]
+    patch += alpha * (_muted(rng) * shade - patch)
 
 
 # ------------------------------------------------------------------------------------------------- outlines, placement
@@ -342,7 +361,8 @@ def _arrange(rng: np.random.Generator, size: int) -> list[_Item]:
     items = [items[position] for position in np.argsort(depth)[::-1]]
     owner = np.full((size + 2, size + 2), -1, dtype=np.int16)  # one pixel of margin on each side
     placed: list[_Item] = []
-    whole: list[int] = []
+    whole: list[int] = []  # pixels of each object
+    left: list[int] = []  # and how many of them are still seen
     for item in items:
         mask = item.distance < 0
         rows, columns = mask.shape
@@ -352,12 +372,13 @@ def _arrange(rng: np.random.Generator, size: int) -> list[_Item]:
             if any(_iou(item.box, other.box) > MAX_BOX_IOU for other in placed):
                 continue
             window = owner[item.row : item.row + rows, item.column : item.column + columns]
-            seen = np.bincount(owner[owner >= 0], minlength=len(placed))
             lost = np.bincount(window[mask & (window >= 0)], minlength=len(placed))
-            if all(left >= (1 - MAX_HIDDEN) * total for left, total in zip(seen - lost, whole, strict=True)):
+            after = [before - int(gone) for before, gone in zip(left, lost, strict=True)]
+            if all(seen >= (1 - MAX_HIDDEN) * total for seen, total in zip(after, whole, strict=True)):
                 window[mask] = len(placed)
                 placed.append(item)
                 whole.append(int(mask.sum()))
+                left = [*after, whole[-1]]
                 break
     return placed
 
@@ -391,9 +412,7 @@ def _cast_shadow(canvas: Array, item: _Item, light: _Light, rng: np.random.Gener
     canvas[top:bottom, left:right] *= (1 - np.float32(light.shadow) * alpha)[:, :, None]
 
 
-def _paint(
-    canvas: Array, item: _Item, light: _Light, noise: _Noise, colour: Array, rng: np.random.Generator
-) -> None:
+def _paint(canvas: Array, item: _Item, light: _Light, noise: _Noise, colour: Array, rng: np.random.Generator) -> None:
     """Blend a shaded, textured object into the scene."""
     size = canvas.shape[0]
     # The patch has one pixel of margin, which may lie outside the image.
@@ -476,7 +495,11 @@ def _paint_melon(brush: _Brush, colour: Array) -> Array:
     # Stripes run from end to end like meridians: lines of equal v / (half height at that u).
     meridian = brush.v / np.sqrt(np.maximum(1 - brush.u**2, 0.02))
     stripes = np.sin(np.arcsin(np.clip(meridian, -1, 1)) * np.float32(brush.rng.integers(7, 10)) + 0.25 * brush.grain)
-    colours = _blend(colour, np.asarray(colour * 0.5, dtype=np.float32), _edge(stripes - 0.1, 0.5) * 0.85)
+    colours = _blend(
+        colour,
+        np.asarray(colour * 0.5, dtype=np.float32),
+        _edge(np.asarray(stripes - 0.1, dtype=np.float32), 0.5) * 0.85,
+    )
     shade = brush.light.on(brush.u, brush.v, z) * (1 + 0.04 * brush.grain)
     return _lit(colours, shade, 0.25 * brush.light.glint(brush.u, brush.v, z, 14))
 
@@ -492,7 +515,7 @@ def _paint_bar(brush: _Brush, colour: Array) -> Array:
 def _paint_pole(brush: _Brush, colour: Array) -> Array:
     z = np.sqrt(np.maximum(1 - brush.u**2, 0))
     stripes = np.sin((brush.v * brush.half[1] + 0.8 * brush.u * brush.half[0]) * np.float32(2.6 / brush.half[0]))
-    colours = _blend(colour, _second(brush.rng, colour), _edge(stripes, 0.8))
+    colours = _blend(colour, _second(brush.rng, colour), _edge(np.asarray(stripes, dtype=np.float32), 0.8))
     shade = brush.light.on(brush.u, 0.0, z) * (1 + 0.04 * brush.grain)
     return _lit(colours, shade, 0.3 * brush.light.glint(brush.u, 0.0, z, 24))
 
@@ -526,7 +549,8 @@ def _paint_crate(brush: _Brush, colour: Array) -> Array:
     inner = 0.62 * (0.45 + 0.55 * _edge(planks, 0.07 * half_height + 0.4))
     frame = np.minimum(half_width - np.abs(brush.x), half_height - np.abs(brush.y)) - np.float32(board * 1.3)
     norm = math.hypot(1 / half_width, 1 / half_height)
-    cross = np.minimum(np.abs(brush.u - brush.v), np.abs(brush.u + brush.v)) / np.float32(norm) - np.float32(board * 0.75)
+    diagonal = np.minimum(np.abs(brush.u - brush.v), np.abs(brush.u + brush.v)) / np.float32(norm)
+    cross = diagonal - np.float32(board * 0.75)
     raised = np.minimum(frame, cross)  # negative on a board that lies on top
     shade = _blend(np.float32(1.0) * np.ones(1, np.float32), inner[..., None], _edge(raised, 1.0))[..., 0]
     rim = np.clip(1 - np.abs(raised - 0.6) / 1.1, 0, 1)
