@@ -179,7 +179,8 @@ def _check_header(path: Path, found: Any, expected: dict[str, Any]) -> None:
             f"{path}: ledger version {found['ledger']!r}; this anchorkit writes version {expected['ledger']}: "
             "delete it or name another file"
         )
-    differing = [name for name in (*expected, *(set(found) - set(expected))) if found.get(name) != expected.get(name)]
+    names = [*expected, *(name for name in found if name not in expected)]
+    differing = [name for name in names if found.get(name) != expected.get(name)]
     if not differing:
         return
     what = {

@@ -194,9 +194,15 @@ class SearchResult:
 def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path, float_precision="round_trip", keep_default_na=False)
+            text = pd.read_csv(path, dtype=str, keep_default_na=False)
+            # Python's own conversion gives back the very number that was written; that of pandas depends on its version.
+            return text.apply(lambda column: column if column.name == "anchors" else column.map(_number))
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read, or cut off ({str(error).splitlines()[0]}); search again") from None
+
+
+def _number(text: str) -> float:
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
