@@ -1,0 +1,166 @@
+"""A COCO ground truth as flat arrays, checked."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anchorkit.errors import InputError
+from anchorkit.files import read_json
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The annotated boxes of a set of images, grouped by image and, within an image, by category.
+
+    Boxes of one (image, category) stand in the order of the file: pycocotools breaks ties by it.
+
+    Attributes:
+        image_ids: int64 (I,), rising.
+        category_ids: int64 (K,), rising.
+        image: int32 (G,), index into `image_ids` of each box; never falls.
+        category: int32 (G,), index into `category_ids`; never falls within an image.
+        boxes: float64 (G, 4), x y width height in pixels.
+        area: float64 (G,), the file's `area` field (pixels): it decides whether a box is small, medium or large.
+        crowd: bool (G,): a region that detections may hit unpunished.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    category_ids: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int32]
+    category: npt.NDArray[np.int32]
+    boxes: npt.NDArray[np.float64]
+    area: npt.NDArray[np.float64]
+    crowd: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to_ids(self) -> dict[str, Any]:
+        """A COCO dict with nothing but the ids of images and categories."""
+        return {
+            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
+            "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
+        }
+
+    def to_coco(self) -> dict[str, Any]:
+        """A fresh COCO dict with annotation ids from 1, as pycocotools needs it: it takes id 0 for "no match"."""
+        annotations = [
+            {
+                "id": index + 1,
+                "image_id": int(self.image_ids[image]),
+                "category_id": int(self.category_ids[category]),
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(crowd),
+            }
+            for index, (image, category, box, area, crowd) in enumerate(
+                zip(
+                    self.image.tolist(),
+                    self.category.tolist(),
+                    self.boxes.tolist(),
+                    self.area.tolist(),
+                    self.crowd.tolist(),
+                    strict=True,
+                )
+            )
+        ]
+        return {**self.to_ids(), "annotations": annotations}
+
+
+def read_ground_truth(ground_truth: Any) -> GroundTruth:
+    """Read a ground truth.
+
+    Args:
+        ground_truth: path of a COCO json file, a COCO dict, or a pycocotools ``COCO``. `iscrowd` may be missing (0).
+
+    Raises:
+        InputError: the file is missing, cut off or not JSON; `images`, `annotations` or `categories` is missing; ids
+            are missing or occur twice; an annotation belongs to an unknown image or category; `bbox` or `area` is
+            missing or not a number. The message names the annotation.
+    """
+    name = "ground truth"
+    if isinstance(ground_truth, GroundTruth):
+        return ground_truth
+    if isinstance(ground_truth, str | Path):
+        name = str(ground_truth)
+        data = read_json(ground_truth)
+    else:
+        data = getattr(ground_truth, "dataset", ground_truth)
+    if not isinstance(data, Mapping):
+        raise InputError(f"{name}: not a COCO ground truth (a JSON object with images, annotations and categories)")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(data.get(key), list | tuple):
+            raise InputError(f"{name}: no list of {key}: not a COCO ground truth for detection")
+    image_ids = _unique_ids(data["images"], "image", name)
+    category_ids = _unique_ids(data["categories"], "category", name)
+    annotations = data["annotations"]
+    ids = _unique_ids(annotations, "annotation", name)
+    if len(ids) and ids[0] == 0:
+        warnings.warn(
+            f"{name}: an annotation has the id 0, which pycocotools takes for 'no match'; annotations are counted "
+            "from 1 here, as they should be",
+            UserWarning,
+            stacklevel=3,
+        )
+    image_index = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
+    category_index = {category_id: index for index, category_id in enumerate(category_ids.tolist())}
+    count = len(annotations)
+    image, category = np.empty(count, np.int32), np.empty(count, np.int32)
+    boxes, area = np.empty((count, 4), np.float64), np.empty(count, np.float64)
+    crowd = np.zeros(count, np.bool_)
+    for row, annotation in enumerate(annotations):
+        try:
+            image[row] = image_index[annotation["image_id"]]
+            category[row] = category_index[annotation["category_id"]]
+            boxes[row] = annotation["bbox"]
+            area[row] = annotation["area"]
+            crowd[row] = bool(annotation.get("iscrowd", 0))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{name}: {_complaint(annotation, image_index, category_index)}") from None
+        if not (math.isfinite(area[row]) and np.isfinite(boxes[row]).all()):
+            raise InputError(f"{name}: {_complaint(annotation, image_index, category_index)}")
+    order = np.lexsort((category, image))
+    return GroundTruth(image_ids, category_ids, image[order], category[order], boxes[order], area[order], crowd[order])
+
+
+def _unique_ids(entries: Any, what: str, name: str) -> npt.NDArray[np.int64]:
+    """The ids of a list of COCO entries, rising."""
+    ids = []
+    for position, entry in enumerate(entries):
+        value = entry.get("id") if isinstance(entry, Mapping) else None
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise InputError(f"{name}: {what} number {position} (counted from 0) has no whole-number id")
+        ids.append(int(value))
+    found = np.sort(np.array(ids, np.int64))
+    twice = found[1:][found[1:] == found[:-1]]
+    if len(twice):
+        raise InputError(f"{name}: {what} id {twice[0]} occurs twice")
+    return found
+
+
+def _complaint(annotation: Mapping[str, Any], images: Mapping[int, int], categories: Mapping[int, int]) -> str:
+    """What is wrong with an annotation that could not be read."""
+    where = f"annotation {annotation.get('id')}"
+    for key, known in (("image_id", images), ("category_id", categories)):
+        value = annotation.get(key)
+        if not isinstance(value, int | np.integer) or value not in known:
+            return f"{where}: {key} is {value!r}, which is not among the {key.removesuffix('_id')} ids"
+    if "area" not in annotation:
+        return f"{where} has no area: pycocotools sorts boxes into small, medium and large by it; give width * height"
+    for key in ("bbox", "area"):
+        value = annotation.get(key)
+        numbers = value if isinstance(value, list | tuple | np.ndarray) else [value]
+        if len(numbers) != (4 if key == "bbox" else 1) or not all(
+            isinstance(number, int | float | np.number) and math.isfinite(number) for number in numbers
+        ):
+            needed = "four numbers (x, y, width, height)" if key == "bbox" else "a number"
+            return f"{where}: {key} is {value!r}; {needed} needed"
+    return f"{where} cannot be read"

@@ -1,0 +1,381 @@
+"""The prediction table: every raw prediction of a detector on a set of images, before top-k and NMS.
+
+One row is one (box, class) pair above the detector's score threshold, with the anchor that made it. The table lives in
+one Parquet file whose schema metadata holds the detector's layout and its post-processing, so that it is all the
+evaluation needs beside the ground truth. Other frameworks can write the file too: `COLUMNS` is the whole contract.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anchorkit.anchors import AnchorLayout
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, replacing
+from anchorkit.postprocess import PostProcess
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from anchorkit.datasets import Split
+    from anchorkit.detectors import Detector
+
+__all__ = ["COLUMNS", "PostProcess", "PredictionTable", "collect_predictions"]
+
+COLUMNS: dict[str, str] = {
+    "image_id": "int64",
+    "anchor": "int32",
+    "category_id": "int32",
+    "score": "float32",
+    "x1": "float32",
+    "y1": "float32",
+    "x2": "float32",
+    "y2": "float32",
+}
+"""Columns of the file and their types, in order."""
+
+LAYOUT_KEY = b"anchorkit.layout"
+POSTPROCESS_KEY = b"anchorkit.postprocess"
+
+Array = npt.NDArray[Any]
+
+
+class PredictionTable:
+    """The raw predictions of one detector on one set of images; immutable.
+
+    Rows of an image stand in the detector's own order, and that order breaks ties between equal scores. Rows of
+    different images may be interleaved.
+
+    Attributes:
+        image_id: int64 (N,), as in the ground truth.
+        anchor: int32 (N,), index into the layout's anchors.
+        category_id: int32 (N,), as in the ground truth.
+        score: float32 (N,), 0..1.
+        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the original image, x2 >= x1 and y2 >= y1.
+        layout: the anchors of the detector.
+        postprocess: what the detector does with these rows.
+        source: what the table is called in errors: the file it was read from.
+    """
+
+    def __init__(
+        self,
+        image_id: npt.ArrayLike,
+        anchor: npt.ArrayLike,
+        category_id: npt.ArrayLike,
+        score: npt.ArrayLike,
+        boxes: npt.ArrayLike,
+        layout: AnchorLayout,
+        postprocess: PostProcess,
+        *,
+        source: str = "predictions",
+    ) -> None:
+        """Take the columns and check them.
+
+        Integer columns may have any integer type as long as every value fits; scores and boxes may have any real
+        type and are rounded to float32.
+
+        Raises:
+            InputError: the columns differ in length, or a row breaks a rule; the message names column and row.
+        """
+        self.source = source
+        self.layout = layout
+        self.postprocess = postprocess
+        self.image_id = _integers(image_id, "image_id", source)
+        self.anchor = _integers(anchor, "anchor", source)
+        self.category_id = _integers(category_id, "category_id", source)
+        self.score = _floats(score, "score", source)
+        self.boxes = _floats(boxes, "boxes", source)
+        if self.boxes.size == 0:
+            self.boxes = self.boxes.reshape(0, 4)
+        n = len(self.image_id)
+        for name in ("anchor", "category_id", "score"):
+            if getattr(self, name).shape != (n,):
+                raise InputError(f"{source}: {name} has shape {getattr(self, name).shape}; ({n},) is needed")
+        if self.boxes.shape != (n, 4):
+            raise InputError(f"{source}: boxes has shape {self.boxes.shape}; ({n}, 4) is needed")
+        self._check_rows()
+        for name in ("image_id", "anchor", "category_id", "score", "boxes"):
+            getattr(self, name).setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def __repr__(self) -> str:
+        images = len(np.unique(self.image_id))
+        return (
+            f"PredictionTable({len(self)} rows, {images} images, {len(self.layout)} anchors of {self.layout.detector})"
+        )
+
+    def _check_rows(self) -> None:
+        last = len(self.layout) - 1
+        self._refuse((self.anchor < 0) | (self.anchor > last), "anchor", self.anchor, f"the layout has 0 to {last}")
+        self._refuse(~np.isfinite(self.score), "score", self.score, "a number is needed")
+        self._refuse((self.score < 0) | (self.score > 1), "score", self.score, "scores are 0 to 1")
+        for column, name in enumerate(("x1", "y1", "x2", "y2")):
+            values = self.boxes[:, column]
+            self._refuse(~np.isfinite(values), name, values, "a number is needed")
+        for low, high, name in ((0, 2, "x"), (1, 3, "y")):
+            a, b = self.boxes[:, low], self.boxes[:, high]
+            self._refuse(b < a, f"{name}2", b, f"it must not be below {name}1")
+
+    def _refuse(self, bad: npt.NDArray[np.bool_], column: str, values: Array, rule: str) -> None:
+        if bad.any():
+            row = int(bad.argmax())
+            raise InputError(
+                f"{self.source}: column {column}, row {row} (counted from 0): {values[row].item()!r}; {rule}"
+            )
+
+    def check(self, ground_truth: Any) -> list[str]:
+        """Compare the table's image and category ids with a ground truth.
+
+        Args:
+            ground_truth: a COCO json path, a COCO dict or a pycocotools COCO.
+
+        Returns:
+            Warnings in plain words: rows of categories that the ground truth lacks. Such rows are legal: they count
+            for top-k and for the cap as they do in the detector, and for no AP.
+
+        Raises:
+            InputError: a row belongs to an image that the ground truth lacks.
+        """
+        data, name = _coco_dict(ground_truth)
+        images = _ids(data, "images", name)
+        unknown = ~np.isin(self.image_id, images)
+        self._refuse(unknown, "image_id", self.image_id, f"there is no such image in {name}")
+        strange = ~np.isin(self.category_id, _ids(data, "categories", name))
+        if not strange.any():
+            return []
+        found = np.unique(self.category_id[strange]).tolist()
+        listed = ", ".join(map(str, found[:8])) + (" ..." if len(found) > 8 else "")
+        return [
+            f"{self.source}: {int(strange.sum())} of {len(self)} rows have a category that {name} lacks "
+            f"({listed}): they count for top-k and the cap, and for no AP"
+        ]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a DataFrame with the columns of `COLUMNS`, rows in the table's order."""
+        import pandas as pd
+
+        return pd.DataFrame(self._columns(), copy=True)
+
+    @classmethod
+    def from_pandas(
+        cls, frame: pd.DataFrame, layout: AnchorLayout, postprocess: PostProcess, *, source: str = "predictions"
+    ) -> PredictionTable:
+        """Make a table of a DataFrame with the columns of `COLUMNS`; other columns are ignored.
+
+        Raises:
+            InputError: a column is missing, or a row breaks a rule.
+        """
+        for name in COLUMNS:
+            if name not in frame.columns:
+                raise InputError(f"{source}: column {name} is missing")
+        boxes = np.column_stack([frame[name].to_numpy() for name in ("x1", "y1", "x2", "y2")])
+        return cls(
+            frame["image_id"].to_numpy(),
+            frame["anchor"].to_numpy(),
+            frame["category_id"].to_numpy(),
+            frame["score"].to_numpy(),
+            boxes,
+            layout,
+            postprocess,
+            source=source,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as one Parquet file, whole or not at all.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        metadata = {
+            LAYOUT_KEY: json.dumps(self.layout.to_dict()).encode(),
+            POSTPROCESS_KEY: json.dumps(self.postprocess.to_dict()).encode(),
+        }
+        fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()]
+        table = pa.table(self._columns(), schema=pa.schema(fields, metadata=metadata))
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: str | Path) -> PredictionTable:
+        """Read a table that `save` or another framework wrote.
+
+        Columns beside those of `COLUMNS` are ignored. Integer columns may have another integer type if every value
+        fits; nothing else is converted.
+
+        Raises:
+            InputError: the file is missing, cut off or not Parquet, a column is missing or of another type, a row
+                breaks a rule, or the metadata is missing or of another version. The message names the file, the
+                column and the first bad row, counted from 0.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        source = str(path)
+        if not Path(path).is_file():
+            raise InputError(f"{source}: no such file")
+        try:
+            with pq.ParquetFile(path) as file:
+                schema = file.schema_arrow
+                for name in COLUMNS:
+                    if schema.get_field_index(name) < 0:
+                        raise InputError(f"{source}: column {name} is missing (or there are two of it)")
+                table = file.read(columns=list(COLUMNS))
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{source}: not a Parquet file, or cut off ({reason}); write it anew") from None
+        metadata = schema.metadata or {}
+        layout = AnchorLayout.from_dict(_metadata(metadata, LAYOUT_KEY, source), source)
+        postprocess = PostProcess.from_dict(_metadata(metadata, POSTPROCESS_KEY, source), source)
+        columns = {name: _column(table, name, source) for name in COLUMNS}
+        boxes = np.empty((table.num_rows, 4), np.float32)
+        for position, name in enumerate(("x1", "y1", "x2", "y2")):
+            boxes[:, position] = columns[name]
+        return cls(
+            columns["image_id"],
+            columns["anchor"],
+            columns["category_id"],
+            columns["score"],
+            boxes,
+            layout,
+            postprocess,
+            source=source,
+        )
+
+    def _columns(self) -> dict[str, Array]:
+        sides = {name: np.ascontiguousarray(self.boxes[:, i]) for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+        own = {name: getattr(self, name) for name in ("image_id", "anchor", "category_id", "score")}
+        return {**own, **sides}
+
+
+def collect_predictions(
+    detector: Detector, split: Split, *, batch_size: int = 32, progress: bool = True
+) -> PredictionTable:
+    """Run a detector over all images of a split and keep every raw prediction above its score threshold.
+
+    Rows of an image stand box by box as the detector emits them, and for one box class by class in the order of
+    ``detector.categories``.
+
+    Args:
+        detector: what makes the predictions.
+        split: the images; `image_ids` gives their order.
+        batch_size: number of images given to the detector at once.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: `batch_size` is below 1, or the detector's boxes or scores break a rule of the table.
+    """
+    from tqdm.auto import tqdm
+
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
+    threshold = np.float32(detector.postprocess.score_threshold)
+    category_ids = np.array([category.id for category in detector.categories], np.int32)
+    found: dict[str, list[Array]] = {name: [] for name in ("image_id", "anchor", "category_id", "score", "boxes")}
+    with tqdm(total=len(split.image_ids), desc="predictions", unit="image", disable=not progress) as bar:
+        for start in range(0, len(split.image_ids), batch_size):
+            ids: Sequence[int] = split.image_ids[start : start + batch_size]
+            for image_id, raw in zip(
+                ids, detector.raw_predictions([split.image(image_id) for image_id in ids]), strict=True
+            ):
+                scores = np.asarray(raw.scores, np.float32)
+                # A NaN score is neither above nor below: keep it, so that the table's check reports it.
+                box, column = np.nonzero(~(scores <= threshold))
+                found["image_id"].append(np.full(len(box), image_id, np.int64))
+                found["anchor"].append(np.asarray(raw.anchor)[box])
+                found["category_id"].append(category_ids[column])
+                found["score"].append(scores[box, column])
+                found["boxes"].append(np.asarray(raw.boxes, np.float32).reshape(-1, 4)[box])
+            bar.update(len(ids))
+    empty = {"score": np.float32, "boxes": np.float32}
+    columns = {
+        name: np.concatenate(parts) if parts else np.empty(0, empty.get(name, np.int64))
+        for name, parts in found.items()
+    }
+    return PredictionTable(
+        **columns, layout=detector.layout, postprocess=detector.postprocess, source=f"predictions of {detector.name}"
+    )
+
+
+def _integers(values: npt.ArrayLike, name: str, source: str) -> Array:
+    array = np.asarray(values)
+    target = np.dtype(COLUMNS[name])
+    if array.size == 0:
+        return np.empty(array.shape, target)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{source}: column {name} has type {array.dtype}; {target} is needed")
+    limits = np.iinfo(target)
+    bad = (array > limits.max) | (array < limits.min)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"{source}: column {name}, row {row} (counted from 0): {array[row]} does not fit {target}")
+    # A copy where nothing else holds the caller's array from changing under the table.
+    return np.array(array, target, order="C")
+
+
+def _floats(values: npt.ArrayLike, name: str, source: str) -> npt.NDArray[np.float32]:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "fiu":
+        raise InputError(f"{source}: column {name} has type {array.dtype}; float32 is needed")
+    with np.errstate(over="ignore"):
+        return np.array(array, np.float32, order="C")
+
+
+def _column(table: pa.Table, name: str, source: str) -> Array:
+    """One column of a Parquet file as an array, refused unless its type and every value are legal."""
+    import pyarrow as pa
+
+    column = table.column(name)
+    expected = COLUMNS[name]
+    integer = expected.startswith("int")
+    if not (pa.types.is_integer(column.type) if integer else str(column.type) == _arrow_name(expected)):
+        raise InputError(f"{source}: column {name} has type {column.type}; {expected} is needed")
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy()))
+        raise InputError(f"{source}: column {name}, row {row} (counted from 0): no value (null)")
+    array: Array = column.to_numpy()
+    return array
+
+
+def _arrow_name(numpy_name: str) -> str:
+    """Arrow's word for a NumPy type: it calls float32 ``float``."""
+    return {"float32": "float"}.get(numpy_name, numpy_name)
+
+
+def _metadata(metadata: Mapping[bytes, bytes], key: bytes, source: str) -> Any:
+    name = key.decode()
+    if key not in metadata:
+        raise InputError(f"{source}: the schema metadata lacks {name!r}: not a prediction table")
+    try:
+        return json.loads(metadata[key])
+    except (ValueError, UnicodeDecodeError):
+        raise InputError(f"{source}: the schema metadata {name!r} is not JSON") from None
+
+
+def _coco_dict(ground_truth: Any) -> tuple[Mapping[str, Any], str]:
+    """The COCO dict behind a path, a dict or a pycocotools COCO, and its name for messages."""
+    if isinstance(ground_truth, str | Path):
+        data, name = read_json(ground_truth), str(ground_truth)
+    else:
+        data, name = getattr(ground_truth, "dataset", ground_truth), "the ground truth"
+    if not isinstance(data, Mapping):
+        raise InputError(f"{name}: not a COCO ground truth (a JSON object with images, annotations, categories)")
+    return data, name
+
+
+def _ids(data: Mapping[str, Any], key: str, name: str) -> npt.NDArray[np.int64]:
+    try:
+        return np.array([entry["id"] for entry in data[key]], np.int64)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise InputError(f"{name}: {key!r} is missing, or one of its entries has no whole-number 'id'") from None
