@@ -1,4 +1,4 @@
-"""Build hook: a wheel carries notebooks/ and data/ inside the package; an editable install finds them in the checkout."""
+"""Build hook: a wheel carries notebooks/ and data/ inside the package; an editable install has them in the checkout."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anchorkit.errors import InputError
+from anchorkit.files import replacing
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -28,8 +29,8 @@ def data_dir() -> Path:
 
 
 def _find(name: str) -> Path:
-    # A wheel carries the folders inside the package. A checkout has them beside it; pyproject.toml tells a checkout from
-    # a folder of the same name that happens to stand beside an installed package.
+    # A wheel carries the folders inside the package. A checkout has them beside it; pyproject.toml tells a checkout
+    # from a folder of the same name that happens to stand beside an installed package.
     installed = _PACKAGE / "_bundled" / name
     if installed.is_dir():
         return installed
@@ -37,3 +38,24 @@ def _find(name: str) -> Path:
     if (root / "pyproject.toml").is_file() and (root / name).is_dir():
         return root / name
     raise InputError(f"{installed}: missing, so this installation of anchorkit is not whole; install it again")
+
+
+def copy_notebooks(folder: str | Path) -> list[Path]:
+    """Copy the lessons to `folder`, to work on; files that are there already and equal stay as they are.
+
+    Returns:
+        The copies.
+
+    Raises:
+        InputError: a file in `folder` was changed, and would be lost; then nothing is copied. Or it cannot be written.
+    """
+    source, target = notebooks_dir(), Path(folder)
+    files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
+    files = [path for path in files if not any(part.startswith((".", "_")) for part in path.parts)]
+    for path in files:
+        if (target / path).exists() and (target / path).read_bytes() != (source / path).read_bytes():
+            raise InputError(f"{target / path}: was changed and would be lost; move it away or give another folder")
+    for path in files:
+        with replacing(target / path) as temporary:
+            temporary.write_bytes((source / path).read_bytes())
+    return [target / path for path in files]

@@ -1,0 +1,212 @@
+"""What this machine has, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from anchorkit import __version__
+from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.errors import InputError
+
+OLDEST_PYTHON = (3, 11)
+_GIB = 1 << 30
+_ENOUGH_MEMORY, _ENOUGH_DISK = 4 * _GIB, 2 * _GIB
+# Where a package's import name is not its name.
+_MODULES = {"pillow": "PIL", "vl-convert-python": "vl_convert"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what it is.
+        state: ``"ok"``, ``"note"`` (works, but worth knowing) or ``"missing"`` (something will fail).
+        found: what was found.
+        mend: what to do about it; empty if nothing.
+    """
+
+    name: str
+    state: str
+    found: str
+    mend: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as a JSON object."""
+        return asdict(self)
+
+
+def examine() -> list[Check]:
+    """Look at everything; nothing is changed, no network is used."""
+    return [
+        _python(),
+        *_packages(),
+        _gpu(),
+        _cores(),
+        _memory(),
+        _disk(),
+        _kernel(),
+        *_shipped(),
+        _writable("working folder", Path.cwd(), "run anchorkit in a folder that you may write to, or give --out"),
+        _writable("temporary folder", Path(tempfile.gettempdir()), "set TMPDIR to a folder that you may write to"),
+    ]
+
+
+def usable(checks: Sequence[Check]) -> bool:
+    """True if nothing that is needed is missing."""
+    return all(check.state != "missing" for check in checks)
+
+
+def render(checks: Sequence[Check]) -> str:
+    """The checks for people: one line each, what to do below it."""
+    width = max(len(check.name) for check in checks)
+    marks = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
+    lines = [f"anchorkit {__version__}"]
+    for check in checks:
+        lines.append(f"{marks[check.state]}  {check.name:<{width}}  {check.found}")
+        if check.mend:
+            lines.append(f"{'':{9 + width}}  -> {check.mend}")
+    lines.append("Everything needed is there." if usable(checks) else "Something is missing: see MISSING above.")
+    return "\n".join(lines)
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        return Check("python", "missing", found, "install Python 3.11 or later and anchorkit in it")
+    return Check("python", "ok", found)
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for requirement in _requirements():
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+?)\s*(?:>=\s*([0-9.]+))?", requirement)
+        if match is None:
+            continue
+        name, bound = match.groups()
+        mend = f"install it: python -m pip install '{requirement}'"
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            checks.append(Check(name, "missing", "not installed", mend))
+            continue
+        if bound and _numbers(version) < _numbers(bound):
+            checks.append(Check(name, "missing", f"{version}, older than {bound}", mend))
+        elif util.find_spec(_MODULES.get(name, name)) is None:
+            checks.append(Check(name, "missing", f"{version} is listed but its files are gone", mend))
+        else:
+            checks.append(Check(name, "ok", version))
+    return checks
+
+
+def _requirements() -> list[str]:
+    """What anchorkit needs, without extras: from its installation, or in a bare checkout from pyproject.toml."""
+    try:
+        listed = metadata.requires("anchorkit") or []
+        return [line for line in listed if "extra ==" not in line]
+    except metadata.PackageNotFoundError:
+        path = Path(__file__).resolve().parent.parent / "pyproject.toml"
+        if not path.is_file():
+            return []
+        return list(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"])
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:4])
+
+
+def _gpu() -> Check:
+    try:
+        import torch
+    except Exception as error:  # whatever a broken installation raises is what this command is there to tell
+        return Check("GPU", "missing", f"torch cannot be imported ({error})", "install torch again")
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        return Check("GPU", "ok", names)
+    if torch.backends.mps.is_available():
+        return Check("GPU", "ok", "Apple (mps)")
+    return Check("GPU", "note", "none", "not needed for the lessons; training on your own data will take longer")
+
+
+def _cores() -> Check:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("cores", "ok", str(cores))
+
+
+def _memory() -> Check:
+    amount = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")  # a container may have less than its machine
+    if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
+        amount = min(amount, int(text))
+    if amount < _ENOUGH_MEMORY:
+        return Check("memory", "note", _gib(amount), "the lessons want about 4 GiB; use --profile smoke")
+    return Check("memory", "ok", _gib(amount))
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < _ENOUGH_DISK:
+        return Check("disk", "note", f"{_gib(free)} free here", "a run wants about 2 GiB; make room or give --out")
+    return Check("disk", "ok", f"{_gib(free)} free here")
+
+
+def _kernel() -> Check:
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        command = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except Exception as error:
+        return Check("kernel", "missing", f"Jupyter finds no Python kernel ({error})", "install ipykernel again")
+    # A bare "python" in a kernel's description stands for the Python that Jupyter itself runs in.
+    if not os.path.isabs(command) or os.path.realpath(command) == os.path.realpath(sys.executable):
+        return Check("kernel", "ok", "python3, this Python")
+    return Check(
+        "kernel",
+        "note",
+        f"JupyterLab's kernel python3 is {command}, another Python",
+        "`anchorkit run` is not concerned; for JupyterLab: python -m ipykernel install --sys-prefix",
+    )
+
+
+def _shipped() -> list[Check]:
+    checks = []
+    for name, where, pattern in (
+        ("notebooks", notebooks_dir, "*.ipynb"),
+        ("shipped detectors", data_dir, "**/*.safetensors"),
+    ):
+        mend = "install anchorkit again, or check out the whole repository"
+        try:
+            folder = where()
+        except InputError as error:
+            checks.append(Check(name, "missing", str(error), mend))
+            continue
+        files = [path for path in folder.glob(pattern) if path.stat().st_size > 0]
+        if files:
+            checks.append(Check(name, "ok", f"{len(files)} in {folder}"))
+        else:
+            checks.append(Check(name, "missing", f"none in {folder}", mend))
+    return checks
+
+
+def _writable(name: str, folder: Path, mend: str) -> Check:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(name, "missing", f"{folder}: cannot be written ({error.strerror or error})", mend)
+    return Check(name, "ok", f"{folder} can be written")
+
+
+def _gib(amount: int) -> str:
+    return f"{amount / _GIB:.1f} GiB"
