@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,9 @@ from PIL import Image, UnidentifiedImageError
 from anchorkit.errors import InputError
 
 ImageArray = npt.NDArray[np.uint8]
+# What a split may be called in the names of files and folders.
+SPLIT_WORDS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+
 ImageReader = Callable[[Mapping[str, Any]], ImageArray]
 
 
@@ -208,6 +212,27 @@ class Dataset:
         return f"Dataset({self.name}: {sizes} images; {len(self.categories)} classes)"
 
 
+@dataclass(frozen=True)
+class FolderImages:
+    """Image files found by name in the first folder that has them; reads as a split's images."""
+
+    folders: tuple[Path, ...]
+
+    def find(self, file_name: str) -> Path:
+        """The path of an image file; where it should be if it is nowhere."""
+        plain = file_name.replace("\\", "/")  # written on Windows
+        names = [file_name, plain, Path(plain).name]
+        for folder in self.folders:
+            for name in names:
+                if (folder / name).is_file():
+                    return folder / name
+        return self.folders[0] / file_name
+
+    def __call__(self, entry: Mapping[str, Any]) -> ImageArray:
+        path = self.find(entry["file_name"])
+        return decode_image(path, str(path))
+
+
 def decode_image(source: Path | IO[bytes], name: str) -> ImageArray:
     """Decode an image file to uint8 (H, W, 3) RGB; greyscale, palette and CMYK images are converted.
 
@@ -264,3 +289,53 @@ def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split
     count = min(max(round(share * len(split)), 1), len(split) - 1)
     first = {split.image_ids[position] for position in order[:count]}
     return split.only(first, "train"), split.only(set(split.image_ids) - first, "val")
+
+
+def check_same_categories(root: Path, splits: Mapping[str, Split]) -> None:
+    """Give every split the same categories: all that any of them lists.
+
+    A class that one split lacks is no fault (a small test set may miss a rare one); an id with two meanings is.
+
+    Raises:
+        InputError: an id stands for different names in different splits.
+    """
+    known: dict[int, tuple[dict[str, Any], str]] = {}
+    for name, split in splits.items():
+        for entry in split.ground_truth["categories"]:
+            first, where = known.setdefault(entry["id"], (entry, name))
+            if first["name"] != entry["name"]:
+                raise InputError(
+                    f"{root}: category {entry['id']} is {first['name']!r} in {where} and {entry['name']!r} in {name}; "
+                    f"export the splits with the same categories"
+                )
+    everything = [entry for _, (entry, _) in sorted(known.items())]
+    categories = tuple(Category(entry["id"], entry["name"]) for entry in everything)
+    for split in splits.values():
+        split.ground_truth["categories"] = [dict(entry) for entry in everything]
+        split.categories = categories
+
+
+def assemble(root: Path, splits: dict[str, Split]) -> Dataset:
+    """A data set from the splits found in a folder; without one for validation, the training images are parted.
+
+    A lone split is what there is to train on, whatever it is called.
+
+    Raises:
+        InputError: there are several splits and none to train on.
+    """
+    if "train" not in splits:
+        if len(splits) > 1:
+            raise InputError(f"{root}: there are {' and '.join(splits)} annotations but none for train; add them")
+        splits = {"train": next(iter(splits.values()))}
+    train, val = splits["train"], splits.get("val")
+    notes: tuple[str, ...] = ()
+    if val is None:
+        whole = train
+        train, val = seeded_split(whole)
+        note = (
+            f"{root}: no validation split, so its {len(whole)} images were parted into {len(train)} to train on and "
+            f"{len(val)} to validate on (the same ones every time)"
+        )
+        warnings.warn(note, stacklevel=4)
+        notes = (note,)
+    return Dataset(root.resolve().name, train, val, splits.get("test"), notes)

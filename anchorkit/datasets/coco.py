@@ -1,0 +1,244 @@
+"""COCO json data sets, as the official site and as annotation tools lay them out.
+
+Known layouts, under one folder:
+
+- ``annotations/instances_{train,val,test}*.json`` (or the json files beside the image folders), with the images in
+  ``{split}/``, ``{split}2017/``, ``images/{split}/``, ``images/`` or the folder itself;
+- ``{train,valid,test}/_annotations.coco.json`` beside the images (Roboflow);
+- one json for all images, which is then parted into training and validation, 80 to 20, the same way every time.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from anchorkit.datasets.base import (
+    SPLIT_WORDS,
+    Dataset,
+    FolderImages,
+    Split,
+    assemble,
+    check_same_categories,
+    read_image_size,
+)
+from anchorkit.errors import InputError
+from anchorkit.files import read_json
+
+OFFICIAL_SOURCE = "the COCO 2017 'Train images', 'Val images' and 'Train/Val annotations' downloads at cocodataset.org"
+
+
+def load_coco(root: Path) -> Dataset:
+    """COCO 2017 as its site lays it out: ``annotations/instances_{train,val}2017.json``, ``train2017/``, ``val2017/``.
+
+    The site's test split has no annotations, so ``test`` is None.
+
+    Raises:
+        InputError: a file or folder is missing; the message says which, and where to get it.
+    """
+    splits = {}
+    for name in ("train", "val"):
+        source = root / "annotations" / f"instances_{name}2017.json"
+        images = root / f"{name}2017"
+        if not source.is_file():
+            raise InputError(f"{source}: no such file; unpack {OFFICIAL_SOURCE} into {root}")
+        if not images.is_dir():
+            raise InputError(f"{images}: no such folder; unpack {OFFICIAL_SOURCE} into {root}")
+        splits[name] = _split(name, source, [images])
+    check_same_categories(root, splits)
+    return Dataset("coco", splits["train"], splits["val"])
+
+
+def load_coco_folder(root: Path) -> Dataset | None:
+    """A data set from a folder of COCO json files, or None if the folder holds none.
+
+    Raises:
+        InputError: a json is broken or inconsistent, two files compete for a split, or there is nothing to train on.
+    """
+    splits: dict[str, Split] = {}
+    for name in SPLIT_WORDS:
+        source = _source_of(root, name)
+        if source is not None:
+            splits[name] = _split(name, source, _image_folders(root, name, source))
+    if not splits:
+        found = [path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json"))]
+        found = [path for path in found if _looks_like_coco(path)]
+        if not found:
+            return None
+        if len(found) > 1:
+            raise InputError(
+                f"{root}: several json files ({_names(found)}) and none named after a split; "
+                f"name them instances_train.json, instances_val.json and instances_test.json"
+            )
+        splits["train"] = _split("train", found[0], _image_folders(root, "train", found[0]))
+    check_same_categories(root, splits)
+    return assemble(root, splits)
+
+
+def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> dict[str, Any]:
+    """A checked copy of a COCO dict that pycocotools reads without complaint; nothing is left out.
+
+    Only what is missing is added: an annotation's ``id``, ``iscrowd`` (0), ``area`` (width times height) and ``bbox``
+    (around the polygons), and an image's ``width`` and ``height`` (from its file). One value is replaced: an annotation
+    id of 0, which pycocotools takes for "matched nothing", becomes a fresh id.
+
+    Args:
+        data: the parsed json.
+        source: the file's name, for errors.
+        folders: where image files may lie, to look up missing sizes.
+
+    Raises:
+        InputError: a part is missing, an id is used twice or is no whole number, an annotation speaks of an unknown
+            image or category, or a box is not four finite numbers with width and height of 0 or more.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError(f"{source}: not a COCO file (an object with images, annotations and categories is needed)")
+    for part in ("images", "annotations", "categories"):
+        if not isinstance(data.get(part), list) or not all(isinstance(entry, Mapping) for entry in data[part]):
+            kind = "is not a list of objects" if part in data else "is missing"
+            raise InputError(f"{source}: not a complete COCO file: {part!r} {kind}; export the annotations again")
+    if not data["categories"]:
+        raise InputError(f"{source}: 'categories' is empty; list the object classes there")
+    if not data["images"]:
+        raise InputError(f"{source}: 'images' is empty; list the images there")
+    folders = list(folders)
+    categories = [dict(entry) for entry in data["categories"]]
+    for position, entry in enumerate(categories):
+        if not isinstance(entry.get("name"), str):
+            raise InputError(f"{source}: category {position} has no name; give it one")
+    images = [_image(dict(entry), position, source, folders) for position, entry in enumerate(data["images"])]
+    category_ids = _unique_ids(categories, "category", source)
+    image_ids = _unique_ids(images, "image", source)
+    annotations = [dict(entry) for entry in data["annotations"]]
+    taken = _unique_ids([entry for entry in annotations if entry.get("id") is not None], "annotation", source)
+    fresh = max(taken, default=0) + 1
+    for position, entry in enumerate(annotations):
+        if not entry.get("id"):
+            entry["id"] = fresh
+            fresh += 1
+        where = f"{source}: annotation {entry['id']} (number {position})"
+        for key, known in (("image_id", image_ids), ("category_id", category_ids)):
+            value = entry.get(key)
+            if not _is_whole(value) or value not in known:
+                raise InputError(
+                    f"{where} has {key} {value!r}, and there is no such {key[:-3]}; add it, or take the annotation out"
+                )
+        _complete(entry, where)
+    return {**data, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _split(name: str, source: Path, folders: list[Path]) -> Split:
+    return Split(name, normalise(read_json(source), source, folders), FolderImages(tuple(folders)))
+
+
+def _source_of(root: Path, split: str) -> Path | None:
+    """The json of a split: by an exact name if there is one, else the only one whose name tells the split."""
+    names = SPLIT_WORDS[split]
+    for word in names:
+        for path in (
+            root / "annotations" / f"instances_{word}.json",
+            root / word / "_annotations.coco.json",
+            root / "annotations" / f"{word}.json",
+            root / f"instances_{word}.json",
+            root / f"{word}.json",
+        ):
+            if path.is_file():
+                return path
+    told = re.compile(rf"(^|[^a-z])({'|'.join(names)})(?![a-z])", re.IGNORECASE)
+    for folder in (root / "annotations", root):
+        # "instances" first: COCO's own folder has captions and key points beside them.
+        for pattern in ("instances*.json", "*.json"):
+            found = [path for path in sorted(folder.glob(pattern)) if told.search(path.stem)]
+            if len(found) > 1:
+                raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
+            if found and (pattern == "instances*.json" or _looks_like_coco(found[0])):
+                return found[0]
+    return None
+
+
+def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
+    """Folders that may hold a split's images, the likeliest first; the first one is named when an image is missing."""
+    year = re.search(r"(\d{4})$", source.stem)
+    suffixes = dict.fromkeys([year[1] if year else "", "", "2017"])
+    words = [word + suffix for word in SPLIT_WORDS[split] for suffix in suffixes]
+    places = [root / word for word in words] + [root / "images" / word for word in words]
+    places += [root / "images", source.parent, root]
+    return list(dict.fromkeys(places))
+
+
+def _looks_like_coco(path: Path) -> bool:
+    """Whether the first characters of a json could begin a COCO file: enough to pass over settings and captions."""
+    with path.open("rb") as file:
+        return re.search(rb'"(images|annotations|categories|info|licenses)"', file.read(4096)) is not None
+
+
+def _image(entry: dict[str, Any], position: int, source: str | Path, folders: list[Path]) -> dict[str, Any]:
+    if not isinstance(entry.get("file_name"), str):
+        raise InputError(f"{source}: image {entry.get('id', position)} has no file_name; give it one")
+    if entry.get("width") is None or entry.get("height") is None:
+        place = FolderImages(tuple(folders) or (Path(source).parent,))
+        entry["height"], entry["width"] = read_image_size(place.find(entry["file_name"]))
+    for side in ("width", "height"):
+        if not _is_whole(entry[side]) or entry[side] < 1:
+            raise InputError(
+                f"{source}: {entry['file_name']} has {side} {entry[side]!r}; a whole number of pixels is needed"
+            )
+    return entry
+
+
+def _complete(entry: dict[str, Any], where: str) -> None:
+    """Check an annotation and add what pycocotools needs and the file leaves out."""
+    box = entry.get("bbox")
+    if not box:
+        box = entry["bbox"] = _around(entry.get("segmentation"), where)
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
+        raise InputError(f"{where} has bbox {box!r}; [x, y, width, height] in pixels is needed")
+    if box[2] < 0 or box[3] < 0:
+        raise InputError(f"{where} has bbox {box!r} with a negative side; [x, y, width, height] is needed")
+    if entry.get("area") is None:
+        entry["area"] = float(box[2] * box[3])
+    if entry.get("iscrowd") is None:
+        entry["iscrowd"] = 0
+    if not _is_finite(entry["area"]) or entry["iscrowd"] not in (0, 1):
+        raise InputError(
+            f"{where} has area {entry['area']!r} and iscrowd {entry['iscrowd']!r}; a number and 0 or 1 are needed"
+        )
+
+
+def _around(segmentation: Any, where: str) -> list[float]:
+    """The box around polygons."""
+    flat: list[Any] = []
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            flat += polygon if isinstance(polygon, list) else [polygon]
+    if len(flat) < 4 or len(flat) % 2 or not all(_is_finite(value) for value in flat):
+        raise InputError(f"{where} has neither a bbox nor polygons to draw one around; add its bbox")
+    left, top = float(min(flat[0::2])), float(min(flat[1::2]))
+    return [left, top, float(max(flat[0::2])) - left, float(max(flat[1::2])) - top]
+
+
+def _unique_ids(entries: list[dict[str, Any]], kind: str, source: str | Path) -> set[int]:
+    seen: set[int] = set()
+    for entry in entries:
+        number = entry.get("id")
+        if number is None or not _is_whole(number):
+            raise InputError(f"{source}: {kind} id {number!r} is not a whole number; number the {kind} entries")
+        if number in seen:
+            raise InputError(f"{source}: {kind} id {number} is used twice; give each {kind} an id of its own")
+        seen.add(int(number))
+    return seen
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths)

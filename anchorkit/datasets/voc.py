@@ -1,0 +1,292 @@
+"""Pascal VOC xml data sets, as the official site and as annotation tools lay them out.
+
+VOC boxes count pixels from 1 and include their last pixel: ``xmin=1 xmax=10`` is ten pixels wide. The kit's boxes (as
+COCO's) are edges counted from 0, so they become x = xmin - 1, y = ymin - 1, width = xmax - x, height = ymax - y.
+
+An object marked ``difficult`` keeps ``"difficult": 1`` and becomes a crowd (``"iscrowd": 1``): COCO's evaluation then
+counts it neither as found nor as missed, which is what VOC's own evaluation does.
+
+Known layouts, under one folder:
+
+- ``Annotations/*.xml`` with images in ``JPEGImages/`` or ``images/`` and, where there are any, the lists
+  ``ImageSets/Main/{train,val,trainval,test}.txt``;
+- ``{train,valid,test}/`` with xml files beside the images (Roboflow);
+- xml files anywhere in one of these without lists: parted into training and validation, 80 to 20, the same way
+  every time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, FolderImages, Split, assemble, read_image_size
+from anchorkit.errors import InputError
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+OFFICIAL_SOURCE = "the {} downloads at host.robots.ox.ac.uk/pascal/VOC"
+
+_DOWNLOADS = {
+    ("VOC2007", "trainval"): "VOC2007 'training/validation data'",
+    ("VOC2007", "train"): "VOC2007 'training/validation data'",
+    ("VOC2007", "val"): "VOC2007 'training/validation data'",
+    ("VOC2007", "test"): "VOC2007 'annotated test data'",
+    ("VOC2012", "trainval"): "VOC2012 'training/validation data'",
+    ("VOC2012", "train"): "VOC2012 'training/validation data'",
+    ("VOC2012", "val"): "VOC2012 'training/validation data'",
+}
+# What each name trains, validates and tests on. "voc" is what papers call 07+12: its test set serves as validation too.
+_OFFICIAL: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
+    "voc": {
+        "train": (("VOC2007", "trainval"), ("VOC2012", "trainval")),
+        "val": (("VOC2007", "test"),),
+        "test": (("VOC2007", "test"),),
+    },
+    "voc2007": {"train": (("VOC2007", "train"),), "val": (("VOC2007", "val"),), "test": (("VOC2007", "test"),)},
+    "voc2012": {"train": (("VOC2012", "train"),), "val": (("VOC2012", "val"),)},
+}
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG", ".webp", ".tif", ".tiff")
+_IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
+_XML_FOLDERS = ("Annotations", "annotations")
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """One annotation file, and the folders where its image may lie."""
+
+    xml: Path
+    folders: tuple[Path, ...]
+
+
+def load_voc(name: str, root: Path) -> Dataset:
+    """VOC 2007 and 2012 as their site lays them out, under ``root`` or ``root/VOCdevkit``.
+
+    ``"voc2007"`` has train, val and test; ``"voc2012"`` has train and val (its test annotations are not public);
+    ``"voc"`` trains on both years' trainval and takes the 2007 test set for val and for test, as is usual.
+
+    Raises:
+        InputError: a file is missing; the message says which, and where to get it.
+    """
+    base = root / "VOCdevkit" if (root / "VOCdevkit").is_dir() else root
+    parts = {split: _official_sheets(base, root, lists) for split, lists in _OFFICIAL[name].items()}
+    splits = _splits(base, parts, VOC_CLASSES)
+    return Dataset(name, splits["train"], splits["val"], splits.get("test"))
+
+
+def load_voc_folder(root: Path) -> Dataset | None:
+    """A data set from a folder of VOC xml files, or None if the folder holds none.
+
+    Raises:
+        InputError: an xml is broken or inconsistent, or a list names an image without annotations.
+    """
+    parts = _listed_sheets(root) or _foldered_sheets(root)
+    if not parts:
+        for folder in (*(root / name for name in _XML_FOLDERS), root):
+            sheets = _sheets_in(folder, _image_folders(root))
+            # Other tools write xml too: a folder without a single annotation is not VOC.
+            if any(_is_annotation(sheet.xml) for sheet in sheets):
+                parts = {"train": sheets}
+                break
+    return assemble(root, _splits(root, parts, None)) if parts else None
+
+
+def read_voc_xml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read one annotation file.
+
+    Returns:
+        image: ``file_name`` as written there (or None), ``width`` and ``height`` (or None where missing or 0).
+        objects: per object its ``name``, ``bbox`` (COCO: x, y, width, height from 0) and ``difficult`` (0 or 1).
+
+    Raises:
+        InputError: the file is no xml, no annotation, or an object lacks its name or box.
+    """
+    try:
+        tree = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; add it, or take the image out of the list") from None
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise InputError(f"{path}: not valid xml, or cut off ({error}); export this annotation again") from None
+    if tree.tag != "annotation":
+        raise InputError(f"{path}: not a VOC annotation (the outermost tag is <{tree.tag}>); move the file elsewhere")
+    image: dict[str, Any] = {"file_name": _text(tree.find("filename"))}
+    for side in ("width", "height"):
+        value = _number(tree.find(f"size/{side}"), f"{path}: the image's {side}") or 0
+        image[side] = round(value) if value >= 1 else None
+    objects = []
+    for position, item in enumerate(tree.findall("object"), start=1):
+        where = f"{path}: object {position}"
+        name = _text(item.find("name"))
+        if name is None:
+            raise InputError(f"{where} has no <name>; give it one")
+        edges = [_number(item.find(f"bndbox/{tag}"), f"{where}: {tag}") for tag in ("xmin", "ymin", "xmax", "ymax")]
+        if any(edge is None for edge in edges):
+            raise InputError(f"{where} has no complete <bndbox>; xmin, ymin, xmax and ymax are needed")
+        x1, y1, x2, y2 = (edge for edge in edges if edge is not None)
+        if x2 < x1 - 1 or y2 < y1 - 1:
+            raise InputError(f"{where} has xmax < xmin or ymax < ymin ({x1:g} {y1:g} {x2:g} {y2:g}); mend its box")
+        difficult = _number(item.find("difficult"), f"{where}: difficult") or 0
+        objects.append(
+            {"name": name, "bbox": [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], "difficult": int(difficult != 0)}
+        )
+    return image, objects
+
+
+# ------------------------------------------------------------------------------------------------ which file is which
+
+
+def _official_sheets(base: Path, root: Path, lists: tuple[tuple[str, str], ...]) -> list[_Sheet]:
+    sheets: list[_Sheet] = []
+    for year, part in lists:
+        source = OFFICIAL_SOURCE.format(_DOWNLOADS[year, part])
+        listing = base / year / "ImageSets" / "Main" / f"{part}.txt"
+        if not listing.is_file():
+            raise InputError(f"{listing}: no such file; unpack {source} into {root}")
+        for xml in _listed(listing, base / year / "Annotations"):
+            if not xml.is_file():
+                raise InputError(f"{xml}: no such file, though {listing} names it; unpack {source} into {root}")
+            sheets.append(_Sheet(xml, (base / year / "JPEGImages",)))
+    return sheets
+
+
+def _listed_sheets(root: Path) -> dict[str, list[_Sheet]]:
+    """Splits by the lists in ImageSets/Main; trainval counts as train unless train and val are both there."""
+    lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
+    if "trainval" in lists and not ("train" in lists and "val" in lists):
+        lists.pop("val", None)
+        lists["train"] = lists["trainval"]
+    folder = next((root / name for name in _XML_FOLDERS if (root / name).is_dir()), root / _XML_FOLDERS[0])
+    places = _image_folders(root)
+    return {
+        split: [_Sheet(xml, places) for xml in _listed(lists[split], folder)]
+        for split in SPLIT_WORDS
+        if split in lists and lists[split].stat().st_size
+    }
+
+
+def _listed(listing: Path, folder: Path) -> list[Path]:
+    """The annotation files that a list names: one name a line, or a name and -1, 0 or 1 (a class's own list)."""
+    found = []
+    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        if not words:
+            continue
+        name = " ".join(words[:-1]) if len(words) > 1 and words[-1] in ("-1", "0", "1") else line.strip()
+        found.append(folder / f"{name}.xml")
+    return found
+
+
+def _foldered_sheets(root: Path) -> dict[str, list[_Sheet]]:
+    """Splits by folders named after them."""
+    parts: dict[str, list[_Sheet]] = {}
+    for split, words in SPLIT_WORDS.items():
+        for word in words:
+            own = (root / word, *(root / word / name for name in _IMAGE_FOLDERS))
+            places = own + tuple(root / name / word for name in _IMAGE_FOLDERS) + _image_folders(root)
+            for folder in (
+                root / word,
+                *(root / word / n for n in _XML_FOLDERS),
+                *(root / n / word for n in _XML_FOLDERS),
+            ):
+                sheets = _sheets_in(folder, places)
+                if split not in parts and any(_is_annotation(sheet.xml) for sheet in sheets):
+                    parts[split] = sheets
+    return parts
+
+
+def _sheets_in(folder: Path, places: tuple[Path, ...]) -> list[_Sheet]:
+    return [_Sheet(xml, (*places, folder)) for xml in sorted(folder.glob("*.xml"))]
+
+
+def _image_folders(root: Path) -> tuple[Path, ...]:
+    return (*(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root)
+
+
+def _is_annotation(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"<annotation" in file.read(1024)
+
+
+# -------------------------------------------------------------------------------------------------------- ground truth
+
+
+def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] | None) -> dict[str, Split]:
+    """COCO ground truth of each split; without `classes`, those are the names that occur, in alphabetical order."""
+    read: dict[Path, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
+    for sheets in parts.values():
+        for sheet in sheets:
+            if sheet.xml not in read:
+                read[sheet.xml] = read_voc_xml(sheet.xml)
+    names = classes or sorted({item["name"] for _, objects in read.values() for item in objects})
+    if not names:
+        raise InputError(f"{base}: no annotation has an object, so there is nothing to learn; add annotated images")
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    splits = {}
+    for split, sheets in parts.items():
+        if not sheets:
+            raise InputError(f"{base}: the list of {split} images is empty; name at least one image there")
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for sheet in sheets:
+            image, objects = read[sheet.xml]
+            path = _image_path(sheet, image["file_name"])
+            width, height = image["width"], image["height"]
+            if width is None or height is None:
+                height, width = read_image_size(path)
+            name = path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+            images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
+            for item in objects:
+                if item["name"] not in numbers:
+                    raise InputError(f"{sheet.xml}: {item['name']!r} is none of the 20 VOC classes; mend the name")
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": len(images),
+                        "category_id": numbers[item["name"]],
+                        "bbox": item["bbox"],
+                        "area": item["bbox"][2] * item["bbox"][3],
+                        "iscrowd": item["difficult"],
+                        "difficult": item["difficult"],
+                    }
+                )
+        categories = [{"id": number, "name": name} for name, number in numbers.items()]
+        truth = {"images": images, "annotations": annotations, "categories": categories}
+        splits[split] = Split(split, truth, FolderImages((base,)))
+    return splits
+
+
+def _image_path(sheet: _Sheet, file_name: str | None) -> Path:
+    """The image of an annotation file: of the same name, else the one it names; else where it should be."""
+    named = Path((file_name or f"{sheet.xml.stem}.jpg").replace("\\", "/")).name
+    for folder in dict.fromkeys((*sheet.folders, sheet.xml.parent)):
+        for name in (named, *(sheet.xml.stem + suffix for suffix in _IMAGE_SUFFIXES)):
+            if Path(name).stem == sheet.xml.stem and (folder / name).is_file():
+                return folder / name
+    for folder in sheet.folders:
+        if (folder / named).is_file():
+            return folder / named
+    return sheet.folders[0] / named
+
+
+def _text(element: ElementTree.Element | None) -> str | None:
+    return element.text.strip() if element is not None and element.text and element.text.strip() else None
+
+
+def _number(element: ElementTree.Element | None, where: str) -> float | None:
+    """The number in a tag, or None without one."""
+    text = _text(element)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where} is {text!r}; a number is needed")
+    return value
