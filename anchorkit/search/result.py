@@ -195,8 +195,10 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             text = pd.read_csv(path, dtype=str, keep_default_na=False)
-            # Python's own conversion gives back the very number that was written; that of pandas depends on its version.
-            return text.apply(lambda column: column if column.name == "anchors" else column.map(_number))
+            # Python's own conversion gives back the very number that was written; pandas' may be off by a last bit.
+            return pd.DataFrame(
+                {name: text[name] if name == "anchors" else text[name].map(_number) for name in text.columns}
+            )
         return pd.read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

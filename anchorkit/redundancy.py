@@ -1,0 +1,392 @@
+"""Redundancy: which boxes each anchor really predicts, and whether its neighbours predict the same shapes.
+
+This is the analysis of section 2.1 and Fig. 1 of the anchor-pruning paper: an anchor is a default shape, but what it
+predicts is a distribution of shapes around it, and where the neighbours' distributions cover it, the anchor is a
+candidate to go. Shapes are compared on log2 axes, as twice as wide means the same for a small box and a large one.
+
+Everything is computed on grids of densities: a histogram over (log2 width, log2 height), smoothed by a Gaussian. Its
+standard deviation follows Scott's rule, ``std * n ** (-1/6)`` for n boxes, on each axis, and is at least half a cell
+and 1/20 octave, so that an anchor with a single box has a density too. An anchor's *region* of a given mass is the
+smallest set of shapes that holds this share of its density. Nothing here is random but the sample that `box_shapes`
+takes, and that is seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from contourpy import contour_generator
+from scipy.ndimage import gaussian_filter
+
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.errors import InputError
+from anchorkit.files import read_json
+
+if TYPE_CHECKING:
+    from anchorkit.predictions import PredictionTable
+
+Array = npt.NDArray[np.float64]
+
+# Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
+_LEAST_SIDE = 1.0
+_LEAST_BANDWIDTH = 0.05  # octaves
+_ALL_OTHERS = "all others"
+
+
+def anchor_frame(configuration: Configuration | AnchorLayout) -> pd.DataFrame:
+    """The anchors as a table for charts.
+
+    Args:
+        configuration: the anchors kept; a layout means all of them.
+
+    Returns:
+        A row an anchor of the layout, in order: ``anchor_id``, ``level`` (index), ``width`` and ``height`` (input
+        pixels), ``kept`` (bool).
+    """
+    if isinstance(configuration, AnchorLayout):
+        configuration = configuration.full
+    anchors = configuration.layout.anchors
+    return pd.DataFrame(
+        {
+            "anchor_id": pd.Series([anchor.id for anchor in anchors], dtype=object),
+            "level": np.array([anchor.level for anchor in anchors], dtype=np.int64),
+            "width": np.array([anchor.width for anchor in anchors], dtype=np.float64),
+            "height": np.array([anchor.height for anchor in anchors], dtype=np.float64),
+            "kept": np.array([anchor.index in configuration for anchor in anchors], dtype=bool),
+        }
+    )
+
+
+def box_shapes(
+    predictions: PredictionTable,
+    min_score: float = 0.3,
+    max_rows_per_anchor: int = 20000,
+    seed: int = 0,
+    *,
+    ground_truth: Any = None,
+    image_sizes: Mapping[int, tuple[int, int]] | None = None,
+) -> pd.DataFrame:
+    """Width and height, in input pixels, of the boxes that each anchor predicts with confidence.
+
+    Boxes of the table are in pixels of the original image; they are scaled as the network's input is: each side by
+    input side / image side, which is exact for detectors that stretch images to their input.
+
+    Args:
+        predictions: the prediction table. A box that scores above `min_score` in two classes counts twice.
+        min_score: rows that score less are left out; 0..1.
+        max_rows_per_anchor: of an anchor with more rows, a random sample of this many is taken.
+        seed: the same seed takes the same sample.
+        ground_truth: where the image sizes are: a COCO dictionary, a json path or a pycocotools ``COCO``.
+        image_sizes: instead of it, (height, width) by image id.
+
+    Returns:
+        A row a box: ``anchor`` (index), ``anchor_id`` (categorical: its categories are all anchors of the layout, so
+        that those without a row are not forgotten), ``level``, ``width``, ``height``, ``score``.
+
+    Raises:
+        InputError: image sizes are not given or do not cover the predictions, or `min_score` is not 0..1.
+    """
+    if not 0.0 <= min_score <= 1.0:
+        raise InputError(f"min_score is {min_score!r}: scores are 0..1")
+    if max_rows_per_anchor < 1:
+        raise InputError(f"max_rows_per_anchor is {max_rows_per_anchor}: at least one row is needed")
+    layout = predictions.layout
+    rows = np.flatnonzero(predictions.score >= min_score)
+    rng = np.random.default_rng(seed)
+    anchor_of: npt.NDArray[np.int64] = predictions.anchor.astype(np.int64)
+    sampled = []
+    for anchor in range(len(layout)):
+        own = rows[anchor_of[rows] == anchor]
+        if len(own) > max_rows_per_anchor:
+            own = np.sort(rng.choice(own, max_rows_per_anchor, replace=False))
+        sampled.append(own)
+    rows = np.concatenate(sampled) if sampled else rows
+    scale = _scale_to_input(predictions.image_id[rows], layout, _image_sizes(ground_truth, image_sizes))
+    boxes = predictions.boxes[rows].astype(np.float64)
+    anchors = anchor_of[rows]
+    names = pd.Index(layout.ids, dtype=object)
+    level_of = np.array([anchor.level for anchor in layout.anchors], dtype=np.int64)
+    return pd.DataFrame(
+        {
+            "anchor": anchors,
+            "anchor_id": pd.Categorical.from_codes(anchors, categories=names, ordered=True),
+            "level": level_of[anchors],
+            "width": (boxes[:, 2] - boxes[:, 0]) * scale[:, 1],
+            "height": (boxes[:, 3] - boxes[:, 1]) * scale[:, 0],
+            "score": predictions.score[rows],
+        }
+    )
+
+
+def counts(shapes: pd.DataFrame, layout: AnchorLayout) -> pd.DataFrame:
+    """How many boxes of each anchor are in `shapes`, anchors without any included.
+
+    Returns:
+        A row an anchor of the layout, in order: ``anchor_id``, ``level``, ``width``, ``height`` (of the anchor, input
+        pixels), ``count`` (at most ``max_rows_per_anchor`` of `box_shapes`).
+    """
+    frame = anchor_frame(layout).drop(columns="kept")
+    found = np.bincount(shapes["anchor"].to_numpy(dtype=np.int64), minlength=len(layout))
+    return frame.assign(count=found)
+
+
+def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5, 0.8), grid: int = 64) -> pd.DataFrame:
+    """Outlines of the smallest regions that hold given shares of each anchor's boxes.
+
+    Args:
+        shapes: from `box_shapes`.
+        mass: share or shares of the boxes, between 0 and 1.
+        grid: cells along each axis; every anchor has its own grid around its own boxes.
+
+    Returns:
+        A row a vertex: ``anchor_id``, ``level``, ``mass``, ``path`` (a region may have several outlines, holes
+        included; counted from 0 for each anchor and mass), ``order`` (along the path), ``width``, ``height`` (input
+        pixels). Each path is closed: its last vertex is its first. Anchors without boxes have no rows.
+
+    Raises:
+        InputError: a mass is not between 0 and 1, or the grid is too coarse.
+    """
+    masses = [_checked_mass(value) for value in ([mass] if isinstance(mass, int | float) else mass)]
+    _check_grid(grid)
+    columns = {"anchor_id": object, "level": np.int64, "mass": np.float64, "path": np.int64, "order": np.int64}
+    parts = [_empty({**columns, "width": np.float64, "height": np.float64})]
+    for anchor_id, points, level in _by_anchor(shapes):
+        if len(points) == 0:
+            continue
+        bandwidth = _bandwidth(points)
+        axes = [_Axis.around(points[:, side], 4.0 * bandwidth[side], grid) for side in (0, 1)]
+        density = _density(points, axes, bandwidth)
+        # A ring of empty cells around the grid closes every outline.
+        generator = contour_generator(
+            axes[0].padded_centres(), axes[1].padded_centres(), np.pad(density, 1).T, corner_mask=False
+        )
+        for share in masses:
+            lines: Any = generator.lines(_region_density(density, share))
+            for path, line in enumerate(lines):
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "anchor_id": pd.Series([anchor_id] * len(line), dtype=object),
+                            "level": level,
+                            "mass": share,
+                            "path": path,
+                            "order": np.arange(len(line)),
+                            "width": np.exp2(line[:, 0]),
+                            "height": np.exp2(line[:, 1]),
+                        }
+                    )
+                )
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
+    """The distributions of width and of height of each anchor's boxes.
+
+    Args:
+        shapes: from `box_shapes`.
+        bins: points along the axis; all anchors share one axis a side, so that their curves can be compared.
+
+    Returns:
+        A row a point: ``anchor_id``, ``level``, ``side`` (``"width"`` or ``"height"``), ``value`` (input pixels),
+        ``density`` (share of the boxes per octave). Anchors without boxes have no rows.
+
+    Raises:
+        InputError: there are too few bins.
+    """
+    _check_grid(bins)
+    groups = [group for group in _by_anchor(shapes) if len(group[1])]
+    parts = [
+        _empty({"anchor_id": object, "level": np.int64, "side": object, "value": np.float64, "density": np.float64})
+    ]
+    for side, name in enumerate(("width", "height") if groups else ()):
+        axis = _common_axis([points for _, points, _ in groups], side, bins)
+        for anchor_id, points, level in groups:
+            histogram = np.histogram(points[:, side], axis.edges)[0].astype(np.float64)
+            density = _smooth(histogram, [axis.sigma(_bandwidth(points)[side])]) / axis.step
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "anchor_id": pd.Series([anchor_id] * bins, dtype=object),
+                        "level": level,
+                        "side": pd.Series([name] * bins, dtype=object),
+                        "value": np.exp2(axis.centres),
+                        "density": density,
+                    }
+                )
+            )
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.DataFrame:
+    """How much of each anchor's boxes fall where other anchors also put theirs.
+
+    All densities lie on one common grid. The share of anchor a covered by b is the sum of a's density over the cells of
+    b's region of the given mass. ``"all others"`` is the union of the regions of all other anchors: an anchor with a
+    high share there predicts nothing that others do not, and is a candidate to go. (Shapes only: others may not be as
+    accurate or as confident. The search finds out.)
+
+    Args:
+        shapes: from `box_shapes`.
+        mass: how much of the other anchor's boxes its region holds, between 0 and 1.
+        grid: cells along each axis.
+
+    Returns:
+        A row a pair: ``anchor_id``, ``by_id`` (another anchor, or ``"all others"`` as each anchor's last row),
+        ``share`` 0..1. An anchor without boxes covers nothing (0), and whether it is covered cannot be said (NaN).
+
+    Raises:
+        InputError: the mass is not between 0 and 1, or the grid is too coarse.
+    """
+    mass = _checked_mass(mass)
+    _check_grid(grid)
+    groups = _by_anchor(shapes)
+    filled = [points for _, points, _ in groups if len(points)]
+    densities: list[Array | None] = [None] * len(groups)
+    regions = np.zeros((len(groups), grid, grid), dtype=bool)
+    if filled:
+        axes = [_common_axis(filled, side, grid) for side in (0, 1)]
+        for number, (_, points, _) in enumerate(groups):
+            if len(points):
+                density = _density(points, axes, _bandwidth(points))
+                densities[number] = density
+                regions[number] = density >= _region_density(density, mass)
+    how_many = regions.sum(axis=0)
+    rows = []
+    for number, (anchor_id, _, _) in enumerate(groups):
+        own = densities[number]
+        for other, (by_id, _, _) in enumerate(groups):
+            if other != number:
+                rows.append((anchor_id, by_id, _share(own, regions[other])))
+        rows.append((anchor_id, _ALL_OTHERS, _share(own, how_many - regions[number] > 0)))
+    return pd.DataFrame(rows, columns=["anchor_id", "by_id", "share"]).astype(
+        {"anchor_id": object, "by_id": object, "share": np.float64}
+    )
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Equal cells along a log2 axis."""
+
+    edges: Array
+
+    @classmethod
+    def around(cls, values: Array, pad: float, cells: int) -> _Axis:
+        return cls(np.linspace(float(values.min()) - pad, float(values.max()) + pad, cells + 1))
+
+    @property
+    def step(self) -> float:
+        return float(self.edges[1] - self.edges[0])
+
+    @property
+    def centres(self) -> Array:
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+    def padded_centres(self) -> Array:
+        """The centres, and one more cell on either side."""
+        centres = self.centres
+        return np.concatenate([[centres[0] - self.step], centres, [centres[-1] + self.step]])
+
+    def sigma(self, bandwidth: float) -> float:
+        """A bandwidth in cells, at least half of one."""
+        return max(float(bandwidth) / self.step, 0.5)
+
+
+def _common_axis(groups: list[Array], side: int, cells: int) -> _Axis:
+    """An axis that holds the densities of all anchors on one side."""
+    pad = 4.0 * max(float(_bandwidth(points)[side]) for points in groups)
+    return _Axis.around(np.concatenate([points[:, side] for points in groups]), pad, cells)
+
+
+def _empty(columns: Mapping[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+
+
+def _by_anchor(shapes: pd.DataFrame) -> list[tuple[str, Array, int]]:
+    """Each anchor's id, its boxes as (log2 width, log2 height), and its level, in the order of the layout.
+
+    Anchors that have no row are known by the categories of ``anchor_id``; their level is read from the id.
+    """
+    ids = shapes["anchor_id"]
+    known = ids.cat.categories if isinstance(ids.dtype, pd.CategoricalDtype) else pd.unique(ids)
+    points = np.log2(np.maximum(shapes[["width", "height"]].to_numpy(dtype=np.float64), _LEAST_SIDE))
+    which = pd.Categorical(ids, categories=known).codes
+    return [
+        (str(anchor_id), points[which == code], int(str(anchor_id)[1:].split("/")[0]))
+        for code, anchor_id in enumerate(known)
+    ]
+
+
+def _bandwidth(points: Array) -> Array:
+    spread: Array = points.std(axis=0) * len(points) ** (-1 / 6)
+    return np.maximum(spread, _LEAST_BANDWIDTH)
+
+
+def _density(points: Array, axes: list[_Axis], bandwidth: Array) -> Array:
+    histogram = np.histogram2d(points[:, 0], points[:, 1], bins=[axis.edges for axis in axes])[0]
+    return _smooth(histogram, [axis.sigma(width) for axis, width in zip(axes, bandwidth, strict=True)])
+
+
+def _smooth(histogram: Array, sigmas: list[float]) -> Array:
+    """Smooth by a Gaussian and scale to a sum of 1."""
+    smooth: Array = gaussian_filter(histogram, sigma=sigmas, mode="constant")
+    smooth /= smooth.sum()
+    return smooth
+
+
+def _region_density(density: Array, mass: float) -> float:
+    """The density at the edge of the smallest region that holds `mass`."""
+    falling = np.sort(density, axis=None)[::-1]
+    # Rounding may keep the last sum below 1.
+    last = min(int(np.searchsorted(falling.cumsum(), mass)), falling.size - 1)
+    return float(falling[last])
+
+
+def _share(density: Array | None, region: npt.NDArray[np.bool_]) -> float:
+    return float("nan") if density is None else min(float(density[region].sum()), 1.0)
+
+
+def _checked_mass(mass: float) -> float:
+    if not 0.0 < mass < 1.0:
+        raise InputError(f"mass is {mass!r}: a share of the boxes between 0 and 1 is needed, such as 0.8")
+    return float(mass)
+
+
+def _check_grid(cells: int) -> None:
+    if cells < 8:
+        raise InputError(f"a grid of {cells} cells is too coarse to show a distribution; use 8 or more")
+
+
+def _image_sizes(ground_truth: Any, image_sizes: Mapping[int, tuple[int, int]] | None) -> Mapping[int, tuple[int, int]]:
+    if image_sizes is not None:
+        return image_sizes
+    if ground_truth is None:
+        raise InputError("box_shapes: give ground_truth or image_sizes, to scale boxes to input pixels")
+    source = "ground truth"
+    if isinstance(ground_truth, str | Path):
+        source, ground_truth = str(ground_truth), read_json(ground_truth)
+    data = getattr(ground_truth, "dataset", ground_truth)
+    try:
+        return {int(image["id"]): (int(image["height"]), int(image["width"])) for image in data["images"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: images need id, height and width ({type(error).__name__}: {error})") from None
+
+
+def _scale_to_input(
+    image_ids: npt.NDArray[np.int64], layout: AnchorLayout, sizes: Mapping[int, tuple[int, int]]
+) -> Array:
+    """(vertical, horizontal) scale of each row from image pixels to input pixels."""
+    unique, inverse = np.unique(image_ids, return_inverse=True)
+    found = np.ones((len(unique), 2))
+    for number, image_id in enumerate(unique.tolist()):
+        size = sizes.get(image_id)
+        if size is None or min(size) <= 0:
+            raise InputError(f"the size of image {image_id} is {'unknown' if size is None else size}; see image_sizes")
+        found[number] = size
+    scale: Array = (np.array(layout.input_size, dtype=np.float64) / found)[inverse]
+    return scale
