@@ -55,8 +55,8 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
     data = load_coco_folder(folder) or load_voc_folder(folder)
     if data is None:
         raise InputError(
-            f"{folder}: no annotations found; looked for annotations/instances_train.json, train/_annotations.coco.json, "
-            f"a single COCO json, Annotations/*.xml or train/*.xml"
+            f"{folder}: no annotations found; looked for annotations/instances_train.json, "
+            f"train/_annotations.coco.json, a single COCO json, Annotations/*.xml or train/*.xml"
         )
     return data
 
