@@ -52,6 +52,10 @@ class Ledger:
 
     Raises:
         InputError: the file is no ledger, is damaged, belongs to another evaluator, or cannot be read or written.
+
+    Attributes:
+        path: the file, or None.
+        resumed: whether the file already held the full configuration, with which every search begins.
     """
 
     def __init__(self, evaluator: Any, path: str | Path | None = None) -> None:
@@ -63,6 +67,7 @@ class Ledger:
         if self.path is not None:
             # Through JSON and back, so that what is compared with a file went the same way.
             self._open(self.path, json.loads(json.dumps(ledger_header(evaluator))))
+        self.resumed = self.layout.full.mask in self._accuracies
 
     def __enter__(self) -> Ledger:
         return self

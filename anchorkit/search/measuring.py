@@ -156,7 +156,8 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
     """Measure the full configuration, where every search starts, and see that a search makes sense.
 
     Raises:
-        InputError: the threshold is not an accuracy, the layout has no anchors, or there is no accuracy to measure.
+        InputError: the threshold is not an accuracy, the layout has no anchors, there is no accuracy to measure, or
+            the ledger belongs to other data.
     """
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         hint = f"; {threshold:g} may mean {threshold / 100:g}" if 1.0 < threshold <= 100.0 else ""
@@ -165,6 +166,7 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
     if len(layout) == 0:
         raise InputError(f"the layout of {layout.detector} has no anchors: there is nothing to search")
     full = measurer.measure(layout.full)
+    _check_ledger(measurer, full)
     if threshold is not None and threshold > full.accuracy:
         warnings.warn(
             f"threshold {threshold:g} is above the accuracy of the full configuration, {full.accuracy:.4f}: the "
@@ -172,6 +174,18 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
             stacklevel=3,
         )
     return full
+
+
+def _check_ledger(measurer: Measurer, full: Node) -> None:
+    """Of an evaluator that does not say what its data are, compare one accuracy with that of the ledger."""
+    if measurer.ledger.resumed and getattr(measurer.evaluator, "fingerprint", None) is None:
+        accuracy = float(measurer.evaluator.accuracy(full.configuration))
+        if accuracy != full.accuracy:
+            raise InputError(
+                f"{measurer.ledger.path}: the full configuration has accuracy {full.accuracy:.4f} there and "
+                f"{accuracy:.4f} here: the ledger belongs to other predictions or another ground truth; delete it or "
+                "name another file"
+            )
 
 
 def _checked(accuracy: float, configuration: Configuration) -> float:

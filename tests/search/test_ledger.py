@@ -21,6 +21,7 @@ from .toys import ToyEvaluator, toy_layout
 def evaluator(**options) -> ToyEvaluator:
     made = ToyEvaluator(toy_layout(3, 2), seed=5, **options)
     made.metric = "AP"
+    made.fingerprint = "data 1"
     return made
 
 
@@ -146,6 +147,17 @@ def test_a_ledger_of_something_else_is_refused(other, message, tmp_path):
     with pytest.raises(InputError, match=f"ledger.jsonl.*{message}.*delete it or name another file"):
         search(other, "boxes", ledger=path, progress=False)
     assert path.read_bytes() == before
+
+
+def test_other_data_are_noticed_without_a_fingerprint(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    first = search(ToyEvaluator(toy_layout(2), seed=1), "boxes", ledger=path, progress=False)
+    again = ToyEvaluator(toy_layout(2), seed=1)
+    resumed = search(again, "boxes", ledger=path, progress=False)
+    pd.testing.assert_frame_equal(resumed.evaluated, first.evaluated)
+    assert again.asked == [0b11]  # the full configuration, to compare
+    with pytest.raises(InputError, match=r"ledger.jsonl: the full configuration has accuracy .* there and .* here"):
+        search(ToyEvaluator(toy_layout(2), seed=2), "boxes", ledger=path, progress=False)
 
 
 @pytest.mark.parametrize(
