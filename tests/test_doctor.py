@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from anchorkit import cli, doctor
+from anchorkit.doctor import Check, examine, render, usable
+
+
+def named(name: str) -> Check:
+    (found,) = [check for check in examine() if check.name == name]
+    return found
+
+
+def test_every_dependency_is_looked_at() -> None:
+    names = {check.name for check in examine()}
+    assert {"torch", "pycocotools", "papermill", "vl-convert-python"} <= names
+    assert {"python", "GPU", "cores", "memory", "disk", "kernel", "notebooks", "shipped detectors"} <= names
+    assert "pytest" not in names  # an extra
+    assert {check.state for check in examine()} <= {"ok", "note", "missing"}
+
+
+def test_every_trouble_says_how_to_mend_it() -> None:
+    assert [check.name for check in examine() if check.state == "missing" and not check.mend] == []
+
+
+def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+
+    def without(name: str) -> str:
+        if name == "scipy":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", without)
+    check = named("scipy")
+    assert check.state == "missing"
+    assert "pip install 'scipy>=" in check.mend
+    assert not usable(examine())
+
+
+def test_an_old_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "2.9.1rc1" if name == "altair" else version(name))
+    check = named("altair")
+    assert check.state == "missing"
+    assert check.found.startswith("2.9.1rc1, older than ")
+
+
+def test_versions_compare_as_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "10.0+cpu" if name == "torch" else version(name))
+    assert named("torch") == Check("torch", "ok", "10.0+cpu")
+
+
+def test_another_python_behind_the_kernel_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text('{"argv": ["/usr/bin/env"], "display_name": "x", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert named("kernel").state == "note"
+
+
+def test_an_installation_without_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "notebooks_dir", lambda: tmp_path)
+    assert named("notebooks").state == "missing"
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor.tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
+    assert named("temporary folder").state == "missing"
+
+
+def test_text_says_what_to_do() -> None:
+    checks = [Check("python", "ok", "3.11"), Check("torch", "missing", "not installed", "install it")]
+    assert render(checks).splitlines()[1:] == [
+        "ok       python  3.11",
+        "MISSING  torch   not installed",
+        "                 -> install it",
+        "Something is missing: see MISSING above.",
+    ]
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("note", 0), ("missing", 2)])
+def test_exit_code_and_json(
+    state: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [Check("x", state, "y")])
+    assert cli.main(["doctor", "--json"]) == code
+    data = json.loads(capsys.readouterr().out)
+    assert data == {"usable": code == 0, "checks": [{"name": "x", "state": state, "found": "y", "mend": ""}]}
