@@ -1,0 +1,36 @@
+"""Charts: DataFrames in, Altair charts out; no state, no network, never more than 3,000 rows in a chart.
+
+Call `setup` once at the top of a notebook. Every function says which columns its frames need. Accuracies are 0..1 in
+the frames and points (25.7) in the charts; costs are drawn in thousands, millions or billions, and the axis says so.
+"""
+
+from __future__ import annotations
+
+from anchorkit.plots.boards import anchor_board, coverage_matrix
+from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve
+from anchorkit.plots.export import AnyChart, save, to_svg
+from anchorkit.plots.images import contact_sheet, draw_boxes
+from anchorkit.plots.shapes import box_shapes, ground_truth_shapes
+from anchorkit.plots.theme import aspect, level_color, setup
+from anchorkit.plots.tradeoffs import frontier, recovery
+
+__all__ = [
+    "AnyChart",
+    "anchor_board",
+    "aspect",
+    "before_after",
+    "box_shapes",
+    "class_changes",
+    "contact_sheet",
+    "coverage_matrix",
+    "draw_boxes",
+    "frontier",
+    "ground_truth_shapes",
+    "level_color",
+    "level_costs",
+    "recovery",
+    "save",
+    "setup",
+    "to_svg",
+    "training_curve",
+]

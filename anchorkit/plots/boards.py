@@ -1,0 +1,195 @@
+"""Charts of whole sets of anchors: every anchor drawn (paper Fig. 4), and which could stand in for which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from anchorkit.errors import InputError
+from anchorkit.plots.export import AnyChart
+from anchorkit.plots.frames import ANCHOR_COLUMNS, MAX_ROWS, at_most, level_of, require
+from anchorkit.plots.theme import GHOST, INK, QUIET, level_color, level_scale, readable
+
+_ALL = "all others"
+
+
+def anchor_board(board: pd.DataFrame, *, width: int = 860) -> AnyChart:
+    """Every anchor drawn to one scale, a row per level (paper Fig. 4): filled if kept, a dashed outline if dropped.
+
+    Args:
+        board: ``anchor_id``, ``level``, ``width``, ``height`` (input pixels), ``kept`` (bool).
+        width: width of the board in pixels; the anchors are scaled so that the widest row fills it.
+
+    Raises:
+        InputError: a column is missing or there are no rows.
+    """
+    require(board, (*ANCHOR_COLUMNS, "kept"), "board")
+    at_most(len(board), "board")
+    data, heads, height = _place(board, width)
+
+    def x(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
+
+    def y(name: str) -> alt.Y:
+        return alt.Y(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, height], reverse=True, nice=False))
+
+    tooltip = [alt.Tooltip("anchor_id:N"), alt.Tooltip("size:N"), alt.Tooltip("state:N")]
+    color = alt.Color("level:O", scale=level_scale(board["level"]), legend=None)
+    kept, dropped = data[data["kept"]], data[~data["kept"]]
+    boxes = {"x": x("x"), "x2": "x2:Q", "y": y("y"), "y2": "y2:Q", "tooltip": tooltip}
+    layers: list[Any] = [
+        alt.Chart(heads).mark_rule(color="#e6e9ed").encode(y=y("rule"), x=alt.value(0), x2=alt.value(width)),
+        alt.Chart(heads)
+        .mark_text(align="left", baseline="middle", fontSize=14, fontWeight=600)
+        .encode(x=alt.value(0), y=y("middle"), text="name:N", color=alt.Color("ink:N", scale=None)),
+        alt.Chart(heads)
+        .mark_text(align="left", baseline="middle", dy=18, color=QUIET)
+        .encode(x=alt.value(0), y=y("middle"), text="count:N"),
+    ]
+    if len(dropped):
+        layers.append(
+            alt.Chart(dropped).mark_rect(filled=False, stroke=GHOST, strokeDash=[3, 3], strokeWidth=1.4).encode(**boxes)
+        )
+    if len(kept):
+        layers.append(alt.Chart(kept).mark_rect(fillOpacity=0.82, strokeWidth=1).encode(color=color, **boxes))
+    ink = alt.condition("datum.kept", alt.value(INK), alt.value("#8a929c"))
+    layers.append(
+        alt.Chart(data)
+        .mark_text(baseline="top", fontSize=13)
+        .encode(x=x("center"), y=y("foot"), text="size:N", color=ink)
+    )
+    title = f"{int(board['kept'].sum())} of {len(board)} anchors kept"
+    return alt.layer(*layers).properties(
+        width=width,
+        height=height,
+        title=alt.TitleParams(title, subtitle="width x height in input pixels; dashed: dropped"),
+    )
+
+
+def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
+    """Who covers whom: how much of each anchor's boxes falls where another anchor also puts its boxes.
+
+    A row is an anchor, a column one that might stand in for it; ``all others`` stands at the right end. Of more than
+    3,000 cells the smallest shares are left out, which look the same as nothing.
+
+    Args:
+        coverage: ``anchor_id``, ``by_id`` (an anchor id or ``"all others"``), ``share`` (0..1).
+
+    Raises:
+        InputError: a column is missing, there are no rows, or a share is not within 0..1.
+    """
+    require(coverage, ("anchor_id", "by_id", "share"), "coverage")
+    if not coverage["share"].between(0, 1).all():
+        raise InputError("coverage: a share is not within 0..1")
+    rows = list(dict.fromkeys(coverage["anchor_id"]))
+    by = [name for name in dict.fromkeys(coverage["by_id"]) if name != _ALL]
+    columns = [*(name for name in rows if name in by), *(name for name in by if name not in rows)]
+    if _ALL in set(coverage["by_id"]):
+        columns.append(_ALL)
+    cells = coverage[coverage["anchor_id"] != coverage["by_id"]]
+    cells = cells.nlargest(MAX_ROWS - len(rows), "share") if len(cells) > MAX_ROWS - len(rows) else cells
+    data = cells[["anchor_id", "by_id"]].assign(percent=(100 * cells["share"]).round().astype(int))
+    step = 27 if len(rows) <= 20 else 22 if len(rows) <= 36 else 18
+    label = _label_color([*rows, *columns])
+    x = alt.X(
+        "by_id:N",
+        sort=columns,
+        title="... is covered by the boxes of",
+        scale=alt.Scale(domain=columns),
+        axis=alt.Axis(labelAngle=-90, labelColor=label, ticks=False, domain=False, labelLimit=120),
+    )
+    y = alt.Y(
+        "anchor_id:N",
+        sort=rows,
+        title="Share of the boxes of anchor ...",
+        scale=alt.Scale(domain=rows),
+        axis=alt.Axis(labelColor=label, ticks=False, domain=False, labelLimit=120),
+    )
+    color = alt.Color(
+        "percent:Q",
+        title="covered (%)",
+        scale=alt.Scale(domain=[0, 100], range=["#f4f6f9", "#c8d8f2", "#7fa6e3", "#2f62bd", "#0b2a63"]),
+        legend=alt.Legend(gradientLength=200, values=[0, 25, 50, 75, 100]),
+    )
+    heat = (
+        alt.Chart(data)
+        .mark_rect(stroke="#ffffff", strokeWidth=1, aria=False)
+        .encode(x=x, y=y, color=color, tooltip=["anchor_id", "by_id", "percent"])
+    )
+    own = pd.DataFrame({"anchor_id": rows, "by_id": rows})
+    own = own[own["by_id"].isin(columns)]
+    diagonal = alt.Chart(own).mark_rect(color="#d5dae0", stroke="#ffffff").encode(x=x, y=y)
+    layers: list[Any] = [heat, diagonal]
+    if step >= 22:
+        # Numbers where they matter: those from half covered on.
+        layers.append(
+            alt.Chart(data[data["percent"] >= 50])
+            .mark_text(fontSize=step * 0.47, color="#ffffff")
+            .encode(x=x, y=y, text="percent:Q")
+        )
+    return alt.layer(*layers).properties(
+        width=alt.Step(step), height=alt.Step(step), title="Which anchors could stand in for which"
+    )
+
+
+def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    """Where each anchor stands: rectangles side by side on the row's floor, the size below."""
+    head, slot, gap, foot = 120.0, 58.0, 12.0, 20.0
+    levels = [group for _, group in board.groupby("level", sort=True)]
+    scale = 1.0
+    for _ in range(30):  # slots have a least width, so the fitting scale is found by shrinking
+        widest = max(float(np.maximum(group["width"] * scale, slot).sum()) + gap * len(group) for group in levels)
+        if head + widest <= width or scale < 0.02:
+            break
+        scale *= 0.9
+    rows, heads, top = [], [], 0.0
+    for group in levels:
+        tallest = max(float(group["height"].max()) * scale, 26.0)
+        floor = top + 14 + tallest
+        left = head
+        for anchor in group.to_dict("records"):
+            w, h = float(anchor["width"]) * scale, float(anchor["height"]) * scale
+            center = left + max(w, slot) / 2
+            rows.append(
+                {
+                    "anchor_id": anchor["anchor_id"],
+                    "level": int(anchor["level"]),
+                    "kept": bool(anchor["kept"]),
+                    "state": "kept" if anchor["kept"] else "dropped",
+                    "size": str(anchor["anchor_id"]).split("/")[-1],
+                    "x": center - w / 2,
+                    "x2": center + w / 2,
+                    "y": floor - h,
+                    "y2": floor,
+                    "center": center,
+                    "foot": floor + 5,
+                }
+            )
+            left += max(w, slot) + gap
+        level = int(group["level"].iloc[0])
+        middle = top + 14 + tallest / 2
+        count = f"{int(group['kept'].sum())} of {len(group)} kept"
+        heads.append(
+            {
+                "level": level,
+                "name": f"Level {level}",
+                "ink": readable(level_color(level)),
+                "count": count,
+                "middle": middle,
+                "rule": floor + foot + 6,
+            }
+        )
+        top = floor + foot + 6
+    return pd.DataFrame(rows).round(2), pd.DataFrame(heads).round(2), round(top + 4, 1)
+
+
+def _label_color(ids: list[str]) -> Any:
+    """Axis labels in the colour of their level."""
+    levels = sorted({level_of(name) for name in ids if name != _ALL})
+    tests = [
+        {"test": f"indexof(datum.label, 'L{level}/') === 0", "value": readable(level_color(level))} for level in levels
+    ]
+    return {"condition": tests, "value": INK}

@@ -1,0 +1,238 @@
+"""Charts that take results apart: training over its steps, costs over levels, changes over measures and classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from anchorkit.errors import InputError
+from anchorkit.plots.export import AnyChart
+from anchorkit.plots.frames import change, points, require, unit
+from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS, level_color
+from anchorkit.plots.tradeoffs import AP_TITLE
+
+_MEASURES = {
+    "n_anchors": "Anchors",
+    "boxes": "Boxes per image",
+    "head_flops": "Head FLOPs",
+    "total_flops": "Total FLOPs",
+    "head_parameters": "Head parameters",
+    "accuracy": "AP (points)",
+}
+_LOSS_ROWS = 600
+_CLASSES = 20
+
+
+def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
+    """The loss and, below it, the accuracy on validation images, over the steps of a training.
+
+    Of more than 600 steps, equal stretches are averaged.
+
+    Args:
+        history: ``step``, ``loss`` and, if there, ``val_AP`` (0..1; empty where nothing was measured) and ``epoch``.
+        width: width of the plot in pixels.
+
+    Raises:
+        InputError: a column is missing, or no loss is a finite number.
+    """
+    require(history, ("step", "loss"), "history")
+    loss = history[["step", "loss"]].astype(float).replace([np.inf, -np.inf], np.nan).dropna()
+    require(loss, (), "history: the loss")
+    if len(loss) > _LOSS_ROWS:
+        stretch = np.arange(len(loss)) * _LOSS_ROWS // len(loss)
+        loss = loss.groupby(stretch).mean()
+    smooth = loss.assign(loss=loss["loss"].rolling(max(len(loss) // 30, 1), min_periods=1, center=True).mean())
+    domain = [float(history["step"].min()), float(history["step"].max())]
+    x = alt.X(
+        "step:Q", title="Step", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=8, format=",d")
+    )
+    y = alt.Y("loss:Q", title="Training loss", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    raw = alt.Chart(loss.round(4)).mark_line(color=GHOST, strokeWidth=1, opacity=0.7).encode(x=x, y=y)
+    even = alt.Chart(smooth.round(4)).mark_line(color=INK, strokeWidth=2.2).encode(x=x, y=y)
+    panels: list[Any] = [alt.layer(raw, even).properties(width=width, height=190)]
+    if "val_AP" in history and history["val_AP"].notna().any():
+        measured = history[history["val_AP"].notna()]
+        if len(measured) > _LOSS_ROWS:
+            measured = measured.iloc[np.linspace(0, len(measured) - 1, _LOSS_ROWS).astype(int)]
+        data = pd.DataFrame(
+            {"step": measured["step"].astype(float), "AP": 100 * measured["val_AP"].astype(float)}
+        ).round(3)
+        ap = alt.Y("AP:Q", title=AP_TITLE, axis=alt.Axis(tickCount=5))
+        color = STAGE_COLORS["retrained"]
+        chart = alt.Chart(data)
+        last = alt.Chart(data.tail(1).assign(label=f"{data['AP'].iloc[-1]:.1f}"))
+        panels.append(
+            alt.layer(
+                chart.mark_line(color=color, strokeWidth=2).encode(x=x, y=ap),
+                chart.mark_circle(color=color, size=60, opacity=1).encode(x=x, y=ap, tooltip=["step:Q", "AP:Q"]),
+                last.mark_text(dy=-13, align="right", fontWeight=600, color=color).encode(x=x, y=ap, text="label:N"),
+            ).properties(width=width, height=190)
+        )
+    return alt.vconcat(*panels).properties(title="Training")
+
+
+def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost: str = "head_flops") -> AnyChart:
+    """What each level costs: filled what is kept, outlined what the unpruned detector spends.
+
+    Args:
+        levels: ``name``, ``anchors`` and `cost` of each level, in their order (as `anchorkit.costs.level_costs` gives).
+        full: the same for the unpruned detector.
+        cost: ``"head_flops"`` or ``"boxes"``.
+
+    Raises:
+        InputError: a column is missing or there are no rows.
+    """
+    need = ("name", "anchors", cost)
+    require(levels, need, "levels")
+    whole = levels if full is None else require(full, need, "full")
+    scale = unit(cost, whole[cost])
+    names = [f"L{position} · {name}" for position, name in enumerate(whole["name"])]
+    before = dict(zip(whole["name"], zip(whole["anchors"], whole[cost], strict=True), strict=True))
+    rows = []
+    for position, row in enumerate(levels.to_dict("records")):
+        was, most = before.get(row["name"], (row["anchors"], row[cost]))
+        count = f"{row['anchors']} of {was} anchors" if full is not None else f"{row['anchors']} anchors"
+        rows.append(
+            {
+                "level": f"L{position} · {row['name']}",
+                "value": float(row[cost]) / scale.divisor,
+                "full": float(most) / scale.divisor,
+                "label": f"{scale.text(row[cost])}, {count}",
+                "color": level_color(position),
+            }
+        )
+    data = pd.DataFrame(rows)
+    domain = [0, 1.0 * float(data["full"].max())]
+    y = alt.Y(
+        "level:N", sort=names, title=None, axis=alt.Axis(ticks=False, domain=False, labelColor=INK, labelLimit=200)
+    )
+    x = alt.X("value:Q", title=scale.title, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=6))
+    chart = alt.Chart(data)
+    layers: list[Any] = []
+    if full is not None:
+        layers.append(
+            chart.mark_bar(filled=False, stroke=GHOST, strokeDash=[3, 3], height=18, yOffset=9).encode(
+                x=alt.X("full:Q", scale=alt.Scale(domain=domain, nice=False)), y=y
+            )
+        )
+    layers.append(
+        chart.mark_bar(height=18, yOffset=9).encode(
+            x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=["level:N", "label:N"]
+        )
+    )
+    layers.append(chart.mark_text(align="left", dy=-13, color=QUIET).encode(x=alt.value(1), y=y, text="label:N"))
+    return alt.layer(*layers).properties(width=560, height=alt.Step(50), title="What each level costs")
+
+
+def before_after(table: pd.DataFrame) -> AnyChart:
+    """Configurations side by side: a bar per measure, with the change against the first row.
+
+    Args:
+        table: one row per configuration, the unpruned detector first: ``name`` and at least one of ``n_anchors``,
+            ``boxes``, ``head_flops``, ``total_flops``, ``head_parameters``, ``accuracy`` (0..1).
+
+    Raises:
+        InputError: ``name`` or every measure is missing, or a measure has no value in the first row.
+    """
+    require(table, ("name",), "table")
+    measures = [name for name in _MEASURES if name in table.columns and table[name].notna().any()]
+    if not measures:
+        raise InputError(f"table: the frame has none of the measures {', '.join(_MEASURES)}")
+    names = [str(name) for name in table["name"]]
+    panels = []
+    for position, measure in enumerate(measures):
+        values = [float(value) for value in table[measure]]
+        scale = unit(measure, [value for value in values if math.isfinite(value)])
+        if not math.isfinite(values[0]):
+            raise InputError(f"table: {measure} has no value in the first row, that of the unpruned detector")
+        accuracy = measure == "accuracy"
+        rows = []
+        for name, value in zip(names, values, strict=True):
+            text = points(value) if accuracy else scale.text(value)
+            if name != names[0]:
+                shift = f"{100 * (value - values[0]):+.1f}".replace("-", "\N{MINUS SIGN}")
+                text = f"{text}  ({shift if accuracy else change(values[0], value)})"
+            rows.append({"name": name, "value": value if math.isfinite(value) else 0.0, "text": text})
+        base = alt.Chart(pd.DataFrame(rows)).encode(
+            y=alt.Y(
+                "name:N",
+                sort=names,
+                title=None,
+                axis=alt.Axis(domain=False, ticks=False, labelLimit=220, labelColor=INK) if position == 0 else None,
+            )
+        )
+        x = alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1.0 * max(values)]))
+        color = alt.condition(alt.datum.name == names[0], alt.value(GHOST), alt.value(SEARCH_COLOR))
+        bars = base.mark_bar(height=12, yOffset=7, cornerRadiusEnd=2).encode(x=x, color=color)
+        text_layer = base.mark_text(align="left", baseline="middle", dy=-8, fontSize=13).encode(
+            x=alt.value(0), text="text:N"
+        )
+        panels.append(
+            alt.layer(bars, text_layer).properties(
+                width=150,
+                height=alt.Step(44),
+                title=alt.TitleParams(_MEASURES[measure], fontSize=14, offset=6, frame="group", anchor="start"),
+            )
+        )
+    return alt.hconcat(*panels, spacing=26)
+
+
+def class_changes(changes: pd.DataFrame, *, width: int = 520) -> AnyChart:
+    """AP of each class before and after, those that lose most on top.
+
+    Of more than 40 classes the 20 that lose most and the 20 that gain most are shown, and a note says so.
+
+    Args:
+        changes: ``category`` (name), ``before`` and ``after`` (AP, 0..1; a negative one means no ground truth and is
+            left out, with a note).
+        width: width of the plot in pixels.
+
+    Raises:
+        InputError: a column is missing, or no class has an AP.
+    """
+    require(changes, ("category", "before", "after"), "changes")
+    known = changes[(changes["before"] >= 0) & (changes["after"] >= 0)]
+    require(known, (), "changes: the classes with ground truth")
+    notes = []
+    if len(known) < len(changes):
+        notes.append(f"{len(changes) - len(known)} classes have no ground truth")
+    data = pd.DataFrame(
+        {
+            "category": known["category"].astype(str),
+            "before": 100 * known["before"].astype(float),
+            "after": 100 * known["after"].astype(float),
+        }
+    )
+    data = data.assign(change=data["after"] - data["before"]).sort_values("change", kind="stable")
+    if len(data) > 2 * _CLASSES:
+        notes.append(f"the {_CLASSES} classes that lose most and the {_CLASSES} that gain most, of {len(data)}")
+        data = pd.concat([data.head(_CLASSES), data.tail(_CLASSES)])
+    data["label"] = [f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in data["change"]]
+    data = data.round({"before": 3, "after": 3, "change": 3})
+    order = list(data["category"])
+    y = alt.Y(
+        "category:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelColor=INK, labelLimit=200)
+    )
+    scale = alt.Scale(zero=False, padding=20)
+    x = alt.X("after:Q", title=AP_TITLE, scale=scale)
+    chart = alt.Chart(data)
+    color = alt.condition(alt.datum.change < 0, alt.value(SEARCH_COLOR), alt.value(STAGE_COLORS["retrained"]))
+    tooltip = ["category:N", "before:Q", "after:Q", "change:Q"]
+    return alt.layer(
+        chart.mark_rule(strokeWidth=3).encode(x=alt.X("before:Q", scale=scale), x2="after:Q", y=y, color=color),
+        chart.mark_point(filled=False, size=70, stroke=QUIET, strokeWidth=1.6).encode(
+            x=alt.X("before:Q", scale=scale), y=y, tooltip=tooltip
+        ),
+        chart.mark_circle(size=110, opacity=1).encode(x=x, y=y, color=color, tooltip=tooltip),
+        chart.mark_text(align="left", color=INK).encode(x=alt.value(width + 10), y=y, text="label:N"),
+    ).properties(
+        width=width,
+        height=alt.Step(26),
+        title=alt.TitleParams("AP of each class: before (ring) and after (dot)", subtitle=notes)
+        if notes
+        else "AP of each class: before (ring) and after (dot)",
+    )

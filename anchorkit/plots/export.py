@@ -1,0 +1,67 @@
+"""Charts as files and as text that need no network."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+import altair as alt
+
+from anchorkit.errors import InputError
+from anchorkit.files import replacing, write_text
+from anchorkit.plots.theme import NAME
+
+AnyChart: TypeAlias = (
+    alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart
+)
+"""What the functions of this package return, and what `save` takes."""
+
+_REMOTE = re.compile(r"<(?:script|link|img)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", re.IGNORECASE)
+
+
+def save(chart: AnyChart, path: str | Path) -> Path:
+    """Write a chart in the kit's theme; the ending of `path` says how.
+
+    ``.png`` is written at twice the size, ``.svg`` as it is, ``.html`` as a page of its own that loads nothing from
+    the network. The file appears whole or not at all.
+
+    Raises:
+        InputError: another ending, or the file cannot be written.
+    """
+    target = Path(path)
+    kind = target.suffix.lower()
+    if kind not in (".png", ".svg", ".html"):
+        raise InputError(
+            f"{target}: a chart is saved as .png, .svg or .html, not {target.suffix or 'without an ending'!r}"
+        )
+    if kind == ".svg":
+        write_text(target, to_svg(chart))
+        return target
+    with alt.theme.enable(NAME), replacing(target) as temporary:
+        if kind == ".png":
+            chart.save(str(temporary), format="png", scale_factor=2)
+        else:
+            chart.save(str(temporary), format="html", inline=True)
+            if remote_references(temporary.read_text(encoding="utf-8")):
+                raise RuntimeError(f"{target}: the page would load a script from the network")
+    return target
+
+
+def to_svg(chart: AnyChart) -> str:
+    """The chart as SVG text in the kit's theme, safe to put inline beside other charts."""
+    buffer = io.StringIO()
+    with alt.theme.enable(NAME):
+        chart.save(buffer, format="svg")
+    text = buffer.getvalue()
+    # Vega numbers its clip paths from 0 in every chart; two charts inline on one page would use each other's.
+    mark = hashlib.sha1(text.encode()).hexdigest()[:8]
+    text = re.sub(r'\bid="([^"]+)"', rf'id="\1-{mark}"', text)
+    return re.sub(r"url\(#([^)]+)\)", rf"url(#\1-{mark})", text)
+
+
+def remote_references(html: str) -> list[str]:
+    """The scripts, style sheets and pictures that an HTML page would fetch from the network."""
+    return [match.group(0) for match in _REMOTE.finditer(html)]

@@ -1,0 +1,129 @@
+"""Boxes drawn on pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from anchorkit.errors import InputError
+from anchorkit.plots.theme import LEVEL_COLORS
+
+_LEAST_SIDE = 320
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
+) -> Image.Image:
+    """A picture with boxes and their labels.
+
+    Pictures whose shorter side is under 320 pixels are enlarged by a whole number, so that labels stay readable.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        boxes: (N, 4): x1 y1 x2 y2 in pixels of the image; parts outside are cut off.
+        labels: a text for each box, or None for no texts. An empty text draws none.
+        colors: a colour for each box (``#rrggbb``), for instance `level_color` of its anchor's level; None draws all
+            in the colour of level 0.
+
+    Raises:
+        InputError: the image is no uint8 (H, W, 3), or labels or colours are not as many as the boxes.
+    """
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(f"image: uint8 (height, width, 3) is needed, not {pixels.dtype} {pixels.shape}")
+    corners = np.asarray(boxes, float).reshape(-1, 4)
+    for name, given in (("labels", labels), ("colors", colors)):
+        if given is not None and len(given) != len(corners):
+            raise InputError(f"{name}: {len(given)} for {len(corners)} boxes")
+    factor = max(1, math.ceil(_LEAST_SIDE / min(pixels.shape[:2])))
+    picture = Image.fromarray(pixels)
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    size = max(14, round(min(picture.size) / 26))
+    line = max(2, round(min(picture.size) / 160))
+    font = ImageFont.load_default(size)
+    taken: list[tuple[float, float, float, float]] = []
+    for number, box in enumerate(corners):
+        color = colors[number] if colors is not None else LEVEL_COLORS[0]
+        x1, y1, x2, y2 = box * factor
+        # A white hairline around the coloured one keeps the box visible on any ground.
+        draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="#ffffff", width=line + 2)
+        draw.rectangle((x1, y1, x2, y2), outline=color, width=line)
+    if labels is not None:
+        for number, box in enumerate(corners):
+            if labels[number]:
+                color = colors[number] if colors is not None else LEVEL_COLORS[0]
+                _label(draw, font, labels[number], color, box * factor, picture.size, taken)
+    return picture
+
+
+def contact_sheet(images: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None) -> Image.Image:
+    """Pictures side by side in rows of `columns`, each fitted into a cell as large as the largest.
+
+    Args:
+        images: the pictures, in reading order.
+        columns: pictures in a row.
+        captions: a text below each picture.
+
+    Raises:
+        InputError: there is no picture, no column, or captions are not as many as the pictures.
+    """
+    if not images or columns < 1:
+        raise InputError("contact sheet: at least one picture and one column are needed")
+    if captions is not None and len(captions) != len(images):
+        raise InputError(f"captions: {len(captions)} for {len(images)} pictures")
+    gap = 12
+    width, height = max(image.width for image in images), max(image.height for image in images)
+    size = max(15, round(min(width, height) / 22))
+    font = ImageFont.load_default(size)
+    band = size + 14 if captions is not None else 0
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + band + gap) + gap), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for number, image in enumerate(images):
+        left = gap + number % columns * (width + gap)
+        top = gap + number // columns * (height + band + gap)
+        sheet.paste(image.convert("RGB"), (left + (width - image.width) // 2, top + (height - image.height) // 2))
+        if captions is not None:
+            draw.text((left + 2, top + height + 5), captions[number], fill="#1f2328", font=font)
+    return sheet
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    text: str,
+    color: str,
+    box: np.ndarray,
+    size: tuple[int, int],
+    taken: list[tuple[float, float, float, float]],
+) -> None:
+    """A text on a plate, above the box or, where that is taken or outside, inside it or below."""
+    left, _, right, bottom = font.getbbox(text)
+    width, height = right - left + 8, bottom + 6
+    x = float(min(max(box[0], 0), max(size[0] - width, 0)))
+    places = [box[1] - height, box[1], box[3], box[3] - height]
+    inside = [float(y) for y in places if 0 <= y <= size[1] - height] or [0.0]
+    y = next((y for y in inside if not any(_meet((x, y, x + width, y + height), other) for other in taken)), inside[0])
+    plate = (x, y, x + width, y + height)
+    taken.append(plate)
+    draw.rectangle(plate, fill=color)
+    draw.text((x + 4 - left, y + 2), text, fill=_text_on(color), font=font)
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _text_on(color: str) -> str:
+    """White or black, whichever reads better on the colour."""
+    red, green, blue = ImageColor.getrgb(color)[:3]
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else "#000000"

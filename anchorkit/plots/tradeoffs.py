@@ -1,0 +1,300 @@
+"""Charts of accuracy against cost: the frontier (paper Fig. 2), recovery by training (Fig. 3), before and after."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from anchorkit.errors import InputError
+from anchorkit.plots.export import AnyChart
+from anchorkit.plots.frames import Unit, change, require, sample, unit
+from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS
+
+AP_TITLE = "AP 0.50:0.95 (points)"
+_RANDOM_ROWS = 800
+_BINS = (48, 30)
+_FRONTIER, _RANDOM, _BEATEN = "frontier of the search", "random pruning", "tried, and beaten"
+
+
+def frontier(
+    frontier: pd.DataFrame,
+    cost: str = "head_flops",
+    *,
+    full: pd.DataFrame | pd.Series[Any] | Mapping[str, Any] | None = None,
+    random: pd.DataFrame | None = None,
+    evaluated: pd.DataFrame | None = None,
+    chosen: pd.DataFrame | None = None,
+    others: Mapping[str, pd.DataFrame] | None = None,
+    width: int = 640,
+    height: int = 380,
+) -> AnyChart:
+    """Accuracy against cost of the best configurations (paper Fig. 2).
+
+    The line is a staircase: with a given budget one gets the best configuration at or left of it, not a mixture of two.
+
+    Args:
+        frontier: columns ``accuracy`` (0..1) and `cost`; ``n_anchors`` if there is shown on hovering.
+        cost: name of the cost column on the x axis.
+        full: the unpruned detector: one row with ``accuracy`` and `cost` (as a frame, a Series or a dict); marked,
+            with a rule at its accuracy.
+        random: configurations pruned at random, same columns; a cloud of at most 800 of them, drawn with a fixed seed.
+        evaluated: every configuration tried, same columns; counted in a grid, since there may be very many.
+        chosen: configurations to mark, same columns and, if there, ``label``; otherwise A, B, C ... from the left
+            to the right of the frame's rows.
+        others: further frontiers by name, same columns.
+        width: width of the plot in pixels.
+        height: height of the plot in pixels.
+
+    Raises:
+        InputError: a frame lacks a column or has no rows.
+    """
+    need = ("accuracy", cost)
+    require(frontier, need, "frontier")
+    frames: dict[str, pd.DataFrame] = {}
+    for name, frame in {"random": random, "evaluated": evaluated, "chosen": chosen, **(others or {})}.items():
+        if frame is not None:
+            frames[name] = require(frame, need, name, empty=True)
+    base = None if full is None else require(as_frame(full, "full"), need, "full").iloc[:1]
+    shown = [frontier, *([] if base is None else [base]), *(frames[name] for name in frames if name not in _CLOUDS)]
+    scale = unit(cost, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
+    low, high = _accuracy_range(shown, frames)
+    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=alt.Axis(tickCount=7))
+    y = alt.Y("y:Q", title=AP_TITLE, scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=7))
+    names, colors = _series(frames, others)
+    color = alt.Color(
+        "series:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=colors),
+        legend=alt.Legend(orient="top", columns=4, symbolType="circle", symbolOpacity=1) if len(names) > 1 else None,
+    )
+    layers: list[Any] = []
+    notes: list[str] = []
+    if "evaluated" in frames:
+        layers += _beaten(frames["evaluated"], frontier, cost, scale, (low, high), x, y, color)
+    if "random" in frames:
+        cloud = _rows(frames["random"], cost, scale, base, _RANDOM)
+        below = int((cloud["y"] < low).sum())
+        if below:
+            notes.append(f"{below} of {len(cloud)} random configurations lie below the axis")
+        cloud = sample(cloud[cloud["y"] >= low], _RANDOM_ROWS)
+        layers.append(
+            alt.Chart(cloud)
+            .mark_circle(size=34, opacity=0.45, aria=False)
+            .encode(x=x, y=y, color=color, tooltip=_tooltip(cloud))
+        )
+    if base is not None:
+        layers.append(_baseline_rule(base, y))
+    for name, frame in {**{name: frames[name] for name in others or {}}, _FRONTIER: frontier}.items():
+        line = _rows(frame.sort_values(cost), cost, scale, base, name)
+        mark = alt.Chart(line)
+        layers.append(mark.mark_line(interpolate="step-after", strokeWidth=2.5).encode(x=x, y=y, color=color))
+        layers.append(
+            mark.mark_circle(size=64 if name == _FRONTIER else 40, opacity=1).encode(
+                x=x, y=y, color=color, tooltip=_tooltip(line)
+            )
+        )
+    if base is not None:
+        layers += _baseline_mark(base, cost, scale, x, y)
+    if "chosen" in frames and len(frames["chosen"]):
+        layers += _chosen(frames["chosen"], cost, scale, base, x, y)
+    title = (
+        alt.TitleParams("Accuracy against cost", subtitle=notes) if notes else alt.TitleParams("Accuracy against cost")
+    )
+    return alt.layer(*layers).properties(width=width, height=height, title=title)
+
+
+def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640, height: int = 380) -> AnyChart:
+    """What training gives back to pruned configurations (paper Fig. 3).
+
+    Args:
+        points: one row per configuration and stage: ``point`` (its label, such as A), ``stage`` (``"full"``,
+            ``"pruned"``, ``"fine-tuned"``, ``"retrained"``), ``accuracy`` (0..1) and `cost`. A row of stage
+            ``"full"`` is drawn as a rule.
+        cost: name of the cost column on the x axis.
+        width: width of the plot in pixels.
+        height: height of the plot in pixels.
+
+    Raises:
+        InputError: a column is missing, a stage is unknown, or there is no row but that of the full detector.
+    """
+    require(points, ("point", "stage", "accuracy", cost), "points")
+    unknown = sorted(set(points["stage"]) - set(STAGE_COLORS))
+    if unknown:
+        raise InputError(f"points: unknown stage {unknown[0]!r}; use {', '.join(STAGE_COLORS)}")
+    full = points[points["stage"] == "full"].iloc[:1]
+    rest = points[points["stage"] != "full"]
+    require(rest, (), "points other than the full detector")
+    scale = unit(cost, points[cost])
+    data = _rows(rest, cost, scale, full if len(full) else None, "")
+    data["point"], data["stage"] = rest["point"].astype(str).to_numpy(), rest["stage"].to_numpy()
+    top, bottom = 100 * points["accuracy"].max(), 100 * points["accuracy"].min()
+    pad = max(0.12 * (top - bottom), 0.4)
+    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=34), axis=alt.Axis(tickCount=7))
+    y_scale = alt.Scale(domain=[bottom - 1.6 * pad, top + pad], nice=False)
+    y, y_low = alt.Y("y:Q", title=AP_TITLE, scale=y_scale), alt.Y("low:Q", title=AP_TITLE, scale=y_scale)
+    stages = [stage for stage in STAGE_COLORS if stage in set(rest["stage"])]
+    scale_of = {
+        "color": alt.Scale(domain=stages, range=[STAGE_COLORS[stage] for stage in stages]),
+        "shape": alt.Scale(domain=stages, range=[_STAGE_SHAPES[stage] for stage in stages]),
+    }
+    legend = alt.Legend(orient="top", title=None)
+    layers: list[Any] = [_baseline_rule(full, y), *_baseline_mark(full, cost, scale, x, y)] if len(full) else []
+    spans = data.groupby("point", sort=False).agg(x=("x", "first"), low=("y", "min"), high=("y", "max")).reset_index()
+    layers.append(alt.Chart(spans).mark_rule(color=GHOST, strokeWidth=1.5).encode(x=x, y=y_low, y2=alt.Y2("high:Q")))
+    layers.append(
+        alt.Chart(data)
+        .mark_point(filled=True, size=150, opacity=1, stroke="#ffffff", strokeWidth=1)
+        .encode(
+            x=x,
+            y=y,
+            color=alt.Color("stage:N", scale=scale_of["color"], legend=legend),
+            shape=alt.Shape("stage:N", scale=scale_of["shape"], legend=legend),
+            tooltip=[alt.Tooltip("point:N"), alt.Tooltip("stage:N"), *_tooltip(data)],
+        )
+    )
+    layers.append(
+        alt.Chart(spans)
+        .mark_text(baseline="top", dy=13, fontSize=15, fontWeight=600)
+        .encode(x=x, y=y_low, text="point:N")
+    )
+    return alt.layer(*layers).properties(width=width, height=height, title="What training gives back")
+
+
+_CLOUDS = ("random", "evaluated")
+_STAGE_SHAPES = {"full": "diamond", "pruned": "circle", "fine-tuned": "triangle-up", "retrained": "square"}
+
+
+def as_frame(row: pd.DataFrame | pd.Series[Any] | Mapping[str, Any], name: str) -> pd.DataFrame:
+    """One row as a frame, however it is given.
+
+    Raises:
+        InputError: it is no frame, Series or dict.
+    """
+    if isinstance(row, pd.DataFrame):
+        return row
+    if isinstance(row, pd.Series | Mapping):
+        return pd.DataFrame([dict(row)])
+    raise InputError(f"{name}: one row is needed (a DataFrame, a Series or a dict), not {type(row).__name__}")
+
+
+def _accuracy_range(shown: Sequence[pd.DataFrame], frames: Mapping[str, pd.DataFrame]) -> tuple[float, float]:
+    """The y axis in points: the frontier fills most of it; the clouds may take a third more below, no further."""
+    accuracy = 100 * pd.concat([frame["accuracy"] for frame in shown]).astype(float)
+    top, bottom = float(accuracy.max()), float(accuracy.min())
+    span = max(top - bottom, 1.0)
+    clouds = [100 * float(frames[name]["accuracy"].min()) for name in _CLOUDS if len(frames.get(name, ()))]
+    low = max(min([bottom, *clouds]), bottom - max(0.5 * span, 2.0))
+    return max(low - 0.06 * span, min(0.0, low)), top + 0.12 * max(top - low, 1.0)
+
+
+def _series(
+    frames: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame] | None
+) -> tuple[list[str], list[str]]:
+    names, colors = [_FRONTIER], [SEARCH_COLOR]
+    for position, name in enumerate(others or {}):
+        names.append(name)
+        colors.append(OTHER_COLORS[position % len(OTHER_COLORS)])
+    for key, name, color in (("random", _RANDOM, "#7b8794"), ("evaluated", _BEATEN, "#f3b58b")):
+        if key in frames:
+            names.append(name)
+            colors.append(color)
+    return names, colors
+
+
+def _rows(frame: pd.DataFrame, cost: str, scale: Unit, base: pd.DataFrame | None, series: str) -> pd.DataFrame:
+    """What a mark needs: x, y, its series and the texts that hovering shows."""
+    values = frame[cost].astype(float)
+    rows = pd.DataFrame({"x": values / scale.divisor, "y": 100 * frame["accuracy"].astype(float), "series": series})
+    rows["AP"] = rows["y"].map("{:.1f}".format)
+    rows["cost"] = [scale.text(value) for value in values]
+    if base is not None:
+        rows["against unpruned"] = [change(float(base[cost].iloc[0]), value) for value in values]
+    if "n_anchors" in frame:
+        rows["anchors kept"] = frame["n_anchors"].astype(int)
+    return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
+
+
+def _tooltip(rows: pd.DataFrame) -> list[alt.Tooltip]:
+    return [alt.Tooltip(name) for name in ("AP", "cost", "against unpruned", "anchors kept") if name in rows.columns]
+
+
+def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
+    """A rule at the unpruned detector's accuracy."""
+    row = pd.DataFrame({"y": [round(100 * float(base["accuracy"].iloc[0]), 4)]})
+    rule: alt.Chart = alt.Chart(row).mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7).encode(y=y)
+    return rule
+
+
+def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y) -> list[Any]:
+    """The unpruned detector: a diamond and its figures."""
+    row = _rows(base, cost, scale, None, "unpruned")
+    of = " boxes" if cost == "boxes" else ""
+    row["label"] = [f"unpruned: AP {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
+    chart = alt.Chart(row)
+    return [
+        chart.mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1).encode(
+            x=x, y=y, tooltip=_tooltip(row)
+        ),
+        chart.mark_text(align="right", baseline="bottom", dx=6, dy=-11, color=INK).encode(x=x, y=y, text="label:N"),
+    ]
+
+
+def _beaten(
+    evaluated: pd.DataFrame,
+    best: pd.DataFrame,
+    cost: str,
+    scale: Unit,
+    accuracy_range: tuple[float, float],
+    x: alt.X,
+    y: alt.Y,
+    color: alt.Color,
+) -> list[Any]:
+    """The beaten configurations, counted in a grid of 48 x 30 cells: the more, the darker."""
+    taken = set(zip(best[cost], best["accuracy"], strict=True))
+    mask = [pair not in taken for pair in zip(evaluated[cost], evaluated["accuracy"], strict=True)]
+    costs = evaluated[cost].astype(float).to_numpy()[mask] / scale.divisor
+    accuracies = 100 * evaluated["accuracy"].astype(float).to_numpy()[mask]
+    if not len(costs):
+        return []
+    left, right = float(costs.min()), float(costs.max())
+    ends = [[left, right if right > left else left + 1.0], list(accuracy_range)]
+    cells = [np.linspace(end[0], end[1], n + 1) for end, n in zip(ends, _BINS, strict=True)]
+    tried = pd.DataFrame({"x": costs, "y": accuracies})
+    tried = tried[(tried["y"] >= ends[1][0]) & (tried["y"] <= ends[1][1])]
+    column, row = (
+        np.clip(np.searchsorted(edge, tried[side], side="right") - 1, 0, len(edge) - 2)
+        for edge, side in zip(cells, ("x", "y"), strict=True)
+    )
+    grid = tried.groupby([column, row]).agg(x=("x", "min"), y2=("y", "max"), configurations=("x", "size"))
+    # A cell starts at its cheapest and ends at its best configuration: it must not stick out of the frontier.
+    grid["x2"] = np.maximum(cells[0][grid.index.get_level_values(0) + 1], grid["x"])
+    grid["y"] = cells[1][grid.index.get_level_values(1)]
+    grid = grid.assign(series=_BEATEN).round(5).reset_index(drop=True)
+    opacity = alt.Opacity("configurations:Q", scale=alt.Scale(type="log", range=[0.3, 0.95]), legend=None)
+    return [
+        alt.Chart(grid)
+        .mark_rect(aria=False)
+        .encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=color, opacity=opacity, tooltip="configurations:Q")
+    ]
+
+
+def _chosen(chosen: pd.DataFrame, cost: str, scale: Unit, base: pd.DataFrame | None, x: alt.X, y: alt.Y) -> list[Any]:
+    rows = _rows(chosen, cost, scale, base, "chosen")
+    labels = (
+        chosen["label"].astype(str) if "label" in chosen else pd.Series(list(string.ascii_uppercase)[: len(chosen)])
+    )
+    rows["label"] = labels.reset_index(drop=True).reindex(rows.index).fillna("")
+    chart = alt.Chart(rows)
+    text: dict[str, Any] = {"fontSize": 15, "fontWeight": 700, "dy": 24, "dx": 6, "align": "left"}
+    return [
+        chart.mark_point(size=330, stroke=INK, strokeWidth=2.2, filled=False, opacity=1).encode(
+            x=x, y=y, tooltip=[alt.Tooltip("label:N"), *_tooltip(rows)]
+        ),
+        chart.mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(x=x, y=y, text="label:N"),
+        chart.mark_text(**text, color=INK).encode(x=x, y=y, text="label:N"),
+    ]

@@ -1,0 +1,216 @@
+"""Every chart: valid, the same after a round trip through JSON, drawn, small, and without the network."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+import chart_samples as samples
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from anchorkit import plots
+from anchorkit.errors import InputError
+from anchorkit.plots.frames import MAX_ROWS
+
+CHARTS: dict[str, Callable[[], Any]] = {
+    "frontier": lambda: plots.frontier(
+        samples.frontier(),
+        full=samples.full(),
+        random=samples.random_rows(),
+        evaluated=samples.evaluated(),
+        chosen=samples.chosen(),
+    ),
+    "frontier of boxes alone": lambda: plots.frontier(samples.frontier(), "boxes"),
+    "frontier beside others": lambda: plots.frontier(
+        samples.frontier(), full=samples.full().iloc[0], others={"another search": samples.frontier().iloc[::2]}
+    ),
+    "recovery": lambda: plots.recovery(samples.recovery()),
+    "recovery without the full detector": lambda: plots.recovery(samples.recovery().iloc[1:], "boxes"),
+    "before and after": lambda: plots.before_after(samples.table()),
+    "box shapes": lambda: plots.box_shapes(samples.contours(), samples.marginals(), samples.anchors()),
+    "box shapes of one level": lambda: plots.box_shapes(
+        samples.contours(), samples.marginals(), samples.anchors().query("level == 1"), columns=1
+    ),
+    "coverage": lambda: plots.coverage_matrix(samples.coverage()),
+    "anchor board": lambda: plots.anchor_board(samples.anchors(samples.KEPT)),
+    "anchor board, all kept": lambda: plots.anchor_board(samples.anchors()),
+    "ground truth": lambda: plots.ground_truth_shapes(samples.ground_truth(), samples.anchors()),
+    "ground truth alone": lambda: plots.ground_truth_shapes(samples.ground_truth(20)),
+    "training": lambda: plots.training_curve(samples.history()),
+    "training without accuracy": lambda: plots.training_curve(samples.history()[["step", "loss"]]),
+    "level costs": lambda: plots.level_costs(samples.level_costs(samples.KEPT), samples.level_costs()),
+    "level costs alone": lambda: plots.level_costs(samples.level_costs(), cost="boxes"),
+    "class changes": lambda: plots.class_changes(samples.class_changes()),
+    "class changes of many": lambda: plots.class_changes(samples.class_changes(80)),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_chart(name: str) -> None:
+    chart = CHARTS[name]()
+    spec = chart.to_dict()  # validates
+    assert type(chart).from_json(json.dumps(spec)).to_dict() == spec
+    assert '"url"' not in json.dumps({key: value for key, value in spec.items() if key != "$schema"})
+    assert sum(len(rows) for rows in spec["datasets"].values()) <= MAX_ROWS
+    buffer = io.BytesIO()
+    chart.save(buffer, format="png")
+    picture = Image.open(buffer)
+    assert min(picture.size) > 100
+    pixels = np.asarray(picture.convert("L"))
+    assert pixels.std() > 5  # something is drawn
+
+
+def points_of(chart: Any, field: str) -> list[Any]:
+    return [row[field] for rows in chart.to_dict()["datasets"].values() for row in rows if field in row]
+
+
+def test_frontier_draws_points_and_readable_costs() -> None:
+    spec = json.dumps(plots.frontier(samples.frontier(), full=samples.full()).to_dict())
+    assert "Head FLOPs (million multiply-adds)" in spec
+    assert "unpruned: AP 55.1, 20.3 M" in spec
+    paper = pd.DataFrame({"accuracy": [0.257], "head_flops": [4_231_000_000]})
+    assert "Head FLOPs (billion multiply-adds)" in json.dumps(plots.frontier(paper).to_dict())
+
+
+def test_frontier_says_how_many_random_configurations_are_out_of_sight() -> None:
+    random = samples.random_rows(100)
+    random["accuracy"] = np.where(np.arange(100) < 37, 0.01, 0.5)
+    chart = plots.frontier(samples.frontier(), random=random)
+    assert "37 of 100 random configurations lie below the axis" in json.dumps(chart.to_dict())
+    cloud = [
+        row for rows in chart.to_dict()["datasets"].values() for row in rows if row.get("series") == "random pruning"
+    ]
+    assert len(cloud) == 63
+
+
+def test_frontier_counts_beaten_configurations_without_the_frontier_itself() -> None:
+    frontier = samples.frontier()
+    chart = plots.frontier(frontier, evaluated=pd.concat([samples.evaluated(500), frontier]))
+    low = min(points_of(chart, "y"))
+    beaten = samples.evaluated(500)
+    assert sum(points_of(chart, "configurations")) == (100 * beaten["accuracy"] >= low - 1e-6).sum()
+
+
+def test_marked_cells_stay_below_the_frontier() -> None:
+    # A frontier of two steps and one beaten configuration right below it.
+    frontier = pd.DataFrame({"accuracy": [0.5, 0.3], "boxes": [2000, 1000]})
+    tried = pd.DataFrame({"accuracy": [0.3, 0.2999, 0.2], "boxes": [1500, 1999, 1000]})
+    chart = plots.frontier(frontier, "boxes", evaluated=tried)
+    cells = [row for rows in chart.to_dict()["datasets"].values() for row in rows if "configurations" in row]
+    assert max(row["y2"] for row in cells) == pytest.approx(30.0)
+    assert min(row["x"] for row in cells) == pytest.approx(1000)
+
+
+def test_box_shapes_keep_every_outline_when_thinned() -> None:
+    contours = samples.contours()
+    chart = plots.box_shapes(contours, samples.marginals(), samples.anchors())
+    drawn = {
+        (row["anchor_id"], row["mass"])
+        for rows in chart.to_dict()["datasets"].values()
+        for row in rows
+        if "mass" in row
+    }
+    assert drawn == set(zip(contours["anchor_id"], contours["mass"], strict=True))
+
+
+def test_board_draws_to_scale() -> None:
+    chart = plots.anchor_board(samples.anchors(samples.KEPT))
+    rows = [row for rows in chart.to_dict()["datasets"].values() for row in rows if "x2" in row]
+    scales = set()
+    for anchor in samples.layout().anchors:
+        row = next(row for row in rows if row["anchor_id"] == anchor.id)
+        scales |= {round((row["x2"] - row["x"]) / anchor.width, 2), round((row["y2"] - row["y"]) / anchor.height, 2)}
+        assert row["kept"] == (anchor.index in samples.KEPT)
+    assert len(scales) == 1
+    assert max(row["x2"] for row in rows) <= 860
+
+
+def test_board_of_a_large_detector_fits() -> None:
+    board = pd.DataFrame(
+        [
+            {"anchor_id": f"L{level}/{n}x300", "level": level, "width": 30.0 * n, "height": 300.0, "kept": True}
+            for level in range(6)
+            for n in range(1, 9)
+        ]
+    )
+    rows = [row for rows in plots.anchor_board(board).to_dict()["datasets"].values() for row in rows if "x2" in row]
+    assert max(row["x2"] for row in rows) <= 860
+
+
+def test_coverage_of_many_anchors_leaves_out_the_smallest() -> None:
+    ids = [f"L{n % 7}/{n}x{n}" for n in range(80)]
+    rng = np.random.default_rng(0)
+    coverage = pd.DataFrame([{"anchor_id": a, "by_id": b, "share": rng.random()} for a in ids for b in ids])
+    shown = points_of(plots.coverage_matrix(coverage), "percent")
+    assert len(shown) < 3000
+    others = coverage[coverage["anchor_id"] != coverage["by_id"]]["share"]
+    assert min(shown) >= round(100 * others.nlargest(len(set(ids)) ** 2).iloc[-1])
+    assert 100 in shown
+
+
+def test_class_changes_show_the_extremes_and_say_so() -> None:
+    changes = samples.class_changes(90)
+    changes.loc[0, "after"] = -1.0
+    spec = plots.class_changes(changes).to_dict()
+    assert spec["title"]["subtitle"] == [
+        "1 classes have no ground truth",
+        "the 20 classes that lose most and the 20 that gain most, of 89",
+    ]
+    assert len(set(points_of(plots.class_changes(changes), "category"))) == 40
+
+
+MISSING: list[tuple[str, Callable[[], Any], str]] = [
+    ("frontier", lambda: plots.frontier(samples.frontier().drop(columns="accuracy")), "frontier.*'accuracy'"),
+    ("cost", lambda: plots.frontier(samples.frontier(), "latency"), "frontier.*'latency'"),
+    ("random", lambda: plots.frontier(samples.frontier(), random=pd.DataFrame({"a": [1]})), "random.*'accuracy'"),
+    ("full", lambda: plots.frontier(samples.frontier(), full={"accuracy": 0.5}), "full.*'head_flops'"),
+    ("full of another kind", lambda: plots.frontier(samples.frontier(), full=3), "full: one row is needed"),  # type: ignore[arg-type]
+    ("no frame", lambda: plots.frontier([1, 2]), "frontier: a pandas DataFrame"),  # type: ignore[arg-type]
+    ("empty", lambda: plots.frontier(samples.frontier().iloc[:0]), "frontier: the frame has no rows"),
+    ("stage", lambda: plots.recovery(samples.recovery().replace("pruned", "cut")), "unknown stage 'cut'"),
+    ("only full", lambda: plots.recovery(samples.recovery().iloc[:1]), "no rows"),
+    ("measures", lambda: plots.before_after(pd.DataFrame({"name": ["a"]})), "none of the measures"),
+    (
+        "contours",
+        lambda: plots.box_shapes(samples.ground_truth(), samples.marginals(), samples.anchors()),
+        "'anchor_id'",
+    ),
+    ("share", lambda: plots.coverage_matrix(samples.coverage().assign(share=2.0)), "not within 0..1"),
+    ("anchor id", lambda: plots.coverage_matrix(samples.coverage().assign(anchor_id="x")), "'x': an id such as"),
+    ("kept", lambda: plots.anchor_board(samples.anchors().drop(columns="kept")), "board.*'kept'"),
+    ("ground truth", lambda: plots.ground_truth_shapes(pd.DataFrame({"width": [0.0], "height": [1.0]})), "above 0"),
+    ("loss", lambda: plots.training_curve(samples.history().assign(loss=np.nan)), "no rows"),
+    ("level", lambda: plots.level_costs(samples.level_costs().drop(columns="name")), "'name'"),
+    ("classes", lambda: plots.class_changes(samples.class_changes().assign(after=-1.0)), "no rows"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), [case[1:] for case in MISSING], ids=[case[0] for case in MISSING])
+def test_bad_frames_are_refused_in_one_line(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_are_left_as_they_were() -> None:
+    frontier, board, history = samples.frontier(), samples.anchors(samples.KEPT), samples.history()
+    copies = [frame.copy() for frame in (frontier, board, history)]
+    plots.frontier(frontier, evaluated=frontier, random=frontier)
+    plots.anchor_board(board)
+    plots.training_curve(history)
+    for frame, copy in zip((frontier, board, history), copies, strict=True):
+        pd.testing.assert_frame_equal(frame, copy)
+
+
+def test_font_sizes_are_readable_on_a_projector() -> None:
+    with alt.theme.enable("anchorkit"):
+        config = plots.frontier(samples.frontier()).to_dict()["config"]
+    sizes = [int(size) for size in re.findall(r'ontSize": (\d+)', json.dumps(config))]
+    assert min(sizes) >= 13

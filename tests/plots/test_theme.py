@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import itertools
+
+import altair as alt
+import numpy as np
+import pytest
+
+from anchorkit import plots
+from anchorkit.plots.theme import (
+    LEVEL_COLORS,
+    SEARCH_COLOR,
+    STAGE_COLORS,
+    _from_oklch,
+    _to_oklch,
+    contrast,
+    level_color,
+    level_shades,
+    readable,
+)
+
+# Machado, Oliveira and Fernandes (2009), severity 1, in linear RGB.
+SIGHT = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def seen(color: str, sight: str) -> np.ndarray:
+    """OKLab coordinates of the colour as someone with that sight sees it."""
+    values = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(SIGHT[sight]) @ linear, 0, 1)
+    gamma = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    lightness, chroma, hue = _to_oklch("#" + "".join(f"{round(255 * value):02x}" for value in gamma))
+    return np.array([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("colors", [LEVEL_COLORS, tuple(STAGE_COLORS.values())], ids=["levels", "stages"])
+def test_colors_stay_apart_for_everyone(sight: str, colors: tuple[str, ...]) -> None:
+    nearest = min(np.linalg.norm(seen(a, sight) - seen(b, sight)) for a, b in itertools.combinations(colors, 2))
+    assert nearest > 0.06  # three times what is just noticeable
+
+
+@pytest.mark.parametrize("color", [*LEVEL_COLORS, SEARCH_COLOR])
+def test_level_colors_stand_out_on_light_and_dark_ground(color: str) -> None:
+    assert contrast(color, "#ffffff") > 2.5
+    assert contrast(color, "#1b1d22") > 2.4
+
+
+def test_text_in_a_level_color_is_readable() -> None:
+    for level in range(7):
+        for color in (level_color(level), *level_shades(level, 6)):
+            assert contrast(readable(color), "#ffffff") >= 4.5
+    assert readable("#000000") == "#000000"
+
+
+def test_contrast_of_black_and_white() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#777777") == pytest.approx(1)
+
+
+def test_oklch_there_and_back() -> None:
+    for color in ("#000000", "#ffffff", "#ff0000", "#2f55d4", "#123456"):
+        assert _from_oklch(*_to_oklch(color)) == color
+
+
+def test_shades_differ() -> None:
+    for n in (1, 2, 6, 10):
+        assert len(set(level_shades(3, n))) == n
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "name"), [(10, 10, "square"), (11, 10, "square"), (20, 10, "wide"), (10, 20, "tall")]
+)
+def test_aspect(width: float, height: float, name: str) -> None:
+    assert plots.aspect(width, height) == name
+
+
+def test_setup_twice() -> None:
+    before = alt.theme.active, alt.renderers.active
+    try:
+        plots.setup()
+        plots.setup()
+        assert alt.theme.active == "anchorkit"
+        assert alt.renderers.active == "svg"
+        bundle = alt.Chart(alt.Data(values=[{"a": 1}])).mark_point().encode(x="a:Q")._repr_mimebundle_()
+        assert "image/svg+xml" in (bundle[0] if isinstance(bundle, tuple) else bundle)
+    finally:
+        alt.theme.enable(before[0])
+        alt.renderers.enable(before[1])
