@@ -344,8 +344,9 @@ def _column(table: pa.Table, name: str, source: str) -> Array:
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
         raise InputError(f"{source}: column {name}, row {row} (counted from 0): no value (null)")
-    array: Array = column.to_numpy()
-    return array
+    # Not to_numpy(): that imports pandas, which takes longer than reading a small table.
+    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
+    return np.concatenate(chunks) if chunks else np.empty(0, expected)
 
 
 def _arrow_name(numpy_name: str) -> str:
