@@ -188,7 +188,7 @@ class _Engine:
         by_class = post.topk_scope == "class"
         self._scope = candidates.klass if by_class else np.empty(0, np.int32)
         by_level = post.topk_scope == "level"
-        self._scope_of_anchor = building.levels_of(predictions) * by_level
+        self._scope_of_anchor = building.levels_of(predictions.layout) * by_level
         self._n_scopes = max(1, index.n_all_classes if by_class else len(predictions.layout.levels))
         self._cap = post.max_detections or 0
         self._keep = np.zeros(max(1, len(predictions.layout)), np.uint8)
