@@ -270,16 +270,14 @@ def _beaten(
         np.clip(np.searchsorted(edge, tried[side], side="right") - 1, 0, len(edge) - 2)
         for edge, side in zip(cells, ("x", "y"), strict=True)
     )
-    grid = tried.groupby([column, row]).agg(x=("x", "min"), y2=("y", "max"), configurations=("x", "size"))
-    # A cell starts at its cheapest and ends at its best configuration: it must not stick out of the frontier.
-    grid["x2"] = np.maximum(cells[0][grid.index.get_level_values(0) + 1], grid["x"])
-    grid["y"] = cells[1][grid.index.get_level_values(1)]
+    # A mark stands at the middle of its cell's configurations, so that none sticks out of the frontier.
+    grid = tried.groupby([column, row]).agg(x=("x", "mean"), y=("y", "mean"), configurations=("x", "size"))
     grid = grid.assign(series=_BEATEN).round(5).reset_index(drop=True)
     opacity = alt.Opacity("configurations:Q", scale=alt.Scale(type="log", range=[0.3, 0.95]), legend=None)
     return [
         alt.Chart(grid)
-        .mark_rect(aria=False)
-        .encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=color, opacity=opacity, tooltip="configurations:Q")
+        .mark_square(size=75, aria=False)
+        .encode(x=x, y=y, color=color, opacity=opacity, tooltip="configurations:Q")
     ]
 
 

@@ -1,0 +1,10 @@
+"""Explorers for notebooks: plain Python state with a picture, usable in the next cell.
+
+With no one at the other end (papermill, nbconvert) an explorer shows one static picture and keeps the notebook small.
+"""
+
+from __future__ import annotations
+
+from anchorkit.widgets.point_chooser import PointChooser
+
+__all__ = ["PointChooser"]

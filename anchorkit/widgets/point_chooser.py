@@ -1,0 +1,210 @@
+"""Choosing a configuration from the frontier with a slider."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Protocol
+
+import ipywidgets
+import pandas as pd
+
+from anchorkit import plots
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.errors import InputError
+from anchorkit.plots.frames import change, points, unit
+from anchorkit.widgets.front_end import is_live
+
+_COSTS = {
+    "head_flops": "Head FLOPs",
+    "boxes": "Boxes per image",
+    "total_flops": "Total FLOPs",
+    "head_parameters": "Head parameters",
+}
+
+
+class Frontier(Protocol):
+    """What the chooser needs of a search's result."""
+
+    @property
+    def layout(self) -> AnchorLayout: ...
+    @property
+    def cost(self) -> str: ...
+    @property
+    def frontier(self) -> pd.DataFrame: ...
+    @property
+    def configurations(self) -> list[Configuration]: ...
+    @property
+    def baseline(self) -> pd.Series[Any]: ...
+
+
+class PointChooser:
+    """A slider over the points of a frontier, from the most accurate to the cheapest.
+
+    Show it by naming it in a notebook's last line; read `selected` in the next cell. The slider and the menu are plain
+    ipywidgets (`slider`, `cost`), so that code can set them as well.
+
+    The menu chooses the cost that the points are compared by. A point that another one beats in that cost is no
+    choice, so the slider then has fewer places; it stays at the point it was at, or goes to the nearest in accuracy.
+
+    Attributes:
+        slider: position among the points, 0 (the most accurate) and up.
+        cost: name of the cost, such as ``"head_flops"``.
+    """
+
+    def __init__(self, result: Frontier, max_loss: float = 0.002) -> None:
+        """Start at the cheapest point that loses at most `max_loss` (0.002 is 0.2 points of AP).
+
+        Raises:
+            InputError: the frontier has no points, or `max_loss` is not within 0..1.
+        """
+        if not 0 <= max_loss < 1:
+            raise InputError(f"max_loss is {max_loss!r}: accuracies are 0..1, so 2 points are 0.02")
+        self._result = result
+        self._rows = result.frontier.reset_index(drop=True)
+        if self._rows.empty:
+            raise InputError("the frontier has no points to choose from; search with a lower threshold")
+        self._full = result.baseline
+        costs = [name for name in (result.cost, *_COSTS) if name in self._rows and self._rows[name].notna().all()]
+        options = [(_COSTS.get(name, name.replace("_", " ")), name) for name in dict.fromkeys(costs)]
+        wide = {"description_width": "10em"}
+        self.cost = ipywidgets.Dropdown(options=options, value=result.cost, description="Cost", style=wide)
+        self._order = self._unbeaten(result.cost)
+        enough = self._rows["accuracy"].to_numpy() >= float(self._full["accuracy"]) - max_loss - 1e-12
+        start = max((place for place, row in enumerate(self._order) if enough[row]), default=0)
+        self.slider = ipywidgets.IntSlider(
+            value=start,
+            min=0,
+            max=len(self._order) - 1,
+            description="accurate → cheap",
+            readout=False,
+            style=wide,
+            layout=ipywidgets.Layout(width="36em", max_width="100%"),
+        )
+        self._picture: ipywidgets.HTML | None = None
+        self._box: ipywidgets.VBox | None = None
+        self.cost.observe(self._cost_changed, names="value")
+        self.slider.observe(self._draw, names="value")
+
+    @property
+    def selected(self) -> Configuration:
+        """The configuration that is chosen."""
+        place: int = self.slider.value
+        return self._result.configurations[self._order[place]]
+
+    @property
+    def row(self) -> pd.Series[Any]:
+        """The frontier's row of the configuration that is chosen."""
+        place: int = self.slider.value
+        return self._rows.iloc[self._order[place]]
+
+    def frontier_chart(self) -> plots.AnyChart:
+        """The frontier with the chosen point marked."""
+        return plots.frontier(
+            self._rows.iloc[self._order],
+            self.cost.value,
+            full=self._full.to_frame().T,
+            chosen=self.row.to_frame().T.assign(label="chosen"),
+            width=520,
+            height=300,
+        )
+
+    def board_chart(self) -> plots.AnyChart:
+        """The anchors that the chosen configuration keeps and drops."""
+        chosen = self.selected
+        return plots.anchor_board(
+            pd.DataFrame(
+                [
+                    {
+                        "anchor_id": anchor.id,
+                        "level": anchor.level,
+                        "width": anchor.width,
+                        "height": anchor.height,
+                        "kept": anchor.index in chosen,
+                    }
+                    for anchor in self._result.layout.anchors
+                ]
+            ),
+            width=760,
+        )
+
+    def numbers(self) -> pd.DataFrame:
+        """Anchors, boxes, FLOPs and AP (0..1) of the full detector and of the choice: columns before and after."""
+        row, full = self.row, self._full
+        costs = [name for _, name in self.cost.options]
+        names = [name for name in ("n_anchors", *costs, "accuracy") if name in row.index and name in full.index]
+        return pd.DataFrame({"before": [full[name] for name in names], "after": [row[name] for name in names]}, names)
+
+    def show(self) -> plots.AnyChart:
+        """The choice as one static chart: the frontier above the anchors."""
+        import altair as alt
+
+        together: plots.AnyChart = alt.vconcat(self.frontier_chart(), self.board_chart(), spacing=28)
+        return together
+
+    def _unbeaten(self, cost: str) -> list[int]:
+        """Rows of the frontier that no other row beats in this cost, the most accurate first."""
+        order = self._rows.assign(row=range(len(self._rows))).sort_values(
+            ["accuracy", cost, "row"], ascending=[False, True, True], kind="stable"
+        )
+        kept: list[int] = []
+        least = float("inf")
+        for row, value in zip(order["row"], order[cost], strict=True):
+            if float(value) < least:
+                least = float(value)
+                kept.append(int(row))
+        return kept
+
+    def _cost_changed(self, _: Any) -> None:
+        accuracy = float(self.row["accuracy"])
+        at = self._order[self.slider.value]
+        order = self._unbeaten(self.cost.value)
+        place = (
+            order.index(at)
+            if at in order
+            else min(range(len(order)), key=lambda i: abs(float(self._rows["accuracy"].iloc[order[i]]) - accuracy))
+        )
+        # The order and the place change together: in between, `selected` would be some other point.
+        self.slider.unobserve(self._draw, names="value")
+        self._order = order
+        self.slider.value = 0
+        self.slider.max = len(order) - 1
+        self.slider.value = place
+        self.slider.observe(self._draw, names="value")
+        self._draw()
+
+    def _draw(self, _: Any = None) -> None:
+        if self._picture is not None:
+            self._picture.value = (
+                f'<div style="background:#fff;color:#1f2328;max-width:860px">{self._numbers_html()}'
+                f"{plots.to_svg(self.frontier_chart())}{plots.to_svg(self.board_chart())}</div>"
+            )
+
+    def _numbers_html(self) -> str:
+        cells = []
+        for name, (before, after) in self.numbers().iterrows():
+            titles = {"n_anchors": "Anchors", "accuracy": "AP (points)", **_COSTS}
+            title = titles.get(str(name), str(name).replace("_", " "))
+            if name == "accuracy":
+                texts = points(before), points(after), f"{100 * (after - before):+.1f}".replace("-", "\N{MINUS SIGN}")
+            else:
+                scale = unit(str(name), [float(before)])
+                texts = scale.text(float(before)), scale.text(float(after)), change(float(before), float(after))
+            cells.append(
+                '<td style="padding:2px 22px 6px 0;text-align:left">'
+                f'<div style="color:#5f6873">{escape(title)}</div>'
+                f'<div style="font-size:20px;font-weight:600">{texts[1]}</div>'
+                f"<div>{texts[2]}, was {texts[0]}</div></td>"
+            )
+        return f'<table style="font-size:14px;line-height:1.35;border:0"><tr>{"".join(cells)}</tr></table>'
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        about = f"PointChooser: {self.selected}"
+        if not is_live():
+            # What is not sent cannot make the notebook large, and a slider that nobody can move is no picture.
+            return {"text/plain": about, "image/svg+xml": plots.to_svg(self.show())}
+        if self._box is None:
+            self._picture = ipywidgets.HTML()
+            self._draw()
+            self._box = ipywidgets.VBox([ipywidgets.HBox([self.cost, self.slider]), self._picture])
+        bundle = self._box._repr_mimebundle_(include=include, exclude=exclude)
+        return {**bundle, "text/plain": about}
