@@ -174,11 +174,13 @@ def _listed(listing: Path, folder: Path) -> list[Path]:
     """The annotation files that a list names: one name a line, or a name and -1, 0 or 1 (a class's own list)."""
     found = []
     for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        words = line.split()
-        if not words:
-            continue
-        name = " ".join(words[:-1]) if len(words) > 1 and words[-1] in ("-1", "0", "1") else line.strip()
-        found.append(folder / f"{name}.xml")
+        name = line.strip()
+        words = name.rsplit(maxsplit=1)
+        # A name may itself end in a number.
+        if len(words) == 2 and words[1] in ("-1", "0", "1") and not (folder / f"{name}.xml").is_file():
+            name = words[0]
+        if name:
+            found.append(folder / f"{name}.xml")
     return found
 
 
