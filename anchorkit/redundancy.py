@@ -54,11 +54,11 @@ def anchor_frame(configuration: Configuration | AnchorLayout) -> pd.DataFrame:
     anchors = configuration.layout.anchors
     return pd.DataFrame(
         {
-            "anchor_id": pd.Series([anchor.id for anchor in anchors], dtype=object),
-            "level": np.array([anchor.level for anchor in anchors], dtype=np.int64),
-            "width": np.array([anchor.width for anchor in anchors], dtype=np.float64),
-            "height": np.array([anchor.height for anchor in anchors], dtype=np.float64),
-            "kept": np.array([anchor.index in configuration for anchor in anchors], dtype=bool),
+            "anchor_id": [anchor.id for anchor in anchors],
+            "level": [anchor.level for anchor in anchors],
+            "width": [anchor.width for anchor in anchors],
+            "height": [anchor.height for anchor in anchors],
+            "kept": [anchor.index in configuration for anchor in anchors],
         }
     )
 
@@ -154,8 +154,7 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
     """
     masses = [_checked_mass(value) for value in ([mass] if isinstance(mass, int | float) else mass)]
     _check_grid(grid)
-    columns = {"anchor_id": object, "level": np.int64, "mass": np.float64, "path": np.int64, "order": np.int64}
-    parts = [_empty({**columns, "width": np.float64, "height": np.float64})]
+    parts = []
     for anchor_id, points, level in _by_anchor(shapes):
         if len(points) == 0:
             continue
@@ -172,7 +171,7 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
                 parts.append(
                     pd.DataFrame(
                         {
-                            "anchor_id": pd.Series([anchor_id] * len(line), dtype=object),
+                            "anchor_id": anchor_id,
                             "level": level,
                             "mass": share,
                             "path": path,
@@ -182,7 +181,7 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
                         }
                     )
                 )
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+    return _joined(parts, ["anchor_id", "level", "mass", "path", "order", "width", "height"])
 
 
 def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
@@ -201,9 +200,7 @@ def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
     """
     _check_grid(bins)
     groups = [group for group in _by_anchor(shapes) if len(group[1])]
-    parts = [
-        _empty({"anchor_id": object, "level": np.int64, "side": object, "value": np.float64, "density": np.float64})
-    ]
+    parts = []
     for side, name in enumerate(("width", "height") if groups else ()):
         axis = _common_axis([points for _, points, _ in groups], side, bins)
         for anchor_id, points, level in groups:
@@ -212,15 +209,15 @@ def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
             parts.append(
                 pd.DataFrame(
                     {
-                        "anchor_id": pd.Series([anchor_id] * bins, dtype=object),
+                        "anchor_id": anchor_id,
                         "level": level,
-                        "side": pd.Series([name] * bins, dtype=object),
+                        "side": name,
                         "value": np.exp2(axis.centres),
                         "density": density,
                     }
                 )
             )
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+    return _joined(parts, ["anchor_id", "level", "side", "value", "density"])
 
 
 def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.DataFrame:
@@ -264,9 +261,7 @@ def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.Data
             if other != number:
                 rows.append((anchor_id, by_id, _share(own, regions[other])))
         rows.append((anchor_id, _ALL_OTHERS, _share(own, how_many - regions[number] > 0)))
-    return pd.DataFrame(rows, columns=["anchor_id", "by_id", "share"]).astype(
-        {"anchor_id": object, "by_id": object, "share": np.float64}
-    )
+    return pd.DataFrame(rows, columns=["anchor_id", "by_id", "share"])
 
 
 @dataclass(frozen=True)
@@ -303,8 +298,8 @@ def _common_axis(groups: list[Array], side: int, cells: int) -> _Axis:
     return _Axis.around(np.concatenate([points[:, side] for points in groups]), pad, cells)
 
 
-def _empty(columns: Mapping[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+def _joined(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _by_anchor(shapes: pd.DataFrame) -> list[tuple[str, Array, int]]:

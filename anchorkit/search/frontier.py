@@ -70,7 +70,8 @@ def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: 
     The exact area of the points (cost, accuracy) that some configuration of the frontier matches at no higher cost and
     no lower accuracy, with the reference point at accuracy 0 and the cost of the full configuration. Cost is divided
     by that of the full configuration; accuracy, 0..1 by itself, is not scaled. So 1 would be a detector without errors
-    or cost, the full configuration alone scores 0, and frontiers of one detector and one kind of cost can be compared.
+    or cost, the full configuration alone scores 0, and frontiers of one detector, one kind of cost and one threshold
+    can be compared (a threshold cuts the cheap end off).
 
     Args:
         accuracies: accuracy of each configuration, 0..1, in any order; negative ones count as 0.
