@@ -11,7 +11,7 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, MAX_ROWS, at_most, level_of, require
-from anchorkit.plots.theme import GHOST, INK, QUIET, level_color, level_scale, readable
+from anchorkit.plots.theme import GHOST, INK, QUIET, level_color, readable
 
 _ALL = "all others"
 
@@ -37,7 +37,8 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860) -> AnyChart:
         return alt.Y(f"{name}:Q", axis=None, scale=alt.Scale(domain=[0, height], reverse=True, nice=False))
 
     tooltip = [alt.Tooltip("anchor_id:N"), alt.Tooltip("size:N"), alt.Tooltip("state:N")]
-    color = alt.Color("level:O", scale=level_scale(board["level"]), legend=None)
+    # Colours as data, not by a scale: a board beside another chart must not end up in that one's colours.
+    color = alt.Color("color:N", scale=None)
     kept, dropped = data[data["kept"]], data[~data["kept"]]
     boxes = {"x": x("x"), "x2": "x2:Q", "y": y("y"), "y2": "y2:Q", "tooltip": tooltip}
     layers: list[Any] = [
@@ -159,6 +160,7 @@ def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame,
                     "level": int(anchor["level"]),
                     "kept": bool(anchor["kept"]),
                     "state": "kept" if anchor["kept"] else "dropped",
+                    "color": level_color(int(anchor["level"])),
                     "size": str(anchor["anchor_id"]).split("/")[-1],
                     "x": center - w / 2,
                     "x2": center + w / 2,

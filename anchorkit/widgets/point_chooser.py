@@ -138,7 +138,16 @@ class PointChooser:
         """The choice as one static chart: the frontier above the anchors."""
         import altair as alt
 
-        together: plots.AnyChart = alt.vconcat(self.frontier_chart(), self.board_chart(), spacing=28)
+        row, full = self.row, self._full
+        cost = self.cost.value
+        title = next(title for title, name in self.cost.options if name == cost)
+        headline = (
+            f"{len(self.selected)} of {len(self._result.layout)} anchors, "
+            f"{title.lower().replace('flops', 'FLOPs')} {change(full[cost], row[cost])}, "
+            f"AP {points(full['accuracy'])} \N{RIGHTWARDS ARROW} {points(row['accuracy'])}"
+        )
+        stacked = alt.vconcat(self.frontier_chart(), self.board_chart(), spacing=28, title=headline)
+        together: plots.AnyChart = stacked.resolve_scale(color="independent")
         return together
 
     def _unbeaten(self, cost: str) -> list[int]:
@@ -195,7 +204,8 @@ class PointChooser:
                 f'<div style="font-size:20px;font-weight:600">{texts[1]}</div>'
                 f"<div>{texts[2]}, was {texts[0]}</div></td>"
             )
-        return f'<table style="font-size:14px;line-height:1.35;border:0"><tr>{"".join(cells)}</tr></table>'
+        style = "font-family:sans-serif;font-size:14px;line-height:1.35;border:0"
+        return f'<table style="{style}"><tr>{"".join(cells)}</tr></table>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = f"PointChooser: {self.selected}"
