@@ -16,6 +16,7 @@ COCO area range (all, small, medium, large) and IoU threshold (0.50 to 0.95).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -35,8 +36,12 @@ _EPSILON = float(np.spacing(1))
 
 
 def compiled(function: Function) -> Function:
-    """Compile on first use and keep the machine code beside the module; 0/0 is nan, as in C."""
-    return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    """Compile on first use and keep the machine code beside the module or in the user's cache; 0/0 is nan, as in C."""
+    make = numba.njit(nogil=True, error_model="numpy")(function)
+    # Where no folder can be written (a read-only container), compile anew in each process.
+    with contextlib.suppress(RuntimeError):
+        make.enable_caching()
+    return cast(Function, make)
 
 
 @compiled

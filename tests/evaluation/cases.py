@@ -42,9 +42,19 @@ def random_case(seed: int) -> Case:
     side = float(random.choice([8, 16, 40, 130]))
     grid = bool(random.random() < 0.7)
     crowded = random.random() < 0.15
+    # All boxes of one size, on a lattice so fine that neighbours match: few IoUs, each met many times.
+    lattice = random.random() < 0.25
+    if lattice:
+        n_images, n_classes = 1, min(n_classes, 1)
+        image_ids, category_ids = image_ids[:1], category_ids[:n_classes]
 
     def draw_boxes(n: int) -> np.ndarray:
         """(n, 4) x y width height."""
+        if lattice:
+            boxes = np.full((n, 4), 12.0)
+            boxes[:, 0] = 2 * random.integers(0, 12, n)
+            boxes[:, 1] = 6 * random.integers(0, 2, n)
+            return boxes
         corner = random.uniform(-2, side, (n, 2))
         extent = random.uniform(0, side, (n, 2)) if random.random() < 0.8 else random.uniform(side / 2, side, (n, 2))
         if random.random() < 0.2:
@@ -56,8 +66,10 @@ def random_case(seed: int) -> Case:
         return boxes
 
     n_truth = int(random.choice([0, 1, 6, 25], p=[0.08, 0.12, 0.5, 0.3])) if n_classes else 0
+    if crowded and n_truth:
+        n_truth = 80
     truth = draw_boxes(n_truth)
-    if n_truth > 3:
+    if n_truth > 3 and not lattice:
         copies = random.integers(0, n_truth, n_truth // 4)
         truth[random.integers(0, n_truth, len(copies))] = truth[copies]
     crowd_only = set(category_ids[random.random(n_classes) < 0.15].tolist())
@@ -68,7 +80,7 @@ def random_case(seed: int) -> Case:
         annotations.append(
             {
                 "id": number + 1,
-                "image_id": int(random.choice(image_ids)),
+                "image_id": int(image_ids[0] if crowded else random.choice(image_ids)),
                 "category_id": category,
                 "bbox": box,
                 "area": float(random.choice([box[2] * box[3], 1024.0, 9216.0, 0.0], p=[0.85, 0.05, 0.05, 0.05])),
@@ -88,11 +100,11 @@ def random_case(seed: int) -> Case:
     boxes = draw_boxes(n)
     image = random.choice(image_ids[: max(1, n_images - int(random.integers(2)))], n)
     if crowded:
-        # More than 100 outputs of one class in one image: few overlap.
+        # More than 100 outputs of one class in one image, and things to find beyond them.
         boxes[:, :2] += random.integers(0, 400, (n, 2))
         image[:] = image_ids[0]
-    if n_truth and n:
-        near = random.random(n) < random.choice([0.2, 0.7])
+    if n_truth and n and not lattice:
+        near = random.random(n) < (0.2 if crowded else random.choice([0.2, 0.7]))
         boxes[near] = truth[random.integers(0, n_truth, near.sum())]
         boxes[near] += random.integers(-1, 2, (near.sum(), 4)) * random.choice([0, 1, 2])
         boxes[:, 2:] = np.maximum(boxes[:, 2:], 0)
@@ -111,7 +123,7 @@ def random_case(seed: int) -> Case:
             score_threshold=float(random.choice([0.0, 0.05, 0.25])),
             topk=None if random.random() < 0.5 else int(random.choice([1, 3, 10, 60])),
             topk_scope=str(random.choice(["class", "level", "image"])),
-            nms_iou=float(random.choice([0.0, 0.3, 0.5, 0.7, 1.0])),
+            nms_iou=0.9 if crowded else float(random.choice([0.0, 0.3, 0.5, 0.7, 1.0])),
             max_detections=None if random.random() < 0.4 else int(random.choice([1, 4, 20, 100, 300])),
         ),
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator, evaluator, reference
-from anchorkit.predictions import PredictionTable
+from anchorkit.predictions import PostProcess, PredictionTable
 
 from .cases import Case, random_anchors, random_case
 
@@ -187,6 +187,29 @@ def test_rows_of_unknown_categories_are_told_and_unknown_images_refused(case):
         Evaluator(PredictionTable(table.image_id, table.anchor, category, *rest), case.ground_truth)
     with pytest.raises(InputError, match="column image_id, row 5"):
         Evaluator(PredictionTable(image, table.anchor, table.category_id, *rest), case.ground_truth)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 10, 11, 100, 101])
+def test_the_limits_of_1_10_and_100_detections_are_exact(rank):
+    """Of 120 detections that do not overlap, only that of the given rank hits the one annotated box."""
+    n = 120
+    left = 10.0 * np.arange(n)
+    boxes = np.column_stack([left, np.zeros(n), left + 8, np.full(n, 8.0)])
+    table = PredictionTable(
+        np.ones(n, int),
+        np.zeros(n, int),
+        np.ones(n, int),
+        np.linspace(0.9, 0.1, n),
+        boxes,
+        AnchorLayout("one", (8, 8), (Level("a", 1, 1, ((8.0, 8.0),)),)),
+        PostProcess(score_threshold=0.0, topk=None, topk_scope="class", nms_iou=0.5, max_detections=None),
+    )
+    hit = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [left[rank - 1], 0, 8, 8], "area": 64, "iscrowd": 0}
+    own = Evaluator(table, {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [hit]})
+    stats = own.stats([0])
+    assert [stats[name] for name in ("AR1", "AR10", "AR100")] == [rank <= 1, rank <= 10, rank <= 100]
+    assert stats["AP"] == pytest.approx(1 / rank if rank <= 100 else 0)
+    assert_same_bits(own, [0])
 
 
 def test_no_ground_truth_at_all_is_minus_one(case):
