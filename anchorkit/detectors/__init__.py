@@ -1,0 +1,15 @@
+"""Detectors: build, load, raw predictions, head surgery, save."""
+
+from anchorkit.detectors.base import Detector, RawPredictions
+from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, save_detector
+from anchorkit.detectors.surgery import prune
+
+__all__ = [
+    "Detector",
+    "RawPredictions",
+    "layout_of",
+    "list_detectors",
+    "load_detector",
+    "prune",
+    "save_detector",
+]

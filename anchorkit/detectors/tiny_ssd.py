@@ -1,0 +1,126 @@
+"""`tiny_ssd`: a small SSD that a laptop trains in minutes.
+
+It mirrors SSD300 in small: six levels, 4, 6, 6, 6, 4 and 4 anchors, ratios 1, 1+, 2, 1/2 (and 3, 1/3 in the middle),
+so that what one sees on it carries over to the paper's detector. About 0.6 M parameters and 0.1 G multiply-adds at
+160 x 160 pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from anchorkit.anchors import AnchorLayout
+from anchorkit.datasets import Category
+from anchorkit.detectors.ssd import Shapes, SSDDetector, StagedTrunk, build_ssd
+from anchorkit.errors import InputError
+from anchorkit.postprocess import PostProcess
+
+DEFAULT_SIZE = (160, 160)
+SMALLEST_SIZE, LARGEST_SIZE = 96, 512
+# Side of the square anchor of each level over the input's side; the last is only for the last level's 1+.
+SCALES = (0.10, 0.20, 0.37, 0.54, 0.71, 0.88, 1.05)
+WIDE_LEVELS = (False, True, True, True, False, False)
+DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.02, topk=None, topk_scope="class", nms_iou=0.45, max_detections=100)
+CHANNELS = (64, 96, 96, 64, 64, 64)
+
+
+def default_shapes(size: tuple[int, int] = DEFAULT_SIZE, levels: int = 6) -> list[list[tuple[float, float]]]:
+    """(width, height) in input pixels of the 30 anchors: SSD's rule with `SCALES`.
+
+    Args:
+        size: (height, width) of the input.
+        levels: how many levels, from the first.
+    """
+    height, width = size
+    shapes = []
+    for level in range(levels):
+        scale, larger = SCALES[level], math.sqrt(SCALES[level] * SCALES[level + 1])
+        sides = [(scale, scale), (larger, larger)]
+        for ratio in (2.0, 3.0) if WIDE_LEVELS[level] else (2.0,):
+            root = math.sqrt(ratio)
+            sides += [(scale * root, scale / root), (scale / root, scale * root)]
+        shapes.append([(round(w * width, 2), round(h * height, 2)) for w, h in sides])
+    return shapes
+
+
+def build(
+    categories: Sequence[Category],
+    size: tuple[int, int] | None = None,
+    shapes: Shapes | None = None,
+    postprocess: PostProcess | None = None,
+    name: str = "tiny_ssd",
+) -> SSDDetector:
+    """A `tiny_ssd` with fresh weights.
+
+    Args:
+        categories: object classes.
+        size: (height, width) of the input in pixels, 96 to 512 a side; 160 x 160 by default.
+        shapes: (width, height) in input pixels of the anchors of each level, 1 to 6 levels; SSD's rule by default.
+        postprocess: how detections are made.
+        name: the detector's own name.
+
+    Raises:
+        InputError: the size or the number of levels cannot be built.
+    """
+    size = size or DEFAULT_SIZE
+    if not all(SMALLEST_SIZE <= side <= LARGEST_SIZE for side in size):
+        raise InputError(f"tiny_ssd: input size {size[0]}x{size[1]}; each side must be {SMALLEST_SIZE} to {LARGEST_SIZE}")
+    if shapes is None:
+        shapes = default_shapes(size)
+    if not 1 <= len(shapes) <= len(CHANNELS) or not any(shapes):
+        raise InputError(f"tiny_ssd: {len(shapes)} levels; 1 to {len(CHANNELS)} with at least one anchor are needed")
+    trunk = _trunk(len(shapes))
+    return build_ssd(
+        "tiny_ssd", name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS, build_options={}
+    )
+
+
+def layout_of(categories: Sequence[Category], size: tuple[int, int] | None = None) -> AnchorLayout:
+    """The layout of a `tiny_ssd` that has not been built."""
+    return build(categories, size).layout
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        )
+        self.norm = nn.BatchNorm2d(channels)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, h, w) in and out."""
+        out: Tensor = self.act(x + self.norm(self.body(x)))
+        return out
+
+
+def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _trunk(levels: int) -> StagedTrunk:
+    """The first `levels` stages; each halves the map, the first brings the image to an eighth."""
+    c = CHANNELS
+    stages = [
+        nn.Sequential(
+            *_convolution(3, 16, stride=2),
+            *_convolution(16, 32, stride=2),
+            Residual(32),
+            *_convolution(32, c[0], stride=2),
+            Residual(c[0]),
+        ),
+        nn.Sequential(*_convolution(c[0], c[1], stride=2), *_convolution(c[1], c[1])),
+        nn.Sequential(*_convolution(c[1], c[2], stride=2)),
+    ]
+    stages += [nn.Sequential(*_convolution(c[i - 1], c[i], stride=2)) for i in range(3, len(c))]
+    return StagedTrunk(stages[:levels], c[:levels])

@@ -1,0 +1,6 @@
+"""Training: one readable loop, recipes as data, augmentation."""
+
+from anchorkit.training.loop import History, fit
+from anchorkit.training.recipes import RECIPES, Recipe
+
+__all__ = ["RECIPES", "History", "Recipe", "fit"]

@@ -1,0 +1,169 @@
+"""Images and boxes as the training loop wants them: augmented, in batches, repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from anchorkit.datasets import Category, Split
+from anchorkit.errors import InputError
+
+SMALLEST_SIDE = 1.0  # pixels of the input; thinner boxes teach nothing and break the box coder
+Sample = tuple[Tensor, dict[str, Tensor]]
+
+
+def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
+    """The transform of one training sample, ending in a float image of (height, width) `size`.
+
+    Geometry comes first, so that the photometric distortion works on the input's few pixels only.
+
+    Args:
+        name: ``"ssd"``: zoom out, IoU crop, flip, photometric distortion as in Liu et al. 2016, section 2.2 and 3.6;
+            ``"ssd-small"``: the same for small inputs, where zooming out four times would leave specks: at most twice,
+            and fewer trials of a crop, which keeps a CPU's time for the network; ``"flip"``; or ``"none"``.
+        size: (height, width) of the network's input.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    grey = [123, 117, 104]  # what zooming out fills with: the mean colour of ImageNet, as in Liu et al. 2016
+    geometry: dict[str, list[Any]] = {
+        "ssd": [v2.RandomZoomOut(fill=grey), v2.RandomIoUCrop(), v2.RandomHorizontalFlip()],
+        "ssd-small": [
+            v2.RandomZoomOut(fill=grey, side_range=(1.0, 2.0)),
+            v2.RandomIoUCrop(trials=10),
+            v2.RandomHorizontalFlip(),
+        ],
+        "flip": [v2.RandomHorizontalFlip()],
+        "none": [],
+    }
+    if name not in geometry:
+        raise InputError(f"unknown augmentation {name!r}: use one of {', '.join(geometry)}")
+    return v2.Compose(
+        [
+            *geometry[name],
+            v2.Resize(size, antialias=True),
+            v2.ClampBoundingBoxes(),
+            v2.SanitizeBoundingBoxes(min_size=SMALLEST_SIDE),
+            v2.ToDtype(torch.float32, scale=True),
+            *([v2.RandomPhotometricDistort()] if name.startswith("ssd") else []),
+            v2.ToPureTensor(),
+        ]
+    )
+
+
+class TrainingSet(Dataset[Sample]):
+    """The training images of a split, decoded once, augmented anew each epoch.
+
+    An item is asked for by ``(epoch, index)`` and depends on nothing else but the seed: not on the order of asking,
+    the number of workers, or what was killed in between.
+
+    Images larger than twice the input are kept at twice the input. Crowd regions and difficult objects are no targets.
+
+    Args:
+        split: images and annotations.
+        categories: object classes in the order of the detector's scores.
+        size: (height, width) of the network's input.
+        augment: see `augmentation`.
+        seed: makes the augmentation repeatable.
+    """
+
+    def __init__(
+        self, split: Split, categories: Sequence[Category], size: tuple[int, int], augment: str, seed: int
+    ) -> None:
+        self.transform = augmentation(augment, size)
+        self.seed = seed
+        label_of = {category.id: label for label, category in enumerate(categories, start=1)}
+        self.items: list[tuple[Tensor, Tensor, Tensor]] = []
+        for image_id in split.image_ids:
+            found = split.annotations(image_id)
+            unknown = set(found.category_ids.tolist()) - set(label_of)
+            if unknown:
+                raise InputError(f"image {image_id}: category {min(unknown)} is not one of the detector's classes")
+            image, scale = _limited(split.image(image_id), (2 * size[0], 2 * size[1]))
+            kept = ~found.ignore
+            boxes = torch.from_numpy(found.boxes[kept] * np.tile(scale, 2)).float().reshape(-1, 4)
+            labels = torch.tensor([label_of[int(c)] for c in found.category_ids[kept]], dtype=torch.int64)
+            self.items.append((torch.from_numpy(image).permute(2, 0, 1), boxes, labels))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        pixels, boxes, labels = self.items[index]
+        height, width = pixels.shape[-2:]
+        target = {
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),  # type: ignore[call-overload]
+            "labels": labels,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_mix(self.seed, epoch, index))
+            image, target = self.transform(tv_tensors.Image(pixels), target)
+        return image, target
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """The indices of one epoch in random order, each with the epoch's number; `epoch` is set before each pass."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, self.length))
+        for index in torch.randperm(self.length, generator=generator).tolist():
+            yield self.epoch, index
+
+
+def training_loader(
+    dataset: TrainingSet, batch_size: int, seed: int, workers: int
+) -> tuple[DataLoader[Sample], EpochSampler]:
+    """A loader of (images, targets) lists, and the sampler whose epoch must be set."""
+    sampler = EpochSampler(len(dataset), seed)
+    loader: DataLoader[Sample] = DataLoader(
+        dataset,
+        # A data set smaller than a batch is one batch. Otherwise the odd rest waits for another epoch's order: a batch
+        # of one image has no variance for batch norm.
+        batch_size=min(batch_size, len(dataset)),
+        sampler=sampler,
+        drop_last=True,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=False,
+    )
+    return loader, sampler
+
+
+def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Samples as a list of images and a list of targets, as torchvision's detectors take them."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)
+
+
+def _limited(image: np.ndarray, most: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The image, no larger than (height, width) `most`, and the (x, y) factor it was scaled by."""
+    height, width = image.shape[:2]
+    factor = min(1.0, most[0] / height, most[1] / width)
+    if factor == 1.0:
+        return image.copy(), np.ones(2, np.float32)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    smaller = np.array(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    return smaller, np.array([size[0] / width, size[1] / height], np.float32)
+
+
+def _mix(*parts: int) -> int:
+    """One seed out of several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

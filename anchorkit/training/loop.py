@@ -1,0 +1,306 @@
+"""The training loop: one function to read from top to bottom.
+
+Hugging Face accelerate runs it on one or many GPUs, in mixed precision, or on the CPU. A run with a folder writes a
+checkpoint after each epoch; when it is started again it goes on there and ends with the same weights as if it had never
+been stopped (on a GPU up to the non-determinism of its kernels).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm.auto import tqdm
+
+from anchorkit.datasets import Dataset, Split
+from anchorkit.detectors import Detector
+from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator
+from anchorkit.files import replacing, write_json
+from anchorkit.predictions import collect_predictions
+from anchorkit.training.data import TrainingSet, training_loader
+from anchorkit.training.recipes import Recipe, recipe_named
+
+CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
+TRIAL_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in a training.
+
+    Attributes:
+        rows: one dict an epoch: ``epoch`` (from 1), ``step``, ``loss`` (mean of the epoch), ``lr`` (at its end),
+            ``seconds``, ``val_AP`` (0..1; NaN where the epoch was not validated).
+    """
+
+    rows: tuple[dict[str, float], ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame."""
+        return pd.DataFrame(list(self.rows), columns=["epoch", "step", "loss", "lr", "seconds", "val_AP"])
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in all epochs."""
+        return sum(row["seconds"] for row in self.rows)
+
+
+def fit(
+    detector: Detector,
+    data: Dataset,
+    recipe: str | Recipe = "tiny",
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    workers: int = 0,
+    validate_every: int = 0,
+    progress: bool = True,
+) -> History:
+    """Train a detector in place on `data.train`.
+
+    The weights kept are those of the last epoch (their running mean, where the recipe has one): choosing the best epoch
+    would fit the validation set.
+
+    Args:
+        detector: trained in place; stays on the CPU unless there is a GPU.
+        data: `train` is trained on; `val` is looked at only to report.
+        recipe: a name of `RECIPES`, or a `Recipe`.
+        epochs: instead of the recipe's; the milestones move in proportion.
+        batch_size: instead of the recipe's.
+        out: folder for checkpoints and the history; None keeps nothing on disk.
+        seed: of the order of images and of the augmentation.
+        precision: ``"no"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the hardware computes in it, else no.
+        workers: processes that load and augment images beside the training; the result does not depend on it.
+        validate_every: epochs between validations; 0 validates after the last only.
+        progress: show progress bars on standard error.
+
+    Returns:
+        The history.
+
+    Raises:
+        InputError: a setting is unknown or out of range, `out` holds another training, the loss is not finite.
+        KeyboardInterrupt: stopped; with `out`, the same call goes on after the last finished epoch.
+    """
+    plan = _plan(recipe, epochs, batch_size, len(data.train))
+    AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
+    accelerator = Accelerator(mixed_precision=_precision(precision))
+    module = detector.module.to(accelerator.device, memory_format=torch.channels_last)
+    dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
+    loader, sampler = training_loader(dataset, plan.batch_size, seed, workers)
+    optimizer = _optimizer(module, plan)
+    steps = plan.epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, plan))
+    mean = AveragedModel(module, avg_fn=_running_mean(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
+
+    checkpoint = Checkpoint(out, facts=_facts(detector, data, plan, seed))
+    rows = checkpoint.restore(module, mean, optimizer, schedule)
+    # A mistake in the validation should show in seconds, not after an epoch of training.
+    validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed), progress=False)
+    model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
+
+    bar = tqdm(total=steps, initial=len(rows) * len(loader), disable=not progress, unit="step", desc="training")
+    for epoch in range(len(rows) + 1, plan.epochs + 1):
+        started, total = time.perf_counter(), 0.0
+        sampler.epoch = epoch
+        model.train()
+        for images, targets in loader:
+            losses = model(images, targets)  # {"classification": (), "bbox_regression": ()}
+            loss = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(loss):
+                raise InputError(f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate or check the boxes")
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            if plan.clip_norm:
+                accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
+            optimizer.step()
+            schedule.step()
+            if mean is not None:
+                mean.update_parameters(accelerator.unwrap_model(model))
+            total += loss.item()
+            bar.update()
+        row = {
+            "epoch": epoch,
+            "step": epoch * len(loader),
+            "loss": total / len(loader),
+            "lr": schedule.get_last_lr()[0],
+            "seconds": 0.0,
+            "val_AP": math.nan,
+        }
+        if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
+            row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val, progress=False)
+            bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
+        row["seconds"] = time.perf_counter() - started
+        rows.append(row)
+        if accelerator.is_main_process:
+            checkpoint.save(rows, module, mean, optimizer, schedule)
+    bar.close()
+
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # leave no trace of mixed precision in the module
+    if mean is not None:
+        module.load_state_dict(mean.module.state_dict())
+    module.eval()
+    return History(tuple(rows))
+
+
+def validate(detector: Detector, module: nn.Module, split: Split, *, progress: bool = True) -> float:
+    """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
+    own = detector.module
+    try:
+        detector.module = module
+        predictions = collect_predictions(detector, split, progress=progress)
+    finally:
+        detector.module = own
+    return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
+
+
+class Checkpoint:
+    """The state of a training after its last finished epoch, in a folder or nowhere.
+
+    Tensors and plain numbers only: it is read with ``weights_only=True``, which runs no pickle.
+    """
+
+    def __init__(self, folder: str | Path | None, facts: dict[str, Any]) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.facts = facts
+
+    def restore(
+        self, module: nn.Module, mean: nn.Module | None, optimizer: torch.optim.Optimizer, schedule: Any
+    ) -> list[dict[str, float]]:
+        """Load the last state, if there is one, and give the history so far."""
+        if self.folder is None or not (self.folder / CHECKPOINT_FILE).exists():
+            return []
+        path = self.folder / CHECKPOINT_FILE
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            facts, rows = state["facts"], state["rows"]
+        except Exception as error:  # torch raises many kinds for a broken file
+            raise InputError(f"{path}: not a whole checkpoint ({type(error).__name__}); delete it to start anew") from None
+        different = [name for name in self.facts if facts.get(name) != self.facts[name]]
+        if different:
+            raise InputError(
+                f"{path}: a training with another {' and '.join(different)}; use another folder, or delete it to start anew"
+            )
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        if mean is not None:
+            mean.load_state_dict(state["mean"])
+        return list(rows)
+
+    def save(
+        self,
+        rows: Sequence[dict[str, float]],
+        module: nn.Module,
+        mean: nn.Module | None,
+        optimizer: torch.optim.Optimizer,
+        schedule: Any,
+    ) -> None:
+        """Write the state and the history, each whole or not at all."""
+        if self.folder is None:
+            return
+        state = {
+            "facts": self.facts,
+            "rows": list(rows),
+            "module": module.state_dict(),
+            "mean": None if mean is None else mean.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+        }
+        with replacing(self.folder / CHECKPOINT_FILE) as temporary:
+            torch.save(state, temporary)
+        with replacing(self.folder / HISTORY_FILE) as temporary:
+            History(tuple(rows)).frame.to_csv(temporary, index=False)
+        write_json(self.folder / FACTS_FILE, self.facts)
+
+
+def _plan(recipe: str | Recipe, epochs: int | None, batch_size: int | None, images: int) -> Recipe:
+    """The recipe with the changes asked for."""
+    plan = recipe if isinstance(recipe, Recipe) else recipe_named(recipe)
+    if images == 0:
+        raise InputError("there are no training images")
+    if epochs is not None:
+        if epochs < 1:
+            raise InputError(f"epochs is {epochs}; 1 or more are needed")
+        milestones = tuple(round(m * epochs / plan.epochs) for m in plan.milestones)
+        plan = replace(plan, epochs=epochs, milestones=milestones)
+    if batch_size is not None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; 1 or more is needed")
+        plan = replace(plan, batch_size=batch_size)
+    return plan
+
+
+def _precision(name: str) -> str:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # On a CPU without bf16 instructions bf16 is emulated, and slower than float32.
+        supported = torch.cpu.get_capabilities()
+        return "bf16" if supported.get("avx512_bf16") or supported.get("amx_bf16") else "no"
+    if name not in ("no", "bf16", "fp16"):
+        raise InputError(f"unknown precision {name!r}: use auto, no, bf16 or fp16")
+    return name
+
+
+def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:
+    """Weight decay for the weights of convolutions only; biases and norms go without."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=plan.lr, momentum=plan.momentum)
+    if plan.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.lr)
+    raise InputError(f"unknown optimizer {plan.optimizer!r}: use sgd or adamw")
+
+
+def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The mean's update: exponential with `decay`, faster at first, so that the fresh weights are soon forgotten.
+
+    The statistics of batch norm are averaged with the weights: those of the newest weights would not fit the mean's.
+    """
+
+    def update(mean: Tensor, new: Tensor, count: Tensor) -> Tensor:
+        if not mean.is_floating_point():
+            return new
+        return mean.lerp(new, max(1 - decay, 9 / (10 + int(count))))
+
+    return update
+
+
+def _rate(step: int, steps: int, plan: Recipe) -> float:
+    """The learning rate at a step as a share of the recipe's."""
+    warm = min(1.0, (step + 1) / plan.warmup_steps) if plan.warmup_steps else 1.0
+    if plan.schedule == "cosine":
+        return warm * 0.5 * (1 + math.cos(math.pi * min(step, steps) / max(1, steps)))
+    if plan.schedule == "step":
+        epoch = step * plan.epochs / max(1, steps)
+        return warm * 0.1 ** sum(epoch >= milestone for milestone in plan.milestones)
+    raise InputError(f"unknown schedule {plan.schedule!r}: use step or cosine")
+
+
+def _facts(detector: Detector, data: Dataset, plan: Recipe, seed: int) -> dict[str, Any]:
+    """What must be the same for a training to be gone on with."""
+    return {
+        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
+        "seed": seed,
+        "layout": detector.layout.to_dict(),
+        "data": data.fingerprint(),
+    }

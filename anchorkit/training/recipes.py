@@ -1,0 +1,89 @@
+"""Training recipes: data, not code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anchorkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a detector is trained.
+
+    Attributes:
+        optimizer: ``"sgd"`` or ``"adamw"``.
+        epochs: passes over the training images.
+        batch_size: images a step.
+        lr: learning rate at its highest.
+        schedule: ``"step"`` (divided by 10 at each milestone) or ``"cosine"`` (to zero).
+        milestones: epochs at which a step schedule divides.
+        warmup_steps: steps over which the rate rises linearly from 0.
+        weight_decay: of all weights but biases and norms.
+        momentum: of SGD.
+        augment: a name of `anchorkit.training.data.augmentation`.
+        ema_decay: decay of the running mean of the weights that is validated and kept; 0 for none.
+        clip_norm: largest norm of the gradient; 0 for no limit.
+    """
+
+    optimizer: str
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: str = "step"
+    milestones: tuple[int, ...] = ()
+    warmup_steps: int = 0
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    augment: str = "ssd"
+    ema_decay: float = 0.0
+    clip_norm: float = 0.0
+
+
+RECIPES: dict[str, Recipe] = {
+    # Paper section 3.1, and 3.8 for VOC. The batch of 32 is that of Liu et al. 2016.
+    "ssd": Recipe("sgd", epochs=120, batch_size=32, lr=1e-3, milestones=(80, 110)),
+    "ssd-voc": Recipe("sgd", epochs=240, batch_size=32, lr=1e-3, milestones=(160, 220)),
+    # Paper section 3.3.
+    "ssd-finetune": Recipe("sgd", epochs=10, batch_size=32, lr=1e-5),
+    # Paper section 3.6.
+    "retinanet": Recipe(
+        "sgd", epochs=12, batch_size=16, lr=0.01, milestones=(8, 11), weight_decay=1e-4, augment="flip", warmup_steps=500
+    ),
+    # Small detectors from scratch on small data: AdamW, cosine, a running mean of the weights.
+    "tiny": Recipe(
+        "adamw",
+        epochs=60,
+        batch_size=32,
+        lr=2e-3,
+        schedule="cosine",
+        warmup_steps=100,
+        weight_decay=0.05,
+        augment="ssd-small",
+        ema_decay=0.998,
+        clip_norm=5.0,
+    ),
+    "tiny-finetune": Recipe(
+        "adamw",
+        epochs=6,
+        batch_size=32,
+        lr=3e-4,
+        schedule="cosine",
+        warmup_steps=20,
+        weight_decay=0.05,
+        augment="ssd-small",
+        ema_decay=0.98,
+        clip_norm=5.0,
+    ),
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """A recipe by its name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}: use one of {', '.join(RECIPES)}")
+    return RECIPES[name]

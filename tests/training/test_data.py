@@ -1,0 +1,104 @@
+"""Training samples: what they hold, and that they can be repeated."""
+
+import numpy as np
+import pytest
+import torch
+
+from anchorkit.datasets import Category, Dataset, load_dataset
+from anchorkit.errors import InputError
+from anchorkit.training.data import EpochSampler, TrainingSet, training_loader
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset("shapes", train=10, val=2, test=2, cache=tmp_path_factory.mktemp("cache"), progress=False)
+
+
+@pytest.mark.parametrize("augment", ["ssd", "ssd-small", "flip", "none"])
+def test_samples_have_the_inputs_size_and_boxes_inside(data: Dataset, augment: str) -> None:
+    samples = TrainingSet(data.train, data.categories, (96, 128), augment, seed=0)
+    for index in range(len(samples)):
+        image, target = samples[(1, index)]
+        assert image.shape == (3, 96, 128)
+        assert image.dtype == torch.float32
+        assert 0 <= image.min() <= image.max() <= 1
+        boxes = target["boxes"]
+        assert len(boxes) == len(target["labels"])
+        assert (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2] <= 128).all()
+        assert (boxes[:, 3] <= 96).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert ((target["labels"] >= 1) & (target["labels"] <= len(data.categories))).all()
+
+
+def test_without_augmentation_the_boxes_are_the_annotated_ones(data: Dataset) -> None:
+    samples = TrainingSet(data.train, data.categories, (80, 80), "none", seed=0)
+    annotations = data.train.annotations(data.train.image_ids[3])
+    _, target = samples[(0, 3)]
+    expected = np.clip(annotations.boxes[~annotations.ignore], 0, 160) / 2
+    np.testing.assert_allclose(target["boxes"].numpy(), expected, atol=1e-3)
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_only(data: Dataset) -> None:
+    samples = TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=0)
+    first = samples[(2, 5)][0]
+    torch.rand(7)
+    samples[(1, 1)]
+    again = TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=0)[(2, 5)][0]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, samples[(3, 5)][0])
+    assert not torch.equal(first, TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=1)[(2, 5)][0])
+
+
+def test_asking_for_a_sample_leaves_the_global_generator_alone(data: Dataset) -> None:
+    samples = TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=0)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    samples[(0, 0)]
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_each_epoch_has_its_own_order() -> None:
+    sampler = EpochSampler(20, seed=0)
+    orders = []
+    for sampler.epoch in (1, 2, 1):
+        orders.append([index for _, index in sampler])
+    assert sorted(orders[0]) == list(range(20))
+    assert orders[0] != orders[1]
+    assert orders[0] == orders[2]
+
+
+def test_ignored_objects_are_no_targets(data: Dataset) -> None:
+    split = data.train.subset(3)
+    split.ground_truth["annotations"] = [
+        {**annotation, "iscrowd": 1} for annotation in split.ground_truth["annotations"]
+    ]
+    samples = TrainingSet(split, data.categories, (96, 96), "none", seed=0)
+    assert all(len(samples[(0, index)][1]["boxes"]) == 0 for index in range(3))
+
+
+def test_an_unknown_category_is_refused(data: Dataset) -> None:
+    with pytest.raises(InputError, match="is not one of the detector's classes"):
+        TrainingSet(data.train, [Category(99, "bird")], (96, 96), "none", seed=0)
+
+
+def test_an_unknown_augmentation_is_refused(data: Dataset) -> None:
+    with pytest.raises(InputError, match="unknown augmentation 'sdd': use one of ssd"):
+        TrainingSet(data.train, data.categories, (96, 96), "sdd", seed=0)
+
+
+def test_large_images_are_kept_at_twice_the_input(data: Dataset) -> None:
+    samples = TrainingSet(data.train, data.categories, (64, 40), "none", seed=0)
+    pixels, boxes, _ = samples.items[0]
+    assert pixels.shape == (3, 80, 80)  # 160 x 160 before
+    expected = data.train.annotations(data.train.image_ids[0]).boxes / 2
+    np.testing.assert_allclose(boxes.numpy(), expected, atol=1e-3)
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch(data: Dataset) -> None:
+    samples = TrainingSet(data.train, data.categories, (96, 96), "none", seed=0)
+    loader, _ = training_loader(samples, batch_size=32, seed=0, workers=0)
+    assert [len(images) for images, _ in loader] == [10]
+
+

@@ -1,0 +1,156 @@
+"""The training loop: it learns, it can be repeated, and it goes on where it was stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from anchorkit.datasets import Dataset, load_dataset
+from anchorkit.detectors import Detector, load_detector
+from anchorkit.errors import InputError
+from anchorkit.training import RECIPES, Recipe, fit
+from anchorkit.training import loop as loop_module
+from anchorkit.training.loop import _rate
+
+SHORT = Recipe("adamw", epochs=3, batch_size=4, lr=1e-3, schedule="cosine", augment="ssd-small", ema_decay=0.9, clip_norm=5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset("shapes", train=12, val=4, test=2, cache=tmp_path_factory.mktemp("cache"), progress=False)
+
+
+def fresh(data: Dataset) -> Detector:
+    return load_detector("tiny_ssd", categories=data.categories, size=(96, 96), seed=0)
+
+
+def train(data: Dataset, **settings: object) -> tuple[Detector, list[float]]:
+    detector = fresh(data)
+    options = {"precision": "no", "progress": False} | settings
+    history = fit(detector, data, options.pop("recipe", SHORT), **options)
+    return detector, history.frame.loss.tolist()
+
+
+def same_weights(first: Detector, second: Detector) -> bool:
+    theirs = second.module.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in first.module.state_dict().items())
+
+
+def test_the_loss_falls(data: Dataset) -> None:
+    _, losses = train(data, epochs=8)
+    assert len(losses) == 8
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_seed_repeats_a_training(data: Dataset) -> None:
+    first, losses = train(data, seed=3)
+    second, again = train(data, seed=3)
+    other, _ = train(data, seed=4)
+    assert losses == again
+    assert same_weights(first, second)
+    assert not same_weights(first, other)
+
+
+def test_workers_do_not_change_the_result(data: Dataset) -> None:
+    alone, losses = train(data, epochs=1)
+    helped, again = train(data, epochs=1, workers=1)
+    assert losses == again
+    assert same_weights(alone, helped)
+
+
+@pytest.mark.parametrize("killed_in_epoch", [1, 2, 3])
+def test_a_killed_training_goes_on_with_the_same_result(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in_epoch: int
+) -> None:
+    undisturbed, losses = train(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "training_loader", _killing(loop_module.training_loader, killed_in_epoch))
+        with pytest.raises(KeyboardInterrupt):
+            train(data, out=tmp_path)
+    resumed, again = train(data, out=tmp_path)
+
+    assert again == losses
+    assert same_weights(undisturbed, resumed)
+
+
+def _killing(make_loader: Callable, epoch_of_death: int) -> Callable:
+    """A loader that raises KeyboardInterrupt at the second batch of an epoch."""
+
+    def made(*args: object, **settings: object) -> tuple:
+        loader, sampler = make_loader(*args, **settings)
+        plain = loader.collate_fn
+        seen = []
+
+        def collate(samples: list) -> tuple:
+            seen.append(sampler.epoch)
+            if seen.count(epoch_of_death) == 2:
+                raise KeyboardInterrupt
+            return plain(samples)
+
+        loader.collate_fn = collate
+        return loader, sampler
+
+    return made
+
+
+def test_a_finished_training_is_not_done_again(data: Dataset, tmp_path: Path) -> None:
+    first, losses = train(data, out=tmp_path)
+    second, again = train(data, out=tmp_path)
+    assert again == losses
+    assert same_weights(first, second)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "history.csv", "training.json"]
+
+
+def test_a_folder_of_another_training_is_refused(data: Dataset, tmp_path: Path) -> None:
+    train(data, out=tmp_path, epochs=1)
+    with pytest.raises(InputError, match="a training with another recipe and seed"):
+        train(data, out=tmp_path, epochs=2, seed=1)
+
+
+def test_a_cut_off_checkpoint_is_refused(data: Dataset, tmp_path: Path) -> None:
+    train(data, out=tmp_path, epochs=1)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"checkpoint\.pt: not a whole checkpoint"):
+        train(data, out=tmp_path, epochs=1)
+
+
+def test_no_trace_of_mixed_precision_stays(data: Dataset) -> None:
+    detector, _ = train(data, epochs=1, precision="bf16")
+    assert all(value.dtype != torch.bfloat16 for value in detector.module.state_dict().values())
+    assert "forward" not in vars(detector.module)
+
+
+def test_an_infinite_loss_stops_the_training(data: Dataset) -> None:
+    with pytest.raises(InputError, match="the loss is"):
+        train(data, recipe=Recipe("sgd", epochs=3, batch_size=4, lr=1e30))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe": "ssdd"}, "unknown recipe 'ssdd': use one of ssd"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"precision": "int3"}, "unknown precision 'int3'"),
+    ],
+)
+def test_bad_settings(data: Dataset, settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(data, **settings)
+
+
+def test_the_papers_schedule() -> None:
+    plan = RECIPES["ssd"]
+    rates = {epoch: plan.lr * _rate(epoch, plan.epochs, plan) for epoch in (0, 79, 80, 109, 110, 119)}
+    assert rates == pytest.approx({0: 1e-3, 79: 1e-3, 80: 1e-4, 109: 1e-4, 110: 1e-5, 119: 1e-5})
+    assert (plan.momentum, plan.weight_decay) == (0.9, 5e-4)
+    assert (RECIPES["ssd-finetune"].epochs, RECIPES["ssd-finetune"].lr) == (10, 1e-5)
+    assert RECIPES["ssd-voc"].epochs == 2 * plan.epochs
+
+
+def test_milestones_move_with_the_epochs() -> None:
+    plan = loop_module._plan("ssd", 12, None, 100)
+    assert plan.milestones == (8, 11)
