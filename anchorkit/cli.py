@@ -65,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(f"{error.filename or 'output'}: cannot be written ({error.strerror})", EXIT_BAD_INPUT)
     except KeyboardInterrupt:
+        import logging
+
+        # An event loop that was cut off would report its unfinished tasks while Python ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         return _complain("interrupted; the same command goes on from here", EXIT_INTERRUPTED)
 
 

@@ -56,7 +56,11 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_wheel_carries_lessons_data_and_types(repository: Path, wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert "anchorkit/py.typed" in names
+    # Everything of the package, stylesheets and py.typed too.
+    package = {path.relative_to(repository).as_posix() for path in (repository / "anchorkit").rglob("*.*")}
+    package = {name for name in package if "__pycache__" not in name and (repository / name).is_file()}
+    assert "anchorkit/py.typed" in package
+    assert package <= names
     for folder in ("notebooks", "data"):
         files = [path for path in (repository / folder).rglob("*") if path.is_file()]
         shipped = {
