@@ -67,3 +67,14 @@ def to_svg(chart: AnyChart) -> str:
 def remote_references(html: str) -> list[str]:
     """The scripts, style sheets and pictures that an HTML page would fetch from the network."""
     return [match.group(0) for match in _REMOTE.finditer(html)]
+
+
+def drop_remote_references(html: str) -> str:
+    """The page without the scripts, style sheets and pictures that it would fetch from the network."""
+    while match := _REMOTE.search(html):
+        end = html.index(">", match.start()) + 1 if ">" in html[match.start() :] else len(html)
+        if match.group(0).lower().startswith("<script"):
+            closing = re.compile(r"</script\s*>", re.IGNORECASE).search(html, end)
+            end = closing.end() if closing else len(html)
+        html = html[: match.start()] + html[end:]
+    return html

@@ -47,7 +47,7 @@ def draw_boxes(
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     size = max(14, round(min(picture.size) / 26))
-    line = max(2, round(min(picture.size) / 160))
+    line = max(3, round(min(picture.size) / 110))
     font = ImageFont.load_default(size)
     taken: list[tuple[float, float, float, float]] = []
     for number, box in enumerate(corners):
