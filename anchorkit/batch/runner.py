@@ -180,7 +180,8 @@ def _execute_all(
     for lesson in lessons[todo:]:
         # Whatever a later lesson made of what is about to change is no longer true.
         done.pop(lesson.stem, None)
-        _executed(folder, lesson).unlink(missing_ok=True)
+        for stale in (_executed(folder, lesson), _executed(folder, lesson).with_suffix(".html"), folder / "index.html"):
+            stale.unlink(missing_ok=True)
     write_json(folder / "run.json", record)
     for number, lesson in enumerate(lessons):
         label = f"[{number + 1}/{len(lessons)}] {lesson.stem}"

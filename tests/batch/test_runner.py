@@ -100,8 +100,12 @@ def test_profile_sets_parameters_and_overrides_win(lessons: Path, out: Path, wri
 def test_failure_keeps_the_notebook_aside_and_the_next_start_goes_on(lessons: Path, out: Path, write_lesson) -> None:
     write_lesson("00_a", [TRACE.format(name="a")])
     write_lesson("01_b", [TRACE.format(name="b"), "if not (Path(run_dir) / 'mended').exists(): 1 / 0"])
+    (out / "notebooks").mkdir(parents=True)
+    for stale in ("index.html", "notebooks/01_b.html"):
+        (out / stale).write_text("of an earlier run")
     with pytest.raises(NotebookError, match="01_b failed: ZeroDivisionError: division by zero"):
         run_notebooks(out=out, notebooks=lessons)
+    assert not (out / "index.html").exists()
     assert sorted(path.name for path in (out / "notebooks").iterdir()) == ["00_a.ipynb", "01_b.failed.ipynb"]
     assert list(record_of(out)["notebooks"]) == ["00_a"]
     assert record_of(out)["finished"] is None
