@@ -198,6 +198,15 @@ class Dataset:
             found["test"] = self.test
         return found
 
+    def limited(self, train: int = 0, val: int = 0, test: int = 0, seed: int = 0) -> Dataset:
+        """The data set with at most so many images in each split, drawn with `seed`; 0 leaves a split as it is."""
+
+        def cut(split: Split, count: int) -> Split:
+            return split.subset(min(count, len(split)), seed) if count else split
+
+        held_out = None if self.test is None else cut(self.test, test)
+        return Dataset(self.name, cut(self.train, train), cut(self.val, val), held_out, self.notes)
+
     def fingerprint(self) -> str:
         """A hash (16 hexadecimal digits) of the ground truth of all splits: equal for equal annotations."""
         digest = hashlib.sha256()
