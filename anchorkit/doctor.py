@@ -59,6 +59,7 @@ def examine() -> list[Check]:
         _kernel(),
         *_shipped(),
         _writable("working folder", Path.cwd(), "run anchorkit in a folder that you may write to, or give --out"),
+        _cache(),
         _writable("temporary folder", Path(tempfile.gettempdir()), "set TMPDIR to a folder that you may write to"),
     ]
 
@@ -206,6 +207,17 @@ def _writable(name: str, folder: Path, mend: str) -> Check:
     except OSError as error:
         return Check(name, "missing", f"{folder}: cannot be written ({error.strerror or error})", mend)
     return Check(name, "ok", f"{folder} can be written")
+
+
+def _cache() -> Check:
+    from anchorkit.datasets.shapes import cache_folder
+
+    folder = cache_folder()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    if _writable("cache", existing, "").state == "ok":
+        return Check("cache", "ok", f"{folder} can be written")
+    mend = "set ANCHORKIT_CACHE to a folder that you may write to; without it the shapes are drawn anew each time"
+    return Check("cache", "note", f"{folder} cannot be written", mend)
 
 
 def _gib(amount: int) -> str:

@@ -74,6 +74,14 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert named("temporary folder").state == "missing"
 
 
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANCHORKIT_CACHE", str(tmp_path / "not" / "yet" / "there"))
+    assert named("cache").state == "ok"
+    assert not (tmp_path / "not").exists()
+    monkeypatch.setenv("ANCHORKIT_CACHE", "/proc/anchorkit")  # where nobody can make a file, root neither
+    assert named("cache").state in ({"note"} if Path("/proc").is_dir() else {"note", "ok"})
+
+
 def test_text_says_what_to_do() -> None:
     checks = [Check("python", "ok", "3.11"), Check("torch", "missing", "not installed", "install it")]
     assert render(checks).splitlines()[1:] == [
