@@ -137,10 +137,11 @@ def test_splits_travel_to_other_processes(tmp_path: Path, put_image):
     assert (again.image(1) == 9).all()
 
 
-def test_a_limited_data_set_has_fewer_images(tmp_path: Path) -> None:
-    data = load_dataset("shapes", train=6, val=4, test=3, cache=tmp_path, progress=False)
+def test_a_limited_data_set_has_fewer_images():
+    data = Dataset("all", split_of(6), split_of(4), split_of(3))
     small = data.limited(train=2, val=9)
     assert {name: len(split) for name, split in small.splits().items()} == {"train": 2, "val": 4, "test": 3}
     assert set(small.train.image_ids) < set(data.train.image_ids)
     assert small.fingerprint() != data.fingerprint()
     assert data.limited().fingerprint() == data.fingerprint()
+    assert Dataset("no test", split_of(6), split_of(4)).limited(test=1).test is None
