@@ -77,23 +77,26 @@ def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
     3,000 cells the smallest shares are left out, which look the same as nothing.
 
     Args:
-        coverage: ``anchor_id``, ``by_id`` (an anchor id or ``"all others"``), ``share`` (0..1).
+        coverage: ``anchor_id``, ``by_id`` (an anchor id or ``"all others"``), ``share`` (0..1; NaN where the anchor
+            has no boxes: such a row stays white, and a note names the anchor).
 
     Raises:
         InputError: a column is missing, there are no rows, or a share is not within 0..1.
     """
     require(coverage, ("anchor_id", "by_id", "share"), "coverage")
-    if not coverage["share"].between(0, 1).all():
+    if not (coverage["share"].between(0, 1) | coverage["share"].isna()).all():
         raise InputError("coverage: a share is not within 0..1")
     rows = list(dict.fromkeys(coverage["anchor_id"]))
     by = [name for name in dict.fromkeys(coverage["by_id"]) if name != _ALL]
     columns = [*(name for name in rows if name in by), *(name for name in by if name not in rows)]
     if _ALL in set(coverage["by_id"]):
         columns.append(_ALL)
-    cells = coverage[coverage["anchor_id"] != coverage["by_id"]]
+    known = coverage[coverage["share"].notna()]
+    without = [name for name in rows if name not in set(known["anchor_id"])]
+    cells = known[known["anchor_id"] != known["by_id"]]
     cells = cells.nlargest(MAX_ROWS - len(rows), "share") if len(cells) > MAX_ROWS - len(rows) else cells
     data = cells[["anchor_id", "by_id"]].assign(percent=(100 * cells["share"]).round().astype(int))
-    step = 27 if len(rows) <= 20 else 22 if len(rows) <= 36 else 18
+    step = 28 if len(rows) <= 36 else 19
     label = _label_color([*rows, *columns])
     x = alt.X(
         "by_id:N",
@@ -124,16 +127,16 @@ def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
     own = own[own["by_id"].isin(columns)]
     diagonal = alt.Chart(own).mark_rect(color="#d5dae0", stroke="#ffffff").encode(x=x, y=y)
     layers: list[Any] = [heat, diagonal]
-    if step >= 22:
+    if step >= 28:
         # Numbers where they matter: those from half covered on.
         layers.append(
             alt.Chart(data[data["percent"] >= 50])
-            .mark_text(fontSize=step * 0.47, color="#ffffff")
+            .mark_text(fontSize=13, color="#ffffff")
             .encode(x=x, y=y, text="percent:Q")
         )
-    return alt.layer(*layers).properties(
-        width=alt.Step(step), height=alt.Step(step), title="Which anchors could stand in for which"
-    )
+    note = [f"no boxes, so nothing to say: {', '.join(without)}"] if without else []
+    title = alt.TitleParams("Which anchors could stand in for which", subtitle=note)
+    return alt.layer(*layers).properties(width=alt.Step(step), height=alt.Step(step), title=title)
 
 
 def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame, float]:

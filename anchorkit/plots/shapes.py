@@ -35,8 +35,7 @@ def box_shapes(
     Filled regions hold the shares of boxes named in ``mass``; the mark in the anchor's own proportions shows the
     anchor's own shape; the curves on the sides are the distributions of width and height alone.
 
-    All panels span the same number of octaves, so that regions compare in size between levels. Outlines are thinned to
-    about 1,900 corners altogether (those that matter least to the shape go first).
+    Outlines are thinned to about 1,900 corners altogether (those that matter least to the shape go first).
 
     Args:
         contours: ``anchor_id``, ``mass`` (0..1), ``path``, ``order``, ``width``, ``height`` (input pixels): closed
@@ -211,17 +210,17 @@ def _shape_panel(
             tooltip=["anchor_id:N"],
         )
     )
-    halo = (
-        alt.Chart(own)
-        .mark_text(dy=-13, fontSize=13, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round")
-        .encode(x=x, y=y, text="label:N")
-    )
-    labels = (
-        alt.Chart(own)
-        .mark_text(dy=-13, fontSize=13)
-        .encode(x=x, y=y, text="label:N", color=alt.Color("ink:N", scale=None))
-    )
-    main = alt.layer(regions, marks, halo, labels).properties(width=size, height=size)
+    labels: list[Any] = []
+    # Anchors of one kind are neighbours: their names stand above and below by turns, the smallest square's below,
+    # since a larger square often stands right above it.
+    above = (own.groupby("shape").cumcount() + (own["shape"] == "square")) % 2 == 0
+    for part, dy in ((own[above], -14), (own[~above], 16)):
+        if part.empty:
+            continue
+        text = alt.Chart(part).encode(x=x, y=y, text="label:N")
+        labels.append(text.mark_text(dy=dy, fontSize=13, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round"))
+        labels.append(text.mark_text(dy=dy, fontSize=13).encode(color=alt.Color("ink:N", scale=None)))
+    main = alt.layer(regions, marks, *labels).properties(width=size, height=size)
     side = sides[sides["anchor_id"].isin(names)]
     density = alt.Scale(domain=[0, max(float(side["density"].max()) if len(side) else 1.0, 1e-9)], nice=False)
     curve: dict[str, Any] = {"strokeWidth": 1.8, "clip": True, "interpolate": "monotone", "aria": False}
@@ -268,14 +267,15 @@ def _trim(marginals: pd.DataFrame) -> pd.DataFrame:
 
 
 def _domains(anchors: pd.DataFrame, outlines: pd.DataFrame) -> dict[int, tuple[float, float]]:
-    """log2 of the ends of each level's axes; the same number of octaves for all."""
-    ends = {}
+    """log2 of the ends of each level's axes: the same for width and height, so that squares lie on the diagonal."""
+    domains = {}
     for level, group in anchors.groupby("level"):
         mine = outlines[outlines["anchor_id"].isin(set(group["anchor_id"]))]
         sides = np.concatenate([frame[["width", "height"]].to_numpy(float).ravel() for frame in (group, mine)])
-        ends[int(str(level))] = (float(np.log2(sides.min())), float(np.log2(sides.max())))
-    span = max(high - low for low, high in ends.values()) + 0.5
-    return {level: ((low + high - span) / 2, (low + high + span) / 2) for level, (low, high) in ends.items()}
+        low, high = float(np.log2(sides.min())), float(np.log2(sides.max()))
+        room = max(0.3, (2.2 - (high - low)) / 2)
+        domains[int(str(level))] = (low - room, high + room)
+    return domains
 
 
 def _mass_note(outlines: pd.DataFrame) -> list[str]:

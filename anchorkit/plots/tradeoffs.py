@@ -94,12 +94,14 @@ def frontier(
         mark = alt.Chart(line)
         layers.append(mark.mark_line(interpolate="step-after", strokeWidth=2.5).encode(x=x, y=y, color=color))
         layers.append(
-            mark.mark_circle(size=64 if name == _FRONTIER else 40, opacity=1).encode(
+            mark.mark_circle(size=(64 if name == _FRONTIER else 40) if len(line) <= 60 else 28, opacity=1).encode(
                 x=x, y=y, color=color, tooltip=_tooltip(line)
             )
         )
     if base is not None:
-        layers += _baseline_mark(base, cost, scale, x, y)
+        # A frontier that rises above the unpruned detector needs the room above the rule for itself.
+        better = float(frontier["accuracy"].max()) > float(base["accuracy"].iloc[0])
+        layers += _baseline_mark(base, cost, scale, x, y, above=not better)
     if "chosen" in frames and len(frames["chosen"]):
         layers += _chosen(frames["chosen"], cost, scale, base, x, y)
     title = (
@@ -143,7 +145,9 @@ def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640
         "shape": alt.Scale(domain=stages, range=[_STAGE_SHAPES[stage] for stage in stages]),
     }
     legend = alt.Legend(orient="top", title=None)
-    layers: list[Any] = [_baseline_rule(full, y), *_baseline_mark(full, cost, scale, x, y)] if len(full) else []
+    layers: list[Any] = (
+        [_baseline_rule(full, y), *_baseline_mark(full, cost, scale, x, y, above=True)] if len(full) else []
+    )
     spans = data.groupby("point", sort=False).agg(x=("x", "first"), low=("y", "min"), high=("y", "max")).reset_index()
     layers.append(alt.Chart(spans).mark_rule(color=GHOST, strokeWidth=1.5).encode(x=x, y=y_low, y2=alt.Y2("high:Q")))
     layers.append(
@@ -230,17 +234,23 @@ def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
     return rule
 
 
-def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y) -> list[Any]:
+def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y, *, above: bool) -> list[Any]:
     """The unpruned detector: a diamond and its figures."""
     row = _rows(base, cost, scale, None, "unpruned")
     of = " boxes" if cost == "boxes" else ""
     row["label"] = [f"unpruned: AP {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
+    text: dict[str, Any] = {
+        "align": "right",
+        "dx": 6,
+        **({"baseline": "bottom", "dy": -11} if above else {"baseline": "top", "dy": 13}),
+    }
     chart = alt.Chart(row)
     return [
         chart.mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1).encode(
             x=x, y=y, tooltip=_tooltip(row)
         ),
-        chart.mark_text(align="right", baseline="bottom", dx=6, dy=-11, color=INK).encode(x=x, y=y, text="label:N"),
+        chart.mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(x=x, y=y, text="label:N"),
+        chart.mark_text(**text, color=INK).encode(x=x, y=y, text="label:N"),
     ]
 
 

@@ -154,6 +154,15 @@ def test_coverage_of_many_anchors_leaves_out_the_smallest() -> None:
     assert 100 in shown
 
 
+def test_coverage_names_anchors_without_boxes() -> None:
+    coverage = samples.coverage()
+    coverage.loc[coverage["anchor_id"] == "L4/74x222", "share"] = np.nan
+    chart = plots.coverage_matrix(coverage)
+    assert chart.to_dict()["title"]["subtitle"] == ["no boxes, so nothing to say: L4/74x222"]
+    rows = [row for rows in chart.to_dict()["datasets"].values() for row in rows if "percent" in row]
+    assert len({(row["anchor_id"], row["by_id"]) for row in rows}) == 29 * 30
+
+
 def test_class_changes_show_the_extremes_and_say_so() -> None:
     changes = samples.class_changes(90)
     changes.loc[0, "after"] = -1.0
