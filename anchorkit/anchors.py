@@ -224,6 +224,8 @@ class AnchorLayout:
                 shared_head=bool(data.get("shared_head", False)),
                 trunk_macs=None if trunk is None else _natural(trunk, "trunk_macs", source),
             )
+        except InputError:
+            raise
         except KeyError as error:
             raise InputError(f"{source}: the layout lacks {error.args[0]!r}") from None
         except (TypeError, ValueError) as error:

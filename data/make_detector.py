@@ -1,4 +1,4 @@
-"""Make the detector that ships in `data/detectors/`: train `tiny_ssd` on the built-in shapes, measure it, write its card.
+"""Make the detector that ships in `data/detectors/`: train `tiny_ssd` on shapes, measure it, write its card.
 
     python data/make_detector.py [--epochs N] [--out FOLDER]
 
@@ -25,7 +25,7 @@ SEED = 0
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=HERE / "detectors" / "tiny_ssd-shapes")
     parser.add_argument("--checkpoints", type=Path, default=Path("runs/shipped-detector"))
     arguments = parser.parse_args()

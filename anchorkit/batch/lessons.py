@@ -1,7 +1,7 @@
 """What the lessons share: the run's folder, the data it speaks of, and what an earlier lesson left in it.
 
-A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/`` and ``predictions.parquet`` (02_detector),
-``search/`` (04_search), ``retrained/`` (05_prune_and_retrain), ``figures/`` (pictures for the report).
+A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/`` and ``predictions.parquet``
+(02_detector), ``search/`` (04_search), ``retrained/`` (05_prune_and_retrain), ``figures/`` (pictures for the report).
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +40,6 @@ class Detector:
         layout: the anchors, level by level, and what each costs.
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
-        build_options: what, beside layout and categories, is needed to build the same module again.
     """
 
     def __init__(
@@ -51,14 +49,12 @@ class Detector:
         layout: AnchorLayout,
         categories: Sequence[Category],
         postprocess: PostProcess,
-        build_options: dict[str, Any],
     ) -> None:
         self.architecture = architecture
         self.module = module
         self.layout = layout
         self.categories = tuple(categories)
         self.postprocess = postprocess
-        self.build_options = build_options
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ categories, post-processing): enough to build it again, with no pickle and no tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from anchorkit.anchors import AnchorLayout
 from anchorkit.bundled import data_dir
 from anchorkit.datasets import Category
-from anchorkit.detectors import tiny_ssd
+from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Detector
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
@@ -26,13 +26,10 @@ from anchorkit.postprocess import PostProcess
 FILE_VERSION = 1
 WEIGHTS_FILE, FACTS_FILE = "model.safetensors", "detector.json"
 
-# A builder takes (categories, size=, shapes=, postprocess=, name=).
-_BUILDERS: dict[str, Callable[..., Detector]] = {"tiny_ssd": tiny_ssd.build}
-
 
 def list_detectors() -> tuple[str, ...]:
     """Names that `load_detector` builds."""
-    return tuple(_BUILDERS)
+    return tuple(BUILDERS)
 
 
 def load_detector(
@@ -58,12 +55,10 @@ def load_detector(
     Raises:
         InputError: the name, the weights or the folder are unknown, broken, or do not fit.
     """
-    if str(name) not in _BUILDERS:
+    if str(name) not in BUILDERS:
         if Path(name).is_dir():
             return _load_folder(Path(name))
-        raise InputError(
-            f"unknown detector {str(name)!r}: use {', '.join(_BUILDERS)}, or a folder with a {FACTS_FILE}"
-        )
+        raise InputError(f"unknown detector {str(name)!r}: use {', '.join(BUILDERS)}, or a folder with a {FACTS_FILE}")
     if weights is not None:
         if categories is not None or size is not None or shapes is not None:
             raise InputError("load_detector: categories, size and shapes come with the weights; leave them out")
@@ -74,10 +69,10 @@ def load_detector(
     if categories is None:
         raise InputError(f"load_detector: fresh weights of {name} need categories (the object classes, or how many)")
     if seed is None:
-        return _BUILDERS[str(name)](_as_categories(categories), size=size, shapes=shapes)
+        return BUILDERS[str(name)](_as_categories(categories), size=size, shapes=shapes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _BUILDERS[str(name)](_as_categories(categories), size=size, shapes=shapes)
+        return BUILDERS[str(name)](_as_categories(categories), size=size, shapes=shapes)
 
 
 def layout_of(name: str, classes: int, size: tuple[int, int] | None = None) -> AnchorLayout:
@@ -132,9 +127,9 @@ def _load_folder(folder: Path) -> Detector:
         postprocess = PostProcess.from_dict(facts["postprocess"], str(source))
     except (KeyError, TypeError) as error:
         raise InputError(f"{source}: lacks or garbles {error}") from None
-    if architecture not in _BUILDERS:
-        raise InputError(f"{source}: unknown architecture {architecture!r}; this anchorkit knows {', '.join(_BUILDERS)}")
-    detector = _BUILDERS[architecture](
+    if architecture not in BUILDERS:
+        raise InputError(f"{source}: unknown architecture {architecture!r}; known are {', '.join(BUILDERS)}")
+    detector = BUILDERS[architecture](
         categories,
         size=layout.input_size,
         shapes=[level.anchors for level in layout.levels],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,9 +46,11 @@ class LevelHeads(nn.Module):
                 if count
             }
         )
-        for convolution in self.levels.values():
-            nn.init.xavier_uniform_(convolution.weight)  # as torchvision's SSDHead
-            nn.init.zeros_(convolution.bias)
+        for name, parameter in self.named_parameters():  # as torchvision's SSDHead
+            if name.endswith("weight"):
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Outputs of all levels, (N, B, columns), in the order of the anchor boxes."""
@@ -143,7 +144,6 @@ def build_ssd(
     categories: Sequence[Category],
     size: tuple[int, int],
     postprocess: PostProcess,
-    build_options: dict[str, Any],
 ) -> SSDDetector:
     """Put a free-anchor SSD head on a trunk.
 
@@ -155,13 +155,12 @@ def build_ssd(
         categories: object classes.
         size: (height, width) of the input in pixels.
         postprocess: how detections are made; torchvision's top-k is per class.
-        build_options: kept for `save_detector`.
     """
     scores = len(categories) + 1
     counts = [len(level) for level in shapes]
     module = SSD(
         backbone=trunk,
-        anchor_generator=FreeAnchorBoxes(shapes),  # type: ignore[arg-type]  # torchvision only calls it
+        anchor_generator=FreeAnchorBoxes(shapes),
         size=(size[1], size[0]),
         num_classes=scores,
         head=AnchorHead(trunk.out_channels, counts, scores),
@@ -186,7 +185,7 @@ def build_ssd(
         for index, (level_shapes, channels) in enumerate(zip(shapes, trunk.out_channels, strict=True))
     )
     layout = AnchorLayout(name, size, levels, shared_head=False, trunk_macs=sum(macs))
-    return SSDDetector(architecture, module, layout, categories, postprocess, build_options)
+    return SSDDetector(architecture, module, layout, categories, postprocess)
 
 
 def measure_trunk(trunk: StagedTrunk, size: tuple[int, int]) -> tuple[list[tuple[int, int]], list[int]]:

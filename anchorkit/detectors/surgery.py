@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from anchorkit.anchors import Configuration
-from anchorkit.detectors import tiny_ssd
+from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.ssd import LevelHeads, SSDDetector
 from anchorkit.errors import InputError
@@ -42,17 +42,20 @@ def prune(detector: Detector, configuration: Configuration) -> SSDDetector:
         )
     if not configuration:
         raise InputError("prune: the configuration keeps no anchor; a detector needs at least one")
-    kept = [[anchor.position for anchor in configuration.anchors if anchor.level == i] for i in range(len(layout.levels))]
+    kept: list[list[int]] = [[] for _ in layout.levels]
+    for anchor in configuration.anchors:
+        kept[anchor.level].append(anchor.position)
     levels = max(i for i, positions in enumerate(kept) if positions) + 1
     shapes = [[layout.levels[i].anchors[position] for position in kept[i]] for i in range(levels)]
 
-    small = tiny_ssd.build(
+    small = BUILDERS[detector.architecture](
         detector.categories,
-        layout.input_size,
-        shapes,
-        detector.postprocess,
+        size=layout.input_size,
+        shapes=shapes,
+        postprocess=detector.postprocess,
         name=f"{layout.detector.removesuffix('-pruned')}-pruned",
     )
+    assert isinstance(small, SSDDetector)
     trunk = {
         key: value
         for key, value in detector.module.backbone.state_dict().items()

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from anchorkit.anchors import AnchorLayout
 from anchorkit.datasets import Category
 from anchorkit.detectors.ssd import Shapes, SSDDetector, StagedTrunk, build_ssd
 from anchorkit.errors import InputError
@@ -67,20 +66,15 @@ def build(
     """
     size = size or DEFAULT_SIZE
     if not all(SMALLEST_SIZE <= side <= LARGEST_SIZE for side in size):
-        raise InputError(f"tiny_ssd: input size {size[0]}x{size[1]}; each side must be {SMALLEST_SIZE} to {LARGEST_SIZE}")
+        raise InputError(
+            f"tiny_ssd: input size {size[0]}x{size[1]}; each side must be {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"
+        )
     if shapes is None:
         shapes = default_shapes(size)
     if not 1 <= len(shapes) <= len(CHANNELS) or not any(shapes):
         raise InputError(f"tiny_ssd: {len(shapes)} levels; 1 to {len(CHANNELS)} with at least one anchor are needed")
     trunk = _trunk(len(shapes))
-    return build_ssd(
-        "tiny_ssd", name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS, build_options={}
-    )
-
-
-def layout_of(categories: Sequence[Category], size: tuple[int, int] | None = None) -> AnchorLayout:
-    """The layout of a `tiny_ssd` that has not been built."""
-    return build(categories, size).layout
+    return build_ssd("tiny_ssd", name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS)
 
 
 class Residual(nn.Module):

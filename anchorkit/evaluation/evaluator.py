@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import fields
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.errors import InputError
 from anchorkit.evaluation import reference
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
 if TYPE_CHECKING:
@@ -74,6 +77,22 @@ class Evaluator:
         self._pool = ThreadPoolExecutor(threads, "anchorkit-evaluator")
         self._index = index.build_index(predictions, self.ground_truth, self._pool, threads)
         self._engine = _Engine(self._index, predictions, self._pool, threads)
+
+    @property
+    def postprocess(self) -> PostProcess:
+        """How detections are made of the raw predictions."""
+        return self.predictions.postprocess
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash (16 hexadecimal digits) of all predictions and the ground truth: equal for equal accuracies."""
+        digest = hashlib.sha256()
+        table, truth = self.predictions, self.ground_truth
+        for column in (table.image_id, table.anchor, table.category_id, table.score, table.boxes):
+            digest.update(column.tobytes())
+        for item in fields(truth):
+            digest.update(getattr(truth, item.name).tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def full(self) -> Configuration:

@@ -102,7 +102,7 @@ class TrainingSet(Dataset[Sample]):
         pixels, boxes, labels = self.items[index]
         height, width = pixels.shape[-2:]
         target = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),  # type: ignore[call-overload]
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
             "labels": labels,
         }
         with torch.random.fork_rng(devices=[]):

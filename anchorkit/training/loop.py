@@ -99,7 +99,7 @@ def fit(
     plan = _plan(recipe, epochs, batch_size, len(data.train))
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
     accelerator = Accelerator(mixed_precision=_precision(precision))
-    module = detector.module.to(accelerator.device, memory_format=torch.channels_last)
+    module = detector.module.to(accelerator.device)
     dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, workers)
     optimizer = _optimizer(module, plan)
@@ -122,7 +122,7 @@ def fit(
             losses = model(images, targets)  # {"classification": (), "bbox_regression": ()}
             loss = torch.stack(list(losses.values())).sum()
             if not torch.isfinite(loss):
-                raise InputError(f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate or check the boxes")
+                raise InputError(f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate, check the boxes")
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             if plan.clip_norm:
@@ -133,11 +133,11 @@ def fit(
                 mean.update_parameters(accelerator.unwrap_model(model))
             total += loss.item()
             bar.update()
-        row = {
+        row: dict[str, float] = {
             "epoch": epoch,
             "step": epoch * len(loader),
             "loss": total / len(loader),
-            "lr": schedule.get_last_lr()[0],
+            "lr": float(schedule.get_last_lr()[0]),
             "seconds": 0.0,
             "val_AP": math.nan,
         }
@@ -189,11 +189,13 @@ class Checkpoint:
             state = torch.load(path, map_location="cpu", weights_only=True)
             facts, rows = state["facts"], state["rows"]
         except Exception as error:  # torch raises many kinds for a broken file
-            raise InputError(f"{path}: not a whole checkpoint ({type(error).__name__}); delete it to start anew") from None
+            kind = type(error).__name__
+            raise InputError(f"{path}: not a whole checkpoint ({kind}); delete it to start anew") from None
         different = [name for name in self.facts if facts.get(name) != self.facts[name]]
         if different:
             raise InputError(
-                f"{path}: a training with another {' and '.join(different)}; use another folder, or delete it to start anew"
+                f"{path}: a training with another {' and '.join(different)}; "
+                "use another folder, or delete it to start anew"
             )
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
@@ -271,13 +273,13 @@ def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:
     raise InputError(f"unknown optimizer {plan.optimizer!r}: use sgd or adamw")
 
 
-def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """The mean's update: exponential with `decay`, faster at first, so that the fresh weights are soon forgotten.
 
     The statistics of batch norm are averaged with the weights: those of the newest weights would not fit the mean's.
     """
 
-    def update(mean: Tensor, new: Tensor, count: Tensor) -> Tensor:
+    def update(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
         if not mean.is_floating_point():
             return new
         return mean.lerp(new, max(1 - decay, 9 / (10 + int(count))))

@@ -48,7 +48,14 @@ RECIPES: dict[str, Recipe] = {
     "ssd-finetune": Recipe("sgd", epochs=10, batch_size=32, lr=1e-5),
     # Paper section 3.6.
     "retinanet": Recipe(
-        "sgd", epochs=12, batch_size=16, lr=0.01, milestones=(8, 11), weight_decay=1e-4, augment="flip", warmup_steps=500
+        "sgd",
+        epochs=12,
+        batch_size=16,
+        lr=0.01,
+        milestones=(8, 11),
+        warmup_steps=500,
+        weight_decay=1e-4,
+        augment="flip",
     ),
     # Small detectors from scratch on small data: AdamW, cosine, a running mean of the weights.
     "tiny": Recipe(

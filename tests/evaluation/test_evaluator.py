@@ -227,3 +227,12 @@ def test_importing_the_package_loads_no_compiler():
     code = "import sys, anchorkit.evaluation, anchorkit.predictions; print({'numba', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_fingerprint_tells_data_apart_and_nothing_else():
+    seed = next(seed for seed in range(99) if random_case(seed).ground_truth["annotations"])
+    first, again, other = (build(random_case(number)).fingerprint for number in (seed, seed, 99))
+    assert first == again != other
+    changed = random_case(seed)
+    changed.ground_truth["annotations"][0]["area"] += 1
+    assert build(changed).fingerprint != first

@@ -100,5 +100,3 @@ def test_a_set_smaller_than_a_batch_is_one_batch(data: Dataset) -> None:
     samples = TrainingSet(data.train, data.categories, (96, 96), "none", seed=0)
     loader, _ = training_loader(samples, batch_size=32, seed=0, workers=0)
     assert [len(images) for images, _ in loader] == [10]
-
-

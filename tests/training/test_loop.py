@@ -13,7 +13,9 @@ from anchorkit.training import RECIPES, Recipe, fit
 from anchorkit.training import loop as loop_module
 from anchorkit.training.loop import _rate
 
-SHORT = Recipe("adamw", epochs=3, batch_size=4, lr=1e-3, schedule="cosine", augment="ssd-small", ema_decay=0.9, clip_norm=5)
+SHORT = Recipe(
+    "adamw", epochs=3, batch_size=4, lr=1e-3, schedule="cosine", augment="ssd-small", ema_decay=0.9, clip_norm=5
+)
 
 
 @pytest.fixture(scope="module")
