@@ -99,9 +99,8 @@ def frontier(
             )
         )
     if base is not None:
-        # A frontier that rises above the unpruned detector needs the room above the rule for itself.
-        better = float(frontier["accuracy"].max()) > float(base["accuracy"].iloc[0])
-        layers += _baseline_mark(base, cost, scale, x, y, above=not better)
+        dy = _free_place(frontier, base, cost, width, height / (high - low), high)
+        layers += _baseline_mark(base, cost, scale, x, y, dy)
     if "chosen" in frames and len(frames["chosen"]):
         layers += _chosen(frames["chosen"], cost, scale, base, x, y)
     title = (
@@ -145,9 +144,7 @@ def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640
         "shape": alt.Scale(domain=stages, range=[_STAGE_SHAPES[stage] for stage in stages]),
     }
     legend = alt.Legend(orient="top", title=None)
-    layers: list[Any] = (
-        [_baseline_rule(full, y), *_baseline_mark(full, cost, scale, x, y, above=True)] if len(full) else []
-    )
+    layers: list[Any] = [_baseline_rule(full, y), *_baseline_mark(full, cost, scale, x, y)] if len(full) else []
     spans = data.groupby("point", sort=False).agg(x=("x", "first"), low=("y", "min"), high=("y", "max")).reset_index()
     layers.append(alt.Chart(spans).mark_rule(color=GHOST, strokeWidth=1.5).encode(x=x, y=y_low, y2=alt.Y2("high:Q")))
     layers.append(
@@ -234,16 +231,12 @@ def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
     return rule
 
 
-def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y, *, above: bool) -> list[Any]:
-    """The unpruned detector: a diamond and its figures."""
+def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y, dy: float = -19) -> list[Any]:
+    """The unpruned detector: a diamond and, `dy` pixels below it, its figures."""
     row = _rows(base, cost, scale, None, "unpruned")
     of = " boxes" if cost == "boxes" else ""
     row["label"] = [f"unpruned: AP {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
-    text: dict[str, Any] = {
-        "align": "right",
-        "dx": 6,
-        **({"baseline": "bottom", "dy": -11} if above else {"baseline": "top", "dy": 13}),
-    }
+    text: dict[str, Any] = {"align": "right", "baseline": "middle", "dx": 6, "dy": dy}
     chart = alt.Chart(row)
     return [
         chart.mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1).encode(
@@ -252,6 +245,32 @@ def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.
         chart.mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(x=x, y=y, text="label:N"),
         chart.mark_text(**text, color=INK).encode(x=x, y=y, text="label:N"),
     ]
+
+
+def _free_place(frontier: pd.DataFrame, base: pd.DataFrame, cost: str, width: int, pixels: float, high: float) -> float:
+    """How far below (negative: above) the unpruned detector its label crosses no line of the frontier, in pixels.
+
+    Args:
+        frontier: the staircase to keep clear of.
+        base: the unpruned detector.
+        cost: the cost on the x axis.
+        width: width of the plot in pixels.
+        pixels: pixels a point of accuracy.
+        high: top of the y axis in points.
+    """
+    at, own = float(base[cost].iloc[0]), 100 * float(base["accuracy"].iloc[0])
+    costs = frontier[cost].astype(float).to_numpy()
+    span = max(max(costs.max(), at) - min(costs.min(), at), 1e-9)
+    # The label is about 210 pixels wide and ends at the detector's own mark.
+    under = np.linspace(at - 210 * span / width, at, 40)
+    reached = np.where(costs[None] <= under[:, None], frontier["accuracy"].astype(float).to_numpy()[None], -np.inf).max(
+        1
+    )
+    steps = (own - 100 * reached[np.isfinite(reached)]) * pixels
+    for dy in (-19.0, -27.0, -35.0, -43.0, 21.0, 29.0):
+        if own - dy / pixels < high + 8 / pixels and not (np.abs(steps - dy) < 14).any():
+            return dy
+    return -19.0
 
 
 def _beaten(

@@ -107,6 +107,18 @@ def test_beaten_configurations_stay_below_the_frontier() -> None:
     assert min(row["x"] for row in marks) == pytest.approx(1000)
 
 
+def test_the_label_of_the_unpruned_detector_stays_clear_of_the_frontier() -> None:
+    def offset(gain: float) -> float:
+        frontier = pd.DataFrame({"accuracy": [0.30 + gain, 0.20], "boxes": [990, 500]})
+        chart = plots.frontier(frontier, "boxes", full={"accuracy": 0.30, "boxes": 1000})
+        marks = [layer["mark"] for layer in chart.to_dict()["layer"]]
+        return next(float(mark["dy"]) for mark in marks if mark["type"] == "text")
+
+    assert offset(0.0) == -19
+    # About five pixels a point: a frontier that rises four points runs where the label would stand.
+    assert offset(0.04) < -19 or offset(0.04) > 0
+
+
 def test_box_shapes_keep_every_outline_when_thinned() -> None:
     contours = samples.contours()
     chart = plots.box_shapes(contours, samples.marginals(), samples.anchors())
