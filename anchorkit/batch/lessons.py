@@ -48,6 +48,7 @@ def choose_data(
     train_images: int = 0,
     val_images: int = 0,
     test_images: int = 0,
+    progress: bool = True,
 ) -> Dataset:
     """Load a data set and note in the run's folder which one it is, so that later lessons take the same.
 
@@ -58,6 +59,7 @@ def choose_data(
         train_images: at most so many training images; 0 for all. Likewise the others.
         val_images: at most so many validation images.
         test_images: at most so many test images.
+        progress: show a progress bar on standard error while the built-in shapes are drawn.
 
     Raises:
         InputError: the data cannot be loaded, or the folder speaks of other data already.
@@ -69,7 +71,7 @@ def choose_data(
         "data_root": data_root,
         "images": {"train": train_images, "val": val_images, "test": test_images},
     }
-    loaded = _load(chosen)
+    loaded = _load(chosen, progress)
     facts = chosen | {"fingerprint": loaded.fingerprint()}
     path = Path(run_dir) / "data.json"
     if path.exists() and read_json(path) != facts and (Path(run_dir) / "predictions.parquet").exists():
@@ -94,11 +96,11 @@ def load_data(run_dir: str | Path) -> Dataset:
     return loaded
 
 
-def _load(facts: Mapping[str, Any]) -> Dataset:
+def _load(facts: Mapping[str, Any], progress: bool = False) -> Dataset:
     from anchorkit.datasets import load_dataset
 
     limits = {name: count for name, count in facts["images"].items() if count}
     if facts["data"] == "shapes":
-        return load_dataset("shapes", **limits)
+        return load_dataset("shapes", progress=progress, **limits)
     loaded = load_dataset(facts["data"], root=facts["data_root"] or None)
     return loaded.limited(**limits) if limits else loaded

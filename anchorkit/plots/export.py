@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import altair as alt
+from PIL import Image
 
 from anchorkit.errors import InputError
 from anchorkit.files import replacing, write_text
@@ -21,17 +22,23 @@ AnyChart: TypeAlias = (
 _REMOTE = re.compile(r"<(?:script|link|img)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", re.IGNORECASE)
 
 
-def save(chart: AnyChart, path: str | Path) -> Path:
-    """Write a chart in the kit's theme; the ending of `path` says how.
+def save(chart: AnyChart | Image.Image, path: str | Path) -> Path:
+    """Write a chart in the kit's theme, or a picture with boxes; the ending of `path` says how.
 
     ``.png`` is written at twice the size, ``.svg`` as it is, ``.html`` as a page of its own that loads nothing from
-    the network. The file appears whole or not at all.
+    the network. A picture is written as it is, as ``.png`` only. The file appears whole or not at all.
 
     Raises:
         InputError: another ending, or the file cannot be written.
     """
     target = Path(path)
     kind = target.suffix.lower()
+    if isinstance(chart, Image.Image):
+        if kind != ".png":
+            raise InputError(f"{target}: a picture is saved as .png, not {target.suffix or 'without an ending'!r}")
+        with replacing(target) as temporary:
+            chart.save(temporary, format="PNG")
+        return target
     if kind not in (".png", ".svg", ".html"):
         raise InputError(
             f"{target}: a chart is saved as .png, .svg or .html, not {target.suffix or 'without an ending'!r}"

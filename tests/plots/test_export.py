@@ -48,6 +48,16 @@ def test_two_charts_inline_on_one_page_share_no_ids(chart: plots.AnyChart) -> No
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= ids[0]
 
 
+def test_pictures_are_saved_whole_and_as_png_only(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4, 3), "#1f5fe0")
+    with Image.open(plots.save(picture, tmp_path / "deep" / "picture.png")) as saved:
+        assert saved.size == (4, 3)
+        assert saved.getpixel((0, 0)) == (0x1F, 0x5F, 0xE0)
+    with pytest.raises(InputError, match=r"a picture is saved as \.png"):
+        plots.save(picture, tmp_path / "picture.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
 def test_unknown_ending(chart: plots.AnyChart, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.png, \.svg or \.html"):
         plots.save(chart, tmp_path / "chart.pdf")
