@@ -116,7 +116,8 @@ def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
         "percent:Q",
         title="covered (%)",
         scale=alt.Scale(domain=[0, 100], range=["#f4f6f9", "#c8d8f2", "#7fa6e3", "#2f62bd", "#0b2a63"]),
-        legend=alt.Legend(gradientLength=200, values=[0, 25, 50, 75, 100]),
+        # On top: beside some thirty columns it would not fit on a notebook's page.
+        legend=alt.Legend(orient="top", gradientLength=200, values=[0, 25, 50, 75, 100]),
     )
     heat = (
         alt.Chart(data)
