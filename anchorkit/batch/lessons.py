@@ -6,6 +6,8 @@ A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +96,21 @@ def load_data(run_dir: str | Path) -> Dataset:
     if loaded.fingerprint() != facts["fingerprint"]:
         raise InputError(f"{path}: the annotations of {facts['data']} have changed since; choose another run_dir")
     return loaded
+
+
+def training_folder(folder: str | Path, *facts: Any) -> Path:
+    """A folder within `folder` for the checkpoints of one training.
+
+    `anchorkit.fit` goes on with the checkpoint that it finds in its folder. What a training begins with (the weights
+    that are fine-tuned, the configuration) is not in a checkpoint; with it in the folder's name, a training that begins
+    with something else starts afresh, and neither disturbs the other.
+
+    Args:
+        folder: where the folder shall lie.
+        facts: what the training begins with and how it is done: anything that JSON can write.
+    """
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return Path(folder) / f"training-{digest[:10]}"
 
 
 def _load(facts: Mapping[str, Any], progress: bool = False) -> Dataset:

@@ -26,6 +26,7 @@ from anchorkit.batch.report_results import (
     headline,
     marked,
     row_of,
+    told,
 )
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_text
@@ -149,7 +150,8 @@ def _training(run: _Run) -> str:
     if run.points is None or run.points["stage"].isin(STAGES[1:]).sum() == 0:
         return head + _missing("pruned detectors that were trained again", "05_prune_and_retrain")
     cost = run.search.cost if run.search is not None and run.search.cost in run.points else "head_flops"
-    known = run.points[run.points["stage"].isin(("full", *STAGES))]
+    rows = told(run.points)
+    known = rows[rows["stage"].isin(("full", *STAGES))]
     note = "Pruned: as the search saw it. Fine-tuned: a short training. Retrained: from the start, with fewer anchors."
     return head + _figure(plots.recovery(known, cost, width=880, height=360), note)
 

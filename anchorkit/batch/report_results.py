@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from anchorkit.anchors import Configuration
+from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points, unit
 from anchorkit.search.result import SearchResult
 
@@ -38,39 +39,64 @@ def headline(search: SearchResult, chosen: Configuration, row: pd.Series[Any]) -
     return f"{len(chosen)} of {total} anchors are enough: {', '.join(parts)}"
 
 
-def after_training(table: pd.DataFrame | None) -> str:
-    """A sentence on the cheapest trained point that is as good as the full detector, if there is one."""
-    if table is None:
-        return ""
-    full = table[table["stage"] == "full"]
-    trained = table[table["stage"].isin(STAGES[1:])]
-    if full.empty or trained.empty:
-        return ""
-    base = full.iloc[0]
-    good = trained[trained["accuracy"] >= float(base["accuracy"]) - LITTLE]
-    if good.empty:
-        best = trained.iloc[int(trained["accuracy"].argmax())]
-        text = (
-            f"Trained again, point {best['point']} ({best['stage']}) comes nearest to the full detector: "
-            f"AP {points(best['accuracy'])} against {points(base['accuracy'])}."
-        )
+def told(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the points that are told: those of the test images or, without such, of the images there are."""
+    if "split" not in table:
+        return table
+    splits = list(table["split"])
+    return table[table["split"] == ("test" if "test" in splits else splits[0])].reset_index(drop=True)
+
+
+def to_ship(table: pd.DataFrame, max_loss: float = LITTLE) -> tuple[str, str]:
+    """Which detector to ship: chosen on the validation images, where there are such rows, never on the test images.
+
+    Args:
+        table: the points: ``point``, ``stage``, ``split``, ``accuracy`` (0..1), ``head_flops``.
+        max_loss: accuracy that may be lost against the full detector, absolute, 0..1.
+
+    Returns:
+        Point and stage of the cheapest detector that loses no more (of equally cheap ones, the most accurate); of the
+        most accurate one, if all lose more.
+
+    Raises:
+        InputError: the table has no full detector to compare with, or nothing but that.
+    """
+    rows = table[table["split"] == "val"] if "split" in table and (table["split"] == "val").any() else told(table)
+    full, rest = rows[rows["stage"] == "full"], rows[rows["stage"].isin(STAGES)]
+    if full.empty or rest.empty:
+        raise InputError("points: the full detector and at least one pruned one are needed; run 05_prune_and_retrain")
+    enough = rest[rest["accuracy"] >= float(full["accuracy"].iloc[0]) - max_loss]
+    if len(enough):
+        best = enough.sort_values(["head_flops", "accuracy"], ascending=[True, False]).iloc[0]
     else:
-        best = good.iloc[int(good["head_flops"].argmin())]
-        saved = change(base["head_flops"], best["head_flops"])
-        text = (
-            f"After training (point {best['point']}, {best['stage']}), {int(best['n_anchors'])} of "
-            f"{int(base['n_anchors'])} anchors reach AP {points(best['accuracy'])} against {points(base['accuracy'])} "
-            f"of the full detector, with {'as many' if saved == '±0 %' else saved} head FLOPs."
-        )
-    splits = set(table["split"]) if "split" in table else set()
-    where = f" Measured on the {splits.pop()} images." if len(splits) == 1 else ""
+        best = rest.sort_values(["accuracy", "head_flops"], ascending=[False, True]).iloc[0]
+    return str(best["point"]), str(best["stage"])
+
+
+def after_training(table: pd.DataFrame | None) -> str:
+    """A sentence on the detector to ship, if any was trained again."""
+    if table is None or not (table["stage"] == "full").any() or not table["stage"].isin(STAGES[1:]).any():
+        return ""
+    rows = told(table)
+    point, stage = to_ship(table)
+    base = rows[rows["stage"] == "full"].iloc[0]
+    best = rows[(rows["point"].astype(str) == point) & (rows["stage"] == stage)].iloc[0]
+    saved = change(base["head_flops"], best["head_flops"])
+    when = "Before any" if stage == STAGES[0] else "After"
+    text = (
+        f"{when} training (point {point}, {stage}), {int(best['n_anchors'])} of {int(base['n_anchors'])} anchors reach "
+        f"AP {points(best['accuracy'])} against {points(base['accuracy'])} of the full detector, "
+        f"with {'as many' if saved == '±0 %' else saved} head FLOPs."
+    )
+    where = f" Measured on the {best['split']} images." if "split" in rows else ""
     return f'<p class="lead">{escape(text + where)}</p>'
 
 
 def marked(search: SearchResult, trained: pd.DataFrame | None) -> pd.DataFrame:
     """The configurations that the page talks about: the retrained points or, without them, three of the search."""
     if trained is not None and search.cost in trained:
-        pruned = trained[trained["stage"] == "pruned"]
+        rows = told(trained)
+        pruned = rows[rows["stage"] == "pruned"]
         known = pruned[pruned["anchors"].isin(search.frontier["anchors"])] if "anchors" in pruned else pruned.iloc[:0]
         if len(known):
             rows = search.frontier.set_index("anchors").loc[list(known["anchors"])].reset_index()
@@ -112,19 +138,23 @@ def configurations(search: SearchResult, trained: pd.DataFrame | None, marked: p
 
 
 def _trained_rows(table: pd.DataFrame, measures: list[str]) -> list[str]:
-    trained = table[table["stage"].isin(STAGES[1:])]
-    if trained.empty:
+    shown = told(table)
+    split = str(shown["split"].iloc[0]) if "split" in shown else ""
+    # How pruned points do on other images than they were chosen on is news; on the same ones it was said above.
+    rest = shown[shown["stage"].isin(STAGES if split == "test" else STAGES[1:])]
+    if rest.empty:
         return []
-    full = table[table["stage"] == "full"]
+    full = shown[shown["stage"] == "full"]
     base = full.iloc[0] if len(full) else None
-    split = f", measured on the {table['split'].iloc[0]} images" if "split" in table else ""
-    rows = [f'<tr class="group"><td colspan="{len(measures) + 1}">after training{escape(str(split))}</td></tr>']
+    where = f"measured on the {split} images" if split else "after training"
+    if split == "test":
+        where += ", which took no part in the choice"
+    rows = [f'<tr class="group"><td colspan="{len(measures) + 1}">{escape(where)}</td></tr>']
     if base is not None:
         rows.append(f'<tr class="base"><td>unpruned</td>{_cells(base, None, measures)}</tr>')
-    best = trained.index[trained["accuracy"] >= (float(base["accuracy"]) if base is not None else 1.0) - LITTLE]
-    cheapest = trained.loc[best, "head_flops"].idxmin() if len(best) else None
-    for index, row in trained.iterrows():
-        mark = ' class="best"' if index == cheapest else ""
+    best = None if base is None else to_ship(table)
+    for _, row in rest.iterrows():
+        mark = ' class="best"' if (str(row["point"]), row["stage"]) == best else ""
         label = f"<b>{escape(str(row['point']))}</b> {escape(str(row['stage']))}"
         rows.append(f"<tr{mark}><td>{label}</td>{_cells(row, base, measures)}</tr>")
     return rows

@@ -1,0 +1,235 @@
+"""The lessons 04 to 06: their form, and what they do with a small run that is made without the lessons before."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+import anchorkit as ak
+from anchorkit.batch.lessons import choose_data
+from anchorkit.batch.parameters import read_parameters
+from anchorkit.batch.profiles import PROFILES
+from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.plots.export import remote_references
+
+LESSONS = ("04_search", "05_prune_and_retrain", "06_report")
+SEARCH = {"max_drop": 0.01, "random_draws": 20}
+TRAIN = {"finetune_epochs": 1, "retrain_epochs": 1, "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ak.plots, "setup", lambda: None)  # it would stay for the tests that follow
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
+    """What the lessons before leave: few images, a detector, its predictions."""
+    patch.setenv("ANCHORKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    if not (data_dir() / "detectors" / "tiny_ssd-shapes").is_dir():
+        pytest.skip("the trained detector is not in data/detectors; data/make_detector.py makes it")
+    folder = tmp_path_factory.mktemp("start")
+    data = choose_data(folder, "shapes", train_images=32, val_images=16, test_images=8, progress=False)
+    detector = ak.load_detector("tiny_ssd", weights="shapes")
+    ak.save_detector(detector, folder / "detector")
+    ak.collect_predictions(detector, data.val, progress=False).save(folder / "predictions.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(start: Path, tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
+    """The run's folder after lessons 04, 05 and 06."""
+    folder = tmp_path_factory.mktemp("lessons") / "run"
+    shutil.copytree(start, folder)
+    execute("04_search", folder, **SEARCH)
+    execute("05_prune_and_retrain", folder, **TRAIN)
+    execute("06_report", folder)
+    return folder
+
+
+def execute(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
+    """The lesson's cells without a kernel; the names they leave."""
+    known: dict[str, Any] = {}
+    for cell in nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, known)
+        if "parameters" in cell.metadata.get("tags", ()):
+            known.update(parameters, run_dir=str(folder))
+    return known
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_form(name: str) -> None:
+    notebook = nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert code[0].metadata.tags == ["parameters"]
+    assert max(len(cell.source.splitlines()) for cell in code) <= 16
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for wanted in ("**You will learn**", "**Time:**", "**What to look at.**", "## Exercises", "**Next:**"):
+        assert wanted in prose
+    assert prose.split("## Exercises")[1].count("*Hint:*") == 2
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_parameters_are_typed_and_say_what_they_mean(name: str) -> None:
+    parameters = read_parameters(notebooks_dir() / f"{name}.ipynb")
+    assert {"run_dir", "seed"} <= set(parameters)
+    assert all(parameter.help for parameter in parameters.values())
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_profiles_set_parameters_that_exist(profile: str) -> None:
+    for stem, values in PROFILES[profile].items():
+        parameters = read_parameters(notebooks_dir() / f"{stem}.ipynb")
+        for name, value in values.items():
+            assert parameters[name].check(value, stem) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "maker"),
+    [
+        ("04_search", "data.json", "01_data"),
+        ("04_search", "predictions.parquet", "02_detector"),
+        ("05_prune_and_retrain", "search", "04_search"),
+        ("05_prune_and_retrain", "detector", "02_detector"),
+        ("06_report", "retrained", "05_prune_and_retrain"),
+    ],
+)
+def test_what_is_missing_names_the_lesson_that_makes_it(
+    name: str, missing: str, maker: str, start: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(start, folder)
+    if name == "05_prune_and_retrain" and missing == "detector":
+        predictions = ak.PredictionTable.load(folder / "predictions.parquet")
+        evaluator = ak.Evaluator(
+            predictions, choose_data(folder, "shapes", "", 32, 16, 8, progress=False).val.ground_truth
+        )
+        ak.search(evaluator, threshold=1.0, progress=False).save(folder / "search")
+    if (folder / missing).is_dir():
+        shutil.rmtree(folder / missing)
+    else:
+        (folder / missing).unlink(missing_ok=True)
+    with pytest.raises(ak.InputError, match=f"run the notebook {maker} first"):
+        execute(name, folder)
+
+
+def test_the_search_is_left_for_later_lessons(run: Path) -> None:
+    result = ak.SearchResult.load(run / "search")
+    assert result.threshold == pytest.approx(result.baseline["accuracy"] - 0.01)
+    random = pd.read_csv(run / "search" / "random.csv")
+    assert len(random) == 20
+    assert list(random) == list(result.evaluated)
+    assert (run / "figures" / "04_frontier.svg").exists()
+
+
+def test_a_search_that_was_stopped_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all its accuracies in the ledger, the search asks the evaluator for none but the full one's."""
+    before = (run / "search" / "frontier.csv").read_bytes()
+    asked = []
+    children = ak.Evaluator.children
+
+    def counted(self: ak.Evaluator, configuration: Any, moves: Any) -> Any:
+        asked.append(configuration)
+        return children(self, configuration, moves)
+
+    monkeypatch.setattr(ak.Evaluator, "children", counted)
+    execute("04_search", run, **SEARCH)
+    assert len(asked) == 1  # the lesson's own table of single removals
+    assert (run / "search" / "frontier.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("max_drop", [-0.1, 3.0])
+def test_a_drop_in_points_is_refused(max_drop: float, start: Path) -> None:
+    with pytest.raises(ak.InputError, match="accuracies are 0..1"):
+        execute("04_search", start, max_drop=max_drop)
+
+
+def test_every_stage_is_measured_on_both_splits(run: Path) -> None:
+    points = pd.read_csv(run / "retrained" / "points.csv")
+    result = ak.SearchResult.load(run / "search")
+    names = sorted(set(points["point"]) - {"unpruned"})
+    assert names in (["A"], ["A", "B"])
+    stages = [
+        ("unpruned", "full"),
+        *((name, stage) for stage in ("pruned", "fine-tuned", "retrained") for name in names),
+    ]
+    found = list(zip(points["point"], points["stage"], points["split"], strict=True))
+    assert sorted(found) == sorted((*stage, split) for stage in stages for split in ("val", "test"))
+    assert points["accuracy"].between(0, 1).all()
+    pruned = points.query("stage == 'pruned' and split == 'val'").set_index("point")
+    frontier = result.frontier.set_index("anchors")
+    for name in names:
+        # The surgery keeps the search's promise, up to the rounding of floats.
+        row = frontier.loc[pruned.loc[name, "anchors"]]
+        assert pruned.loc[name, "accuracy"] == pytest.approx(row["accuracy"], abs=1e-4)
+        assert pruned.loc[name, "head_flops"] == row["head_flops"]
+    assert pruned.loc["A", "accuracy"] >= result.baseline["accuracy"] - 1e-4
+
+
+def test_every_detector_is_left_to_be_loaded(run: Path) -> None:
+    points = pd.read_csv(run / "retrained" / "points.csv").query("stage != 'full' and split == 'val'")
+    data = ak.load_dataset("shapes", train=32, val=16, test=8, progress=False)
+    for row in points.itertuples():
+        detector = ak.load_detector(run / "retrained" / f"{row.point}-{row.stage}")
+        assert len(detector.layout) == row.n_anchors
+        assert ak.costs.costs(detector.layout.full)["total_flops"] == row.total_flops
+        table = ak.collect_predictions(detector, data.val, progress=False)
+        evaluator = ak.Evaluator(table, data.val.ground_truth)
+        assert evaluator.accuracy(evaluator.full) == pytest.approx(row.accuracy, abs=1e-4)
+
+
+def test_trainings_are_not_repeated_unless_they_begin_elsewhere(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+
+    def trainings() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in folder.glob("retrained/*/training-*/checkpoint.pt")}
+
+    before = trainings()
+    execute("05_prune_and_retrain", folder, **TRAIN)
+    assert trainings() == before
+    assert (folder / "retrained" / "points.csv").read_bytes() == (run / "retrained" / "points.csv").read_bytes()
+    execute("05_prune_and_retrain", folder, **TRAIN | {"retrain_epochs": 0, "points": 1, "seed": 5})
+    assert before.items() < trainings().items()
+    assert len(trainings()) == len(before) + 1
+
+
+def test_nothing_to_prune_is_told(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    result = ak.SearchResult.load(folder / "search")
+    only = result.evaluated.iloc[:1]
+    ak.SearchResult(
+        result.layout, result.cost, None, result.strategy, result.moves, only.drop(columns=["order", "parent"]), only
+    ).save(folder / "search")
+    with pytest.raises(ak.InputError, match="give a larger max_loss"):
+        execute("05_prune_and_retrain", folder, **TRAIN)
+
+
+def test_the_report_tells_the_answer_first(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = execute("06_report", run, max_loss=0.99)
+    points = pd.read_csv(run / "retrained" / "points.csv")
+    cheapest = points["head_flops"].min()
+    assert known["shipped"]["head_flops"] == cheapest
+    answer = capsys.readouterr().out
+    assert answer.startswith(f"{known['shipped']['n_anchors']} of 30 anchors are enough")
+    assert f"AP {100 * known['shipped']['accuracy']:.1f} on the test images" in answer
+    assert np.isfinite(known["found"]["boxes"].detach().numpy()).all()
+    page = (run / "index.html").read_text()
+    assert remote_references(page) == []
+    assert "anchors are enough" in page
+    assert "Not there yet: the search" not in page
