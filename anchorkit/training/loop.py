@@ -114,43 +114,50 @@ def fit(
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     bar = tqdm(total=steps, initial=len(rows) * len(loader), disable=not progress, unit="step", desc="training")
-    for epoch in range(len(rows) + 1, plan.epochs + 1):
-        started, total = time.perf_counter(), 0.0
-        sampler.epoch = epoch
-        model.train()
-        for images, targets in loader:
-            losses = model(images, targets)  # {"classification": (), "bbox_regression": ()}
-            loss = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(loss):
-                raise InputError(f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate, check the boxes")
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            if plan.clip_norm:
-                accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
-            optimizer.step()
-            schedule.step()
-            if mean is not None:
-                mean.update_parameters(accelerator.unwrap_model(model))
-            total += loss.item()
-            bar.update()
-        row: dict[str, float] = {
-            "epoch": epoch,
-            "step": epoch * len(loader),
-            "loss": total / len(loader),
-            "lr": float(schedule.get_last_lr()[0]),
-            "seconds": 0.0,
-            "val_AP": math.nan,
-        }
-        if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
-            row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val, progress=False)
-            bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
-        row["seconds"] = time.perf_counter() - started
-        rows.append(row)
-        if accelerator.is_main_process:
-            checkpoint.save(rows, module, mean, optimizer, schedule)
-    bar.close()
-
-    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # leave no trace of mixed precision in the module
+    try:
+        for epoch in range(len(rows) + 1, plan.epochs + 1):
+            started, total = time.perf_counter(), 0.0
+            sampler.epoch = epoch
+            model.train()
+            for images, targets in loader:
+                losses = model(images, targets)  # {"classification": (), "bbox_regression": ()}
+                loss = torch.stack(list(losses.values())).sum()
+                if not torch.isfinite(loss):
+                    raise InputError(
+                        f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate, check the boxes"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                accelerator.backward(loss)
+                if plan.clip_norm:
+                    accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
+                optimizer.step()
+                schedule.step()
+                if mean is not None:
+                    mean.update_parameters(accelerator.unwrap_model(model))
+                total += loss.item()
+                bar.update()
+            row: dict[str, float] = {
+                "epoch": epoch,
+                "step": epoch * len(loader),
+                "loss": total / len(loader),
+                "lr": float(schedule.get_last_lr()[0]),
+                "seconds": 0.0,
+                "val_AP": math.nan,
+            }
+            if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
+                row["val_AP"] = validate(
+                    detector, mean.module if mean is not None else module, data.val, progress=False
+                )
+                bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
+            row["seconds"] = time.perf_counter() - started
+            rows.append(row)
+            if accelerator.is_main_process:
+                checkpoint.save(rows, module, mean, optimizer, schedule)
+    finally:
+        bar.close()
+        # Mixed precision hangs a wrapper on the module; a stopped training must not leave it there either.
+        for name in ("forward", "_original_forward"):
+            vars(module).pop(name, None)
     if mean is not None:
         module.load_state_dict(mean.module.state_dict())
     module.eval()
