@@ -1,7 +1,7 @@
 """`tiny_ssd`: a small SSD that a laptop trains in minutes.
 
 It mirrors SSD300 in small: six levels, 4, 6, 6, 6, 4 and 4 anchors, ratios 1, 1+, 2, 1/2 (and 3, 1/3 in the middle),
-so that what one sees on it carries over to the paper's detector. About 0.6 M parameters and 0.1 G multiply-adds at
+so that what one sees on it carries over to the paper's detector. About 0.7 M parameters and 0.1 G multiply-adds at
 160 x 160 pixels.
 """
 
