@@ -171,20 +171,26 @@ def _anchors(run: _Run) -> str:
 
 
 def _pictures(run: _Run) -> str:
+    """The lessons' pictures and, under a heading of their own, their charts."""
     shown = [path for path in run.figures if not _DRAWN_HERE.search(path.stem)]
-    if not shown:
-        return "<h2>On pictures</h2>" + _missing("pictures of detections", "05_prune_and_retrain")
     # Detections first: they are what a detector is for.
     shown.sort(key=lambda path: ("detection" not in path.stem.lower(), path.stem))
-    figures = []
-    for path in shown:
-        caption = escape(re.sub(r"^\d+[_-]", "", path.stem).replace("_", " ").replace("-", " ").capitalize())
-        kind = ' class="chart"' if path.suffix.lower() == ".svg" else ""
-        figures.append(
-            f'<figure><div class="sheet"><img{kind} src="{_data_url(path)}" alt="{caption}"></div>'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
-    return "<h2>On pictures</h2>" + "".join(figures)
+    charts = [path for path in shown if path.suffix.lower() == ".svg"]
+    pictures = [path for path in shown if path not in charts]
+    missing = "" if pictures else _missing("pictures of detections", "05_prune_and_retrain")
+    parts = ["<h2>On pictures</h2>", missing, *map(_picture, pictures)]
+    if charts:
+        parts += ["<h2>More charts of the lessons</h2>", *map(_picture, charts)]
+    return "".join(parts)
+
+
+def _picture(path: Path) -> str:
+    caption = escape(re.sub(r"^\d+[_-]", "", path.stem).replace("_", " ").replace("-", " ").capitalize())
+    kind = ' class="chart"' if path.suffix.lower() == ".svg" else ""
+    return (
+        f'<figure><div class="sheet"><img{kind} src="{_data_url(path)}" alt="{caption}"></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def _data_url(path: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from anchorkit.batch.lessons import choose_data, left_by_earlier, load_data
+from anchorkit.batch.lessons import choose_data, left_by_earlier, load_data, training_folder
 from anchorkit.errors import InputError
 
 
@@ -31,3 +31,12 @@ def test_other_data_in_a_run_with_predictions_is_refused(tmp_path: Path) -> None
     (tmp_path / "predictions.parquet").touch()
     with pytest.raises(InputError, match="made on other data"):
         choose_data(tmp_path, "shapes", train_images=3, val_images=2, test_images=2)
+
+
+def test_another_beginning_is_another_training(tmp_path: Path) -> None:
+    folder = training_folder(tmp_path, "weights", 4, ("L0/8x8",))
+    assert folder.parent == tmp_path
+    assert folder == training_folder(str(tmp_path), "weights", 4, ["L0/8x8"])
+    others = {training_folder(tmp_path, *facts) for facts in (("weights", 5, ["L0/8x8"]), ("fresh", 4, ["L0/8x8"]))}
+    assert folder not in others
+    assert len(others) == 2

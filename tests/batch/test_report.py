@@ -14,6 +14,7 @@ from PIL import Image
 
 from anchorkit import plots
 from anchorkit.batch.report import write_index
+from anchorkit.batch.report_results import to_ship
 from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references
 from anchorkit.search.result import SearchResult
@@ -196,6 +197,44 @@ def test_the_table_says_before_and_after(whole: Path) -> None:
     assert "After training (point" in text
     assert "1 min 27 s" in text  # altogether
     assert "&lt;shapes&gt;" in (whole / "index.html").read_text()
+
+
+def points_of(rows: dict[tuple[str, str, str], tuple[float, int]]) -> pd.DataFrame:
+    names = ["point", "stage", "split", "accuracy", "head_flops"]
+    return pd.DataFrame([(*key, *values) for key, values in rows.items()], columns=names)
+
+
+def test_what_to_ship_is_chosen_on_validation_images() -> None:
+    rows = {
+        ("unpruned", "full", "val"): (0.600, 100),
+        ("unpruned", "full", "test"): (0.590, 100),
+        ("A", "pruned", "val"): (0.600, 70),
+        ("A", "pruned", "test"): (0.560, 70),
+        ("A", "fine-tuned", "val"): (0.601, 70),
+        ("A", "fine-tuned", "test"): (0.550, 70),
+        ("B", "fine-tuned", "val"): (0.590, 50),
+        ("B", "fine-tuned", "test"): (0.700, 50),
+    }
+    assert to_ship(points_of(rows)) == ("A", "fine-tuned")  # as cheap as A pruned, and better
+    assert to_ship(points_of(rows), 0.02) == ("B", "fine-tuned")
+    assert to_ship(points_of(rows), -0.1) == ("A", "fine-tuned")  # none gains so much: the best there is
+    assert to_ship(points_of({key: row for key, row in rows.items() if key[2] == "test"})) == ("B", "fine-tuned")
+    with pytest.raises(InputError, match="run 05_prune_and_retrain"):
+        to_ship(points_of(dict(list(rows.items())[:2])))
+
+
+def test_of_two_splits_the_test_images_are_told(tmp_path: Path) -> None:
+    write_search(tmp_path)
+    (tmp_path / "retrained").mkdir()
+    val = samples.recovery().assign(split="val")
+    test = val.assign(split="test", accuracy=val["accuracy"] - 0.1)
+    pd.concat([val, test]).to_csv(tmp_path / "retrained" / "points.csv", index=False)
+    text = " ".join(text_of(write_index(tmp_path)).split())
+    full = 100 * val["accuracy"].iloc[0]
+    assert f"against {full - 10:.1f} of the full detector" in text
+    assert "measured on the test images, which took no part in the choice" in text
+    assert text.count("A pruned") == 2  # as the search promised, and on the test images
+    assert text.count("A retrained") == 1
 
 
 def test_charts_are_drawn_once(whole: Path) -> None:
