@@ -39,11 +39,11 @@ check: $(TEST_READY)
 
 # The stamps are redone when the dependencies change, and not otherwise.
 $(RUN_READY): pyproject.toml | $(VENV_PYTHON)
-	$(VENV_PYTHON) -m uv pip install --python $(VENV_PYTHON) --editable .
+	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable .
 	@touch $@
 
 $(TEST_READY): pyproject.toml | $(VENV_PYTHON)
-	$(VENV_PYTHON) -m uv pip install --python $(VENV_PYTHON) --editable '.[dev]'
+	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable '.[dev]'
 	@touch $@
 
 $(VENV_PYTHON):
