@@ -1,7 +1,8 @@
-"""Executing one notebook with papermill, in the interpreter that runs anchorkit."""
+"""Executing notebooks with papermill, in the interpreter that runs anchorkit."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -9,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from anchorkit.errors import InputError
@@ -21,27 +23,108 @@ class NotebookError(RuntimeError):
     """A cell of a notebook failed with an error that no change of the input mends."""
 
 
-def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], folder: Path) -> None:
-    """Execute `notebook` with `parameters` in `folder`; `output` appears whole, and only if every cell succeeds.
+class Kernel:
+    """One Python process that executes notebooks one after the other, each in an empty namespace.
 
-    A notebook that fails is kept beside it as ``NAME.failed.ipynb``. What the kernel's process itself says (when it
-    crashes, or is interrupted) goes to ``kernel.log`` in `folder`.
+    Importing torch and Altair takes up to ten seconds: so it is done once, and not once a notebook. The process starts
+    with the first notebook and ends with the context. What it says itself (when it crashes, or is interrupted) goes to
+    ``kernel.log`` in its folder.
 
-    Raises:
-        InputError: a cell raised InputError, or the disk is full.
-        NotebookError: a cell raised any other error; the message ends with its traceback.
+    Args:
+        folder: where the notebooks are executed.
     """
-    # Jupyter takes more than a second to import: not before it is needed.
-    import nbformat
-    import papermill
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._manager: Any = None
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._manager is None:
+            return
+        from jupyter_core.utils import run_sync
+
+        # As nbclient does with a kernel of its own; one that is dead already is no error.
+        with contextlib.suppress(RuntimeError):
+            run_sync(self._manager.shutdown_kernel)(now=True)
+        run_sync(self._manager.cleanup_resources)()
+        self._manager = None
+
+    def execute(self, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
+        """Execute `notebook` with `parameters`; `output` appears whole, and only if every cell succeeds.
+
+        A notebook that fails is kept beside it as ``NAME.failed.ipynb``.
+
+        Raises:
+            InputError: a cell raised InputError, or the disk is full.
+            NotebookError: a cell raised any other error; the message ends with its traceback.
+        """
+        # Jupyter takes more than a second to import: not before it is needed.
+        import nbformat
+        import papermill
+        from nbclient.exceptions import DeadKernelError
+        from papermill.exceptions import PapermillExecutionError
+
+        logging.getLogger("papermill").setLevel(logging.ERROR)
+        failed = output.with_suffix(".failed.ipynb")
+        failed.unlink(missing_ok=True)
+        with replacing(output) as temporary:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    papermill.execute_notebook(
+                        _literal(notebook),
+                        _literal(temporary),
+                        parameters=dict(parameters),
+                        kernel_name="python3",
+                        language="python",
+                        progress_bar=False,
+                        cwd=self.folder,
+                        km=self._ready(),
+                    )
+            except PapermillExecutionError as error:
+                temporary.replace(failed)
+                if error.ename == "InputError":
+                    raise InputError(f"{notebook.stem}: {error.evalue}") from None
+                if error.ename in {"OSError", "PermissionError"} and any(text in error.evalue for text in _DISK_FULL):
+                    raise InputError(f"{notebook.stem}: the disk is full ({error.evalue})") from None
+                raise NotebookError(
+                    f"{notebook.stem} failed: {error.ename}: {error.evalue}\nSee {failed}\n"
+                    + "\n".join(error.traceback)
+                ) from None
+            except DeadKernelError:
+                raise NotebookError(
+                    f"{notebook.stem}: the notebook's process died (out of memory?); see {self.folder / 'kernel.log'}"
+                ) from None
+            # Papermill notes its own temporary name.
+            executed = nbformat.read(temporary, as_version=4)  # type: ignore[no-untyped-call]
+            executed.metadata.papermill.update(input_path=notebook.name, output_path=output.name)
+            nbformat.write(executed, temporary)  # type: ignore[no-untyped-call]
+
+    def _ready(self) -> Any:
+        """The manager of a process that knows nothing of earlier notebooks but what they imported."""
+        if self._manager is None:
+            self._manager = _manager(self.folder)
+        elif self._manager.has_kernel:
+            client = self._manager.blocking_client()
+            client.start_channels()
+            try:
+                client.execute_interactive("get_ipython().reset(new_session=True)", silent=True, store_history=False)
+            finally:
+                client.stop_channels()
+        return self._manager
+
+
+def _manager(folder: Path) -> Any:
+    """A kernel manager for the running interpreter, whatever kernels this machine has under the name python3."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
     class ThisInterpreter(AsyncKernelManager):
-        """Starts the running interpreter as kernel, whatever kernels this machine has under the name python3."""
-
         @property
         def kernel_spec(self) -> KernelSpec:
             command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -51,40 +134,7 @@ def execute(notebook: Path, output: Path, parameters: Mapping[str, Any], folder:
             with (folder / "kernel.log").open("wb") as log:
                 await super().start_kernel(stdout=log, stderr=log, **options)
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    failed = output.with_suffix(".failed.ipynb")
-    failed.unlink(missing_ok=True)
-    with replacing(output) as temporary:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                papermill.execute_notebook(
-                    _literal(notebook),
-                    _literal(temporary),
-                    parameters=dict(parameters),
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=False,
-                    cwd=folder,
-                    kernel_manager_class=ThisInterpreter,
-                )
-        except PapermillExecutionError as error:
-            temporary.replace(failed)
-            if error.ename == "InputError":
-                raise InputError(f"{notebook.stem}: {error.evalue}") from None
-            if error.ename in {"OSError", "PermissionError"} and any(text in error.evalue for text in _DISK_FULL):
-                raise InputError(f"{notebook.stem}: the disk is full ({error.evalue})") from None
-            raise NotebookError(
-                f"{notebook.stem} failed: {error.ename}: {error.evalue}\nSee {failed}\n" + "\n".join(error.traceback)
-            ) from None
-        except DeadKernelError:
-            raise NotebookError(
-                f"{notebook.stem}: the notebook's process died (out of memory?); see {folder / 'kernel.log'}"
-            ) from None
-        # Papermill notes its own temporary name.
-        executed = nbformat.read(temporary, as_version=4)  # type: ignore[no-untyped-call]
-        executed.metadata.papermill.update(input_path=notebook.name, output_path=output.name)
-        nbformat.write(executed, temporary)  # type: ignore[no-untyped-call]
+    return ThisInterpreter()
 
 
 def _literal(path: Path) -> str:

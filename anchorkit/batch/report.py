@@ -86,7 +86,12 @@ def _read(folder: Path) -> _Run:
     table = _table(folder / "retrained" / "points.csv", _POINT_COLUMNS)
     kinds = (".svg", ".png", ".jpg", ".jpeg")
     figures = sorted(path for path in folder.glob("figures/*") if path.suffix.lower() in kinds)
-    notebooks = sorted(path for path in folder.glob("notebooks/*.ipynb") if not path.name.endswith(".failed.ipynb"))
+    # Not the one that is being executed: it has a temporary name, which begins with a dot.
+    notebooks = [
+        path
+        for path in sorted(folder.glob("notebooks/*.ipynb"))
+        if not path.name.startswith(".") and not path.name.endswith(".failed.ipynb")
+    ]
     return _Run(folder, record, search, random, table, figures, notebooks)
 
 

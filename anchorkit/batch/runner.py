@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit import __version__
+from anchorkit.batch.execution import Kernel
 from anchorkit.batch.lock import locked
 from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
@@ -183,30 +184,29 @@ def _execute_all(
         for stale in (_executed(folder, lesson), _executed(folder, lesson).with_suffix(".html"), folder / "index.html"):
             stale.unlink(missing_ok=True)
     write_json(folder / "run.json", record)
-    for number, lesson in enumerate(lessons):
-        label = f"[{number + 1}/{len(lessons)}] {lesson.stem}"
-        if number < todo:
-            _say(f"{label}: done before\n", progress)
-            continue
-        _say(f"{label}: ", progress)
-        fingerprint = _fingerprint(lesson, plan[lesson.stem])  # of the source as it is executed, not as it is later
-        started, clock = _now(), time.perf_counter()
-        try:
-            from anchorkit.batch.execution import execute
-
-            execute(lesson, _executed(folder, lesson), plan[lesson.stem], folder)
-        except BaseException:
-            _say("stopped\n", progress)
-            raise
-        seconds = round(time.perf_counter() - clock, 1)
-        done[lesson.stem] = {
-            "parameters": dict(plan[lesson.stem]),
-            "fingerprint": fingerprint,
-            "started": started,
-            "seconds": seconds,
-        }
-        write_json(folder / "run.json", record)
-        _say(f"{seconds:.0f} s\n", progress)
+    with Kernel(folder) as kernel:
+        for number, lesson in enumerate(lessons):
+            label = f"[{number + 1}/{len(lessons)}] {lesson.stem}"
+            if number < todo:
+                _say(f"{label}: done before\n", progress)
+                continue
+            _say(f"{label}: ", progress)
+            fingerprint = _fingerprint(lesson, plan[lesson.stem])  # of the source as it is executed, not as it is later
+            started, clock = _now(), time.perf_counter()
+            try:
+                kernel.execute(lesson, _executed(folder, lesson), plan[lesson.stem])
+            except BaseException:
+                _say("stopped\n", progress)
+                raise
+            seconds = round(time.perf_counter() - clock, 1)
+            done[lesson.stem] = {
+                "parameters": dict(plan[lesson.stem]),
+                "fingerprint": fingerprint,
+                "started": started,
+                "seconds": seconds,
+            }
+            write_json(folder / "run.json", record)
+            _say(f"{seconds:.0f} s\n", progress)
     record["finished"] = _now()
     write_json(folder / "run.json", record)
 

@@ -265,6 +265,14 @@ def test_a_notebook_is_rendered_again_only_when_it_changed(tmp_path: Path) -> No
     assert rendered.read_text() == "left alone"
 
 
+def test_the_notebook_that_is_being_executed_is_left_alone(tmp_path: Path) -> None:
+    write_notebooks(tmp_path)
+    started = tmp_path / "notebooks" / ".06_report-1a2b.ipynb"
+    started.write_text('{"cells": [')
+    assert ".06_report" not in write_index(tmp_path).read_text()
+    assert [path.name for path in tmp_path.rglob(".*")] == [started.name]
+
+
 def test_what_is_absent_is_told(tmp_path: Path) -> None:
     text = text_of(write_index(tmp_path))
     for maker in ("04_search", "05_prune_and_retrain", "anchorkit run"):

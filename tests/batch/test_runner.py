@@ -115,6 +115,24 @@ def test_failure_keeps_the_notebook_aside_and_the_next_start_goes_on(lessons: Pa
     assert sorted(path.name for path in (out / "notebooks").iterdir()) == ["00_a.ipynb", "01_b.ipynb"]
 
 
+def test_lessons_share_a_process_and_no_names(lessons: Path, out: Path, write_lesson) -> None:
+    write_lesson(
+        "00_a", ["import os\nfrom pathlib import Path\nleft = (Path(run_dir) / 'pid').write_text(str(os.getpid()))"]
+    )
+    write_lesson(
+        "01_b",
+        [
+            "assert not {'left', 'os', 'Path'} & set(globals()), sorted(globals())",
+            "import os\nassert open(run_dir + '/pid').read() == str(os.getpid())",
+        ],
+    )
+    run_notebooks(out=out, notebooks=lessons)
+    executed = nbformat.read(out / "notebooks" / "01_b.ipynb", as_version=4)
+    assert [cell.execution_count for cell in executed.cells] == [1, 2, 3, 4]
+    with pytest.raises(ProcessLookupError):  # it ends with the run
+        os.kill(int((out / "pid").read_text()), 0)
+
+
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [

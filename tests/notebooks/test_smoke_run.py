@@ -10,7 +10,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from anchorkit.batch import execution, run_notebooks
+from anchorkit.batch import run_notebooks
+from anchorkit.batch.execution import Kernel
 from anchorkit.batch.lessons import load_data
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.errors import InputError
@@ -86,7 +87,7 @@ def test_a_second_time_nothing_is_executed(
     def never(*_: object) -> None:
         raise AssertionError("a lesson was executed again")
 
-    monkeypatch.setattr(execution, "execute", never)
+    monkeypatch.setattr(Kernel, "execute", never)
     assert run_notebooks("smoke", out=run) == run
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 7
