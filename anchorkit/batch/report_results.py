@@ -55,8 +55,8 @@ def to_ship(table: pd.DataFrame, max_loss: float = LITTLE) -> tuple[str, str]:
         max_loss: accuracy that may be lost against the full detector, absolute, 0..1.
 
     Returns:
-        Point and stage of the cheapest detector that loses no more (of equally cheap ones, the most accurate); of the
-        most accurate one, if all lose more.
+        Point and stage of the cheapest detector that loses no more (of equally cheap ones, the most accurate of those
+        that were trained after pruning); of the most accurate one, if all lose more.
 
     Raises:
         InputError: the table has no full detector to compare with, or nothing but that.
@@ -67,7 +67,9 @@ def to_ship(table: pd.DataFrame, max_loss: float = LITTLE) -> tuple[str, str]:
         raise InputError("points: the full detector and at least one pruned one are needed; run 05_prune_and_retrain")
     enough = rest[rest["accuracy"] >= float(full["accuracy"].iloc[0]) - max_loss]
     if len(enough):
-        best = enough.sort_values(["head_flops", "accuracy"], ascending=[True, False]).iloc[0]
+        # An untrained point was picked for its validation accuracy, which flatters it; a trained one was not.
+        ranks = enough.assign(untrained=enough["stage"] == STAGES[0])
+        best = ranks.sort_values(["head_flops", "untrained", "accuracy"], ascending=[True, True, False]).iloc[0]
     else:
         best = rest.sort_values(["accuracy", "head_flops"], ascending=[False, True]).iloc[0]
     return str(best["point"]), str(best["stage"])
@@ -153,7 +155,7 @@ def _trained_rows(table: pd.DataFrame, measures: list[str]) -> list[str]:
     if base is not None:
         rows.append(f'<tr class="base"><td>unpruned</td>{_cells(base, None, measures)}</tr>')
     best = None if base is None else to_ship(table)
-    for _, row in rest.iterrows():
+    for _, row in rest.sort_values("point", kind="stable").iterrows():
         mark = ' class="best"' if (str(row["point"]), row["stage"]) == best else ""
         label = f"<b>{escape(str(row['point']))}</b> {escape(str(row['stage']))}"
         rows.append(f"<tr{mark}><td>{label}</td>{_cells(row, base, measures)}</tr>")

@@ -90,7 +90,7 @@ def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost:
     require(levels, need, "levels")
     whole = levels if full is None else require(full, need, "full")
     scale = unit(cost, whole[cost])
-    names = [f"L{position} · {name}" for position, name in enumerate(whole["name"])]
+    names = [_level_label(position, name) for position, name in enumerate(whole["name"])]
     before = dict(zip(whole["name"], zip(whole["anchors"], whole[cost], strict=True), strict=True))
     rows = []
     for position, row in enumerate(levels.to_dict("records")):
@@ -98,7 +98,7 @@ def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost:
         count = f"{row['anchors']} of {was} anchors" if full is not None else f"{row['anchors']} anchors"
         rows.append(
             {
-                "level": f"L{position} · {row['name']}",
+                "level": _level_label(position, row["name"]),
                 "value": float(row[cost]) / scale.divisor,
                 "full": float(most) / scale.divisor,
                 "label": f"{scale.text(row[cost])}, {count}",
@@ -126,6 +126,10 @@ def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost:
     )
     layers.append(chart.mark_text(align="left", dy=-13, color=QUIET).encode(x=alt.value(1), y=y, text="label:N"))
     return alt.layer(*layers).properties(width=560, height=alt.Step(50), title="What each level costs")
+
+
+def _level_label(position: int, name: str) -> str:
+    return name if name == f"L{position}" else f"L{position} · {name}"
 
 
 def before_after(table: pd.DataFrame) -> AnyChart:

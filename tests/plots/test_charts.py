@@ -107,6 +107,11 @@ def test_beaten_configurations_stay_below_the_frontier() -> None:
     assert min(row["x"] for row in marks) == pytest.approx(1000)
 
 
+def test_levels_are_not_named_twice() -> None:
+    levels = samples.level_costs().head(2).assign(name=["L0", "conv7"])
+    assert set(points_of(plots.level_costs(levels), "level")) == {"L0", "L1 · conv7"}
+
+
 def test_the_label_of_the_unpruned_detector_stays_clear_of_the_frontier() -> None:
     def offset(gain: float) -> float:
         frontier = pd.DataFrame({"accuracy": [0.30 + gain, 0.20], "boxes": [990, 500]})
