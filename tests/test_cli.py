@@ -367,6 +367,11 @@ def test_full_disk_is_told_in_a_line_and_leaves_nothing(command: Command, files:
 
 
 @pytest.mark.slow
+def hear_interrupts() -> None:
+    """A shell's background job is born deaf to Ctrl-C, and so would be what the tests start there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_search_goes_on(command: Command, tmp_path: Path) -> None:
     # Enough anchors that the search takes a while.
     shapes = tuple(tuple((8.0 * (i + 2), 8.0 * (j + 2)) for i in range(4)) for j in (0, 2, 5))
@@ -374,9 +379,8 @@ def test_an_interrupted_search_goes_on(command: Command, tmp_path: Path) -> None
     out = tmp_path / "out"
     arguments = ["search", str(files.table), str(files.truth), "--cost", "boxes", "--out", str(out)]
     ledger = out / "ledger.jsonl"
-    with subprocess.Popen(
-        [sys.executable, "-m", "anchorkit", *arguments], stderr=subprocess.PIPE, text=True
-    ) as process:
+    command_line = [sys.executable, "-m", "anchorkit", *arguments]
+    with subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts) as process:
         while not (ledger.exists() and ledger.read_bytes().count(b"\n") > 5):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.01)

@@ -73,7 +73,7 @@ def build(
         shapes = default_shapes(size)
     if not 1 <= len(shapes) <= len(CHANNELS) or not any(shapes):
         raise InputError(f"tiny_ssd: {len(shapes)} levels; 1 to {len(CHANNELS)} with at least one anchor are needed")
-    trunk = _trunk(len(shapes))
+    trunk = _trunk(len(shapes), size)
     return build_ssd("tiny_ssd", name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS)
 
 
@@ -102,8 +102,11 @@ def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> list[n
     ]
 
 
-def _trunk(levels: int) -> StagedTrunk:
-    """The first `levels` stages; each halves the map, the first brings the image to an eighth."""
+def _trunk(levels: int, size: tuple[int, int]) -> StagedTrunk:
+    """The first `levels` stages for an input of (height, width) `size`.
+
+    The first stage brings the image to an eighth, each other one halves the map, until it is a single cell.
+    """
     c = CHANNELS
     stages = [
         nn.Sequential(
@@ -114,7 +117,10 @@ def _trunk(levels: int) -> StagedTrunk:
             Residual(c[0]),
         ),
         nn.Sequential(*_convolution(c[0], c[1], stride=2), *_convolution(c[1], c[1])),
-        nn.Sequential(*_convolution(c[1], c[2], stride=2)),
     ]
-    stages += [nn.Sequential(*_convolution(c[i - 1], c[i], stride=2)) for i in range(3, len(c))]
+    for level in range(2, levels):
+        # A single cell cannot be halved. Asked to, a convolution gives the same cell again, but in bfloat16 on a CPU
+        # (torch 2.15) the gradient of its weights then has garbage in it where the kernel hangs over the edge.
+        single = max(size) <= 8 * 2 ** (level - 1)
+        stages.append(nn.Sequential(*_convolution(c[level - 1], c[level], stride=1 if single else 2)))
     return StagedTrunk(stages[:levels], c[:levels])

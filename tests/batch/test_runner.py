@@ -256,7 +256,14 @@ def test_interrupt_leaves_nothing_half_written(lessons: Path, out: Path, write_l
     )
     write_lesson("01_b", [TRACE.format(name="b"), f"if not Path('waiting').exists():\n{textwrap.indent(pause, ' ')}"])
     command = [sys.executable, "-c", RUN, str(lessons), str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell's background job is born deaf to Ctrl-C, and so would be what the tests start there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         while not (out / "waiting").exists():
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
