@@ -13,10 +13,8 @@ import papermill
 import pytest
 
 import anchorkit as ak
-from anchorkit.batch.parameters import read_parameters
 from anchorkit.bundled import data_dir, notebooks_dir
 
-LESSONS = ("00_start_here", "01_data", "02_detector", "03_box_shapes")
 # After one pass nearly all boxes are above the score threshold: on the smallest input there are fewest.
 TRAINING = {"weights": "none", "epochs": 1, "workers": 0, "input_size": 96}
 PICTURES = (
@@ -70,31 +68,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
 def texts(notebook: nbformat.NotebookNode) -> str:
     """Everything the cells of an executed notebook printed."""
     return "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-
-
-@pytest.mark.parametrize("name", LESSONS)
-def test_parameters_are_typed_and_say_what_they_mean(name: str) -> None:
-    parameters = read_parameters(notebooks_dir() / f"{name}.ipynb")
-    assert "seed" in parameters
-    assert all(parameter.help for parameter in parameters.values())
-    assert ("run_dir" in parameters) == (name != "00_start_here")
-
-
-@pytest.mark.parametrize("name", LESSONS)
-def test_form(name: str) -> None:
-    notebook = nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    assert notebook.metadata.kernelspec.name == "python3"
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert code[0].metadata.tags == ["parameters"]
-    assert max(len(cell.source.splitlines()) for cell in code) <= 16
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for wanted in ("**You will learn**", "**Time:**", "**What to look at.**", "## Exercises", "**Next:**"):
-        assert wanted in prose
-    exercises = prose.split("## Exercises")[1]
-    assert exercises.count("*Hint:*") == 2
 
 
 def test_they_leave_what_the_next_lessons_need(run: Path) -> None:

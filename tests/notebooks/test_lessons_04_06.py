@@ -19,7 +19,6 @@ from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.plots.export import remote_references
 
-LESSONS = ("04_search", "05_prune_and_retrain", "06_report")
 IMAGES = {"train_images": 16, "val_images": 12, "test_images": 6}
 SEARCH = {"max_drop": 0.01, "random_draws": 20}
 TRAIN = {"points": 1, "finetune_epochs": 1, "retrain_epochs": 1, "workers": 0}
@@ -66,29 +65,6 @@ def execute(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
         if "parameters" in cell.metadata.get("tags", ()):
             known.update(parameters, run_dir=str(folder))
     return known
-
-
-@pytest.mark.parametrize("name", LESSONS)
-def test_form(name: str) -> None:
-    notebook = nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4)
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    assert notebook.metadata.kernelspec.name == "python3"
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert code[0].metadata.tags == ["parameters"]
-    assert max(len(cell.source.splitlines()) for cell in code) <= 16
-    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for wanted in ("**You will learn**", "**Time:**", "**What to look at.**", "## Exercises", "**Next:**"):
-        assert wanted in prose
-    assert prose.split("## Exercises")[1].count("*Hint:*") == 2
-
-
-@pytest.mark.parametrize("name", LESSONS)
-def test_parameters_are_typed_and_say_what_they_mean(name: str) -> None:
-    parameters = read_parameters(notebooks_dir() / f"{name}.ipynb")
-    assert {"run_dir", "seed"} <= set(parameters)
-    assert all(parameter.help for parameter in parameters.values())
 
 
 @pytest.mark.parametrize("profile", PROFILES)
