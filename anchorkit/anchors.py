@@ -15,11 +15,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from itertools import compress
+from typing import Any, TypeVar
 
 from anchorkit.errors import InputError
 
 LAYOUT_VERSION = 1
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,29 @@ class AnchorLayout:
     @cached_property
     def _index_of_id(self) -> dict[str, int]:
         return {anchor.id: anchor.index for anchor in self.anchors}
+
+    # A search asks thousands of times what is kept of a level or a shape: as masks, that is one operation on integers.
+
+    @cached_property
+    def _level_masks(self) -> tuple[int, ...]:
+        """For each level, the mask of its anchors."""
+        masks = [0] * len(self.levels)
+        for anchor in self.anchors:
+            masks[anchor.level] |= 1 << anchor.index
+        return tuple(masks)
+
+    @cached_property
+    def _position_masks(self) -> tuple[int, ...]:
+        """For each position within a level, the mask of the anchors that have it."""
+        masks = [0] * max((len(level.anchors) for level in self.levels), default=0)
+        for anchor in self.anchors:
+            masks[anchor.position] |= 1 << anchor.index
+        return tuple(masks)
+
+    @cached_property
+    def _anchor_moves(self) -> tuple[Move, ...]:
+        """For each anchor, the move that removes it alone."""
+        return tuple(Move((anchor.index,), anchor.id) for anchor in self.anchors)
 
     @property
     def full(self) -> Configuration:
@@ -254,30 +280,27 @@ class Configuration:
     @property
     def indices(self) -> tuple[int, ...]:
         """Indices of the kept anchors, rising."""
-        return tuple(index for index in range(len(self.layout)) if self.mask >> index & 1)
+        return self._kept(range(len(self.layout)))
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the kept anchors, in index order."""
-        return tuple(self.layout.ids[index] for index in self.indices)
+        return self._kept(self.layout.ids)
 
     @property
     def dropped(self) -> tuple[int, ...]:
         """Indices of the anchors that are not kept, rising."""
-        return tuple(index for index in range(len(self.layout)) if not self.mask >> index & 1)
+        return Configuration(self.layout, self.layout.full.mask & ~self.mask).indices
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
         """The kept anchors."""
-        return tuple(self.layout.anchors[index] for index in self.indices)
+        return self._kept(self.layout.anchors)
 
     @property
     def per_level(self) -> tuple[int, ...]:
         """Number of kept anchors on each level."""
-        counts = [0] * len(self.layout.levels)
-        for anchor in self.anchors:
-            counts[anchor.level] += 1
-        return tuple(counts)
+        return tuple([(self.mask & level).bit_count() for level in self.layout._level_masks])
 
     def without(self, anchors: Iterable[int | str]) -> Configuration:
         """This configuration with the given anchors (indices or ids) taken away; those already gone stay gone.
@@ -289,6 +312,12 @@ class Configuration:
         for anchor in anchors:
             mask &= ~(1 << self.layout.index(anchor))
         return Configuration(self.layout, mask)
+
+    def _kept(self, values: Iterable[T]) -> tuple[T, ...]:
+        """Of one value for each anchor, by index, those of the kept anchors."""
+        # The binary digits from the last to the first, as bytes of which those of "0" count as false.
+        digits = f"{self.mask:b}"[::-1].encode().replace(b"0", b"\0")
+        return tuple(compress(values, digits))
 
     def __contains__(self, anchor: object) -> bool:
         return isinstance(anchor, int | str) and bool(self.mask >> self.layout.index(anchor) & 1)
@@ -340,26 +369,21 @@ def moves(configuration: Configuration, kind: str = "auto") -> list[Move]:
     Raises:
         InputError: `kind` is unknown.
     """
-    layout = configuration.layout
+    layout, mask = configuration.layout, configuration.mask
     if kind == "auto":
         kind = "shared" if layout.shared_head else "anchor"
     if kind == "anchor":
-        found = [Move((anchor.index,), anchor.id) for anchor in configuration.anchors]
-    elif kind == "shared":
-        by_position: dict[int, list[int]] = {}
-        by_level: dict[int, list[int]] = {}
-        for anchor in configuration.anchors:
-            by_position.setdefault(anchor.position, []).append(anchor.index)
-            by_level.setdefault(anchor.level, []).append(anchor.index)
-        found = [Move(tuple(group), f"shape {position}") for position, group in sorted(by_position.items())]
-        found += [Move(tuple(group), f"level {layout.levels[level].name}") for level, group in sorted(by_level.items())]
-    else:
+        return list(configuration._kept(layout._anchor_moves)) if len(configuration) > 1 else []
+    if kind != "shared":
         raise InputError(f"unknown kind of move {kind!r}: use 'anchor', 'shared' or 'auto'")
-    unique: dict[tuple[int, ...], Move] = {}
-    for move in found:
-        if len(move.anchors) < len(configuration):
-            unique.setdefault(move.anchors, move)
-    return list(unique.values())
+    groups = [(group, f"shape {position}") for position, group in enumerate(layout._position_masks)]
+    groups += [(group, f"level {level.name}") for group, level in zip(layout._level_masks, layout.levels, strict=True)]
+    unique: dict[int, str] = {}
+    for group, label in groups:
+        removed = mask & group
+        if removed and removed != mask:
+            unique.setdefault(removed, label)
+    return [Move(Configuration(layout, removed).indices, label) for removed, label in unique.items()]
 
 
 def parse_anchor_list(text: str) -> list[str]:

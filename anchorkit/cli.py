@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 PROFILES = ("smoke", "quick", "full")
+METRICS = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+    *("voc07", "voc"),
+)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _FRONTIER_ROWS = 20
 
@@ -64,12 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in _NO_ROOM:
             raise
         return _complain(f"{error.filename or 'output'}: cannot be written ({error.strerror})", EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         import logging
 
         # An event loop that was cut off would report its unfinished tasks while Python ends.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        return _complain("interrupted; the same command goes on from here", EXIT_INTERRUPTED)
+        return _complain(str(interrupt) or "interrupted; the same command goes on from here", EXIT_INTERRUPTED)
 
 
 def evaluate_command(options: argparse.Namespace) -> Answer:
@@ -92,7 +96,7 @@ def search_command(options: argparse.Namespace) -> Answer:
         raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
     from anchorkit.evaluation import Evaluator
     from anchorkit.predictions import PredictionTable
-    from anchorkit.search import STRATEGIES, search
+    from anchorkit.search import STRATEGIES, SearchInterrupted, search
 
     if options.strategy not in STRATEGIES:
         raise InputError(f"--strategy {options.strategy}: unknown; {did_you_mean(options.strategy, STRATEGIES)}")
@@ -102,17 +106,21 @@ def search_command(options: argparse.Namespace) -> Answer:
             from anchorkit.batch.lock import locked
 
             held.enter_context(locked(out))
-        result = search(
-            Evaluator(PredictionTable.load(options.predictions), options.ground_truth),
-            cost=options.cost,
-            threshold=options.threshold,
-            strategy=options.strategy,
-            moves=options.moves,
-            ledger=None if out is None else out / "ledger.jsonl",
-        )
+        evaluator = Evaluator(PredictionTable.load(options.predictions), options.ground_truth, metric=options.metric)
+        try:
+            result = search(
+                evaluator,
+                cost=options.cost,
+                threshold=options.threshold,
+                strategy=options.strategy,
+                moves=options.moves,
+                ledger=None if out is None else out / "ledger.jsonl",
+            )
+        except SearchInterrupted as interrupt:
+            raise KeyboardInterrupt(_keep_interrupted(interrupt.result, options.metric, out)) from None
         if out is not None:
             _save_search(result, out)
-    return Answer(_search_text(result, out), _search_data(result))
+    return Answer(_search_text(result, options.metric, out), _search_data(result))
 
 
 def costs_command(options: argparse.Namespace) -> Answer:
@@ -224,6 +232,13 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     search = add("search", search_command, "the configurations that trade accuracy for cost best")
     _add_inputs(search)
     search.add_argument("--cost", type=_one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
+    search.add_argument(
+        "--metric",
+        type=_one_of("metric", METRICS),
+        default="AP",
+        metavar="NAME",
+        help="what accuracy means: AP (default), another of COCO's figures, as AP50 or APs, voc07 or voc (VOC AP)",
+    )
     search.add_argument("--threshold", type=float, metavar="X", help="least accuracy, 0..1: nothing below is explored")
     search.add_argument("--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default) or authors")
     search.add_argument(
@@ -325,6 +340,19 @@ def _save_search(result: SearchResult, out: Path) -> None:
         plots.save(chart, out / name)
 
 
+def _keep_interrupted(result: SearchResult, metric: str, out: Path | None) -> str:
+    """Write what an interrupted search has found, or show it, and say how to go on.
+
+    Standard output stays empty: nobody shall take half a search for the whole.
+    """
+    if out is not None:
+        print(f"stopping: writing what was found to {out}", file=sys.stderr)
+        _save_search(result, out)
+        return f"interrupted after {len(result.evaluated):,} configurations; the same command goes on from here"
+    print(_search_text(result, metric), file=sys.stderr)
+    return "interrupted; the frontier so far is above. With --out DIR, the same command would go on from here"
+
+
 def _search_data(result: SearchResult) -> dict[str, Any]:
     names = [name for name in COSTS if name in result.frontier.columns]
     frontier = [
@@ -338,7 +366,7 @@ def _search_data(result: SearchResult) -> dict[str, Any]:
     return {"frontier": frontier, "evaluated": len(result.evaluated)}
 
 
-def _search_text(result: SearchResult, out: Path | None) -> str:
+def _search_text(result: SearchResult, metric: str, out: Path | None = None) -> str:
     names = [name for name in COSTS if name in result.frontier.columns]
     rows = [
         (_points(row["accuracy"]), str(row["n_anchors"]), *(_count(row[name]) for name in names))
@@ -346,7 +374,8 @@ def _search_text(result: SearchResult, out: Path | None) -> str:
     ]
     step = max(1, -(-len(rows) // _FRONTIER_ROWS))
     shown = rows[::step] if (len(rows) - 1) % step == 0 else [*rows[::step], rows[-1]]
-    heading = f"{len(rows)} configurations that no other one beats in accuracy and {result.cost}"
+    good = "accuracy" if metric == "AP" else metric
+    heading = f"{len(rows)} configurations that no other one beats in {good} and {result.cost}"
     if len(shown) < len(rows):
         heading += f"; {len(shown)} of them"
     text = [f"{len(result.evaluated)} configurations tried. {heading}:", _table(("points", "anchors", *names), shown)]

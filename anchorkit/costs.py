@@ -34,12 +34,13 @@ def cost_of(configuration: Configuration, cost: str) -> int:
     Raises:
         InputError: the cost is unknown, or is ``"total_flops"`` and the layout does not say what the trunk costs.
     """
+    levels = _levels(configuration)
     if cost == "boxes":
-        return sum(level.cells * count for level, count in _levels(configuration))
+        return _boxes(levels)
     if cost == "head_flops":
-        return _head_flops(configuration)
+        return _head_flops(levels)
     if cost == "total_flops":
-        total = _total_flops(configuration)
+        total = _total_flops(configuration, levels)
         if total is None:
             raise InputError(
                 f"total_flops: the layout of {configuration.layout.detector} does not say what its trunk costs; "
@@ -47,18 +48,19 @@ def cost_of(configuration: Configuration, cost: str) -> int:
             )
         return total
     if cost == "head_parameters":
-        return _head_parameters(configuration)
+        return _head_parameters(configuration, levels)
     raise InputError(f"unknown cost {cost!r}: use one of {', '.join(COSTS)}")
 
 
 def costs(configuration: Configuration) -> dict[str, int | None]:
     """All costs of a configuration by name, and ``n_anchors``; ``total_flops`` is None if the trunk is unknown."""
+    levels = _levels(configuration)
     return {
         "n_anchors": len(configuration),
-        "boxes": cost_of(configuration, "boxes"),
-        "head_flops": _head_flops(configuration),
-        "total_flops": _total_flops(configuration),
-        "head_parameters": _head_parameters(configuration),
+        "boxes": _boxes(levels),
+        "head_flops": _head_flops(levels),
+        "total_flops": _total_flops(configuration, levels),
+        "head_parameters": _head_parameters(configuration, levels),
     }
 
 
@@ -132,31 +134,36 @@ def _levels(configuration: Configuration) -> list[tuple[Level, int]]:
     return list(zip(configuration.layout.levels, configuration.per_level, strict=True))
 
 
+def _boxes(levels: list[tuple[Level, int]]) -> int:
+    return sum([level.cells * count for level, count in levels])
+
+
 def _level_flops(level: Level, count: int) -> int:
     return level.cells * (level.head_macs_fixed + count * level.head_macs_per_anchor) if count else 0
 
 
-def _head_flops(configuration: Configuration) -> int:
-    return sum(_level_flops(level, count) for level, count in _levels(configuration))
+def _head_flops(levels: list[tuple[Level, int]]) -> int:
+    return sum([_level_flops(level, count) for level, count in levels])
 
 
-def _total_flops(configuration: Configuration) -> int | None:
+def _total_flops(configuration: Configuration, levels: list[tuple[Level, int]]) -> int | None:
     trunk = configuration.layout.trunk_macs
     if trunk is None:
         return None
-    for level, count in reversed(_levels(configuration)):
+    for level, count in reversed(levels):
         if count:
             break
         trunk -= level.trunk_macs
-    return trunk + _head_flops(configuration)
+    return trunk + _head_flops(levels)
 
 
-def _head_parameters(configuration: Configuration) -> int:
-    kept = [(level, count) for level, count in _levels(configuration) if count]
-    if not configuration.layout.shared_head:
-        return sum(level.head_params_fixed + count * level.head_params_per_anchor for level, count in kept)
+def _head_parameters(configuration: Configuration, levels: list[tuple[Level, int]]) -> int:
+    layout = configuration.layout
+    kept = [(level, count) for level, count in levels if count]
+    if not layout.shared_head:
+        return sum([level.head_params_fixed + count * level.head_params_per_anchor for level, count in kept])
     # One head serves all levels: it needs the filters of every position that is kept on any level, once.
-    positions = len({anchor.position for anchor in configuration.anchors})
+    positions = sum([configuration.mask & position != 0 for position in layout._position_masks])
     fixed = max((level.head_params_fixed for level, _ in kept), default=0)
     per_anchor = max((level.head_params_per_anchor for level, _ in kept), default=0)
     return fixed + positions * per_anchor

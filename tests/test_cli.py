@@ -197,6 +197,37 @@ def test_search_passes_threshold_strategy_and_moves_on(command: Command, files: 
     assert authors["evaluated"] < json.loads(command("search", files.table, files.truth, "--json")[1])["evaluated"]
 
 
+def test_search_by_another_metric(command: Command, files: Files, tmp_path: Path) -> None:
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.predictions import PredictionTable
+
+    table = PredictionTable.load(files.table)
+    for metric in ("AP", "AP50", "voc07"):
+        options = ("--metric", metric, "--out", tmp_path / metric, "--json")
+        code, out, _ = command("search", files.table, files.truth, *options)
+        assert code == 0
+        data = json.loads(out)
+        assert set(data) == {"frontier", "evaluated"}
+        evaluator = Evaluator(table, str(files.truth), metric=metric)
+        for point in data["frontier"]:
+            assert point["accuracy"] == evaluator.accuracy(table.layout.configuration(keep=point["anchors"]))
+        header = json.loads((tmp_path / metric / "ledger.jsonl").read_text().splitlines()[0])
+        assert header.get("metric", "AP") == metric
+    # What was measured by one metric is not mixed with another.
+    options = ("--metric", "AP50", "--out", tmp_path / "AP")
+    assert "the metric (AP there, AP50 here)" in complaint(command("search", files.table, files.truth, *options))
+    assert "beats in AP50 and head_flops" in command("search", files.table, files.truth, "--metric", "AP50")[1]
+
+
+def test_every_metric_that_is_offered_is_known(files: Files) -> None:
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.predictions import PredictionTable
+
+    table = PredictionTable.load(files.table)
+    for metric in cli.METRICS:
+        assert Evaluator(table, str(files.truth), metric=metric).metric == metric
+
+
 # --- costs
 
 
@@ -257,6 +288,7 @@ def test_misspelt_words_get_a_suggestion(command: Command, files: Files) -> None
     assert say("search", "a", "b", "--treshold=1") == "search: unknown option --treshold=1; did you mean --threshold?"
     assert say("evaluate", "a", "b", "c") == "evaluate: unknown argument c; there is no place for it"
     assert "did you mean head_flops?" in say("search", "a", "b", "--cost", "head_flop")
+    assert "did you mean voc07?" in say("search", "a", "b", "--metric", "voc7")
     assert "did you mean quick?" in say("run", "--profile", "quik")
     assert "did you mean authors?" in say("search", files.table, files.truth, "--strategy", "author")
     assert "invalid float value: 'x'" in say("search", "a", "b", "--threshold", "x")
@@ -366,35 +398,94 @@ def test_full_disk_is_told_in_a_line_and_leaves_nothing(command: Command, files:
     assert (tmp_path / "out" / "frontier.csv").exists()
 
 
-@pytest.mark.slow
 def hear_interrupts() -> None:
     """A shell's background job is born deaf to Ctrl-C, and so would be what the tests start there."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_an_interrupted_search_goes_on(command: Command, tmp_path: Path) -> None:
-    # Enough anchors that the search takes a while.
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Enough anchors that a search takes a while."""
     shapes = tuple(tuple((8.0 * (i + 2), 8.0 * (j + 2)) for i in range(4)) for j in (0, 2, 5))
-    files = write_files(tmp_path, make_layout(shapes), images=40)
-    out = tmp_path / "out"
-    arguments = ["search", str(files.table), str(files.truth), "--cost", "boxes", "--out", str(out)]
-    ledger = out / "ledger.jsonl"
-    command_line = [sys.executable, "-m", "anchorkit", *arguments]
-    with subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts) as process:
-        while not (ledger.exists() and ledger.read_bytes().count(b"\n") > 5):
-            assert process.poll() is None, process.communicate()[1]
+    return write_files(tmp_path_factory.mktemp("many"), make_layout(shapes), images=40)
+
+
+# A search that announces itself and then waits for Ctrl-C after each batch.
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from anchorkit import cli
+from anchorkit.evaluation import Evaluator
+
+sign = Path(sys.argv.pop(1))
+children = Evaluator.children
+
+def slowly(self, c, moves):
+    found = children(self, c, moves)
+    slowly.batches += 1
+    if slowly.batches > 3:
+        sign.touch()
+        time.sleep(0.2)
+    return found
+
+slowly.batches = 0
+Evaluator.children = slowly
+sys.exit(cli.main())
+"""
+
+
+def interrupted(sign: Path, *arguments: Any) -> tuple[str, str]:
+    """Standard output and standard error of a command that hears Ctrl-C in the middle of its search."""
+    command_line = [sys.executable, "-c", SLOWLY, str(sign), *map(str, arguments)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command_line, **pipes, preexec_fn=hear_interrupts) as process:
+        while not sign.exists():
+            assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert sorted(path.name for path in out.iterdir()) == [".lock", "ledger.jsonl"]
-    before = ledger.read_text()
-    again = command(*arguments, "--json")
+    return out, err
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_writes_what_it_has_and_goes_on(command: Command, many: Files, tmp_path: Path) -> None:
+    import pandas as pd
+
+    out_dir = tmp_path / "out"
+    arguments = ["search", many.table, many.truth, "--cost", "boxes", "--json", "--out", out_dir]
+    out, err = interrupted(tmp_path / "under way", *arguments)
+    assert out == ""  # nobody shall take it for the whole
+    tried = pd.read_parquet(out_dir / "evaluated.parquet")
+    last = err.splitlines()[-1]
+    assert last == f"anchorkit: interrupted after {len(tried)} configurations; the same command goes on from here"
+    written = {"frontier.csv", "evaluated.parquet", "frontier.png", "frontier.html", "search.json", "ledger.jsonl"}
+    assert {path.name for path in out_dir.iterdir()} == written | {".lock"}
+    assert json.loads((out_dir / "search.json").read_text())["complete"] is False
+    frontier = pd.read_csv(out_dir / "frontier.csv")
+    assert len(frontier) <= len(tried)
+    before = (out_dir / "ledger.jsonl").read_text()
+    assert before.count("\n") - 1 == len(tried)
+    again = command(*arguments)
     assert again[0] == 0, again
-    assert ledger.read_text().startswith(before)
-    assert len(ledger.read_text()) > len(before)
-    assert again[1] == command(*arguments[:-1], tmp_path / "fresh", "--json")[1]
+    ledger = (out_dir / "ledger.jsonl").read_text()
+    assert ledger.startswith(before)
+    assert len(ledger) > len(before)
+    assert json.loads((out_dir / "search.json").read_text())["complete"] is True
+    assert again[1] == command(*arguments[:-1], tmp_path / "fresh")[1]
+    for name in ("frontier.csv", "evaluated.parquet", "ledger.jsonl"):
+        assert (out_dir / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_without_a_folder_shows_what_it_has(many: Files, tmp_path: Path) -> None:
+    out, err = interrupted(tmp_path / "under way", "search", many.table, many.truth)
+    assert out == ""
+    assert "configurations tried." in err
+    assert "points" in err
+    last = err.splitlines()[-1]
+    assert last.startswith("anchorkit: interrupted; the frontier so far is above. With --out DIR")
 
 
 def test_run_passes_its_options_on(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,18 +10,17 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tqdm import tqdm
-
 from anchorkit.anchors import moves as moves_of
 from anchorkit.costs import CostFunction
 from anchorkit.errors import InputError
 from anchorkit.search.algorithm1 import STRATEGIES, explore_all
+from anchorkit.search.frontier import Frontier
 from anchorkit.search.ledger import Ledger
-from anchorkit.search.measuring import AccuracyOf, Measurer, full_node, node_frame
-from anchorkit.search.result import SearchResult
+from anchorkit.search.measuring import AccuracyOf, Measurer, Node, full_node, node_frame, progress_bar
+from anchorkit.search.result import SearchInterrupted, SearchResult
 from anchorkit.search.rivals import random_pruning
 
-__all__ = ["STRATEGIES", "AccuracyOf", "SearchResult", "random_pruning", "search"]
+__all__ = ["STRATEGIES", "AccuracyOf", "SearchInterrupted", "SearchResult", "random_pruning", "search"]
 
 
 def search(
@@ -53,6 +52,9 @@ def search(
         The frontier, and every configuration tried.
 
     Raises:
+        SearchInterrupted: a `KeyboardInterrupt` (Ctrl-C, or a notebook's stop button) with what was found so far as its
+            ``result``. The same call goes on: what the ledger has is not evaluated again, nor, by an
+            `anchorkit.Evaluator` that is still there, anything else.
         InputError: a cost, strategy or kind of moves is unknown, the threshold is not 0..1, the cost cannot be
             computed for this layout, or the ledger belongs to another search or cannot be written.
     """
@@ -60,23 +62,30 @@ def search(
         raise InputError(f"unknown strategy {strategy!r}: use {' or '.join(map(repr, STRATEGIES))}")
     moves_of(evaluator.layout.full, moves)  # refuses an unknown kind before anything is measured
     threshold = None if threshold is None else float(threshold)
-    # An interrupt needs no handling: all that was found is in the ledger, and the next call goes on from there.
-    with (
-        Ledger(evaluator, ledger) as book,
-        tqdm(desc="search", unit="conf", disable=not progress, file=sys.stderr) as bar,
-    ):
+    frontier: Frontier[Node] = Frontier()
+    with Ledger(evaluator, ledger) as book, progress_bar("search", progress) as bar:
         measurer = Measurer(evaluator, cost, book, bar)
-        full = full_node(measurer, threshold)
-        found = explore_all(measurer, full, STRATEGIES[strategy], moves, threshold)
-    return SearchResult(
-        layout=evaluator.layout,
-        cost=measurer.cost_name,
-        threshold=threshold,
-        strategy=strategy,
-        moves=moves,
-        frontier=node_frame(found, measurer.cost_name).drop(columns=["order", "parent"]),
-        evaluated=measurer.frame(),
-    )
+
+        def found(complete: bool) -> SearchResult:
+            return SearchResult(
+                layout=evaluator.layout,
+                cost=measurer.cost_name,
+                threshold=threshold,
+                strategy=strategy,
+                moves=moves,
+                frontier=node_frame(frontier.members(), measurer.cost_name).drop(columns=["order", "parent"]),
+                evaluated=measurer.frame(),
+                complete=complete,
+            )
+
+        try:
+            full = full_node(measurer, threshold)
+            explore_all(measurer, full, STRATEGIES[strategy], frontier, moves, threshold)
+        except KeyboardInterrupt:
+            if len(frontier) == 0:
+                raise
+            raise SearchInterrupted(found(complete=False), ledger) from None
+    return found(complete=True)
 
 
 class _CallableModule(ModuleType):

@@ -20,7 +20,8 @@ open is settled here as follows.
 The authors' published code explores differently, and is kept as the strategy ``"authors"``:
 
 - Children are measured one after the other. The first that is at least as accurate as its parent is jumped to at once:
-  its remaining siblings are not measured, and it alone is offered to P.
+  its remaining siblings are not measured, and it alone is offered to P. (The evaluator may have been asked for some of
+  them in advance, as batches are cheaper: see `Measurer.children_in_turn`. Those do not count as measured.)
 - Without such a child, those that reach the threshold are first compared among themselves; only the siblings that no
   sibling beats are offered to P, in order. Those that enter P enter S.
 - A child met before takes part again (its accuracy is remembered): it can be jumped to from another parent too, or
@@ -64,8 +65,7 @@ def explore_authors(
         The children that entered `frontier`.
     """
     siblings: Frontier[Node] = Frontier()
-    for move in moves(parent.configuration, kind):
-        [child] = measurer.children(parent, [move])
+    for child in measurer.children_in_turn(parent, moves(parent.configuration, kind)):
         if child.accuracy >= parent.accuracy:
             siblings = Frontier()
             siblings.add(child)
@@ -80,22 +80,24 @@ STRATEGIES: dict[str, Explore] = {"algorithm1": explore_algorithm1, "authors": e
 
 
 def explore_all(
-    measurer: Measurer, full: Node, explore: Explore, kind: str = "auto", threshold: float | None = None
-) -> list[Node]:
+    measurer: Measurer,
+    full: Node,
+    explore: Explore,
+    frontier: Frontier[Node],
+    kind: str = "auto",
+    threshold: float | None = None,
+) -> None:
     """Explore from the full configuration until nothing is left to explore.
 
     Args:
         measurer: measures configurations; afterwards it holds all that were tried.
         full: the full configuration, measured.
         explore: what to do with one configuration out of S.
+        frontier: an empty one, P; when the search is interrupted, it is that of the configurations judged so far.
         kind: kind of moves, see `anchorkit.anchors.moves`.
         threshold: least accuracy, 0..1, or None.
-
-    Returns:
-        The frontier, most accurate first.
     """
     least = 0.0 if threshold is None else threshold
-    frontier: Frontier[Node] = Frontier()
     frontier.add(full)
     inserted = 0
     unexplored = [(-full.accuracy, full.cost, inserted, full)]
@@ -105,6 +107,10 @@ def explore_all(
             inserted += 1
             heapq.heappush(unexplored, (-child.accuracy, child.cost, inserted, child))
         if measurer.bar is not None:
-            best = frontier.members()[0].accuracy
-            measurer.bar.set_postfix(frontier=len(frontier), best=f"{best:.4f}", to_explore=len(unexplored))
-    return frontier.members()
+            # Shown with the next measurement: to draw the bar every time would take longer than the search itself.
+            measurer.bar.set_postfix(
+                frontier=len(frontier),
+                best=f"{frontier.best().accuracy:.4f}",
+                to_explore=len(unexplored),
+                refresh=False,
+            )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -27,17 +28,18 @@ class Measured(Protocol):
 
 M = TypeVar("M", bound=Measured)
 
+_COST, _ACCURACY = attrgetter("cost"), attrgetter("accuracy")
+
 
 class Frontier(Generic[M]):
     """The running set P of Algorithm 1: of all configurations offered so far, those that none of the others beats.
 
     Members are kept by rising cost. As no member beats another, their accuracies rise along with it, so that asking
-    and adding take a binary search.
+    and adding take a binary search. One list holds all there is, and one assignment changes it: an interrupt finds a
+    frontier at any time.
     """
 
     def __init__(self) -> None:
-        self._costs: list[float] = []
-        self._accuracies: list[float] = []
         self._members: list[M] = []
 
     def add(self, candidate: M) -> bool:
@@ -46,19 +48,25 @@ class Frontier(Generic[M]):
         Returns:
             True if the candidate is now a member.
         """
-        within = bisect_right(self._costs, candidate.cost)
-        if within and self._accuracies[within - 1] >= candidate.accuracy:
+        within = bisect_right(self._members, candidate.cost, key=_COST)
+        if within and self._members[within - 1].accuracy >= candidate.accuracy:
             return False
-        first = bisect_left(self._costs, candidate.cost)
-        last = bisect_right(self._accuracies, candidate.accuracy, lo=first)
-        self._costs[first:last] = [candidate.cost]
-        self._accuracies[first:last] = [candidate.accuracy]
+        first = bisect_left(self._members, candidate.cost, key=_COST)
+        last = bisect_right(self._members, candidate.accuracy, lo=first, key=_ACCURACY)
         self._members[first:last] = [candidate]
         return True
 
     def members(self) -> list[M]:
         """The members, most accurate (and most expensive) first."""
         return self._members[::-1]
+
+    def best(self) -> M:
+        """The most accurate member.
+
+        Raises:
+            IndexError: there are no members.
+        """
+        return self._members[-1]
 
     def __len__(self) -> int:
         return len(self._members)

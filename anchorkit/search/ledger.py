@@ -22,12 +22,17 @@ from anchorkit.errors import InputError
 
 LEDGER_VERSION = 1
 
+_USUAL_METRIC = "AP"
+
+# json.dumps would make a new one for each line.
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
 
 def ledger_header(evaluator: Any) -> dict[str, Any]:
     """What the accuracies of an evaluator belong to.
 
     That is its layout and, where it offers them, its ``postprocess``, ``fingerprint`` (of predictions and ground truth)
-    and ``metric``.
+    and ``metric``. AP, the metric of an evaluator that names none, is not mentioned.
     """
     layout: AnchorLayout = evaluator.layout
     header: dict[str, Any] = {"ledger": LEDGER_VERSION, "layout": layout.to_dict()}
@@ -37,7 +42,7 @@ def ledger_header(evaluator: Any) -> dict[str, Any]:
             value = value.to_dict()
         elif callable(value):
             value = value() if name == "fingerprint" else getattr(value, "__name__", name)
-        if value is not None:
+        if value is not None and (name, value) != ("metric", _USUAL_METRIC):
             header[name] = value if isinstance(value, dict) else str(value)
     return header
 
@@ -166,7 +171,7 @@ class Ledger:
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
-    return json.dumps(entry, allow_nan=False).encode() + b"\n"
+    return _ENCODER.encode(entry).encode() + b"\n"
 
 
 def _parse(line: bytes) -> Any:
@@ -184,15 +189,15 @@ def _check_header(path: Path, found: Any, expected: dict[str, Any]) -> None:
             f"{path}: ledger version {found['ledger']!r}; this anchorkit writes version {expected['ledger']}: "
             "delete it or name another file"
         )
-    names = [*expected, *(name for name in found if name not in expected)]
-    differing = [name for name in names if found.get(name) != expected.get(name)]
+    found, expected = (header | {"metric": header.get("metric", _USUAL_METRIC)} for header in (found, expected))
+    differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
     if not differing:
         return
     what = {
         "layout": f"the layout ({_describe(found.get('layout'))} there, {_describe(expected['layout'])} here)",
         "postprocess": "the post-processing",
         "fingerprint": "the predictions or the ground truth",
-        "metric": f"the metric ({found.get('metric')} there, {expected.get('metric')} here)",
+        "metric": f"the metric ({found['metric']} there, {expected['metric']} here)",
     }
     raise InputError(
         f"{path}: the ledger belongs to another search: {' and '.join(what.get(name, name) for name in differing)} "

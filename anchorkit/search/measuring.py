@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,12 +17,19 @@ from anchorkit.costs import COSTS, CostFunction, cost_function, known_costs
 from anchorkit.errors import InputError
 from anchorkit.search.ledger import Ledger
 
+AHEAD = 8
+"""Number of children that the evaluator is asked for together where they are wanted one after the other.
+
+A batch costs the evaluator less than single questions. The more are asked for, the more are asked for in vain.
+"""
+
 
 class AccuracyOf(Protocol):
     """All that a search asks of an evaluator. Accuracies are 0..1.
 
     An evaluator may also offer ``postprocess``, ``fingerprint`` and ``metric``: the ledger then refuses to mix
-    accuracies that belong to different ones.
+    accuracies that belong to different ones. One that remembers its answers makes a second search go on where a first
+    one was interrupted, without a ledger too.
     """
 
     @property
@@ -74,18 +82,14 @@ class Measurer:
 
     def __post_init__(self) -> None:
         self.cost_name, self._cost_of = cost_function(self.cost)
-        self._node_of: dict[Configuration, Node] = {}
+        self._node_of: dict[int, Node] = {}
+        self._answers: dict[int, float] = {}  # what the evaluator said of configurations that are not yet nodes
 
-    def measure(self, configuration: Configuration, parent: int = -1) -> Node:
+    def measure(self, configuration: Configuration) -> Node:
         """Measure one configuration by itself."""
-        if configuration not in self._node_of:
-            accuracy = self.ledger.accuracy(configuration)
-            if accuracy is None:
-                accuracy = _checked(float(self.evaluator.accuracy(configuration)), configuration)
-                self._take([configuration], [accuracy], parent, new=[configuration])
-            else:
-                self._take([configuration], [accuracy], parent, new=[])
-        return self._node_of[configuration]
+        if self._unknown(configuration):
+            self._answers[configuration.mask] = float(self.evaluator.accuracy(configuration))
+        return self._take([configuration], parent=-1)[0]
 
     def children(self, parent: Node, moves: Sequence[Move]) -> list[Node]:
         """Measure the children of a configuration in one batch, leaving out none.
@@ -98,39 +102,65 @@ class Measurer:
             The children in the order of the moves. Those that were met before come as they were: not measured again.
         """
         children = [parent.configuration.without(move.anchors) for move in moves]
-        known = {child: self.ledger.accuracy(child) for child in children if child not in self._node_of}
-        asked = [(move, child) for move, child in zip(moves, children, strict=True) if known.get(child, 0.0) is None]
+        self._ask(parent, moves, children)
+        if self.cost_name in COSTS:
+            return self._take(children, parent.order)
+        # Measuring a cost may take long: what has been measured is safe before the next one is.
+        return [self._take([child], parent.order)[0] for child in children]
+
+    def children_in_turn(self, parent: Node, moves: Sequence[Move]) -> Iterator[Node]:
+        """Measure the children of a configuration one after the other, only as far as they are taken.
+
+        The evaluator is asked for a few at a time all the same. Of those that are not taken in the end nothing is
+        recorded, but should another parent lead there, they need not be asked for again.
+        """
+        children = [parent.configuration.without(move.anchors) for move in moves]
+        for number, child in enumerate(children):
+            if self._unknown(child):
+                batch = slice(number, number + AHEAD)
+                self._ask(parent, moves[batch], children[batch])
+            yield self._take([child], parent.order)[0]
+
+    def _unknown(self, configuration: Configuration) -> bool:
+        mask = configuration.mask
+        return mask not in self._node_of and mask not in self._answers and self.ledger.accuracy(configuration) is None
+
+    def _ask(self, parent: Node, moves: Sequence[Move], children: Sequence[Configuration]) -> None:
+        asked = [(move, child) for move, child in zip(moves, children, strict=True) if self._unknown(child)]
         if asked:
             answers = self.evaluator.children(parent.configuration, [move for move, _ in asked])
             for (_, child), answer in zip(asked, answers, strict=True):
-                known[child] = _checked(float(answer), child)
-        accuracies = [accuracy for accuracy in known.values() if accuracy is not None]
-        self._take(list(known), accuracies, parent.order, new=[child for _, child in asked])
-        return [self._node_of[child] for child in children]
+                self._answers[child.mask] = float(answer)
 
-    def _take(
-        self, configurations: list[Configuration], accuracies: list[float], parent: int, new: list[Configuration]
-    ) -> None:
+    def _take(self, configurations: list[Configuration], parent: int) -> list[Node]:
+        """The nodes of configurations whose accuracy is known; new ones go to the ledger first."""
         named = self.cost_name in COSTS
-        computed: dict[Configuration, float] = {}
-        costs = []
+        nodes: list[Node] = []
+        unwritten: list[Node] = []
         for configuration in configurations:
+            if configuration.mask in self._node_of:
+                continue
+            accuracy = self.ledger.accuracy(configuration)
             # A measured cost may come out differently the next time: a resumed search must see the same one again.
             cost = None if named else self.ledger.cost(configuration, self.cost_name)
+            is_new = accuracy is None or (cost is None and not named)
+            if accuracy is None:
+                accuracy = _checked(self._answers.pop(configuration.mask), configuration)
             if cost is None:
-                cost = computed[configuration] = self._cost_of(configuration)
-            costs.append(cost)
-        unwritten = set(new) if named else set(new) | set(computed)
+                cost = self._cost_of(configuration)
+            node = Node(configuration, accuracy, cost, len(self.nodes) + len(nodes), parent)
+            nodes.append(node)
+            if is_new:
+                unwritten.append(node)
         self.ledger.record(
-            [pair for pair in zip(configurations, accuracies, strict=True) if pair[0] in unwritten],
-            {} if named else {self.cost_name: dict(zip(configurations, costs, strict=True))},
+            [(node.configuration, node.accuracy) for node in unwritten],
+            {} if named else {self.cost_name: {node.configuration: node.cost for node in unwritten}},
         )
-        for configuration, accuracy, cost in zip(configurations, accuracies, costs, strict=True):
-            node = Node(configuration, accuracy, cost, len(self.nodes), parent)
-            self.nodes.append(node)
-            self._node_of[configuration] = node
+        self.nodes += nodes
+        self._node_of.update((node.configuration.mask, node) for node in nodes)
         if self.bar is not None:
-            self.bar.update(len(configurations))
+            self.bar.update(len(nodes))
+        return [self._node_of[configuration.mask] for configuration in configurations]
 
     def frame(self) -> pd.DataFrame:
         """Everything measured, in order; the columns are those of `SearchResult.evaluated`."""
@@ -139,17 +169,23 @@ class Measurer:
 
 def node_frame(nodes: Sequence[Node], cost_name: str) -> pd.DataFrame:
     """A row a configuration: accuracy, costs, ``n_anchors``, ``anchors`` (ids kept), ``order``, ``parent``."""
-    rows = []
-    for node in nodes:
-        row: dict[str, Any] = {"accuracy": node.accuracy, **known_costs(node.configuration)}
-        if cost_name not in COSTS:
-            row[cost_name] = node.cost
-        row["n_anchors"] = len(node.configuration)
-        row["anchors"] = " ".join(node.configuration.ids)
-        row["order"] = node.order
-        row["parent"] = node.parent
-        rows.append(row)
-    return pd.DataFrame(rows)
+    costs = [known_costs(node.configuration) for node in nodes]
+    columns: dict[str, list[Any]] = {"accuracy": [node.accuracy for node in nodes]}
+    columns |= {name: [row[name] for row in costs] for name in (costs[0] if costs else ())}
+    if cost_name not in COSTS:
+        columns[cost_name] = [node.cost for node in nodes]
+    columns["n_anchors"] = [len(node.configuration) for node in nodes]
+    columns["anchors"] = [" ".join(node.configuration.ids) for node in nodes]
+    columns["order"] = [node.order for node in nodes]
+    columns["parent"] = [node.parent for node in nodes]
+    return pd.DataFrame(columns)
+
+
+def progress_bar(what: str, shown: bool, total: int | None = None) -> tqdm[Any]:
+    """A bar on standard error that counts configurations, and how many a second."""
+    # Plain text, twice a second: papermill keeps every drawing as an output of the executed notebook, and a widget
+    # would be no picture on a page without network.
+    return tqdm(desc=what, total=total, unit=" conf", mininterval=0.5, disable=not shown, file=sys.stderr)
 
 
 def full_node(measurer: Measurer, threshold: float | None) -> Node:

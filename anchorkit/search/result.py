@@ -40,6 +40,7 @@ class SearchResult:
         frontier: the configurations that no other one beats, most accurate first.
         evaluated: every configuration tried, in order; also ``order`` (0, 1, ...) and ``parent`` (the order of the one
             it was first reached from, -1 for the full configuration, which is the first row).
+        complete: False if the search was interrupted: there is more to find.
     """
 
     layout: AnchorLayout
@@ -49,6 +50,7 @@ class SearchResult:
     moves: str
     frontier: pd.DataFrame = field(repr=False)
     evaluated: pd.DataFrame = field(repr=False)
+    complete: bool = True
 
     @cached_property
     def configurations(self) -> list[Configuration]:
@@ -160,6 +162,7 @@ class SearchResult:
                 moves=str(about["moves"]),
                 frontier=_read(folder / "frontier.csv"),
                 evaluated=_read(folder / "evaluated.parquet"),
+                complete=bool(about.get("complete", True)),
             )
         except KeyError as error:
             raise InputError(f"{source}: lacks {error.args[0]!r}; search again") from None
@@ -181,6 +184,7 @@ class SearchResult:
             "moves": self.moves,
             "full_accuracy": float(self.baseline["accuracy"]),
             "evaluated": len(self.evaluated),
+            "complete": self.complete,
             "versions": {
                 "anchorkit": __version__,
                 "python": platform.python_version(),
@@ -189,6 +193,24 @@ class SearchResult:
             },
             "layout": self.layout.to_dict(),
         }
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """A search was interrupted; what it had found is not lost.
+
+    Where nobody caught it, a notebook or a Python prompt has it as ``sys.last_value``.
+
+    Attributes:
+        result: the frontier so far and every configuration tried, with ``complete`` False.
+    """
+
+    def __init__(self, result: SearchResult, ledger: str | Path | None = None) -> None:
+        super().__init__(
+            f"{len(result.evaluated):,} configurations measured, {len(result.frontier)} of them are the frontier so "
+            "far (this exception's `result` has them); the same call goes on from "
+            f"{'what the evaluator remembers' if ledger is None else ledger}"
+        )
+        self.result = result
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from anchorkit.anchors import Configuration, moves
 from anchorkit.costs import CostFunction
 from anchorkit.errors import InputError
 from anchorkit.search.ledger import Ledger
-from anchorkit.search.measuring import AccuracyOf, Measurer
+from anchorkit.search.measuring import AccuracyOf, Measurer, progress_bar
 
 
 def random_pruning(
@@ -55,7 +52,7 @@ def random_pruning(
         walk = _random_walk(evaluator.layout.full, kind, rng)
         if walk:
             chosen[walk[int(rng.integers(len(walk)))]] = None
-    with tqdm(total=len(chosen), desc="random pruning", unit="conf", disable=not progress, file=sys.stderr) as bar:
+    with progress_bar("random pruning", progress, total=len(chosen)) as bar:
         measurer = Measurer(evaluator, cost, Ledger(evaluator), bar)
         for configuration in chosen:
             measurer.measure(configuration)

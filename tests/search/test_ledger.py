@@ -48,9 +48,29 @@ def test_a_search_cut_off_anywhere_goes_on_to_the_same_result(strategy, whole, d
     pd.testing.assert_frame_equal(result.evaluated, evaluated)
     pd.testing.assert_frame_equal(result.frontier, frontier)
     assert path.read_bytes() == content
-    # Only what the cut took is evaluated again.
-    known = max(content[:cut].count(b"\n") - 1, 0)
-    assert len(again.asked) == len(evaluated) - known
+    # Only what the cut took is evaluated again, and what the authors' strategy asks for in vain.
+    known = [line["keep"] for line in map(json.loads, content[:cut].splitlines()[1:-1]) if "keep" in line]
+    known = [sum(1 << anchor for anchor in keep) for keep in known]
+    assert not set(known) & set(again.asked)
+    if strategy == "algorithm1":
+        assert len(again.asked) == len(evaluated) - max(content[:cut].count(b"\n") - 1, 0)
+
+
+def test_a_slow_cost_is_on_disk_before_the_next_is_measured(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    measured = []
+
+    def latency(configuration):
+        if len(measured) == 4:
+            raise KeyboardInterrupt
+        measured.append(configuration)
+        return float(len(configuration))
+
+    with pytest.raises(KeyboardInterrupt):
+        search(evaluator(), latency, ledger=path, progress=False)
+    entries = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    assert [entry["keep"] for entry in entries] == [list(configuration) for configuration in measured]
+    assert [entry["costs"]["latency"] for entry in entries] == [5.0, 4.0, 4.0, 4.0]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -137,7 +157,7 @@ class Offering(ToyEvaluator):
         (Offering(fingerprint="data 2"), "the predictions or the ground truth differ"),
         (Offering(metric="AP50"), r"the metric .AP there, AP50 here. differ"),
         (Offering(fingerprint="data 2", metric="AP50"), "ground truth and the metric"),
-        (ToyEvaluator(toy_layout(2)), "the post-processing and the predictions or the ground truth and the metric"),
+        (ToyEvaluator(toy_layout(2)), "the post-processing and the predictions or the ground truth differ"),
     ],
 )
 def test_a_ledger_of_something_else_is_refused(other, message, tmp_path):
@@ -147,6 +167,29 @@ def test_a_ledger_of_something_else_is_refused(other, message, tmp_path):
     with pytest.raises(InputError, match=f"ledger.jsonl.*{message}.*delete it or name another file"):
         search(other, "boxes", ledger=path, progress=False)
     assert path.read_bytes() == before
+
+
+def test_the_metric_is_named_unless_it_is_ap(tmp_path):
+    def header(evaluator, name):
+        search(evaluator, "boxes", ledger=tmp_path / name, progress=False)
+        return json.loads((tmp_path / name).read_text().splitlines()[0])
+
+    unnamed = Offering()
+    del unnamed.metric
+    assert "metric" not in header(unnamed, "unnamed")
+    assert "metric" not in header(Offering(), "ap")
+    assert header(Offering(metric="voc07"), "voc07")["metric"] == "voc07"
+    # A ledger without a metric is one of AP, and so is one that says so.
+    assert header(Offering(), "unnamed") == header(unnamed, "ap")
+    spelt = tmp_path / "spelt"
+    first, rest = (tmp_path / "ap").read_text().split("\n", 1)
+    spelt.write_text(first[:-1] + ', "metric": "AP"}\n' + rest)
+    assert header(Offering(), "spelt")["metric"] == "AP"
+    for name in ("unnamed", "ap", "spelt"):
+        with pytest.raises(InputError, match=r"the metric .AP there, voc07 here"):
+            header(Offering(metric="voc07"), name)
+    with pytest.raises(InputError, match=r"the metric .voc07 there, AP here"):
+        header(unnamed, "voc07")
 
 
 def test_other_data_are_noticed_without_a_fingerprint(tmp_path):
