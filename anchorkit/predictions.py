@@ -7,6 +7,7 @@ evaluation needs beside the ground truth. Other frameworks can write the file to
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -158,6 +159,12 @@ class PredictionTable:
             f"{self.source}: {int(strange.sum())} of {len(self)} rows have a category that {name} lacks "
             f"({listed}): they count for top-k and the cap, and for no AP"
         ]
+
+    def with_postprocess(self, postprocess: PostProcess) -> PredictionTable:
+        """The same rows with another post-processing; nothing is copied."""
+        other = copy.copy(self)
+        other.postprocess = postprocess
+        return other
 
     def to_pandas(self) -> pd.DataFrame:
         """The table as a DataFrame with the columns of `COLUMNS`, rows in the table's order."""

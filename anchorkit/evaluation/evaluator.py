@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import os
+import itertools
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,81 +16,144 @@ import numpy.typing as npt
 
 from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.errors import InputError
-from anchorkit.evaluation import reference
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.metrics import (
+    COCO_MAX_DETS,
+    COCO_THRESHOLDS,
+    FScore,
+    Metric,
+    OfDetections,
+    VocAP,
+    figure_names,
+    read_metric,
+)
+from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = npt.NDArray[Any]
+    from anchorkit.evaluation.engine import Engine
+    from anchorkit.evaluation.index import Index, MatchingRules
+    from anchorkit.evaluation.reading import Reading
 
-N_AREAS = 4
-ROWS_PER_THREAD = 100_000
-"""Below this many candidates a thread costs more than it brings."""
-
-REMEMBERED = 100_000
-"""Number of accuracies kept, so that a configuration that a search meets again costs nothing."""
+MOST_THRESHOLDS = 31
+UNLIMITED = 2**31 - 1
 
 
 class Evaluator:
     """Accuracy of every configuration of a detector, with the bits of numpy NMS and pycocotools.
 
-    Built once from the raw predictions on a set of images and its ground truth. A configuration then costs one pass
-    over the candidates through suppression edges and overlaps computed beforehand: no box is compared with another
-    again. Memory: about 35 bytes a row of the table and 2 bytes for each pair of boxes of one image and class whose
-    IoU is above the NMS threshold (see `index.build_index`).
+    Built once from the raw predictions on a set of images and its ground truth. A configuration then costs what it
+    changes against the last one that was asked for: NMS and matching are done anew only where an anchor that went or
+    came made a difference. Memory: see `memory`, and `anchorkit.evaluation.index.Index` for the formula.
 
     A configuration is given as a `Configuration` of the same layout or as anchor ids or indices to keep.
-    Figures are 0..1, or -1 where the ground truth has nothing to measure, as in pycocotools. An Evaluator may be used
-    by several threads; they take turns.
+    Figures are 0..1, or -1 where the ground truth has nothing to measure, as in pycocotools. Every accuracy is
+    remembered. An Evaluator may be used by several threads; they take turns.
 
     Attributes:
         predictions: the table.
         ground_truth: the annotated boxes.
         layout: the anchors of the detector.
+        postprocess: how detections are made of the raw predictions.
     """
 
-    def __init__(self, predictions: PredictionTable, ground_truth: Any) -> None:
+    def __init__(
+        self,
+        predictions: PredictionTable,
+        ground_truth: Any,
+        metric: str | Metric | Callable[..., float] = "AP",
+        *,
+        iou_thresholds: Sequence[float] | None = None,
+        max_dets: Sequence[int] = COCO_MAX_DETS,
+        threads: int | None = None,
+        memory_limit: float | None = None,
+    ) -> None:
         """Prepare the evaluation.
 
         Args:
             predictions: raw predictions on images of the ground truth; images without predictions count.
             ground_truth: path of a COCO json file, a COCO dict, or a pycocotools ``COCO``.
+            metric: what `accuracy` and `children` tell: one of COCO's figures by name (``"AP"``, ``"AP50"``, ...,
+                ``"ARl"``), ``"voc07"`` or ``"voc"`` (Pascal VOC's mean AP over 11 recalls or by area), a metric of
+                `anchorkit.evaluation.metrics`, or a function of the detections (see `detections`) and the ground truth.
+            iou_thresholds: IoU at which COCO's figures are taken, rising, above 0 and up to 1, at most 31; None for
+                0.50, 0.55, ... 0.95.
+            max_dets: how many detections of a class in an image COCO's figures count, rising, at most three numbers;
+                all but the average recalls count the last one.
+            threads: how many threads work at once; None for as many as the machine has cores and the table deserves.
+            memory_limit: bytes that the evaluation may use; None for what the machine has free.
 
         Raises:
-            InputError: the ground truth is broken, or predictions belong to an image that it lacks.
+            InputError: the ground truth is broken, predictions belong to an image that it lacks, an option is out of
+                range, or the evaluation would not fit in memory.
         """
-        # numba takes half a second to import: wait until it is needed.
-        from anchorkit.evaluation import index
-
         self.predictions = predictions
         self.ground_truth = read_ground_truth(ground_truth)
+        self.layout: AnchorLayout = predictions.layout
+        self.postprocess: PostProcess = predictions.postprocess
+        self._thresholds = COCO_THRESHOLDS if iou_thresholds is None else _checked_thresholds(iou_thresholds)
+        self._max_dets = _checked_limits(max_dets)
+        self._metric = read_metric(metric, self._max_dets)
+        self._threads, self._memory_limit = threads, memory_limit
         for warning in predictions.check(self.ground_truth.to_ids()):
             warnings.warn(warning, UserWarning, stacklevel=2)
-        self.layout: AnchorLayout = predictions.layout
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._index = self._new_index(self.postprocess)
+        self._begin()
+
+    def _new_index(self, post: PostProcess) -> Index:
+        # numba takes half a second to import: wait until it is needed.
+        from anchorkit.evaluation.index import Index, SortedRows, check_memory
+        from anchorkit.evaluation.sharing import Sharing, threads_for
+
+        limit = check_memory(self.predictions, self._memory_limit)
+        work = Sharing(self._threads or threads_for(len(self.predictions)))
+        rows = SortedRows(self.predictions, self.ground_truth, post.score_threshold, work)
+        return Index(rows, self.ground_truth, post, work, limit)
+
+    def _begin(self) -> None:
+        """Build what the metric needs, with nothing remembered."""
         self._accuracies: dict[int, float] = {}
-        threads = min(os.cpu_count() or 1, 8, 1 + len(predictions) // ROWS_PER_THREAD)
-        self._pool = ThreadPoolExecutor(threads, "anchorkit-evaluator")
-        self._index = index.build_index(predictions, self.ground_truth, self._pool, threads)
-        self._engine = _Engine(self._index, predictions, self._pool, threads)
+        self._engines: dict[tuple[MatchingRules, bool], Engine] = {}
+        self._read: Callable[[Reading], float] | None = None
+        if isinstance(self._metric, OfDetections):
+            self._engine(self._coco_rules, every_area=False)
+        else:
+            from anchorkit.evaluation.reading import reader_of
+
+            rules = self._rules
+            self._read, every_area = reader_of(
+                self._metric,
+                self._thresholds,
+                self.ground_truth.category_ids,
+                figure_names(self._max_dets),
+                lambda score: self._index.ends(rules, score),
+            )
+            self._main = self._engine(rules, every_area)
+        self._index.rows.forget()
 
     @property
-    def postprocess(self) -> PostProcess:
-        """How detections are made of the raw predictions."""
-        return self.predictions.postprocess
+    def metric(self) -> str:
+        """The name of what `accuracy` tells."""
+        return self._metric.name
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash (16 hexadecimal digits) of all predictions and the ground truth: equal for equal accuracies."""
+        """A hash (16 hexadecimal digits) of all predictions, the ground truth and the options of the evaluation.
+
+        Equal for equal accuracies under the same metric and post-processing.
+        """
         digest = hashlib.sha256()
         table, truth = self.predictions, self.ground_truth
         for column in (table.image_id, table.anchor, table.category_id, table.score, table.boxes):
             digest.update(column.tobytes())
-        for item in fields(truth):
+        for item in dataclasses.fields(truth):
             digest.update(getattr(truth, item.name).tobytes())
+        if (self._thresholds, self._max_dets) != (COCO_THRESHOLDS, COCO_MAX_DETS):
+            digest.update(repr((self._thresholds, self._max_dets)).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -99,46 +161,71 @@ class Evaluator:
         """The configuration that keeps every anchor."""
         return self.layout.full
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes that the tables of the evaluation take, by what they are for; the predictions themselves not."""
+        with self._lock:
+            return self._index.memory() | {"state": sum(engine.memory() for engine in self._engines.values())}
+
     def accuracy(self, c: Configuration | Iterable[int | str]) -> float:
-        """AP at IoU 0.50:0.95 over all areas."""
+        """The metric: by default AP at IoU 0.50:0.95 over all areas."""
         configuration = self._configuration(c)
-        found = self._accuracies.get(configuration.mask)
-        if found is None:
-            with self._lock:
-                found = _mean(self._engine.precision(configuration, 1)[0][0])
-            if len(self._accuracies) >= REMEMBERED:
-                self._accuracies.clear()
-            self._accuracies[configuration.mask] = found
+        with self._lock:
+            found = self._accuracies.get(configuration.mask)
+            if found is None:
+                if self._read is None:
+                    found = self._of_detections(configuration)
+                else:
+                    found = self._main.figure(configuration.mask, self._read)
+                self._accuracies[configuration.mask] = found
         return found
 
+    def children(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> npt.NDArray[np.float64]:
+        """The accuracy of each configuration that a move leads to: float64 (len(moves),).
+
+        All are found in one pass over the images, which is several times as fast as one after the other.
+        """
+        configuration = self._configuration(c)
+        masks = [configuration.without(move.anchors).mask for move in moves]
+        with self._lock:
+            if self._read is None:
+                return np.array([self.accuracy(configuration.without(move.anchors)) for move in moves], np.float64)
+            unknown = list(dict.fromkeys(mask for mask in masks if mask not in self._accuracies))
+            if unknown:
+                found = self._main.figures(configuration.mask, unknown, self._read)
+                self._accuracies.update(zip(unknown, found, strict=True))
+            return np.array([self._accuracies[mask] for mask in masks], np.float64)
+
     def stats(self, c: Configuration | Iterable[int | str]) -> dict[str, float]:
-        """The 12 figures of COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl."""
+        """The 12 figures of COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl.
+
+        With other `max_dets`, one AR for each of them. AP50 and AP75 are -1 if their IoU is not among the thresholds.
+        """
         configuration = self._configuration(c)
         with self._lock:
-            precision, hits = self._engine.precision(configuration, N_AREAS)
-        n_real = self._index.truth.n_real
-        recall = [[hits[a, m][:, n_real[a] > 0] / n_real[a][n_real[a] > 0] for m in range(3)] for a in range(N_AREAS)]
-        values = [_mean(precision[0]), _mean(precision[0][:1]), _mean(precision[0][5:6])]
-        values += [_mean(precision[a]) for a in (1, 2, 3)]
-        values += [_mean(recall[0][m]) for m in (0, 1, 2)]
-        values += [_mean(recall[a][2]) for a in (1, 2, 3)]
-        return dict(zip(reference.STATS, values, strict=True))
+            return self._engine(self._coco_rules, every_area=True).figure(configuration.mask, self._figures)
+
+    def children_stats(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> list[dict[str, float]]:
+        """The 12 figures of COCO (see `stats`) of each configuration that a move leads to."""
+        configuration = self._configuration(c)
+        masks = [configuration.without(move.anchors).mask for move in moves]
+        with self._lock:
+            engine = self._engine(self._coco_rules, every_area=True)
+            return engine.figures(configuration.mask, masks, self._figures)
 
     def per_class(self, c: Configuration | Iterable[int | str]) -> dict[int, float]:
-        """AP at IoU 0.50:0.95 of each category of the ground truth, by its id."""
+        """The AP of each category of the ground truth, by its id: Pascal VOC's if that is the metric, else COCO's."""
         configuration = self._configuration(c)
+        metric = self._metric
         with self._lock:
-            precision = self._engine.precision(configuration, 1)[0][0]
-        columns = self._index.truth.column[0].tolist()
-        return {
-            category_id: _mean(precision[:, :, column]) if column >= 0 else -1.0
-            for category_id, column in zip(self.ground_truth.category_ids.tolist(), columns, strict=True)
-        }
-
-    def children(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> npt.NDArray[np.float64]:
-        """The accuracy of each configuration that a move leads to: float64 (len(moves),)."""
-        configuration = self._configuration(c)
-        return np.array([self.accuracy(configuration.without(move.anchors)) for move in moves], np.float64)
+            if isinstance(metric, VocAP):
+                values = self._main.figure(
+                    configuration.mask, lambda reading: reading.per_class(reading.voc(metric.points))
+                )
+            else:
+                engine = self._engine(self._coco_rules, every_area=False)
+                values = engine.figure(configuration.mask, lambda reading: reading.per_class(reading.precision()))
+        return dict(zip(self.ground_truth.category_ids.tolist(), values, strict=True))
 
     def detections(self, c: Configuration | Iterable[int | str]) -> pd.DataFrame:
         """What the detector would output: after top-k, NMS and cap.
@@ -151,33 +238,108 @@ class Evaluator:
 
         configuration = self._configuration(c)
         with self._lock:
-            rows = self._engine.rows(configuration)
+            image, rank = next(iter(self._engines.values())).detections(configuration.mask)
+        rows = self._index.rows.row[self._index.rows.image_start[image] + rank]
         table = self.predictions
         columns = {name: getattr(table, name)[rows] for name in ("image_id", "category_id", "score")}
         columns |= {name: table.boxes[rows, side] for side, name in enumerate(("x1", "y1", "x2", "y2"))}
         return pd.DataFrame({**columns, "anchor": table.anchor[rows]})
 
+    def with_postprocess(self, **changes: Any) -> Evaluator:
+        """An evaluator of the same predictions under another post-processing. What does not change is shared.
+
+        A new cap or top-k costs next to nothing, a higher score threshold little, a new NMS IoU the search for
+        overlapping boxes, a lower score threshold than the table's a new start (it brings in rows that are in the table
+        below its own threshold).
+
+        Args:
+            changes: any of `nms_iou`, `score_threshold`, `topk`, `topk_scope` and `max_detections`, see `PostProcess`.
+
+        Raises:
+            InputError: a name is unknown or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(PostProcess)]
+        for name in changes:
+            if name not in known:
+                raise InputError(f"with_postprocess: unknown {name!r}; use {', '.join(known)}")
+        post = dataclasses.replace(self.postprocess, **changes)
+        other = self._copy()
+        other.postprocess = post
+        with self._lock:
+            if post.score_threshold < self._index.least_score_threshold:
+                other._index = other._new_index(post)
+            else:
+                other._index = self._index.with_postprocess(post)
+            other._begin()
+        return other
+
+    def with_metric(self, metric: str | Metric | Callable[..., float]) -> Evaluator:
+        """An evaluator of the same predictions by another metric. What does not change is shared.
+
+        Raises:
+            InputError: there is no such metric.
+        """
+        other = self._copy()
+        other._metric = read_metric(metric, self._max_dets)
+        with self._lock:
+            other._begin()
+        return other
+
     def verify(self, n: int = 10, seed: int = 0) -> float:
-        """Compare with numpy NMS and pycocotools on the full configuration and random others.
+        """Compare with numpy NMS and pycocotools (or Pascal VOC's definition) on `n` random configurations.
+
+        Each is asked for on its own and as the child of another one. The first is the full one.
 
         Args:
             n: number of configurations, the full one among them.
             seed: which random ones.
 
         Returns:
-            The largest absolute difference over all 12 figures and the AP of each category: 0.0 if all is well.
+            The largest absolute difference over all figures: 0.0 if all is well.
         """
-        random = np.random.default_rng(seed)
-        largest = 0.0
-        for number in range(n):
-            share = random.uniform(0.1, 1.0)
-            keep = np.flatnonzero(random.random(len(self.layout)) < share) if number else np.arange(len(self.layout))
-            expected = reference.evaluate(self.predictions, self.ground_truth, keep)
-            own, own_classes = self.stats(keep.tolist()), self.per_class(keep.tolist())
-            differences = [abs(own[name] - value) for name, value in expected.stats.items()]
-            differences += [abs(own_classes[key] - value) for key, value in expected.per_class.items()]
-            largest = max(largest, *differences)
-        return largest
+        return largest_difference(self, self._metric, self._thresholds, self._max_dets, n, seed)
+
+    def _copy(self) -> Evaluator:
+        """The same evaluator with nothing built; the caller sets what differs and calls `_begin`."""
+        other = object.__new__(Evaluator)
+        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("fingerprint", "_main")})
+        # Tables are shared, and are built by whoever needs them first: one at a time.
+        return other
+
+    @property
+    def _coco_rules(self) -> MatchingRules:
+        from anchorkit.evaluation.index import MatchingRules
+
+        return MatchingRules(self._thresholds, self._max_dets)
+
+    @property
+    def _rules(self) -> MatchingRules:
+        """How the metric matches."""
+        from anchorkit.evaluation.index import MatchingRules
+
+        if isinstance(self._metric, VocAP):
+            return MatchingRules((self._metric.iou,), (UNLIMITED,), voc=True)
+        if isinstance(self._metric, FScore):
+            return MatchingRules((self._metric.iou,), self._max_dets[-1:], every_class=True)
+        return self._coco_rules
+
+    def _engine(self, rules: MatchingRules, every_area: bool) -> Engine:
+        found = self._engines.get((rules, every_area))
+        if found is None:
+            from anchorkit.evaluation.engine import Engine
+
+            found = self._engines[rules, every_area] = Engine(self._index, rules, every_area)
+            self._index.rows.forget()
+        return found
+
+    def _figures(self, reading: Reading) -> dict[str, float]:
+        from anchorkit.evaluation.reading import coco_figures
+
+        return coco_figures(reading, self._thresholds, figure_names(self._max_dets))
+
+    def _of_detections(self, configuration: Configuration) -> float:
+        assert isinstance(self._metric, OfDetections)
+        return float(self._metric.function(self.detections(configuration), self.ground_truth))
 
     def _configuration(self, c: Configuration | Iterable[int | str]) -> Configuration:
         if not isinstance(c, Configuration):
@@ -190,132 +352,22 @@ class Evaluator:
         return c
 
 
-class _Engine:
-    """Runs the kernels for one configuration after the other, in scratch memory that is allocated once."""
-
-    def __init__(self, index: Any, predictions: PredictionTable, pool: ThreadPoolExecutor, threads: int) -> None:
-        from anchorkit.evaluation import index as building
-        from anchorkit.evaluation import kernels
-
-        self._each, self._share, self._kernels = building.each, building.share, kernels
-        self._index = index
-        self._pool = pool
-        candidates, truth, pairs = index.candidates, index.truth, index.pairs
-        self._images = building.balanced(candidates.image_start, threads)
-        self._classes = building.balanced(pairs.slot_start, threads)
-        post = predictions.postprocess
-        by_class = post.topk_scope == "class"
-        self._scope = candidates.klass if by_class else np.empty(0, np.int32)
-        by_level = post.topk_scope == "level"
-        self._scope_of_anchor = building.levels_of(predictions.layout) * by_level
-        self._n_scopes = max(1, index.n_all_classes if by_class else len(predictions.layout.levels))
-        self._cap = post.max_detections or 0
-        self._keep = np.zeros(max(1, len(predictions.layout)), np.uint8)
-        self._chosen = np.empty(len(candidates.row), np.int32)
-        self._n_chosen = np.zeros(index.n_images, np.int64)
-        # One set of bits for each thread: words are shared by images.
-        self._bits = np.zeros((threads, N_AREAS, int(truth.word_start[-1])), np.uint64)
-        self._outcomes = np.zeros((2, len(pairs.place)), np.int64)
-        self._columns = (truth.column >= 0).sum(axis=1)
-
-    def precision(self, configuration: Configuration, n_areas: int) -> tuple[list[Array], Array]:
-        """For each of the first `n_areas` area ranges the precision, float64 (T, R, classes with ground truth).
-
-        And the number of true positives, int64 (n_areas, len(MAX_DETS), T, K).
-        """
-        index, kernels = self._index, self._kernels
-        candidates, pairs, truth = index.candidates, index.pairs, index.truth
-        self._select(configuration)
-        self._bits[:, :n_areas] = 0
-        self._outcomes[:] = 0
-        matched, hit = self._outcomes
-        calls = [
-            partial(
-                kernels.match,
-                self._images[part],
-                self._images[part + 1],
-                n_areas,
-                candidates.image_start,
-                self._chosen,
-                self._n_chosen,
-                candidates.klass,
-                candidates.place,
-                candidates.slot,
-                candidates.in_range,
-                pairs.start,
-                pairs.truth,
-                pairs.passed,
-                truth.image_start,
-                truth.real,
-                truth.crowd,
-                index.n_classes,
-                self._bits[part],
-                matched,
-                hit,
-            )
-            for part in range(len(self._images) - 1)
-        ]
-        self._share(self._pool, calls)
-        precision = []
-        true_positives = np.zeros((n_areas, len(kernels.MAX_DETS), kernels.N_THRESHOLDS, index.n_classes), np.int64)
-        for area in range(n_areas):
-            shape = (kernels.N_THRESHOLDS, kernels.N_RECALLS, int(self._columns[area]))
-            values = np.zeros(shape)
-            self._each(
-                self._pool,
-                self._classes,
-                kernels.accumulate,
-                area,
-                truth.word_start,
-                self._bits,
-                pairs.slot_start,
-                pairs.place,
-                pairs.in_range,
-                matched,
-                hit,
-                truth.n_real[area],
-                truth.need[area],
-                truth.column[area],
-                shape[2],
-                values.reshape(-1),
-                true_positives[area],
-            )
-            precision.append(values)
-        return precision, true_positives
-
-    def rows(self, configuration: Configuration) -> Array:
-        """The table's rows that the detector would output, image by image, best score first."""
-        self._select(configuration)
-        start = self._index.candidates.image_start
-        found = [
-            start[image] + self._chosen[start[image] :][:n].astype(np.int64) for image, n in enumerate(self._n_chosen)
-        ]
-        rows: Array = self._index.candidates.row[np.concatenate(found)] if found else np.empty(0, np.int32)
-        return rows
-
-    def _select(self, configuration: Configuration) -> None:
-        candidates = self._index.candidates
-        self._keep[:] = 0
-        self._keep[list(configuration.indices)] = 1
-        self._each(
-            self._pool,
-            self._images,
-            self._kernels.select,
-            candidates.image_start,
-            candidates.anchor,
-            self._keep,
-            self._scope,
-            self._scope_of_anchor,
-            self._n_scopes,
-            self._index.topk,
-            self._cap,
-            candidates.edge_start,
-            candidates.edges,
-            self._chosen,
-            self._n_chosen,
-        )
+def _checked_thresholds(values: Sequence[float]) -> tuple[float, ...]:
+    thresholds = tuple(float(value) for value in np.asarray(values, np.float64).ravel())
+    rising = all(low < high for low, high in itertools.pairwise(thresholds))
+    if not thresholds or not rising or not 0 < thresholds[0] <= thresholds[-1] <= 1:
+        raise InputError(f"iou_thresholds is {list(thresholds)}; rising numbers above 0 and up to 1 are needed")
+    if len(thresholds) > MOST_THRESHOLDS:
+        raise InputError(f"iou_thresholds has {len(thresholds)} numbers; {MOST_THRESHOLDS} are the most")
+    return thresholds
 
 
-def _mean(values: Array) -> float:
-    """The mean as pycocotools takes it: over one contiguous row of numbers (the order of summing decides the bits)."""
-    return float(np.mean(values.ravel())) if values.size else -1.0
+def _checked_limits(values: Sequence[int]) -> tuple[int, ...]:
+    limits = tuple(values)
+    whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0 for value in limits)
+    if not 1 <= len(limits) <= 3 or not whole or any(low >= high for low, high in itertools.pairwise(limits)):
+        raise InputError(f"max_dets is {list(limits)}; one to three rising whole numbers of 1 or more are needed")
+    return tuple(int(value) for value in limits)
+
+
+__all__ = ["Evaluator", "Mapping"]

@@ -30,6 +30,7 @@ class GroundTruth:
         boxes: float64 (G, 4), x y width height in pixels.
         area: float64 (G,), the file's `area` field (pixels): it decides whether a box is small, medium or large.
         crowd: bool (G,): a region that detections may hit unpunished.
+        difficult: bool (G,): an object that Pascal VOC's metrics pass over, as over crowds. COCO's see no difference.
     """
 
     image_ids: npt.NDArray[np.int64]
@@ -39,6 +40,7 @@ class GroundTruth:
     boxes: npt.NDArray[np.float64]
     area: npt.NDArray[np.float64]
     crowd: npt.NDArray[np.bool_]
+    difficult: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.image)
@@ -60,14 +62,16 @@ class GroundTruth:
                 "bbox": box,
                 "area": area,
                 "iscrowd": int(crowd),
+                "difficult": int(difficult),
             }
-            for index, (image, category, box, area, crowd) in enumerate(
+            for index, (image, category, box, area, crowd, difficult) in enumerate(
                 zip(
                     self.image.tolist(),
                     self.category.tolist(),
                     self.boxes.tolist(),
                     self.area.tolist(),
                     self.crowd.tolist(),
+                    self.difficult.tolist(),
                     strict=True,
                 )
             )
@@ -79,7 +83,8 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
     """Read a ground truth.
 
     Args:
-        ground_truth: path of a COCO json file, a COCO dict, or a pycocotools ``COCO``. `iscrowd` may be missing (0).
+        ground_truth: path of a COCO json file, a COCO dict, or a pycocotools ``COCO``. `iscrowd` and `difficult`
+            may be missing (0).
 
     Raises:
         InputError: the file is missing, cut off or not JSON; `images`, `annotations` or `categories` is missing; ids
@@ -115,7 +120,7 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
     count = len(annotations)
     image, category = np.empty(count, np.int32), np.empty(count, np.int32)
     boxes, area = np.empty((count, 4), np.float64), np.empty(count, np.float64)
-    crowd = np.zeros(count, np.bool_)
+    crowd, difficult = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     for row, annotation in enumerate(annotations):
         try:
             image[row] = image_index[annotation["image_id"]]
@@ -123,12 +128,22 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
             boxes[row] = annotation["bbox"]
             area[row] = annotation["area"]
             crowd[row] = bool(annotation.get("iscrowd", 0))
+            difficult[row] = bool(annotation.get("difficult", 0))
         except (KeyError, TypeError, ValueError):
             raise InputError(f"{name}: {_complaint(annotation, image_index, category_index)}") from None
         if not (math.isfinite(area[row]) and np.isfinite(boxes[row]).all()):
             raise InputError(f"{name}: {_complaint(annotation, image_index, category_index)}")
     order = np.lexsort((category, image))
-    return GroundTruth(image_ids, category_ids, image[order], category[order], boxes[order], area[order], crowd[order])
+    return GroundTruth(
+        image_ids,
+        category_ids,
+        image[order],
+        category[order],
+        boxes[order],
+        area[order],
+        crowd[order],
+        difficult[order],
+    )
 
 
 def _unique_ids(entries: Any, what: str, name: str) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from anchorkit.evaluation import kernels
+from anchorkit.evaluation import compiling, overlaps
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -21,10 +21,19 @@ def test_overlaps_have_the_bits_of_pycocotools(seed):
     boxes = corners.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     expected = mask.iou(boxes, truth, crowd.astype(np.uint8).tolist())
-    found = [[kernels._coco_iou(corners, d, truth, g, crowd[g]) for g in range(20)] for d in range(60)]
+    found = [[overlaps._coco_iou(corners, d, truth, g, crowd[g]) for g in range(20)] for d in range(60)]
     assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("word", [0, 1, 2**63, 2**64 - 1, 0x123456789ABCDEF0])
 def test_bits_are_counted(word):
-    assert kernels._popcount(np.uint64(word)) == word.bit_count()
+    assert compiling.popcount(np.uint64(word)) == word.bit_count()
+
+
+@pytest.mark.parametrize("bit", range(0, 64, 7))
+def test_bits_are_found(bit):
+    word = np.uint64(1 << bit | 1 << 63)
+    lowest = compiling.lowest_bit(word)
+    assert int(lowest) == 1 << bit
+    assert compiling.position(lowest) == bit
+    assert int(compiling.bit_at(64 + bit)) == 1 << bit

@@ -1,0 +1,195 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+"""The compiled loop over images: what each child changes, as events."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anchorkit.evaluation.compiling import (
+    compiled_without_counting,
+    inlined,
+    lowest_bit,
+    popcount,
+    position,
+    prefetch,
+    unsigned,
+)
+from anchorkit.evaluation.matching import rematch
+from anchorkit.evaluation.suppression import limit_groups, settle, show, take_part
+from anchorkit.evaluation.tables import View
+
+MARGIN = 64
+"""How many kept candidates beyond the cap a child may bring in before its image is settled to the end."""
+
+
+@compiled_without_counting
+def advance(first, last, groups, rows, matching, rules, standing, children, events, scratch, commit):
+    """Go from the configuration the engine is at to each child, image by image, and tell what differs.
+
+    All children of an image are done together, while its part of the tables is in the processor's cache. Threads may
+    share the images, each with `events` and `scratch` of its own. With `commit` there is one child, and `standing`
+    follows it.
+
+    Returns:
+        The image before which the room for events was too small, or `last`.
+    """
+    n_anchors = children.keep.shape[1]
+    for image in range(first, last):
+        view = _view(image, n_anchors, groups, rows, matching, standing)
+        if not _has_room(view, len(children.keep), rules, events):
+            return image
+        n, n_ranks = len(view.rank), len(view.shown)
+        for child in range(len(children.keep)):
+            if image + 1 < last:
+                _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, rows, matching, standing)
+            anybody = take_part(view, child, children, rules, scratch)
+            if anybody:
+                for w in range(n_ranks):
+                    scratch.by_rank[w] = view.by_rank[w]
+                only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
+                horizon = n if commit else standing.horizon[image]
+                settle(view, rows, horizon, only_leaving, commit, scratch)
+                n_words = show(n_ranks, rules.cap, scratch)
+                if horizon < n and (n_words < 0 or 64 * n_words - 1 > horizon):
+                    # What was settled does not reach to the cap: settle all.
+                    for w in range(n_ranks):
+                        scratch.by_rank[w] = view.by_rank[w]
+                    settle(view, rows, n, only_leaving, commit, scratch)
+                    show(n_ranks, rules.cap, scratch)
+                limit_groups(view, rules.most_shown, scratch.shown)
+                _tell(view, matching, rules, scratch, standing.outcome, child, events, commit)
+            if commit:
+                for w in range(len(view.alive)):
+                    view.alive[w] = scratch.alive[w]
+                if anybody:
+                    for w in range(n_ranks):
+                        view.by_rank[w] = scratch.by_rank[w]
+                        view.shown[w] = scratch.shown[w]
+                standing.horizon[image] = _horizon(view, rules.cap)
+    return last
+
+
+@inlined
+def _fetch_next(image, child, n_children, n_anchors, groups, rows, matching, standing):
+    """Have the tables of the next image on their way, share by share, while this one's children are worked on.
+
+    An image's part is touched here and there: waiting for memory would take longer than the work.
+    """
+    shift = 4 if n_children >= 16 else 0
+    if child >> shift > 0:
+        return
+    c, n = groups.image_start[image], groups.image_start[image + 1] - groups.image_start[image]
+    w = groups.word[groups.image_group[image]]
+    n_words = groups.word[groups.image_group[image + 1]] - w
+    e, n_entries = np.int64(rows.start[c]), np.int64(rows.start[c + n]) - np.int64(rows.start[c])
+    _fetch(rows.own, c, n, child, shift)
+    _fetch(rows.start, c, n, child, shift)
+    _fetch(rows.mask, e, n_entries, child, shift)
+    _fetch(rows.word, e, n_entries, child, shift)
+    _fetch(groups.rank, c, n, child, shift)
+    _fetch(groups.by_anchor, n_anchors * w, n_anchors * n_words, child, shift)
+    _fetch(matching.place, c, n, child, shift)
+    _fetch(matching.slot, c, n, child, shift)
+    s, n_slots = matching.slot_start[image], matching.slot_start[image + 1] - matching.slot_start[image]
+    p, n_pairs = matching.pair_start[s], matching.pair_start[s + n_slots] - matching.pair_start[s]
+    _fetch(matching.pair_start, s, n_slots, child, shift)
+    _fetch(matching.pair_truth, p, n_pairs, child, shift)
+    _fetch(matching.pair_passed, p, n_pairs, child, shift)
+    _fetch(matching.inside, s, n_slots, child, shift)
+    _fetch(standing.outcome, s, n_slots, child, shift)
+
+
+@inlined
+def _fetch(array, begin, n, share, shift):
+    """Prefetch one of ``2**shift`` shares of the `n` entries from `begin` on."""
+    step = (n >> shift) + 1
+    for i in range(begin + share * step, begin + min((share + 1) * step, n), 64 // array.itemsize):
+        prefetch(array, unsigned(i))  # type: ignore[call-arg]
+
+
+@inlined
+def _horizon(view, cap):
+    """A rank beyond which nothing matters to a child that loses no more than `MARGIN` detections."""
+    total = 0
+    for w in range(len(view.by_rank)):
+        total += popcount(view.by_rank[w])
+        if total >= cap + MARGIN:
+            return min(64 * w + 63, len(view.rank))
+    return len(view.rank)
+
+
+@inlined
+def _view(image, n_anchors, groups, rows, matching, standing):
+    """The part of the tables that belongs to one image."""
+    c, c_end = groups.image_start[image], groups.image_start[image + 1]
+    r, r_end = matching.word_start[image], matching.word_start[image + 1]
+    g, g_end = groups.image_group[image], groups.image_group[image + 1]
+    w, w_end = groups.word[g], groups.word[g_end]
+    m, m_end = matching.image_group[image], matching.image_group[image + 1]
+    s, s_end = matching.members_start[image], matching.members_start[image + 1]
+    return View(
+        c,
+        groups.by_anchor[n_anchors * w : n_anchors * w_end].reshape((n_anchors, w_end - w)),
+        groups.scope[c:c_end],
+        groups.bit_of_rank[c:c_end],
+        groups.binds[image] != 0,
+        groups.start[g : g_end + 1],
+        groups.word[g : g_end + 1],
+        groups.word_group[w:w_end],
+        groups.word_rank[w:w_end],
+        groups.rank[c:c_end],
+        rows.start[c : c_end + 1],
+        matching.place[c:c_end],
+        matching.slot[c:c_end],
+        matching.paired[r:r_end],
+        m,
+        matching.long[m:m_end],
+        matching.members[s:s_end].reshape((m_end - m, r_end - r)),
+        standing.alive[w:w_end],
+        standing.kept[w:w_end],
+        standing.once[w:w_end],
+        standing.by_rank[r:r_end],
+        standing.shown[r:r_end],
+    )
+
+
+@inlined
+def _has_room(view, n_children, rules, events):
+    """Whether the events of one more image are sure to fit."""
+    n = len(view.rank)
+    for child in range(n_children):
+        if events.n_flips[child] + n > events.flips.shape[1]:
+            return False
+        if events.n_changes[child] + n * rules.n_areas > events.change_at.shape[1]:
+            return False
+    return True
+
+
+@inlined
+def _tell(view, matching, rules, scratch, outcome, child, events, commit):
+    """Write the flips of an image, and match anew the groups in which they can matter.
+
+    Without ranks, a detection that overlaps no annotated box changes no outcome. With ranks it may: it counts as one
+    of the first 1 or 10 detections of its group.
+    """
+    shown = scratch.shown
+    flips = events.flips[child]
+    n = events.n_flips[child]
+    for w in range(len(view.shown)):
+        flipped = shown[w] ^ view.shown[w]
+        while flipped != 0:
+            bit = lowest_bit(flipped)
+            flipped ^= bit
+            place = view.place[unsigned(64 * w + position(bit))]
+            if place >= 0:
+                flips[unsigned(n)] = place
+                n += 1
+    events.n_flips[child] = n
+    for group in range(len(view.long)):
+        members = view.members[group]
+        touched = np.uint64(0)
+        for w in range(len(members)):
+            flipped = (shown[w] ^ view.shown[w]) & members[w]
+            touched |= flipped if len(rules.ranks) > 0 else flipped & view.paired[w]
+        if touched != 0:
+            rematch(view, group, matching, rules, scratch, outcome, child, events, commit)

@@ -1,0 +1,144 @@
+# mypy: allow-untyped-calls
+"""Figures off a board of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from anchorkit.evaluation import curves
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, CocoFigure, FScore, Metric, VocAP, WeightedAP, voc_average
+from anchorkit.evaluation.tables import N_RECALLS, Array, Board, Classes, Track
+
+
+class Reading:
+    """A board, and the memory to read figures off it.
+
+    Attributes:
+        board: the detections of one configuration.
+        classes: what the curves need of each class.
+        n_thresholds: IoU thresholds; n_areas: area ranges on the board; n_ranks: limits on the detections of a group.
+    """
+
+    def __init__(self, board: Board, classes: Classes, n_thresholds: int, n_ranks: int) -> None:
+        self.board, self.classes = board, classes
+        self.n_thresholds, self.n_areas, self.n_ranks = n_thresholds, len(board.bits), n_ranks
+        longest = 64 * int(np.diff(classes.position_word).max(initial=0)) + 1
+        self._track = Track(
+            place=np.empty(longest, np.int64),
+            before=np.empty(longest, np.int64),
+            hit=np.empty(longest, np.int64),
+            off=np.empty(longest, np.int64),
+            rank=np.empty(longest, np.int64),
+            curve=np.empty(longest),
+            line=np.empty(N_RECALLS),
+        )
+        self._columns = (classes.column >= 0).sum(axis=1)
+        # Every entry is written anew at each reading.
+        self._precision = np.zeros(n_thresholds * N_RECALLS * int(self._columns.max(initial=0)))
+        self._counts = np.zeros((n_ranks, n_thresholds, classes.n_real.shape[1]), np.int64)
+
+    def precision(self, area: int = 0) -> Array:
+        """COCO's precision, float64 (thresholds, 101, classes with boxes to be found); valid until the next reading."""
+        shape = (self.n_thresholds, N_RECALLS, int(self._columns[area]))
+        values = self._precision[: shape[0] * shape[1] * shape[2]].reshape(shape)
+        curves.coco_precision(area, self.n_thresholds, self.board, self.classes, self._track, values)
+        return values
+
+    def recall(self, area: int = 0) -> Array:
+        """Recall with each limit on the detections of a group: float64 (limits, thresholds, classes with boxes)."""
+        curves.true_positives(area, self.n_thresholds, self.board, self.classes, self._track, self._counts)
+        n_real = self.classes.n_real[area]
+        found: Array = self._counts[:, :, n_real > 0] / n_real[n_real > 0]
+        return found
+
+    def voc(self, points: int | None) -> Array:
+        """Pascal VOC's average precision of each class, float64 (classes with boxes to be found,)."""
+        n_real = self.classes.n_real[0]
+        start = np.append(0, np.cumsum(n_real))
+        precision, found = np.empty(start[-1]), np.zeros(len(n_real), np.int64)
+        curves.voc_precision(start, self.board, self.classes, self._track, precision, found)
+        measured = np.flatnonzero(n_real)
+        return np.array([voc_average(points, n_real[k], precision[start[k] : start[k] + found[k]]) for k in measured])
+
+    def right_and_wrong(self, ends: Array) -> tuple[int, int]:
+        """True and false positives at the first IoU threshold among the detections at places before ``ends[class]``."""
+        right, wrong = curves.outcomes_before(ends, 0, self.board, self.classes, self._track)
+        return int(right), int(wrong)
+
+    def per_class(self, values: Array) -> list[float]:
+        """The mean over all but the last axis for each class; -1 for a class without boxes to be found."""
+        return [mean(values[..., column]) if column >= 0 else -1.0 for column in self.classes.column[0].tolist()]
+
+
+def coco_figures(reading: Reading, thresholds: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
+    """COCO's figures by name, from a board with all area ranges."""
+    precision = reading.precision()
+    values = [mean(precision)]
+    values += [mean(precision[np.equal(thresholds, iou)]) for iou in (0.5, 0.75)]
+    recall = reading.recall()
+    by_limit = [mean(row) for row in recall]
+    by_size = [mean(reading.recall(area)[-1]) for area in (1, 2, 3)]
+    values += [mean(reading.precision(area)) for area in (1, 2, 3)]
+    return dict(zip(names, [*values, *by_limit, *by_size], strict=True))
+
+
+def reader_of(
+    metric: Metric,
+    thresholds: tuple[float, ...],
+    category_ids: Array,
+    names: tuple[str, ...],
+    ends: Callable[[float], Array],
+) -> tuple[Callable[[Reading], float], bool]:
+    """How to read a metric off a board, and whether that takes a board with all area ranges and limits.
+
+    Args:
+        metric: any but a function of detections.
+        thresholds: IoU thresholds of the board.
+        category_ids: of the ground truth, rising.
+        names: COCO's figures, see `metrics.figure_names`.
+        ends: the place in each class before which scores are above a threshold.
+    """
+    if isinstance(metric, VocAP):
+        points = metric.points
+        return (lambda reading: mean(reading.voc(points))), False
+    if isinstance(metric, FScore):
+        return _f_score_reader(metric, ends(metric.score_threshold)), False
+    if isinstance(metric, WeightedAP):
+        weights = np.array([metric.weights.get(category_id, 0.0) for category_id in category_ids.tolist()])
+        return (lambda reading: _weighted(reading, weights)), False
+    assert isinstance(metric, CocoFigure)
+    figure = metric.figure
+    if figure in ("AP", "AP50", "AP75"):
+        which = slice(None) if figure == "AP" else np.equal(thresholds, {"AP50": 0.5, "AP75": 0.75}[figure])
+        return (lambda reading: mean(reading.precision()[which])), False
+    return (lambda reading: coco_figures(reading, thresholds, names)[figure]), True
+
+
+def mean(values: Array) -> float:
+    """The mean as pycocotools takes it: over one contiguous row of numbers (the order of summing decides the bits)."""
+    return float(np.mean(values.ravel())) if values.size else -1.0
+
+
+def _weighted(reading: Reading, weights: Array) -> float:
+    average = np.array(reading.per_class(reading.precision()))
+    measured = np.where(average >= 0, weights, 0.0)
+    total = measured.sum()
+    return float((measured * average).sum() / total) if total > 0 else -1.0
+
+
+def _f_score_reader(metric: FScore, ends: Array) -> Callable[[Reading], float]:
+    def read(reading: Reading) -> float:
+        to_find = int(reading.classes.n_real[0].sum())
+        if to_find == 0:
+            return -1.0
+        right, wrong = reading.right_and_wrong(ends)
+        weight = metric.beta * metric.beta
+        total = (1 + weight) * right + weight * (to_find - right) + wrong
+        return (1 + weight) * right / total if right else 0.0
+
+    return read
+
+
+__all__ = ["COCO_MAX_DETS", "Reading", "coco_figures", "mean", "reader_of"]

@@ -1,0 +1,215 @@
+# mypy: allow-untyped-defs, allow-untyped-calls
+"""Compiled loops from one configuration to another: which candidates of an image are detections then.
+
+In greedy NMS only kept boxes suppress, and only within their image and class. So a group stays as it is unless the
+child takes a kept box out of it or puts one in; the others are settled anew, by rows of bits and not box by box. All
+loops work on the `View` of one image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anchorkit.evaluation.compiling import ONE, bit_at, inlined, lowest_bit, popcount, position, unsigned
+
+
+@inlined
+def take_part(view, child, children, rules, scratch):
+    """Find who takes part in NMS in the child. True if it can differ.
+
+    Writes two sets of members: `alive`, and `touched`: kept ones that leave and all that enter.
+    """
+    alive, touched = scratch.alive, scratch.touched
+    anybody = np.uint64(0)
+    first, end = children.gone_start[child], children.gone_start[child + 1]
+    if not view.binds and first + 1 == end and children.new_start[child] == children.new_start[child + 1]:
+        # One anchor away: what a search asks for nearly always.
+        gone = view.by_anchor[children.gone[first]]
+        for w in range(len(gone)):
+            alive[w] = view.alive[w] & ~gone[w]
+            touched[w] = view.kept[w] & gone[w]
+            anybody |= touched[w]
+        return anybody != 0
+    if view.binds:
+        _within_topk(view, child, children, rules, scratch)
+    else:
+        for w in range(len(view.alive)):
+            alive[w] = view.alive[w]
+        for g in range(first, end):
+            gone = view.by_anchor[children.gone[g]]
+            for w in range(len(gone)):
+                alive[w] &= ~gone[w]
+        for g in range(children.new_start[child], children.new_start[child + 1]):
+            new = view.by_anchor[children.new[g]]
+            for w in range(len(new)):
+                alive[w] |= new[w]
+    for w in range(len(view.alive)):
+        touched[w] = (view.kept[w] & ~alive[w]) | (alive[w] & ~view.alive[w])
+        anybody |= touched[w]
+    return anybody != 0
+
+
+@inlined
+def _within_topk(view, child, children, rules, scratch):
+    """The members of the child's anchors that are among the best `topk` of their scope."""
+    alive, taken = scratch.alive, scratch.taken
+    for w in range(len(view.alive)):
+        alive[w] = 0
+    for anchor in range(children.keep.shape[1]):
+        if children.keep[child, anchor]:
+            kept = view.by_anchor[anchor]
+            for w in range(len(kept)):
+                alive[w] |= kept[w]
+    for scope in range(rules.n_scopes):
+        taken[scope] = 0
+    for rank in range(len(view.scope)):
+        member = view.bit_of_rank[rank]
+        if alive[member >> 6] & bit_at(member) != 0:
+            if taken[view.scope[rank]] == rules.topk:
+                alive[member >> 6] ^= bit_at(member)
+            else:
+                taken[view.scope[rank]] += 1
+
+
+@inlined
+def settle(view, rows, horizon, only_leaving, commit, scratch):
+    """Do NMS anew where the child touches a group at a rank within the horizon, as far as the horizon.
+
+    Flips the bits in ``scratch.by_rank`` (the kept candidates by rank) that are not as in ``view.kept``; with `commit`,
+    that follows. `only_leaving`: nobody enters.
+    """
+    touched = scratch.touched
+    w = 0
+    while w < len(view.kept):
+        if touched[w] == 0 or view.word_rank[w] > horizon:
+            w += 1
+            continue
+        group = view.word_group[w]
+        word, end = view.group_word[group] - view.group_word[0], view.group_word[group + 1] - view.group_word[0]
+        member = view.group_start[group] - view.group_start[0]
+        while end > word and view.word_rank[end - 1] > horizon:
+            end -= 1
+        if only_leaving and not commit and not _sets_free(view, rows, word, end, member, scratch):
+            for v in range(word, end):
+                _flip_by_rank(view, member + 64 * (v - word), touched[v], scratch.by_rank)
+        else:
+            _suppress(view, rows, word, end, member, commit, scratch)
+        w = max(w + 1, end)
+
+
+@inlined
+def _sets_free(view, rows, word, end, member, scratch):
+    """Whether anybody may have been suppressed by nobody but members that leave (some of) the group's words.
+
+    Invariant: ``view.once`` is the set of those that one kept member suppresses, no more and no less. Whoever is
+    suppressed by two that leave counts as free: that may be so, and is seldom.
+    """
+    reached, twice = scratch.dead, scratch.twice
+    for v in range(word, end):
+        reached[v] = 0
+        twice[v] = 0
+    free = np.uint64(0)
+    for v in range(word, end):
+        leaving = scratch.touched[v]
+        while leaving != 0:
+            bit = lowest_bit(leaving)
+            leaving ^= bit
+            at = member + 64 * (v - word) + position(bit)
+            row = rows.own[unsigned(view.first + at)]
+            twice[v] |= reached[v] & row
+            reached[v] |= row
+            if v + 1 < end:
+                for r in range(view.row_start[unsigned(at)], view.row_start[unsigned(at + 1)]):
+                    later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
+                    twice[later] |= reached[later] & mask
+                    reached[later] |= mask
+        free |= ((reached[v] & view.once[v]) | twice[v]) & scratch.alive[v]
+    return free != 0
+
+
+@inlined
+def _suppress(view, rows, word, end, first_member, commit, scratch):
+    """Greedy NMS of the alive members of one group, from its first `word` up to `end`.
+
+    Invariant: when a member comes up, `dead` has the bits of all that a better kept member of its group suppresses, and
+    `twice` of those that two do; rows have bits of later members only.
+    """
+    dead, twice = scratch.dead, scratch.twice
+    for v in range(word, end):
+        dead[v] = 0
+        twice[v] = 0
+    for v in range(word, end):
+        at = first_member + 64 * (v - word)
+        waiting = scratch.alive[v] & ~dead[v]
+        kept = np.uint64(0)
+        while waiting != 0:
+            bit = lowest_bit(waiting)
+            kept |= bit
+            row = rows.own[unsigned(view.first + at + position(bit))]
+            waiting &= ~(row | bit)
+            twice[v] |= dead[v] & row
+            dead[v] |= row
+        if v + 1 < end:
+            rest = kept
+            while rest != 0:
+                bit = lowest_bit(rest)
+                rest ^= bit
+                member = unsigned(at + position(bit))
+                for r in range(view.row_start[member], view.row_start[member + ONE]):
+                    later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
+                    twice[later] |= dead[later] & mask
+                    dead[later] |= mask
+        _flip_by_rank(view, at, kept ^ view.kept[v], scratch.by_rank)
+        if commit:
+            view.kept[v] = kept
+            view.once[v] = dead[v] & ~twice[v]
+
+
+@inlined
+def _flip_by_rank(view, at, flipped, by_rank):
+    """Flip the bits by rank of some members, given as bits of the word that begins with member `at`."""
+    while flipped != 0:
+        bit = lowest_bit(flipped)
+        flipped ^= bit
+        rank = view.rank[unsigned(at + position(bit))]
+        by_rank[rank >> 6] ^= bit_at(rank)
+
+
+@inlined
+def show(n_words, cap, scratch):
+    """The first `cap` of the kept candidates. Returns the number of words up to where the cap is reached, or -1."""
+    by_rank, shown = scratch.by_rank, scratch.shown
+    total = 0
+    for w in range(n_words):
+        shown[w] = by_rank[w]
+        before = total
+        total += popcount(by_rank[w])
+        if total >= cap:
+            shown[w] ^= _beyond(by_rank[w], cap - before)
+            for rest in range(w + 1, n_words):
+                shown[rest] = 0
+            return w + 1
+    return -1
+
+
+@inlined
+def limit_groups(view, most_shown, shown):
+    """Take out of `shown` what lies beyond the first `most_shown` of a group."""
+    for group in range(len(view.long)):
+        if not view.long[group]:
+            continue
+        members = view.members[group]
+        total = 0
+        for w in range(len(members)):
+            before = total
+            total += popcount(shown[w] & members[w])
+            if total > most_shown:
+                shown[w] ^= _beyond(shown[w] & members[w], most_shown - before)
+
+
+@inlined
+def _beyond(word, n):
+    """A word without its lowest `n` bits."""
+    for _ in range(max(n, 0)):
+        word &= word - ONE
+    return word

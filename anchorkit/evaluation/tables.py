@@ -1,0 +1,296 @@
+"""The flat arrays that the compiled loops work on: what does not depend on the configuration.
+
+Words: C candidates (rows that take part), I images, A anchors, K classes of the ground truth, G annotated boxes, T IoU
+thresholds. The *rank* of a candidate is its position in its image, best score first (ties: earlier row first); a
+*group* is the candidates of one image and class, its *members*, best first.
+
+Sets of candidates are bits, in two orders. *By rank*, image i owns the words ``word_start[i]:word_start[i + 1]`` of
+`Matching`, and the candidate of rank r is bit ``r % 64`` of its word ``r // 64``. *By group*, each group has words of
+its own, one after the other, image by image: NMS never looks beyond a group.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+AREA_RANGES = ((0.0, 1e5**2), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5**2))
+"""COCO's area ranges all, small, medium, large (pixels); both ends belong to each."""
+
+N_RECALLS = 101
+RECALLS = np.linspace(0.0, 1.0, N_RECALLS)
+
+MOST_THRESHOLDS = 31
+"""An outcome holds two bits for each IoU threshold, and two more, in 64."""
+
+
+class Groups(NamedTuple):
+    """Who takes part, and with which anchor. Members are numbered image by image, group by group, best first.
+
+    Attributes:
+        image_start: int64 (I + 1,), first candidate of each image (by rank or by group: they are the same numbers).
+        image_group: int64 (I + 1,), first group of each image.
+        start: int64 (groups + 1,), first member of each group; word: int64 (groups + 1,), its first word.
+        word_group: uint16 or int32 (words,), group of each word, counted within the image.
+        word_rank: int32 (words,), rank of the first member of each word.
+        rank: uint16 or int32 (C,), rank of each member.
+        by_anchor: uint64 (A * words,), the members of each anchor: the set of image i and anchor a begins at
+            ``A * w + a * n`` where w is the first of the image's n words.
+        binds: uint8 (I,), 1 where the image has more candidates in one scope than the top-k lets through.
+        scope: int32 (C,), by rank, what the top-k counts over; bit_of_rank: int32 (C,), the bit of each candidate in
+            its image's words by group. Both are empty if the top-k binds nowhere.
+    """
+
+    image_start: Array
+    image_group: Array
+    start: Array
+    word: Array
+    word_group: Array
+    word_rank: Array
+    rank: Array
+    by_anchor: Array
+    binds: Array
+    scope: Array
+    bit_of_rank: Array
+
+
+class Rows(NamedTuple):
+    """What each member suppresses if it is kept: later members of its group that overlap it, as words of bits.
+
+    Attributes:
+        own: uint64 (C,), those in its own word.
+        start: uint32 (C + 1,), first entry of each member, for those in later words of its group.
+        word: uint16 or int32 (entries,), which of the image's words; mask: uint64 (entries,), its bits, never 0.
+    """
+
+    own: Array
+    start: Array
+    word: Array
+    mask: Array
+
+
+class Matching(NamedTuple):
+    """What could match what, under one set of rules (IoU thresholds, detections that count, COCO or VOC). By rank.
+
+    *Slots* number the candidates that have pairs, image by image. *Places* number all candidates of measured classes
+    (those with annotated boxes) in the order (class, score falling, image, rank), each class from a new word on;
+    *positions* number those with pairs in the same order, each class from a new word on too. Of the groups, only the M
+    are here that have pairs, or are of a measured class and could have more detections than count.
+
+    Attributes:
+        word_start: int64 (I + 1,), first word of each image's sets by rank.
+        place: int32 (C,), or -1 if the candidate is no detection of a measured class that could count.
+        slot: int32 (C,), or -1; slot_start: int64 (I + 1,), first slot of each image.
+        position: int32 (slots,); n_positions: how many there are.
+        inside: uint8 (slots,), bit a is set if the box's area lies in area range a.
+        paired: uint64 (words,), set of the candidates that have pairs.
+        image_group: int64 (I + 1,), first group of each image.
+        members: uint64, set of the candidates of each group; those of image i begin at ``members_start[i]``, int64
+            (I + 1,).
+        long: uint8 (M,), 1 if the group could have more detections than count.
+        truth_start: int64 (M,), first annotated box of the group; truth_count: int32 (M,).
+        pair_start: int32 (slots + 1,); pair_truth: int32, annotated box; pair_passed: uint8, IoU thresholds reached.
+        real: uint8 (G,), bit a is set if the box is to be found in area range a (else it is ignored there).
+        crowd: uint8 (G,), 1 for a box that is ignored and never used up.
+    """
+
+    word_start: Array
+    place: Array
+    slot: Array
+    slot_start: Array
+    position: Array
+    n_positions: int
+    inside: Array
+    paired: Array
+    image_group: Array
+    members: Array
+    members_start: Array
+    long: Array
+    truth_start: Array
+    truth_count: Array
+    pair_start: Array
+    pair_truth: Array
+    pair_passed: Array
+    real: Array
+    crowd: Array
+
+
+class Classes(NamedTuple):
+    """What the curves need of each class.
+
+    Attributes:
+        place_word: int64 (K + 1,), first word of places of each class; position_word: int64 (K + 1,), of positions.
+        place: int32 (positions,).
+        inside: uint8 (places,), bit a is set if the box's area lies in area range a.
+        n_real: int64 (areas, K), annotated boxes to be found.
+        need: int32 (areas, K, 101), true positives needed to reach each recall.
+        column: int32 (areas, K), position of the class among those with boxes to be found, or -1.
+    """
+
+    place_word: Array
+    position_word: Array
+    place: Array
+    inside: Array
+    n_real: Array
+    need: Array
+    column: Array
+
+
+class Standing(NamedTuple):
+    """How every image stands under the configuration that the engine is at.
+
+    Attributes:
+        alive: uint64 (words,), by group, who takes part in NMS: candidates of kept anchors, within the top-k.
+        kept: uint64 (words,), by group, whom NMS keeps; by_rank: uint64, the same by rank.
+        once: uint64 (words,), by group, those that one kept member suppresses, no more and no less.
+        shown: uint64, by rank, those of them within the cap and, in long groups, among the detections that count.
+        horizon: int32 (I,), a rank beyond which children need not look, as a rule.
+        outcome: uint64 (areas * slots,), see `matching`.
+    """
+
+    alive: Array
+    kept: Array
+    once: Array
+    by_rank: Array
+    shown: Array
+    horizon: Array
+    outcome: Array
+
+
+class View(NamedTuple):
+    """The part of all this that belongs to one image: n candidates, g groups in W words, R words by rank.
+
+    Attributes:
+        first: number of the first member.
+        by_anchor: (A, W); scope: (n,) or (0,); bit_of_rank: the same; binds: bool; group_start: (g + 1,); group_word:
+            (g + 1,); word_group: (W,); word_rank: (W,); rank: (n,): see `Groups`.
+        row_start: (n + 1,), see `Rows`.
+        place: (n,); slot: (n,); paired: (R,); group: number of the first group; long: (groups,); members: (groups, R):
+            see `Matching`.
+        alive: (W,); kept: (W,); once: (W,); by_rank: (R,); shown: (R,): see `Standing`.
+    """
+
+    first: int
+    by_anchor: Array
+    scope: Array
+    bit_of_rank: Array
+    binds: bool
+    group_start: Array
+    group_word: Array
+    word_group: Array
+    word_rank: Array
+    rank: Array
+    row_start: Array
+    place: Array
+    slot: Array
+    paired: Array
+    group: int
+    long: Array
+    members: Array
+    alive: Array
+    kept: Array
+    once: Array
+    by_rank: Array
+    shown: Array
+
+
+class Scratch(NamedTuple):
+    """Memory for the work on one image, W words by group or R words by rank.
+
+    Attributes:
+        alive, touched, dead, twice: uint64 (W,). by_rank, shown: uint64 (R,).
+        used: uint64, for each annotated box of a group; taken: int64, for each scope of the top-k.
+    """
+
+    alive: Array
+    touched: Array
+    dead: Array
+    twice: Array
+    by_rank: Array
+    shown: Array
+    used: Array
+    taken: Array
+
+
+class Children(NamedTuple):
+    """Configurations to look at, as differences from the one the engine is at. N children.
+
+    Attributes:
+        gone_start: int64 (N + 1,); gone: int32, anchors taken away.
+        new_start: int64 (N + 1,); new: int32, anchors put back.
+        keep: uint8 (N, A), 1 for the anchors that the child has.
+    """
+
+    gone_start: Array
+    gone: Array
+    new_start: Array
+    new: Array
+    keep: Array
+
+
+class Events(NamedTuple):
+    """What differs in each child, for a range of images. Room for F flips and H changes a child.
+
+    Attributes:
+        flips: int32 (N, F), places that enter or leave the detections; n_flips: int64 (N,).
+        change_at: int64 (N, H), where (``area * positions + position``); change_to: uint64 (N, H), the new
+            outcome; n_changes: int64 (N,).
+    """
+
+    flips: Array
+    n_flips: Array
+    change_at: Array
+    change_to: Array
+    n_changes: Array
+
+
+class Rules(NamedTuple):
+    """The numbers that the steps from candidates to outcomes need.
+
+    Attributes:
+        topk: 0 for none; n_scopes: number of different scopes of the top-k.
+        cap: detections of an image; most_shown: detections of a group that count (both large for no limit).
+        n_thresholds: IoU thresholds; n_areas: area ranges, 1 or 4.
+        ranks: int64, the smaller numbers of detections for which recall is asked (1 and 10); empty if it is not.
+    """
+
+    topk: int
+    n_scopes: int
+    cap: int
+    most_shown: int
+    n_thresholds: int
+    n_areas: int
+    ranks: Array
+
+
+class Board(NamedTuple):
+    """The detections of one configuration.
+
+    Attributes:
+        bits: uint64 (areas, words), by place, see `Matching`.
+        outcome: uint64 (areas * positions,), see `matching`; active: uint64, a bit for each outcome that is not 0.
+    """
+
+    bits: Array
+    outcome: Array
+    active: Array
+
+
+class Track(NamedTuple):
+    """Memory for reading one class off a board, see `curves`: for as many detections as a class can have, and one more.
+
+    Attributes:
+        place, before, hit, off, rank: int64. curve: float64. line: float64 (101,).
+    """
+
+    place: Array
+    before: Array
+    hit: Array
+    off: Array
+    rank: Array
+    curve: Array
+    line: Array
