@@ -16,7 +16,7 @@ from anchorkit.evaluation.compiling import (
 )
 from anchorkit.evaluation.matching import rematch
 from anchorkit.evaluation.suppression import limit_groups, settle, show, take_part
-from anchorkit.evaluation.tables import View
+from anchorkit.evaluation.tables import NO_PLACE, View
 
 MARGIN = 64
 """How many kept candidates beyond the cap a child may bring in before its image is settled to the end."""
@@ -169,8 +169,8 @@ def _has_room(view, n_children, rules, events):
 def _tell(view, matching, rules, scratch, outcome, child, events, commit):
     """Write the flips of an image, and match anew the groups in which they can matter.
 
-    Without ranks, a detection that overlaps no annotated box changes no outcome. With ranks it may: it counts as one
-    of the first 1 or 10 detections of its group.
+    A detection that overlaps no annotated box changes no outcome but the ranks of others: it counts as one of the first
+    1 or 10 detections of its group.
     """
     shown = scratch.shown
     flips = events.flips[child]
@@ -181,15 +181,17 @@ def _tell(view, matching, rules, scratch, outcome, child, events, commit):
             bit = lowest_bit(flipped)
             flipped ^= bit
             place = view.place[unsigned(64 * w + position(bit))]
-            if place >= 0:
+            if place != NO_PLACE:
                 flips[unsigned(n)] = place
                 n += 1
     events.n_flips[child] = n
     for group in range(len(view.long)):
         members = view.members[group]
-        touched = np.uint64(0)
+        flipped, matters = np.uint64(0), np.uint64(0)
         for w in range(len(members)):
-            flipped = (shown[w] ^ view.shown[w]) & members[w]
-            touched |= flipped if len(rules.ranks) > 0 else flipped & view.paired[w]
-        if touched != 0:
-            rematch(view, group, matching, rules, scratch, outcome, child, events, commit)
+            flips_here = (shown[w] ^ view.shown[w]) & members[w]
+            flipped |= flips_here
+            matters |= flips_here & view.paired[w]
+        if matters != 0 or (flipped != 0 and len(rules.ranks) > 0):
+            n_areas = rules.n_areas if matters != 0 else 1
+            rematch(view, group, n_areas, matching, rules, scratch, outcome, child, events, commit)

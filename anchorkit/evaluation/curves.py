@@ -21,23 +21,26 @@ from anchorkit.evaluation.compiling import (
     unsigned,
 )
 from anchorkit.evaluation.matching import HIT, RANK
-from anchorkit.evaluation.tables import N_RECALLS
+from anchorkit.evaluation.tables import N_RECALLS, PLACE, PLACE_BITS
 
 _EPSILON = float(np.spacing(1))
 _ALL_THRESHOLDS = np.uint64(2**31 - 1)
 
 
 @compiled
-def flip(n_flips, flips, inside, bits):
-    """Flip the bits of places: in ``bits[area]`` where the box's area is in the range. Twice is as if never."""
+def flip(n_flips, flips, bits):
+    """Flip the bits of places (see `tables.Matching.place`) in the area ranges of their boxes. Twice is as if never."""
     if len(bits) == 1:
         for j in range(n_flips):
-            bits[0, flips[j] >> 6] ^= bit_at(flips[j])
+            place = flips[j] & PLACE
+            bits[0, place >> 6] ^= bit_at(place)
         return
     for j in range(n_flips):
-        for area in range(len(bits)):
-            if inside[flips[j]] >> area & 1:
-                bits[area, flips[j] >> 6] ^= bit_at(flips[j])
+        place = flips[j] & PLACE
+        bits[0, place >> 6] ^= bit_at(place)
+        for area in range(1, len(bits)):
+            if flips[j] >> (PLACE_BITS + area - 1) & 1:
+                bits[area, place >> 6] ^= bit_at(place)
 
 
 @compiled
@@ -52,22 +55,26 @@ def exchange(n_changes, change_at, change_to, outcome, active):
 
 
 @compiled_without_counting
-def coco_precision(area, n_thresholds, board, classes, track, precision):
+def coco_precision(area, n_thresholds, board, classes, track, precision, n_found, n_early):
     """COCO's precision at the 101 recalls.
 
     pycocotools' monotone curve is the running maximum, from the right, of tp / (fp + tp + eps) at true positives; a
     recall looks up the first true positive that reaches it.
 
-    Writes ``precision[t, r, column]`` for classes with boxes to be found.
+    For classes with boxes to be found, writes ``precision[t, r, column]``; ``n_found[t, column]``, how many boxes are
+    found; and ``n_early[m, t, column]``, how many by detections with m of the `Rules.ranks` or fewer before them in
+    their group.
     """
     for klass in range(classes.n_real.shape[1]):
         column = classes.column[area, klass]
         if column < 0:
             continue
         n = _collect(klass, area, board, classes, track)
+        _count_early(n, n_thresholds, track, n_early[:, :, column])
         need_of = classes.need[area, klass]
         for t in range(n_thresholds):
             found = _false_positives(t, n, track)
+            n_found[t, column] = found
             for i in range(found):
                 tp = float(i + 1)
                 track.curve[i] = tp / (track.curve[i] + tp + _EPSILON)
@@ -80,26 +87,6 @@ def coco_precision(area, n_thresholds, board, classes, track, precision):
                 track.line[r] = track.curve[unsigned(need - 1)] if need <= found else 0.0
             for r in range(N_RECALLS):
                 precision[t, r, column] = track.line[r]
-
-
-@compiled_without_counting
-def true_positives(area, n_thresholds, board, classes, track, counts):
-    """How many boxes are found.
-
-    Writes ``counts[m, t, class]``: by detections with m of the `Rules.ranks` or fewer before them in their group.
-    """
-    for klass in range(classes.n_real.shape[1]):
-        for m in range(len(counts)):
-            for t in range(n_thresholds):
-                counts[m, t, klass] = 0
-        if classes.column[area, klass] < 0:
-            continue
-        for j in range(_collect(klass, area, board, classes, track)):
-            for t in range(n_thresholds):
-                counts[track.rank[j], t, klass] += track.hit[j] >> t & 1
-        for m in range(1, len(counts)):
-            for t in range(n_thresholds):
-                counts[m, t, klass] += counts[m - 1, t, klass]
 
 
 @compiled_without_counting
@@ -182,3 +169,17 @@ def _false_positives(t, n, track):
         found += track.hit[j] >> t & 1
         off += track.off[j] >> t & 1
     return found
+
+
+@inlined
+def _count_early(n, n_thresholds, track, n_early):
+    """Count the true positives of a class by rank and threshold, see `coco_precision`."""
+    if len(n_early) == 0:
+        return
+    for m in range(len(n_early)):
+        for t in range(n_thresholds):
+            n_early[m, t] = 0
+    for j in range(n):
+        for m in range(track.rank[j], len(n_early)):
+            for t in range(n_thresholds):
+                n_early[m, t] += track.hit[j] >> t & 1

@@ -78,7 +78,7 @@ class Engine:
                 ),
                 classes,
                 self._rules.n_thresholds,
-                len(self._rules.ranks) + 1,
+                len(self._rules.ranks),
             )
             for _ in range(work.n_threads)
         ]
@@ -202,7 +202,7 @@ class Engine:
         board = reading.board
         for part in events:
             changes = part.change_to[child]
-            curves.flip(part.n_flips[child], part.flips[child], reading.classes.inside, board.bits)
+            curves.flip(part.n_flips[child], part.flips[child], board.bits)
             curves.exchange(
                 part.n_changes[child],
                 part.change_at[child],
@@ -251,7 +251,7 @@ def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
 
 def _room(n_children: int, flips: int, changes: int) -> Events:
     return Events(
-        np.empty((n_children, flips), np.int32),
+        np.empty((n_children, flips), np.uint32),
         np.zeros(n_children, np.int64),
         np.empty((n_children, changes), np.int64),
         np.empty((n_children, changes), np.uint64),

@@ -20,6 +20,9 @@ from anchorkit.evaluation.sharing import Sharing, balanced
 from anchorkit.evaluation.tables import (
     AREA_RANGES,
     N_RECALLS,
+    NO_PLACE,
+    PLACE,
+    PLACE_BITS,
     RECALLS,
     Array,
     Classes,
@@ -297,11 +300,13 @@ def build_matching(
     by_class, class_first = _in_class_order(rows, measured)
     class_of = np.repeat(np.arange(rows.n_classes), np.diff(class_first))
     place_word = _starts((np.diff(class_first) + 63) // 64)
-    place = np.full(len(rows), -1, np.int32)
+    if 64 * int(place_word[-1]) >= PLACE:
+        raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
     place_of = np.arange(len(by_class)) - class_first[class_of] + 64 * place_word[class_of]
-    place[by_class] = place_of
-    place_inside = np.zeros(64 * int(place_word[-1]), np.uint8)
-    place_inside[place_of] = inside[by_class]
+    place = np.full(len(rows), NO_PLACE, np.uint32)
+    place[by_class] = place_of | (inside[by_class] >> 1).astype(np.int64) << PLACE_BITS
+    # A box outside all area ranges is no false positive anywhere: it never counts as a detection without a match.
+    place[inside == 0] = NO_PLACE
 
     has_pairs = n_pairs[by_class] > 0
     paired, paired_class = by_class[has_pairs], class_of[has_pairs]
@@ -310,7 +315,7 @@ def build_matching(
     n_positions = 64 * int(position_word[-1])
     position_of = np.arange(len(paired)) - _starts(per_class)[paired_class] + 64 * position_word[paired_class]
     position_place = np.zeros(n_positions, np.int32)
-    position_place[position_of] = place[paired]
+    position_place[position_of] = place_of[has_pairs]
     slot = np.full(len(rows), -1, np.int32)
     slot[paired] = position_of
     with_pairs = np.flatnonzero(n_pairs)
@@ -322,9 +327,6 @@ def build_matching(
     pair_iou = np.empty(pair_start[-1], np.float64)
     work.each(parts, overlaps.fill_pairs, *shared, slot, pair_start, pair_truth, pair_passed, pair_iou)
     del pair_iou
-    # A box outside all area ranges is no false positive anywhere: it never counts as a detection without a match.
-    place[inside == 0] = -1
-
     # Groups that have pairs, or could have more detections than count.
     sizes = np.diff(rows.group_start)
     some = np.add.reduceat(np.append(n_pairs[rows.members], 0), rows.group_start[:-1]) > 0 if len(rows) else sizes > 0
@@ -360,7 +362,7 @@ def build_matching(
             real=real,
             crowd=ignored.astype(np.uint8) if rules.voc else truth.crowd.astype(np.uint8),
         ),
-        Classes(place_word, position_word, position_place, place_inside, n_real, need, column),
+        Classes(place_word, position_word, position_place, n_real, need, column),
     )
 
 

@@ -18,11 +18,11 @@ RANK = np.uint64(62)
 
 
 @inlined
-def rematch(view, group, matching, rules, scratch, outcome, child, events, commit):
+def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, events, commit):
     """Match the detections of a group that are shown; tell every outcome that is not as it was (in `outcome`).
 
-    Detections come best first, as in pycocotools. Without ranks, only detections that have pairs are looked at: the
-    others change nothing. With `commit`, `outcome` follows.
+    Detections come best first, as in pycocotools. Only those that have pairs are looked at, except where ranks are
+    asked for, which is in the first of the `n_areas` area ranges. With `commit`, `outcome` follows.
     """
     shown, used = scratch.shown, scratch.used
     n = events.n_changes[child]
@@ -30,13 +30,14 @@ def rematch(view, group, matching, rules, scratch, outcome, child, events, commi
     n_positions = matching.n_positions
     members = view.members[group]
     first_truth, n_truth = matching.truth_start[view.group + group], matching.truth_count[view.group + group]
-    for area in range(rules.n_areas):
+    for area in range(n_areas):
+        n_ranks = len(rules.ranks) if area == 0 else 0
         for g in range(n_truth):
             used[g] = 0
         order = 0
         for w in range(len(members)):
             waiting = members[w] & (shown[w] | view.shown[w])
-            if len(rules.ranks) == 0:
+            if n_ranks == 0:
                 waiting &= view.paired[w]
             while waiting != 0:
                 bit = lowest_bit(waiting)
@@ -47,8 +48,8 @@ def rematch(view, group, matching, rules, scratch, outcome, child, events, commi
                     if slot >= 0:
                         found = _match(unsigned(slot), area, matching, rules, first_truth, used)
                         if found >> HIT != 0:
-                            for limit in rules.ranks:
-                                if order >= limit:
+                            for i in range(n_ranks):
+                                if order >= rules.ranks[i]:
                                     found += ONE << RANK
                     order += 1
                 if slot >= 0 and found != outcome[area * n_slots + slot]:

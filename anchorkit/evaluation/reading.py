@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from anchorkit.evaluation import curves
-from anchorkit.evaluation.metrics import COCO_MAX_DETS, CocoFigure, FScore, Metric, VocAP, WeightedAP, voc_average
+from anchorkit.evaluation.metrics import CocoFigure, FScore, Metric, VocAP, WeightedAP, voc_average
 from anchorkit.evaluation.tables import N_RECALLS, Array, Board, Classes, Track
 
 
@@ -18,7 +18,8 @@ class Reading:
     Attributes:
         board: the detections of one configuration.
         classes: what the curves need of each class.
-        n_thresholds: IoU thresholds; n_areas: area ranges on the board; n_ranks: limits on the detections of a group.
+        n_thresholds: IoU thresholds; n_areas: area ranges on the board; n_ranks: smaller limits on the detections of a
+            group, for which recall can be asked.
     """
 
     def __init__(self, board: Board, classes: Classes, n_thresholds: int, n_ranks: int) -> None:
@@ -36,22 +37,30 @@ class Reading:
         )
         self._columns = (classes.column >= 0).sum(axis=1)
         # Every entry is written anew at each reading.
-        self._precision = np.zeros(n_thresholds * N_RECALLS * int(self._columns.max(initial=0)))
-        self._counts = np.zeros((n_ranks, n_thresholds, classes.n_real.shape[1]), np.int64)
+        n_columns = int(self._columns.max(initial=0))
+        self._precision = np.zeros(n_thresholds * N_RECALLS * n_columns)
+        self._found = np.zeros(n_thresholds * n_columns, np.int64)
+        self._early = np.zeros(n_ranks * n_thresholds * n_columns, np.int64)
 
-    def precision(self, area: int = 0) -> Array:
+    def precision(self) -> Array:
         """COCO's precision, float64 (thresholds, 101, classes with boxes to be found); valid until the next reading."""
-        shape = (self.n_thresholds, N_RECALLS, int(self._columns[area]))
-        values = self._precision[: shape[0] * shape[1] * shape[2]].reshape(shape)
-        curves.coco_precision(area, self.n_thresholds, self.board, self.classes, self._track, values)
-        return values
+        return self.precision_and_recall()[0]
 
-    def recall(self, area: int = 0) -> Array:
-        """Recall with each limit on the detections of a group: float64 (limits, thresholds, classes with boxes)."""
-        curves.true_positives(area, self.n_thresholds, self.board, self.classes, self._track, self._counts)
+    def precision_and_recall(self, area: int = 0, n_ranks: int = 0) -> tuple[Array, Array, Array]:
+        """Precision (see `precision`) in an area range, and recall.
+
+        Returns:
+            Precision; recall, float64 (thresholds, classes with boxes to be found); and recall by the first few
+            detections of each group, float64 (n_ranks, thresholds, classes).
+        """
+        columns = int(self._columns[area])
+        precision = _shaped(self._precision, (self.n_thresholds, N_RECALLS, columns))
+        found = _shaped(self._found, (self.n_thresholds, columns))
+        early = _shaped(self._early, (n_ranks, self.n_thresholds, columns))
+        curves.coco_precision(area, self.n_thresholds, self.board, self.classes, self._track, precision, found, early)
         n_real = self.classes.n_real[area]
-        found: Array = self._counts[:, :, n_real > 0] / n_real[n_real > 0]
-        return found
+        n_real = n_real[n_real > 0]
+        return precision, found / n_real, early / n_real
 
     def voc(self, points: int | None) -> Array:
         """Pascal VOC's average precision of each class, float64 (classes with boxes to be found,)."""
@@ -74,14 +83,15 @@ class Reading:
 
 def coco_figures(reading: Reading, thresholds: tuple[float, ...], names: tuple[str, ...]) -> dict[str, float]:
     """COCO's figures by name, from a board with all area ranges."""
-    precision = reading.precision()
+    precision, recall, early = reading.precision_and_recall(0, reading.n_ranks)
     values = [mean(precision)]
     values += [mean(precision[np.equal(thresholds, iou)]) for iou in (0.5, 0.75)]
-    recall = reading.recall()
-    by_limit = [mean(row) for row in recall]
-    by_size = [mean(reading.recall(area)[-1]) for area in (1, 2, 3)]
-    values += [mean(reading.precision(area)) for area in (1, 2, 3)]
-    return dict(zip(names, [*values, *by_limit, *by_size], strict=True))
+    recalls = [*map(mean, early), mean(recall)]
+    for area in (1, 2, 3):
+        precision, recall, _ = reading.precision_and_recall(area)
+        values.append(mean(precision))
+        recalls.append(mean(recall))
+    return dict(zip(names, [*values, *recalls], strict=True))
 
 
 def reader_of(
@@ -116,6 +126,10 @@ def reader_of(
     return (lambda reading: coco_figures(reading, thresholds, names)[figure]), True
 
 
+def _shaped(memory: Array, shape: tuple[int, ...]) -> Array:
+    return memory[: int(np.prod(shape))].reshape(shape)
+
+
 def mean(values: Array) -> float:
     """The mean as pycocotools takes it: over one contiguous row of numbers (the order of summing decides the bits)."""
     return float(np.mean(values.ravel())) if values.size else -1.0
@@ -139,6 +153,3 @@ def _f_score_reader(metric: FScore, ends: Array) -> Callable[[Reading], float]:
         return (1 + weight) * right / total if right else 0.0
 
     return read
-
-
-__all__ = ["COCO_MAX_DETS", "Reading", "coco_figures", "mean", "reader_of"]

@@ -24,6 +24,10 @@ AREA_RANGES = ((0.0, 1e5**2), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5*
 N_RECALLS = 101
 RECALLS = np.linspace(0.0, 1.0, N_RECALLS)
 
+PLACE_BITS = 29
+PLACE = np.uint32(2**PLACE_BITS - 1)
+NO_PLACE = np.uint32(2**32 - 1)
+
 MOST_THRESHOLDS = 31
 """An outcome holds two bits for each IoU threshold, and two more, in 64."""
 
@@ -83,7 +87,8 @@ class Matching(NamedTuple):
 
     Attributes:
         word_start: int64 (I + 1,), first word of each image's sets by rank.
-        place: int32 (C,), or -1 if the candidate is no detection of a measured class that could count.
+        place: uint32 (C,), the place in the lowest `PLACE_BITS` bits, and above them a bit for each of the area ranges
+            small, medium and large in which the box's area lies; `NO_PLACE` if the candidate counts nowhere.
         slot: int32 (C,), or -1; slot_start: int64 (I + 1,), first slot of each image.
         position: int32 (slots,); n_positions: how many there are.
         inside: uint8 (slots,), bit a is set if the box's area lies in area range a.
@@ -125,7 +130,6 @@ class Classes(NamedTuple):
     Attributes:
         place_word: int64 (K + 1,), first word of places of each class; position_word: int64 (K + 1,), of positions.
         place: int32 (positions,).
-        inside: uint8 (places,), bit a is set if the box's area lies in area range a.
         n_real: int64 (areas, K), annotated boxes to be found.
         need: int32 (areas, K, 101), true positives needed to reach each recall.
         column: int32 (areas, K), position of the class among those with boxes to be found, or -1.
@@ -134,7 +138,6 @@ class Classes(NamedTuple):
     place_word: Array
     position_word: Array
     place: Array
-    inside: Array
     n_real: Array
     need: Array
     column: Array
@@ -236,7 +239,7 @@ class Events(NamedTuple):
     """What differs in each child, for a range of images. Room for F flips and H changes a child.
 
     Attributes:
-        flips: int32 (N, F), places that enter or leave the detections; n_flips: int64 (N,).
+        flips: uint32 (N, F), places (see `Matching`) that enter or leave the detections; n_flips: int64 (N,).
         change_at: int64 (N, H), where (``area * positions + position``); change_to: uint64 (N, H), the new
             outcome; n_changes: int64 (N,).
     """

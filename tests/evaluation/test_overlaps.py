@@ -35,5 +35,5 @@ def test_bits_are_found(bit):
     word = np.uint64(1 << bit | 1 << 63)
     lowest = compiling.lowest_bit(word)
     assert int(lowest) == 1 << bit
-    assert compiling.position(lowest) == bit
+    assert compiling.position(np.uint64(lowest)) == bit
     assert int(compiling.bit_at(64 + bit)) == 1 << bit
