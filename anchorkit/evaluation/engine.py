@@ -242,6 +242,8 @@ def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
         touched=np.zeros(by_group, np.uint64),
         dead=np.zeros(by_group, np.uint64),
         twice=np.zeros(by_group, np.uint64),
+        reached=np.zeros(by_group, np.uint64),
+        released=np.zeros(by_group, np.uint64),
         by_rank=np.zeros(by_rank, np.uint64),
         shown=np.zeros(by_rank, np.uint64),
         used=np.zeros(int(matching.truth_count.max(initial=1)), np.uint64),

@@ -89,42 +89,75 @@ def settle(view, rows, horizon, only_leaving, commit, scratch):
         member = view.group_start[group] - view.group_start[0]
         while end > word and view.word_rank[end - 1] > horizon:
             end -= 1
-        if only_leaving and not commit and not _sets_free(view, rows, word, end, member, scratch):
+        if only_leaving and not commit and _release(view, rows, word, end, member, scratch):
             for v in range(word, end):
-                _flip_by_rank(view, member + 64 * (v - word), touched[v], scratch.by_rank)
+                _flip_by_rank(view, member + 64 * (v - word), touched[v] | scratch.released[v], scratch.by_rank)
         else:
             _suppress(view, rows, word, end, member, commit, scratch)
         w = max(w + 1, end)
 
 
 @inlined
-def _sets_free(view, rows, word, end, member, scratch):
-    """Whether anybody may have been suppressed by nobody but members that leave (some of) the group's words.
+def _release(view, rows, word, end, member, scratch):
+    """Find who is kept in a group now that some kept members leave it, if that can be told from these alone.
 
-    Invariant: ``view.once`` is the set of those that one kept member suppresses, no more and no less. Whoever is
-    suppressed by two that leave counts as free: that may be so, and is seldom.
+    Writes to `released` who was suppressed by one of them and by nobody else, and by nobody else that is released.
+    Invariant: ``view.once`` is the set of those that one kept member suppresses, no more and no less; `reached` has the
+    bits of all that the members that leave suppress, `twice` of those that two of them do, `dead` of all that those
+    released do, each up to the word that has come up.
+
+    Returns:
+        False if it cannot be told: two that leave suppress the same member, or a released one suppresses one that was
+        kept.
     """
-    reached, twice = scratch.dead, scratch.twice
+    reached, twice, dead, released = scratch.reached, scratch.twice, scratch.dead, scratch.released
     for v in range(word, end):
         reached[v] = 0
         twice[v] = 0
-    free = np.uint64(0)
+        dead[v] = 0
     for v in range(word, end):
+        at = member + 64 * (v - word)
         leaving = scratch.touched[v]
         while leaving != 0:
             bit = lowest_bit(leaving)
             leaving ^= bit
-            at = member + 64 * (v - word) + position(bit)
-            row = rows.own[unsigned(view.first + at)]
+            row = rows.own[unsigned(view.first + at + position(bit))]
             twice[v] |= reached[v] & row
             reached[v] |= row
-            if v + 1 < end:
-                for r in range(view.row_start[unsigned(at)], view.row_start[unsigned(at + 1)]):
-                    later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
-                    twice[later] |= reached[later] & mask
-                    reached[later] |= mask
-        free |= ((reached[v] & view.once[v]) | twice[v]) & scratch.alive[v]
-    return free != 0
+        if v + 1 < end:
+            _reach_later(view, rows, at, scratch.touched[v], reached, twice)
+        if twice[v] & scratch.alive[v] & ~view.once[v] != 0:
+            return False
+        waiting = reached[v] & view.once[v] & scratch.alive[v] & ~dead[v]
+        stay = view.kept[v] & ~scratch.touched[v]
+        found = np.uint64(0)
+        while waiting != 0:
+            bit = lowest_bit(waiting)
+            found |= bit
+            row = rows.own[unsigned(view.first + at + position(bit))]
+            if row & stay != 0:
+                return False
+            waiting &= ~(row | bit)
+        released[v] = found
+        if v + 1 < end and found != 0:
+            _reach_later(view, rows, at, found, dead, twice)
+            for later in range(v + 1, end):
+                if dead[later] & view.kept[later] & ~scratch.touched[later] != 0:
+                    return False
+    return True
+
+
+@inlined
+def _reach_later(view, rows, at, members, reached, twice):
+    """Mark whom some members of the word that begins with member `at` suppress in later words; and who is met twice."""
+    while members != 0:
+        bit = lowest_bit(members)
+        members ^= bit
+        member = unsigned(at + position(bit))
+        for r in range(view.row_start[member], view.row_start[member + ONE]):
+            later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
+            twice[later] |= reached[later] & mask
+            reached[later] |= mask
 
 
 @inlined
@@ -150,15 +183,7 @@ def _suppress(view, rows, word, end, first_member, commit, scratch):
             twice[v] |= dead[v] & row
             dead[v] |= row
         if v + 1 < end:
-            rest = kept
-            while rest != 0:
-                bit = lowest_bit(rest)
-                rest ^= bit
-                member = unsigned(at + position(bit))
-                for r in range(view.row_start[member], view.row_start[member + ONE]):
-                    later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
-                    twice[later] |= dead[later] & mask
-                    dead[later] |= mask
+            _reach_later(view, rows, at, kept, dead, twice)
         _flip_by_rank(view, at, kept ^ view.kept[v], scratch.by_rank)
         if commit:
             view.kept[v] = kept

@@ -205,7 +205,7 @@ class Scratch(NamedTuple):
     """Memory for the work on one image, W words by group or R words by rank.
 
     Attributes:
-        alive, touched, dead, twice: uint64 (W,). by_rank, shown: uint64 (R,).
+        alive, touched, dead, twice, reached, released: uint64 (W,). by_rank, shown: uint64 (R,).
         used: uint64, for each annotated box of a group; taken: int64, for each scope of the top-k.
     """
 
@@ -213,6 +213,8 @@ class Scratch(NamedTuple):
     touched: Array
     dead: Array
     twice: Array
+    reached: Array
+    released: Array
     by_rank: Array
     shown: Array
     used: Array

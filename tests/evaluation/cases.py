@@ -28,9 +28,10 @@ def random_case(seed: int) -> Case:
     """A case that depends on the seed alone.
 
     Scores come in a few steps (ties), boxes stand on an integer grid (equal IoUs) and some have no area; annotated
-    boxes are often copies of each other or of predictions, some are crowds, some classes have crowds only, some none;
-    some predicted classes are unknown to the ground truth; image ids are unsorted; images are interleaved; levels may
-    be empty; top-k in all scopes, the cap and the 100 detections of a class bind now and then.
+    boxes are often copies of each other or of predictions, some are crowds, some difficult, some classes have crowds
+    only, some none; some predicted classes are unknown to the ground truth; image ids are unsorted; images are
+    interleaved; levels may be empty; top-k in all scopes, the cap and the 100 detections of a class bind now and then.
+    A few boxes lie outside all area ranges; now and then all do.
     """
     random = np.random.default_rng(seed)
     layout = random_layout(random)
@@ -74,6 +75,9 @@ def random_case(seed: int) -> Case:
         truth[random.integers(0, n_truth, len(copies))] = truth[copies]
     crowd_only = set(category_ids[random.random(n_classes) < 0.15].tolist())
     used = category_ids[random.random(n_classes) < 0.85]
+    # A stream of its own: what a seed draws else does not depend on it.
+    marks = np.random.default_rng([seed, 1])
+    difficult, below_all = marks.random(n_truth) < 0.2, marks.random(n_truth) < 0.01
     annotations = []
     for number, box in enumerate(truth.tolist()):
         category = int(random.choice(used if len(used) else category_ids))
@@ -83,8 +87,10 @@ def random_case(seed: int) -> Case:
                 "image_id": int(image_ids[0] if crowded else random.choice(image_ids)),
                 "category_id": category,
                 "bbox": box,
-                "area": float(random.choice([box[2] * box[3], 1024.0, 9216.0, 0.0], p=[0.85, 0.05, 0.05, 0.05])),
+                "area": float(random.choice([box[2] * box[3], 1024.0, 9216.0, 0.0], p=[0.85, 0.05, 0.05, 0.05]))
+                - 20000.0 * below_all[number],
                 "iscrowd": int(category in crowd_only or random.random() < 0.15),
+                "difficult": int(difficult[number]),
             }
         )
     random.shuffle(annotations)
@@ -112,6 +118,19 @@ def random_case(seed: int) -> Case:
     category = random.choice(predicted, n, p=_uneven(random, len(predicted))) if len(predicted) else np.full(n, 31)
     steps = random.choice([4, 16, 256, 2**20])
     score = random.integers(0, steps + 1, n) / steps
+    if marks.random() < 0.04:
+        # Larger than the largest area range: such boxes are no false alarms, and need not be found.
+        boxes *= 16384
+        for annotation in annotations:
+            annotation["bbox"] = [16384 * side for side in annotation["bbox"]]
+            annotation["area"] *= 16384**2
+    if marks.random() < 0.1:
+        # Ids far apart.
+        category = category * 50_000_000
+        for entry in ground_truth["categories"]:
+            entry["id"] *= 50_000_000
+        for annotation in annotations:
+            annotation["category_id"] *= 50_000_000
     table = PredictionTable(
         image,
         random.integers(0, len(layout), n),

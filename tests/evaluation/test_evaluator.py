@@ -1,93 +1,50 @@
-"""The fast evaluator gives the bits of numpy NMS and pycocotools, whatever the configuration."""
+"""What an Evaluator promises beside equal bits: its arguments, its refusals, and the limits of its figures."""
 
 from __future__ import annotations
 
 import copy
-import os
 import subprocess
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
-from anchorkit.evaluation import Evaluator, evaluator, reference
-from anchorkit.predictions import PostProcess, PredictionTable
+from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.postprocess import PostProcess
+from anchorkit.predictions import PredictionTable
 
 from .cases import Case, random_anchors, random_case
+from .properties import CALLS, Referee, build, check, same, with_post
 
-CASES = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 300
-
-
-def build(case: Case) -> Evaluator:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # categories without ground truth are among the cases
-        return Evaluator(case.predictions, case.ground_truth)
+POST = PostProcess(score_threshold=0.0, topk=None, topk_scope="class", nms_iou=0.5, max_detections=None)
+ONE = AnchorLayout("one", (8, 8), (Level("a", 1, 1, ((8.0, 8.0),)),))
 
 
-def assert_same_bits(own: Evaluator, keep: list[int]) -> None:
-    expected = reference.evaluate(own.predictions, own.ground_truth, keep)
-    assert own.stats(keep) == expected.stats
-    assert own.accuracy(keep) == expected.stats["AP"]
-    assert own.per_class(keep) == expected.per_class
-    found, table = own.detections(keep), own.predictions
-    assert np.array_equal(found["image_id"], table.image_id[expected.rows])
-    assert np.array_equal(found["category_id"], table.category_id[expected.rows])
-    assert np.array_equal(found["score"], table.score[expected.rows])
-    assert np.array_equal(found[["x1", "y1", "x2", "y2"]].to_numpy(), table.boxes[expected.rows])
-    assert np.array_equal(found["anchor"], table.anchor[expected.rows])
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=CASES)
-def test_same_bits_as_pycocotools(seed):
-    case = random_case(seed)
-    own = build(case)
-    # Two in a row: nothing of the first may be left over in the second.
-    random = np.random.default_rng(seed + 1)
-    for _ in range(2):
-        assert_same_bits(own, random_anchors(random, case.predictions.layout))
-
-
-def test_the_cases_are_as_nasty_as_they_claim():
-    """Guards the generator: every trap must be met often, or the property above proves little."""
-    met = dict.fromkeys(("topk", "cap", "hundred", "ties", "no area", "crowd", "stranger", "no truth", "sizes"), 0)
-    for seed in range(150):
-        case = random_case(seed)
-        own = build(case)
-        found, post = own.detections(own.full), case.predictions.postprocess
-        stats = own.stats(own.full)
-        sizes = case.predictions.boxes[:, 2:] - case.predictions.boxes[:, :2]
-        met["topk"] += own._index.topk > 0
-        met["cap"] += found.groupby("image_id").size().max() == post.max_detections
-        met["hundred"] += found.groupby(["image_id", "category_id"]).size().max() > 100
-        met["ties"] += found.duplicated(["image_id", "category_id", "score"]).any()
-        met["no area"] += (sizes == 0).any()
-        met["crowd"] += any(annotation["iscrowd"] for annotation in case.ground_truth["annotations"])
-        met["stranger"] += bool(case.predictions.check(case.ground_truth))
-        met["no truth"] += not case.ground_truth["annotations"]
-        met["sizes"] += stats["APs"] > 0 and max(stats["APm"], stats["APl"]) > 0
-    assert min(met.values()) >= 3, met
+def check_all(own: Evaluator, mask: int) -> None:
+    """Every call about one configuration, against the referee."""
+    referee = Referee(own.predictions, own.ground_truth)
+    for call in CALLS:
+        check(call, own, referee, mask, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_threads_change_nothing(seed, monkeypatch):
+def test_threads_change_nothing(seed):
     case = random_case(seed)
-    alone = build(case)
-    monkeypatch.setattr(evaluator, "ROWS_PER_THREAD", 1)
-    monkeypatch.setattr(evaluator.os, "cpu_count", lambda: 3)
-    shared = build(case)
+    alone, shared = build(case, threads=1), build(case, threads=3)
     random = np.random.default_rng(seed)
     for _ in range(3):
         keep = random_anchors(random, case.predictions.layout)
         assert shared.stats(keep) == alone.stats(keep)
         assert shared.per_class(keep) == alone.per_class(keep)
         assert shared.detections(keep).equals(alone.detections(keep))
+        given = moves(alone.layout.configuration(keep))
+        assert np.array_equal(shared.children(keep, given), alone.children(keep, given))
+        assert shared.children_stats(keep, given[:3]) == alone.children_stats(keep, given[:3])
 
 
 def interesting_case() -> Case:
@@ -141,18 +98,39 @@ def test_an_equal_layout_will_do(own):
 
 def test_callers_may_share_an_evaluator(case):
     configurations = [case.predictions.layout.full.without([anchor]) for anchor in range(len(case.predictions.layout))]
-    one = build(case)
-    expected = [one.stats(configuration) for configuration in configurations]
-    shared = build(case)
+
+    def ask(evaluator: Evaluator, number: int) -> Any:
+        configuration = configurations[number % len(configurations)]
+        call = CALLS[number % len(CALLS)]
+        if call.startswith("children"):
+            return list(getattr(evaluator, call)(configuration, moves(configuration)))
+        found = getattr(evaluator, call)(configuration)
+        return found.to_dict() if call == "detections" else found
+
+    alone, shared, questions = build(case), build(case), range(7 * len(configurations))
+    expected = [ask(alone, number) for number in questions]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(shared.stats, configurations * 5)) == expected * 5
+        assert list(pool.map(lambda number: ask(shared, number), questions)) == expected
 
 
-def test_verify_says_zero_and_would_notice(own, monkeypatch):
-    assert own.verify(n=4, seed=1) == 0.0
+@pytest.mark.parametrize("other", [{}, {"iou_thresholds": [0.3, 0.6], "max_dets": (3, 7)}, {"metric": "voc"}])
+def test_verify_says_zero(case, other):
+    assert build(case, **other).verify(n=4, seed=1) == 0.0
+    assert build(case, **other).with_postprocess(nms_iou=0.3, max_detections=4).verify(n=3) == 0.0
+
+
+def test_verify_would_notice(own, monkeypatch):
     right = own.stats
     monkeypatch.setattr(own, "stats", lambda keep: {**right(keep), "APs": right(keep)["APs"] + 0.25})
     assert own.verify(n=2) == 0.25
+
+
+def test_what_does_not_fit_is_refused_with_the_figure_and_advice(case):
+    with pytest.raises(InputError, match=r"\d.*(MB|GB|MiB|GiB|bytes)") as caught:
+        build(case, memory_limit=1000)
+    assert "\n" not in str(caught.value)
+    assert any(word in str(caught.value) for word in ("score_threshold", "fewer", "topk", "raise", "memory_limit"))
+    assert build(case, memory_limit=2**32).accuracy([0]) == build(case).accuracy([0])
 
 
 def test_order_of_images_and_annotations_between_groups_does_not_matter(case):
@@ -201,15 +179,15 @@ def test_the_limits_of_1_10_and_100_detections_are_exact(rank):
         np.ones(n, int),
         np.linspace(0.9, 0.1, n),
         boxes,
-        AnchorLayout("one", (8, 8), (Level("a", 1, 1, ((8.0, 8.0),)),)),
-        PostProcess(score_threshold=0.0, topk=None, topk_scope="class", nms_iou=0.5, max_detections=None),
+        ONE,
+        POST,
     )
     hit = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [left[rank - 1], 0, 8, 8], "area": 64, "iscrowd": 0}
     own = Evaluator(table, {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [hit]})
     stats = own.stats([0])
     assert [stats[name] for name in ("AR1", "AR10", "AR100")] == [rank <= 1, rank <= 10, rank <= 100]
     assert stats["AP"] == pytest.approx(1 / rank if rank <= 100 else 0)
-    assert_same_bits(own, [0])
+    check_all(own, 1)
 
 
 def test_no_ground_truth_at_all_is_minus_one(case):
@@ -236,3 +214,186 @@ def test_the_fingerprint_tells_data_apart_and_nothing_else():
     changed = random_case(seed)
     changed.ground_truth["annotations"][0]["area"] += 1
     assert build(changed).fingerprint != first
+
+
+def scored(scores: list[float], **post: Any) -> Case:
+    """A detection and an annotated box for each score, far apart."""
+    n = len(scores)
+    boxes = np.array([[20.0 * i, 0, 20 * i + 10, 10] for i in range(n)])
+    settings = {**POST.to_dict(), **post}
+    ones = np.ones(n, int)
+    table = PredictionTable(ones, ones * 0, ones, scores, boxes, ONE, PostProcess(**settings))
+    annotations = [
+        {"id": i + 1, "image_id": 1, "category_id": 1, "bbox": [20 * i, 0, 10, 10], "area": 100} for i in range(n)
+    ]
+    return Case(table, {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": annotations}, 0)
+
+
+def test_a_score_at_the_threshold_is_not_above_it():
+    # 0.1 is no float32: the table holds the one next to it, and it is that one which is compared.
+    case = scored([0.1, 0.100001], score_threshold=0.1)
+    assert len(build(case).detections([0])) == 1
+    loose = build(scored([0.1, 0.100001]))
+    assert len(loose.detections([0])) == 2
+    assert len(loose.with_postprocess(score_threshold=0.1).detections([0])) == 1
+    assert len(build(case).with_postprocess(score_threshold=0.0999).detections([0])) == 2
+
+
+def test_other_post_processing_leaves_the_first_evaluator_alone(case):
+    own = build(case)
+    first = own.stats(own.full)
+    new = own.with_postprocess(nms_iou=0.2, topk=2, topk_scope="image", max_detections=1, score_threshold=0.3)
+    assert new.postprocess == PostProcess(0.3, 2, "image", 0.2, 1)
+    assert own.postprocess == case.predictions.postprocess
+    check_all(build(Case(with_post(case.predictions, new.postprocess), case.ground_truth, 0)), own.full.mask)
+    new.stats(new.full)
+    assert own.stats(own.full) == first
+    back = new.with_postprocess(**own.postprocess.to_dict())
+    assert back.postprocess == own.postprocess
+    assert back.stats(back.full) == first
+    assert own.with_postprocess().stats(own.full) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nms_iou": 1.5}, "nms_iou is 1.5"),
+        ({"score_threshold": -0.1}, "score_threshold is -0.1"),
+        ({"topk": 0}, "topk is 0"),
+        ({"topk_scope": "row"}, "topk_scope is 'row'"),
+        ({"max_detections": 2.5}, "max_detections is 2.5"),
+    ],
+)
+def test_bad_post_processing_is_refused(own, changes, message):
+    with pytest.raises(InputError, match=message):
+        own.with_postprocess(**changes)
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.5, 1.5], [-0.5], [float("nan")], ["half"], [0.6, 0.5]])
+def test_bad_iou_thresholds_are_refused(case, thresholds):
+    with pytest.raises(InputError, match="iou_thresholds"):
+        build(case, iou_thresholds=thresholds)
+
+
+@pytest.mark.parametrize("max_dets", [(), (0, 10), (1, 2.5), ("x",), 100, (10, 1)])
+def test_bad_limits_are_refused(case, max_dets):
+    with pytest.raises(InputError, match="max_dets"):
+        build(case, max_dets=max_dets)
+
+
+def test_the_limits_name_the_recalls(case):
+    own = build(case, max_dets=(3, 7))
+    assert list(own.stats(own.full)) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR3", "AR7", "ARs", "ARm", "ARl"]
+    assert list(build(case).stats([0])) == list(reference.STATS)
+
+
+def test_ids_may_begin_anywhere():
+    """Ids of images, categories and annotations: 0, negative, large, in any order."""
+    case = next(case for case in map(random_case, range(99)) if len(set(case.predictions.image_id.tolist())) > 2)
+    truth, table = copy.deepcopy(case.ground_truth), case.predictions
+    images = {entry["id"]: 10**12 * (n - 1) for n, entry in enumerate(sorted(truth["images"], key=lambda e: e["id"]))}
+    categories = {entry["id"]: n for n, entry in enumerate(sorted(truth["categories"], key=lambda e: e["id"]))}
+    for entry in truth["images"]:
+        entry["id"] = images[entry["id"]]
+    for entry in truth["categories"]:
+        entry["id"] = categories[entry["id"]]
+    for number, entry in enumerate(truth["annotations"]):
+        entry["image_id"], entry["category_id"] = images[entry["image_id"]], categories[entry["category_id"]]
+        entry["id"] = 7 * (number - 3) if number != 3 else 1
+    moved = PredictionTable(
+        [images[i] for i in table.image_id.tolist()],
+        table.anchor,
+        [categories.get(k, 77) for k in table.category_id.tolist()],
+        table.score,
+        table.boxes,
+        table.layout,
+        table.postprocess,
+    )
+    expected = build(case).stats(range(len(table.layout)))
+    own = build(Case(moved, truth, 0))
+    assert own.stats(own.full) == expected
+    check_all(own, own.full.mask)
+
+
+def test_an_annotation_with_id_0_counts_like_any_other():
+    """pycocotools takes the id 0 for no match; read_ground_truth counts anew."""
+    case = scored([0.9, 0.8, 0.7])
+    expected = build(case).stats([0])
+    assert expected["AP"] == 1.0
+    for annotation in case.ground_truth["annotations"]:
+        annotation["id"] -= 1
+    with pytest.warns(UserWarning, match="id 0"):
+        own = Evaluator(case.predictions, case.ground_truth)
+    assert own.stats([0]) == expected
+
+
+@pytest.mark.parametrize("what", ["image", "category", "annotation"])
+def test_what_occurs_twice_in_the_ground_truth_is_refused(case, what):
+    truth = copy.deepcopy(case.ground_truth)
+    entries = truth["categories" if what == "category" else f"{what}s"]
+    entries.append(dict(entries[0]))
+    with pytest.raises(InputError, match=f"{what} id {entries[0]['id']} occurs twice"):
+        build(Case(case.predictions, truth, 0))
+
+
+def test_more_rows_in_an_image_than_16_bits_count():
+    random = np.random.default_rng(0)
+    n, spots = 66_000, 200
+    left = 100.0 * random.integers(0, spots, n)
+    boxes = np.column_stack([left, np.zeros(n), left + 10, random.integers(6, 14, n)])
+    layout = AnchorLayout("two", (8, 8), (Level("a", 1, 1, ((8.0, 8.0), (9.0, 9.0))),))
+    score = random.integers(1, 5000, n) / 5000
+    columns = (np.ones(n, int), random.integers(0, 2, n), random.integers(1, 4, n), score, boxes)
+    table = PredictionTable(*columns, layout, POST)
+    annotations = [
+        {"id": i + 1, "image_id": 1, "category_id": 1 + i % 3, "bbox": [100 * i, 0, 10, 10], "area": 100}
+        for i in range(90)
+    ]
+    truth = {"images": [{"id": 1}], "categories": [{"id": k} for k in (1, 2, 3)], "annotations": annotations}
+    own = Evaluator(table, truth)
+    referee = Referee(table, read_ground_truth(truth))
+    for mask in (3, 1):
+        check("detections", own, referee, mask, random)
+        check("accuracy", own, referee, mask, random)
+    same("children", own.children([0, 1], [Move((0,), ""), Move((1,), "")]).tolist(), [referee.ap(2), referee.ap(1)])
+
+
+def test_more_anchors_images_and_classes_than_a_word_has_bits():
+    random = np.random.default_rng(0)
+    n, n_anchors, n_images, n_classes = 4000, 70, 66, 67
+    levels = (Level("a", 4, 4, ((8.0, 8.0),) * 66), Level("b", 2, 2, ((16.0, 16.0),) * 4))
+    boxes = random.integers(0, 12, (n, 4)).astype(float)
+    boxes[:, 2:] += boxes[:, :2]
+    # Most in a few images and classes, so that groups are not of one box each.
+    image, category = (np.minimum(random.geometric(0.08, n), most) for most in (n_images, n_classes))
+    table = PredictionTable(
+        image,
+        random.integers(0, n_anchors, n),
+        category,
+        random.integers(0, 257, n) / 256,
+        boxes,
+        AnchorLayout("many", (64, 64), levels),
+        PostProcess(score_threshold=0.1, topk=None, topk_scope="class", nms_iou=0.4, max_detections=20),
+    )
+    chosen = random.permutation(n)[:400].tolist()
+    annotations = [
+        {
+            "id": number + 1,
+            "image_id": int(image[row]),
+            "category_id": int(category[row]),
+            "bbox": [*boxes[row, :2].tolist(), *(boxes[row, 2:] - boxes[row, :2]).tolist()],
+            "area": float(random.choice([100, 2000, 20000])),
+            "iscrowd": int(random.random() < 0.15),
+        }
+        for number, row in enumerate(chosen)
+    ]
+    ids = ("images", n_images), ("categories", n_classes)
+    truth = {**{key: [{"id": i + 1} for i in range(count)] for key, count in ids}, "annotations": annotations}
+    own = Evaluator(table, truth)
+    referee = Referee(table, read_ground_truth(truth))
+    mask = own.full.mask
+    check("stats", own, referee, mask, random)
+    gone = [Move((a,), "") for a in (0, 63, 64, 65, 69)] + [Move(tuple(range(66)), ""), Move((3, 64, 69), "")]
+    found = own.children(own.full, gone).tolist()
+    same("children", found, [referee.ap(own.full.without(move.anchors).mask) for move in gone])
+    check("accuracy", own, referee, own.full.without(range(60)).mask, random)

@@ -35,6 +35,17 @@ def test_boxes_are_grouped_and_keep_the_order_of_the_file():
     assert truth.area.dtype == np.float64
 
 
+def test_difficult_is_read_and_handed_on():
+    data = copy.deepcopy(GOOD)
+    assert not read_ground_truth(data).difficult.any()
+    data["annotations"][3]["difficult"] = 1
+    truth = read_ground_truth(data)
+    assert truth.difficult.tolist() == [False, False, False, True]
+    assert truth.difficult.dtype == bool
+    assert truth.crowd.tolist() == [False, False, True, False]
+    assert np.array_equal(read_ground_truth(truth.to_coco()).difficult, truth.difficult)
+
+
 def test_all_forms_of_ground_truth_say_the_same(tmp_path, capsys):
     from pycocotools.coco import COCO
 

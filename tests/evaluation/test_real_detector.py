@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from anchorkit.anchors import AnchorLayout, Level
+from anchorkit.anchors import AnchorLayout, Level, Move
 from anchorkit.evaluation import Evaluator, reference
 from anchorkit.predictions import PostProcess, PredictionTable
+
+from .properties import with_post
 
 N_IMAGES = 40
 
@@ -58,3 +60,17 @@ def test_same_bits_as_pycocotools_on_a_real_detector(own):
         assert own.per_class(keep) == expected.per_class
     # A real detector: were classes or boxes mixed up, next to nothing would be found.
     assert own.accuracy(own.full) > 0.1
+
+
+@pytest.mark.real
+def test_children_and_other_post_processing_on_a_real_detector(own):
+    full = own.full
+    given = [Move((0,), "one"), Move((3, 4, 5), "three"), Move(tuple(range(27, 33)), "the last levels")]
+    rows = [reference.select_rows(own.predictions, list(full.without(move.anchors))) for move in given]
+    expected = [reference.coco_ap(own.predictions, own.ground_truth, found)[0] for found in rows]
+    assert own.children(full, given).tolist() == expected
+    assert [stats["AP"] for stats in own.children_stats(full, given)] == expected
+    tight = own.with_postprocess(nms_iou=0.4, score_threshold=0.05, topk=100, topk_scope="image", max_detections=20)
+    table = with_post(own.predictions, tight.postprocess)
+    assert tight.stats(full) == reference.evaluate(table, own.ground_truth, list(full)).stats
+    assert own.children(full, given).tolist() == expected
