@@ -17,10 +17,22 @@ from typing import TypeVar
 import numpy as np
 
 from anchorkit.evaluation import advancing, curves
-from anchorkit.evaluation.index import UNLIMITED, Index, MatchingRules
+from anchorkit.evaluation.building import MatchingRules
+from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.reading import Reading
 from anchorkit.evaluation.sharing import balanced
-from anchorkit.evaluation.tables import Array, Board, Children, Events, Groups, Matching, Rules, Scratch, Standing
+from anchorkit.evaluation.tables import (
+    UNLIMITED,
+    Array,
+    Board,
+    Children,
+    Events,
+    Groups,
+    Matching,
+    Rules,
+    Scratch,
+    Standing,
+)
 
 Figure = TypeVar("Figure")
 

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from anchorkit.evaluation.metrics import (
     figure_names,
     read_metric,
 )
+from anchorkit.evaluation.tables import MOST_THRESHOLDS, UNLIMITED
 from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
@@ -34,12 +35,10 @@ from anchorkit.predictions import PredictionTable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from anchorkit.evaluation.building import MatchingRules
     from anchorkit.evaluation.engine import Engine
-    from anchorkit.evaluation.index import Index, MatchingRules
+    from anchorkit.evaluation.index import Index
     from anchorkit.evaluation.reading import Reading
-
-MOST_THRESHOLDS = 31
-UNLIMITED = 2**31 - 1
 
 
 class Evaluator:
@@ -102,12 +101,14 @@ class Evaluator:
             warnings.warn(warning, UserWarning, stacklevel=2)
         self._lock = threading.RLock()
         self._index = self._new_index(self.postprocess)
+        self._engines: dict[tuple[MatchingRules, bool], Engine] = {}
         self._begin()
 
     def _new_index(self, post: PostProcess) -> Index:
         # numba takes half a second to import: wait until it is needed.
-        from anchorkit.evaluation.index import Index, SortedRows, check_memory
+        from anchorkit.evaluation.index import Index, check_memory
         from anchorkit.evaluation.sharing import Sharing, threads_for
+        from anchorkit.evaluation.sorting import SortedRows
 
         limit = check_memory(self.predictions, self._memory_limit)
         work = Sharing(self._threads or threads_for(len(self.predictions)))
@@ -117,7 +118,6 @@ class Evaluator:
     def _begin(self) -> None:
         """Build what the metric needs, with nothing remembered."""
         self._accuracies: dict[int, float] = {}
-        self._engines: dict[tuple[MatchingRules, bool], Engine] = {}
         self._read: Callable[[Reading], float] | None = None
         if isinstance(self._metric, OfDetections):
             self._engine(self._coco_rules, every_area=False)
@@ -270,6 +270,7 @@ class Evaluator:
                 other._index = other._new_index(post)
             else:
                 other._index = self._index.with_postprocess(post)
+            other._engines = {}
             other._begin()
         return other
 
@@ -300,22 +301,22 @@ class Evaluator:
         return largest_difference(self, self._metric, self._thresholds, self._max_dets, n, seed)
 
     def _copy(self) -> Evaluator:
-        """The same evaluator with nothing built; the caller sets what differs and calls `_begin`."""
+        """The same evaluator with nothing remembered; the caller sets what differs and calls `_begin`."""
         other = object.__new__(Evaluator)
+        # The lock too: tables are shared, and are built by whoever needs them first.
         other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("fingerprint", "_main")})
-        # Tables are shared, and are built by whoever needs them first: one at a time.
         return other
 
     @property
     def _coco_rules(self) -> MatchingRules:
-        from anchorkit.evaluation.index import MatchingRules
+        from anchorkit.evaluation.building import MatchingRules
 
         return MatchingRules(self._thresholds, self._max_dets)
 
     @property
     def _rules(self) -> MatchingRules:
         """How the metric matches."""
-        from anchorkit.evaluation.index import MatchingRules
+        from anchorkit.evaluation.building import MatchingRules
 
         if isinstance(self._metric, VocAP):
             return MatchingRules((self._metric.iou,), (UNLIMITED,), voc=True)
@@ -368,6 +369,3 @@ def _checked_limits(values: Sequence[int]) -> tuple[int, ...]:
     if not 1 <= len(limits) <= 3 or not whole or any(low >= high for low, high in itertools.pairwise(limits)):
         raise InputError(f"max_dets is {list(limits)}; one to three rising whole numbers of 1 or more are needed")
     return tuple(int(value) for value in limits)
-
-
-__all__ = ["Evaluator", "Mapping"]

@@ -28,6 +28,9 @@ PLACE_BITS = 29
 PLACE = np.uint32(2**PLACE_BITS - 1)
 NO_PLACE = np.uint32(2**32 - 1)
 
+UNLIMITED = 2**31 - 1
+"""As a number of detections: no limit."""
+
 MOST_THRESHOLDS = 31
 """An outcome holds two bits for each IoU threshold, and two more, in 64."""
 

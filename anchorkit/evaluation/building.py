@@ -1,0 +1,317 @@
+# mypy: allow-untyped-calls
+"""Building the tables of `tables`: what does not depend on the configuration, computed once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from anchorkit.anchors import AnchorLayout
+from anchorkit.errors import InputError
+from anchorkit.evaluation import overlaps
+from anchorkit.evaluation.ground_truth import GroundTruth
+from anchorkit.evaluation.sharing import Sharing, balanced
+from anchorkit.evaluation.sorting import SortedRows, falling_key, starts_of
+from anchorkit.evaluation.tables import (
+    AREA_RANGES,
+    N_RECALLS,
+    NO_PLACE,
+    PLACE,
+    PLACE_BITS,
+    RECALLS,
+    Array,
+    Classes,
+    Groups,
+    Matching,
+    Rows,
+)
+from anchorkit.postprocess import PostProcess
+
+ROOM_AT_ONCE = 2**20
+"""Words of overlaps for which room is made at once while they are looked for."""
+
+
+@dataclass(frozen=True)
+class MatchingRules:
+    """What decides which detections match which annotated boxes.
+
+    Attributes:
+        thresholds: IoU thresholds, rising.
+        max_dets: numbers of detections of an image and class that count, rising; the last one is the limit.
+        voc: Pascal VOC's rule (a detection looks at the box of greatest IoU only) in place of COCO's.
+        every_class: count detections of classes without a box to be found, too. No curve needs them.
+    """
+
+    thresholds: tuple[float, ...]
+    max_dets: tuple[int, ...]
+    voc: bool = False
+    every_class: bool = False
+
+
+def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Groups:
+    """Who takes part with which anchor.
+
+    Memory: 2 bytes a candidate, A + 1 words of 8 bytes for each begun 64 members of a group, and 8 more a candidate
+    where a top-k binds.
+    """
+    sizes = np.diff(rows.group_start)
+    words = (sizes + 63) // 64
+    word = starts_of(words)
+    image_group = np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
+    by_anchor = np.zeros(len(layout) * int(word[-1]), np.uint64)
+    overlaps.collect_by_anchor(image_group, rows.group_start, word, rows.members, rows.anchor, len(layout), by_anchor)
+    rank = rows.ranks(rows.members)
+    group_of_word = np.repeat(np.arange(len(sizes)), words)
+    first_of_word = rows.group_start[group_of_word] + 64 * (np.arange(int(word[-1])) - word[group_of_word])
+    scope, binds = _binding_topk(rows, layout, post)
+    bit_of_rank = np.empty(len(scope), np.int32)
+    if len(scope):
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        within_group = np.arange(len(rows)) - rows.group_start[group]
+        first_word = word[image_group[rows.group_image]]
+        bit_of_rank[rows.members] = 64 * (word[group] - first_word[group]) + within_group
+    return Groups(
+        image_start=rows.image_start,
+        image_group=image_group,
+        start=rows.group_start,
+        word=word,
+        word_group=(group_of_word - image_group[rows.group_image[group_of_word]]).astype(rows.rank_type),
+        word_rank=rank[first_of_word],
+        rank=rank.astype(rows.rank_type),
+        by_anchor=by_anchor,
+        binds=binds,
+        scope=scope,
+        bit_of_rank=bit_of_rank,
+    )
+
+
+def without_low_scores(groups: Groups, rows: SortedRows, score_threshold: float, n_anchors: int) -> Groups:
+    """The groups under a higher score threshold: who is not above it belongs to no anchor."""
+    limit = falling_key(np.array([score_threshold], np.float32))[0]
+    passes = np.append(0, np.cumsum(rows.falling < limit))
+    counts = np.diff(passes[rows.image_start])
+    by_anchor = groups.by_anchor.copy()
+    overlaps.keep_first(groups.image_group, groups.start, groups.word, groups.rank, counts, n_anchors, by_anchor)
+    return groups._replace(by_anchor=by_anchor)
+
+
+def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float = math.inf) -> Rows:
+    """What suppresses what. Memory: 12 bytes a candidate and 10 an entry.
+
+    Raises:
+        InputError: that would be more than `room` bytes.
+    """
+    sizes = np.diff(rows.group_start)
+    words = (sizes + 63) // 64
+    # At most: every member has every word after its own.
+    full = words - 1
+    most = starts_of(32 * full * (full + 1))
+    own = np.empty(len(rows), np.uint64)
+    counts = np.zeros(len(rows), np.uint16 if words.max(initial=0) < 65536 else np.uint32)
+    image_word = groups.word[groups.image_group[rows.group_image]]
+    # Not in the threads: they would wait for one another.
+    members, boxes = rows.members, rows.boxes
+
+    left = room
+
+    def fill(first: int, last: int) -> tuple[Array, Array]:
+        size = int(most[last] - most[first])
+        found_words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
+        n = overlaps.fill_rows(
+            first, last, rows.group_start, groups.word, image_word, members, boxes, float(nms_iou),
+            own, counts, found_words, masks,
+        )  # fmt: skip
+        nonlocal left
+        left -= 2 * 10 * n  # twice, while the parts are put together
+        if left < 0:
+            raise MemoryError
+        # Copies, so that the room that was not needed is given back.
+        return found_words[:n].copy(), masks[:n].copy()
+
+    parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
+    try:
+        found = work.each(np.unique(parts), fill) if len(rows) else []
+    except MemoryError:
+        raise InputError(
+            f"{rows.predictions.source}: so many of its {len(rows):,} boxes overlap that the evaluation does not fit "
+            f"in {megabytes(room)} of memory: raise the score_threshold, evaluate fewer images, or allow more "
+            "(memory_limit)"
+        ) from None
+    start = starts_of(counts)
+    if start[-1] >= 2**32:
+        raise InputError(
+            f"{start[-1]:,} words of overlapping boxes are too many: write the table with a higher score_threshold, or "
+            "evaluate fewer images"
+        )
+    nothing = (np.empty(0, rows.rank_type), np.empty(0, np.uint64))
+    word, mask = (np.concatenate([part[column] for part in [nothing, *found]]) for column in (0, 1))
+    return Rows(own, start.astype(np.uint32), word, mask)
+
+
+def build_matching(
+    rows: SortedRows, truth: GroundTruth, rules: MatchingRules, work: Sharing
+) -> tuple[Matching, Classes]:
+    """What could match what under some rules.
+
+    Memory, in bytes: 8 a candidate, 1 / 8 a candidate and group of its image, 13 a candidate with pairs, 5 a pair.
+    """
+    ignored = truth.crowd | truth.difficult if rules.voc else truth.crowd
+    in_range = np.ones(len(truth), np.uint8) if rules.voc else _in_ranges(truth.area)
+    real = np.where(ignored, np.uint8(0), in_range)
+    n_real, need, column = _to_be_found(truth, real)
+    known = np.ones(rows.n_classes, np.bool_) if rules.every_class else (column >= 0).any(axis=0)
+    measured = np.append(known, np.zeros(rows.n_all_classes - rows.n_classes, np.bool_))
+
+    # Pairs, in the order of places.
+    truth_key = truth.image.astype(np.int64) * rows.n_all_classes + truth.category
+    group_key = rows.group_image * rows.n_all_classes + rows.group_class
+    in_class = measured[rows.group_class]
+    truth_start = np.searchsorted(truth_key, group_key).astype(np.int64)
+    truth_end = np.where(in_class, np.searchsorted(truth_key, group_key, side="right"), truth_start).astype(np.int64)
+    limits = np.array(rules.thresholds)
+    shared = (
+        rows.group_start, rows.members, truth_start, truth_end, rows.boxes, truth.boxes,
+        np.zeros(len(truth), np.bool_) if rules.voc else truth.crowd,
+        limits if rules.voc else np.minimum(limits, 1 - 1e-10), rules.voc,
+    )  # fmt: skip
+    n_pairs = np.zeros(len(rows), np.int32)
+    parts = balanced(rows.group_start, work.n_parts)
+    work.each(parts, overlaps.count_pairs, *shared, n_pairs)
+
+    area = (rows.boxes[:, 2].astype(np.float64) - rows.boxes[:, 0]) * (
+        rows.boxes[:, 3].astype(np.float64) - rows.boxes[:, 1]
+    )
+    inside = np.ones(len(rows), np.uint8) if rules.voc else _in_ranges(area)
+    del area
+    by_class, class_first = _in_class_order(rows, measured)
+    class_of = np.repeat(np.arange(rows.n_classes), np.diff(class_first))
+    place_word = starts_of((np.diff(class_first) + 63) // 64)
+    if 64 * int(place_word[-1]) >= PLACE:
+        raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
+    place_of = np.arange(len(by_class)) - class_first[class_of] + 64 * place_word[class_of]
+    place = np.full(len(rows), NO_PLACE, np.uint32)
+    place[by_class] = place_of | (inside[by_class] >> 1).astype(np.int64) << PLACE_BITS
+    # A box outside all area ranges is no false positive anywhere: it never counts as a detection without a match.
+    place[inside == 0] = NO_PLACE
+
+    has_pairs = n_pairs[by_class] > 0
+    paired, paired_class = by_class[has_pairs], class_of[has_pairs]
+    per_class = np.bincount(paired_class, minlength=rows.n_classes)
+    position_word = starts_of((per_class + 63) // 64)
+    n_positions = 64 * int(position_word[-1])
+    position_of = np.arange(len(paired)) - starts_of(per_class)[paired_class] + 64 * position_word[paired_class]
+    position_place = np.zeros(n_positions, np.int32)
+    position_place[position_of] = place_of[has_pairs]
+    slot = np.full(len(rows), -1, np.int32)
+    slot[paired] = position_of
+    with_pairs = np.flatnonzero(n_pairs)
+    position = slot[with_pairs]
+    slot[with_pairs] = np.arange(len(with_pairs))
+    pair_start = starts_of(n_pairs[with_pairs]).astype(np.int32)
+    pair_truth = np.empty(pair_start[-1], np.int32)
+    pair_passed = np.empty(pair_start[-1], np.uint8)
+    pair_iou = np.empty(pair_start[-1], np.float64)
+    work.each(parts, overlaps.fill_pairs, *shared, slot, pair_start, pair_truth, pair_passed, pair_iou)
+    del pair_iou
+    # Groups that have pairs, or could have more detections than count.
+    sizes = np.diff(rows.group_start)
+    some = np.add.reduceat(np.append(n_pairs[rows.members], 0), rows.group_start[:-1]) > 0 if len(rows) else sizes > 0
+    long = in_class & (sizes > rules.max_dets[-1])
+    chosen = np.flatnonzero((some & in_class) | long)
+    image_group = np.searchsorted(rows.group_image[chosen], np.arange(rows.n_images + 1)).astype(np.int64)
+    word_start = starts_of((np.diff(rows.image_start) + 63) // 64)
+    members_start = starts_of(np.diff(image_group) * np.diff(word_start))
+    members = np.zeros(int(members_start[-1]), np.uint64)
+    overlaps.collect_members(
+        rows.image_start, rows.group_start, rows.members, chosen, rows.group_image[chosen], image_group, members_start,
+        members,
+    )  # fmt: skip
+    return (
+        Matching(
+            word_start=word_start,
+            place=place,
+            slot=slot,
+            slot_start=np.searchsorted(with_pairs, rows.image_start).astype(np.int64),
+            position=position,
+            n_positions=n_positions,
+            inside=inside[with_pairs],
+            paired=overlaps.collect(rows.image_start, word_start, n_pairs),
+            image_group=image_group,
+            members=members,
+            members_start=members_start,
+            long=long[chosen].astype(np.uint8),
+            truth_start=truth_start[chosen],
+            truth_count=(truth_end - truth_start)[chosen].astype(np.int32),
+            pair_start=pair_start,
+            pair_truth=pair_truth,
+            pair_passed=pair_passed,
+            real=real,
+            crowd=ignored.astype(np.uint8) if rules.voc else truth.crowd.astype(np.uint8),
+        ),
+        Classes(place_word, position_word, position_place, n_real, need, column),
+    )
+
+
+def _in_class_order(rows: SortedRows, measured: Array) -> tuple[Array, Array]:
+    """The candidates of measured classes, class by class, score falling, then rising; and the first of each class."""
+    small = rows.n_all_classes < 65536
+    order = np.argsort(rows.klass.astype(np.uint16) if small else rows.klass, kind="stable").astype(np.uint32)
+    counts = np.bincount(rows.klass, minlength=rows.n_all_classes)
+    bounds = starts_of(counts)
+    kept = []
+    for k in np.flatnonzero(measured):
+        inside = order[bounds[k] : bounds[k + 1]]
+        key = rows.falling[inside].astype(np.uint64) << np.uint64(32) | inside
+        key.sort()
+        kept.append((key & np.uint64(0xFFFFFFFF)).astype(np.int32))
+    by_class = np.concatenate(kept) if kept else np.zeros(0, np.int32)
+    return by_class, starts_of(np.where(measured, counts, 0)[: rows.n_classes])
+
+
+def _in_ranges(area: Array) -> Array:
+    bits = np.zeros(len(area), np.uint8)
+    for number, (low, high) in enumerate(AREA_RANGES):
+        bits |= ((area >= low) & (area <= high)).astype(np.uint8) << np.uint8(number)
+    return bits
+
+
+def _to_be_found(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
+    """`Classes.n_real`, `need` and `column`, of `Matching.real`."""
+    n_classes = len(truth.category_ids)
+    n_real = np.zeros((len(AREA_RANGES), n_classes), np.int64)
+    need = np.zeros((len(AREA_RANGES), n_classes, N_RECALLS), np.int32)
+    column = np.full((len(AREA_RANGES), n_classes), -1, np.int32)
+    for area in range(len(AREA_RANGES)):
+        n_real[area] = np.bincount(truth.category[real >> area & 1 == 1], minlength=n_classes)
+        for k in np.flatnonzero(n_real[area]):
+            # The recalls are found where pycocotools finds them: by comparing floats n / n_real with the cut-offs.
+            reached = np.searchsorted(np.arange(n_real[area, k] + 1) / n_real[area, k], RECALLS, side="left")
+            # At recall 0 too, pycocotools looks at the first true positive.
+            need[area, k] = np.maximum(reached, 1)
+        column[area, n_real[area] > 0] = np.arange((n_real[area] > 0).sum())
+    return n_real, need, column
+
+
+def _binding_topk(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> tuple[Array, Array]:
+    """`Candidates.scope` and `binds`."""
+    binds = np.zeros(rows.n_images, np.uint8)
+    nothing = np.empty(0, np.int32)
+    if post.topk is None or not len(rows):
+        return nothing, binds
+    if post.topk_scope == "class":
+        scope, count = rows.klass, rows.n_all_classes
+    elif post.topk_scope == "level":
+        level = np.array([anchor.level for anchor in layout.anchors], np.int32)
+        scope, count = level[rows.anchor], len(layout.levels)
+    else:
+        scope, count = np.zeros(len(rows), np.int32), 1
+    image = np.repeat(np.arange(rows.n_images), np.diff(rows.image_start))
+    most = np.bincount(image * count + scope, minlength=rows.n_images * count).reshape(rows.n_images, count).max(axis=1)
+    binds[most > post.topk] = 1
+    return (scope if binds.any() else nothing), binds
+
+
+def megabytes(n: float) -> str:
+    return f"{n / 1e6:,.0f} MB"

@@ -1,0 +1,154 @@
+# mypy: allow-untyped-calls
+"""Putting the rows of a table in order."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from anchorkit.evaluation import overlaps
+from anchorkit.evaluation.ground_truth import GroundTruth
+from anchorkit.evaluation.sharing import Sharing, balanced
+from anchorkit.evaluation.tables import Array
+from anchorkit.predictions import PredictionTable
+
+
+class SortedRows:
+    """The rows that take part, image by image in the order of the ground truth's ids, best score first.
+
+    What building needs and evaluating does not (boxes, scores, ...) is computed when asked for, and forgotten by
+    `forget`.
+
+    Attributes:
+        predictions: the table.
+        row: int32 (C,), row of the table of each candidate.
+        image_start: int64 (I + 1,), first candidate of each image.
+        n_classes: number of categories in the ground truth; n_all_classes: with those that it lacks.
+        group_start: int64 (groups + 1,), first member of each group; group_image: int64 (groups,); group_class: int32
+            (groups,), index of the category in the ground truth; categories it lacks are numbered after those.
+    """
+
+    def __init__(self, predictions: PredictionTable, truth: GroundTruth, score_threshold: float, work: Sharing) -> None:
+        self.predictions = predictions
+        self.score_threshold = score_threshold
+        self._work = work
+        self._category_ids = truth.category_ids
+        score = predictions.score
+        takes_part = score > np.float32(score_threshold)
+        every = bool(takes_part.all())
+        rows = np.arange(len(score), dtype=np.int32) if every else np.flatnonzero(takes_part).astype(np.int32)
+        image = _image_index(predictions.image_id if every else predictions.image_id[rows], truth.image_ids)
+        if (image[1:] < image[:-1]).any():
+            order = np.argsort(image.astype(np.uint16) if len(truth.image_ids) < 65536 else image, kind="stable")
+            rows, image = rows[order], image[order]
+        self.image_start = np.searchsorted(image, np.arange(len(truth.image_ids) + 1)).astype(np.int64)
+        # Score and position in one number: sorting numbers is several times as fast as sorting positions by score.
+        key = falling_key(score[rows]).astype(np.uint64) << np.uint64(32) | np.arange(len(rows), dtype=np.uint64)
+        bounds = self.image_start.tolist()
+        for start, end in itertools.pairwise(bounds):
+            key[start:end].sort()
+        self.row = rows[(key & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+        del key, rows, image
+        self.n_classes = len(truth.category_ids)
+        _, self.n_all_classes = self._classes
+        self.members, self.group_start = self._grouped()
+        self.group_image = np.searchsorted(self.image_start, self.group_start[:-1], side="right") - 1
+        self.group_class = self.klass[self.members[self.group_start[:-1]]]
+
+    def forget(self) -> None:
+        """Let go of what can be computed again."""
+        for name in ("boxes", "klass", "_classes", "anchor", "falling", "members"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def boxes(self) -> Array:
+        """float32 (C, 4)."""
+        found: Array = self.predictions.boxes[self.row]
+        return found
+
+    @cached_property
+    def anchor(self) -> Array:
+        """int32 (C,)."""
+        found: Array = self.predictions.anchor[self.row]
+        return found
+
+    @cached_property
+    def falling(self) -> Array:
+        """uint32 (C,), rises as the score falls."""
+        return falling_key(self.predictions.score[self.row])
+
+    @cached_property
+    def _classes(self) -> tuple[Array, int]:
+        return _classes(self.predictions.category_id[self.row], self._category_ids)
+
+    @cached_property
+    def klass(self) -> Array:
+        """int32 (C,), index of the class, see `group_class`."""
+        return self._classes[0]
+
+    @cached_property
+    def members(self) -> Array:
+        """int32 (C,), candidates image by image, class by class, rising."""
+        return self._grouped()[0]
+
+    def _grouped(self) -> tuple[Array, Array]:
+        members = np.empty(len(self.row), np.int32)
+        is_first = np.zeros(len(self.row), np.uint8)
+        self._work.each(
+            balanced(self.image_start, self._work.n_parts), overlaps.group_by_class, self.image_start, self.klass,
+            self.n_all_classes, members, is_first,
+        )  # fmt: skip
+        return members, np.append(np.flatnonzero(is_first), len(self.row)).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def n_images(self) -> int:
+        """Images of the ground truth."""
+        return len(self.image_start) - 1
+
+    @cached_property
+    def rank_type(self) -> type[Any]:
+        """The integer type that holds every rank, and every word of an image."""
+        return np.uint16 if np.diff(self.image_start).max(initial=0) <= 65536 else np.int32
+
+    def ranks(self, candidates: Array) -> Array:
+        """int32, the rank of each of some candidates within its image."""
+        image = np.searchsorted(self.image_start, candidates, side="right") - 1
+        return (candidates - self.image_start[image]).astype(np.int32)
+
+
+def _image_index(image_id: Array, image_ids: Array) -> Array:
+    """int32: index of each image id among the rising `image_ids`. Runs of equal ids are looked up once."""
+    run_first = np.flatnonzero(np.append(True, image_id[1:] != image_id[:-1])) if len(image_id) else np.zeros(0, int)
+    index = np.searchsorted(image_ids, image_id[run_first]).astype(np.int32)
+    return np.repeat(index, np.diff(np.append(run_first, len(image_id))))
+
+
+def falling_key(score: Array) -> Array:
+    """uint32 keys that rise as the score (0..1: its bits sort like integers) falls, equal for equal scores."""
+    # + 0.0 turns -0.0, whose bits are large, into 0.0, which it equals.
+    return np.uint32(0x3F800000) - (score + np.float32(0)).view(np.uint32)
+
+
+def _classes(category_id: Array, known: Array) -> tuple[Array, int]:
+    """Index of each category id among the known ones; strangers are numbered after them. And how many there are."""
+    found = np.unique(category_id)
+    everything = np.concatenate((known, np.setdiff1d(found, known))).astype(np.int64)
+    order = np.argsort(everything, kind="stable")
+    index = order[np.searchsorted(everything[order], found)].astype(np.int32)
+    if len(found) and found[-1] - found[0] < 2**20:
+        table = np.zeros(int(found[-1] - found[0]) + 1, np.int32)
+        table[found - found[0]] = index
+        return table[category_id - found[0]], len(everything)
+    return index[np.searchsorted(found, category_id)] if len(found) else index, len(everything)
+
+
+def starts_of(counts: Array) -> Array:
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
