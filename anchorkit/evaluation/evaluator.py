@@ -354,7 +354,10 @@ class Evaluator:
 
 
 def _checked_thresholds(values: Sequence[float]) -> tuple[float, ...]:
-    thresholds = tuple(float(value) for value in np.asarray(values, np.float64).ravel())
+    try:
+        thresholds = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise InputError(f"iou_thresholds is {values!r}; numbers above 0 and up to 1 are needed") from None
     rising = all(low < high for low, high in itertools.pairwise(thresholds))
     if not thresholds or not rising or not 0 < thresholds[0] <= thresholds[-1] <= 1:
         raise InputError(f"iou_thresholds is {list(thresholds)}; rising numbers above 0 and up to 1 are needed")
@@ -364,8 +367,8 @@ def _checked_thresholds(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _checked_limits(values: Sequence[int]) -> tuple[int, ...]:
-    limits = tuple(values)
+    limits = tuple(values) if isinstance(values, Sequence | np.ndarray) else ()
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0 for value in limits)
     if not 1 <= len(limits) <= 3 or not whole or any(low >= high for low, high in itertools.pairwise(limits)):
-        raise InputError(f"max_dets is {list(limits)}; one to three rising whole numbers of 1 or more are needed")
+        raise InputError(f"max_dets is {values!r}; one to three rising whole numbers of 1 or more are needed")
     return tuple(int(value) for value in limits)

@@ -158,7 +158,7 @@ def read_metric(metric: Any, max_dets: tuple[int, ...] = COCO_MAX_DETS) -> Metri
         names = figure_names(max_dets)
         if metric in names:
             return CocoFigure(metric)
-        raise InputError(f"unknown metric {metric!r}{did_you_mean(metric, [*names, 'voc07', 'voc'])}")
+        raise InputError(f"unknown metric {metric!r}; {did_you_mean(metric, [*names, 'voc07', 'voc'])}")
     if callable(metric):
         return OfDetections(metric)
     raise InputError(f"metric is {metric!r}; a name, a metric of anchorkit.evaluation.metrics or a function is needed")

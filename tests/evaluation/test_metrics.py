@@ -1,0 +1,195 @@
+"""Metrics beside AP: their names, their arguments, and what a caller's own function is given."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+from anchorkit.anchors import Move, moves
+from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation.ground_truth import GroundTruth
+from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
+
+from .cases import Case, random_case
+from .properties import build
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    """One whose figures differ, and with difficult boxes of several classes."""
+    for seed in range(1000):
+        case = random_case(seed)
+        annotations = case.ground_truth["annotations"]
+        if len({a["category_id"] for a in annotations if a["difficult"] and not a["iscrowd"]}) > 1:
+            own = build(case)
+            per_class = [value for value in own.per_class(own.full).values() if value > 0]
+            if len(own.layout) > 4 and len(set(per_class)) > 1 and len(set(own.stats(own.full).values())) > 8:
+                return case
+    raise AssertionError("the generator makes no such case any more")
+
+
+@pytest.fixture(scope="module")
+def own(case) -> Evaluator:
+    return build(case)
+
+
+def test_every_figure_of_coco_can_be_the_metric(case, own):
+    stats = own.stats(own.full)
+    for name in reference.STATS:
+        judged = build(case, metric=name)
+        assert judged.metric == name
+        assert judged.accuracy(judged.full) == stats[name]
+        assert own.with_metric(name).accuracy(own.full) == stats[name]
+        assert judged.stats(judged.full) == stats
+    assert own.metric == "AP"
+    assert own.accuracy(own.full) == stats["AP"]
+
+
+def test_voc_by_name_and_by_class(own):
+    for name, metric in (("voc07", VocAP(points=11)), ("voc", VocAP())):
+        one, other = own.with_metric(name), own.with_metric(metric)
+        assert one.accuracy(own.full) == other.accuracy(own.full)
+        assert one.per_class(own.full) == other.per_class(own.full)
+    assert own.with_metric("voc").accuracy(own.full) != own.with_metric("voc07").accuracy(own.full)
+
+
+def test_difficult_is_a_word_of_vocs(case, own):
+    easy = copy.deepcopy(case.ground_truth)
+    for annotation in easy["annotations"]:
+        annotation["difficult"] = 0
+    other = build(Case(case.predictions, easy, 0))
+    assert other.stats(own.full) == own.stats(own.full)
+    assert other.with_metric(FScore(0.2)).accuracy(own.full) == own.with_metric(FScore(0.2)).accuracy(own.full)
+    assert other.with_metric("voc").accuracy(own.full) != own.with_metric("voc").accuracy(own.full)
+
+
+def test_weights(own):
+    per_class = {category: value for category, value in own.per_class(own.full).items() if value != -1}
+    [first, second, *_] = per_class
+
+    def weighted(weights):
+        return own.with_metric(WeightedAP(weights)).accuracy(own.full)
+
+    assert weighted({first: 2.0}) == pytest.approx(per_class[first])
+    assert weighted({first: 3, second: 1}) == pytest.approx((3 * per_class[first] + per_class[second]) / 4)
+    # A category without ground truth has no AP, and no weight.
+    absent = [category for category, value in own.per_class(own.full).items() if value == -1]
+    assert weighted({first: 1.0, **dict.fromkeys(absent, 5.0)}) == pytest.approx(per_class[first])
+    assert weighted(dict.fromkeys(per_class, 1.0)) == pytest.approx(np.mean(list(per_class.values())))
+
+
+def test_a_function_of_ones_own(own):
+    asked = []
+
+    def boxes_of_anchor_0(detections, ground_truth):
+        assert isinstance(ground_truth, GroundTruth)
+        asked.append(detections)
+        return np.float32((detections["anchor"] == 0).mean() if len(detections) else 0)
+
+    judged = own.with_metric(boxes_of_anchor_0)
+    found = judged.accuracy(own.full)
+    assert type(found) is float
+    assert asked[-1].equals(own.detections(own.full))
+    given = [Move((0,), "first"), Move((1, 2), "two"), Move(tuple(own.full), "all")]
+    values = judged.children(own.full, given)
+    assert values.dtype == np.float64
+    assert values[0] == values[2] == 0.0
+    assert values[1] == judged.accuracy(own.full.without([1, 2]))
+    assert judged.stats(own.full) == own.stats(own.full)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_function_that_stops_leaves_the_evaluator_as_it_was(case, error):
+    countdown = [5]
+
+    def stops(detections, ground_truth):
+        countdown[0] -= 1
+        if countdown[0] == 0:
+            raise error
+        return len(detections) / 1000
+
+    own = build(case, metric=stops)
+    with pytest.raises(error):
+        own.children(own.full, [*moves(own.full), *moves(own.full)])
+    expected = [len(own.detections(own.full.without([anchor]))) / 1000 for anchor in own.full]
+    assert own.children(own.full, moves(own.full)).tolist() == expected
+    assert own.stats(own.full) == build(case).stats(own.full)
+
+
+METRICS = [
+    "AP",
+    "AR10",
+    "voc",
+    "voc07",
+    VocAP(points=None, iou=0.3),
+    VocAP(points=11, iou=0.3),
+    FScore(),
+    FScore(score_threshold=0.3),
+    FScore(iou=0.3),
+    FScore(beta=2.0),
+    WeightedAP({1: 1.0}),
+    WeightedAP({1: 2.0, 3: 1.0}),
+    WeightedAP({1: 1.0, 3: 1.0}),
+    lambda detections, ground_truth: 0.5,
+]
+
+
+def test_names_tell_metrics_apart(own):
+    # A ledger of a search knows by the name what its accuracies are.
+    names = [own.with_metric(metric).metric for metric in METRICS]
+    assert all(isinstance(name, str) and name and "\n" not in name for name in names)
+    assert len(set(names)) == len(names)
+    assert {own.with_metric(metric).fingerprint for metric in METRICS} == {own.fingerprint}
+
+
+@pytest.mark.parametrize("other", [{"iou_thresholds": (0.5,)}, {"iou_thresholds": (0.5, 0.6)}, {"max_dets": (3, 7)}])
+def test_a_ledger_can_tell_other_thresholds_and_limits(case, own, other):
+    def identity(evaluator):
+        return evaluator.metric, evaluator.fingerprint, evaluator.postprocess
+
+    assert identity(build(case, **other)) != identity(own)
+    assert identity(build(case, iou_thresholds=np.linspace(0.5, 0.95, 10), max_dets=[1, 10, 100])) == identity(own)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: "mAP", r"'mAP'\W+did"),
+        (lambda: "ap50", r"'ap50'\W.*AP50"),
+        (lambda: 50, "metric is 50"),
+        (lambda: None, "metric is None"),
+        (lambda: VocAP(points=7), "points is 7"),
+        (lambda: VocAP(iou=0.0), "iou is 0.0"),
+        (lambda: VocAP(iou=50), "iou is 50"),
+        (lambda: FScore(score_threshold=1.5), "score_threshold is 1.5"),
+        (lambda: FScore(iou=-0.5), "iou is -0.5"),
+        (lambda: FScore(beta=0.0), "beta is 0.0"),
+        (lambda: FScore(beta=float("nan")), "beta is nan"),
+        (lambda: WeightedAP({}), "weight"),
+        (lambda: WeightedAP({1: -1.0}), "weight.* -1.0"),
+        (lambda: WeightedAP({1: float("nan")}), "weight.* nan"),
+    ],
+)
+def test_a_bad_metric_is_refused(case, own, make, message):
+    with pytest.raises(InputError, match=message):
+        own.with_metric(make())
+    with pytest.raises(InputError, match=message):
+        build(case, metric=make())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_to_measure_is_minus_one(case, metric):
+    bare = build(Case(case.predictions, {**case.ground_truth, "annotations": []}, 0), metric=metric)
+    if callable(metric) and not isinstance(metric, VocAP | FScore | WeightedAP):
+        assert bare.accuracy(bare.full) == 0.5
+    else:
+        assert bare.accuracy(bare.full) == -1.0
+        assert bare.children(bare.full, moves(bare.full)[:2]).tolist() == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("metric", ["voc", "voc07", VocAP(iou=0.3), "AP", "AR10", FScore()])
+def test_no_anchor_finds_nothing(own, metric):
+    assert own.with_metric(metric).accuracy([]) == 0.0
