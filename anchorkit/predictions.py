@@ -24,6 +24,7 @@ from anchorkit.postprocess import PostProcess
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from anchorkit.datasets import Split
     from anchorkit.detectors import Detector
@@ -44,6 +45,9 @@ COLUMNS: dict[str, str] = {
 
 LAYOUT_KEY = b"anchorkit.layout"
 POSTPROCESS_KEY = b"anchorkit.postprocess"
+
+ROWS_AT_ONCE = 2**18
+"""Rows of a file that are in memory twice while it is read."""
 
 Array = npt.NDArray[Any]
 
@@ -76,11 +80,13 @@ class PredictionTable:
         postprocess: PostProcess,
         *,
         source: str = "predictions",
+        copy: bool = True,
     ) -> None:
         """Take the columns and check them.
 
         Integer columns may have any integer type as long as every value fits; scores and boxes may have any real
-        type and are rounded to float32.
+        type and are rounded to float32. With ``copy=False``, arrays of the right type are taken as they are: nobody
+        may change them afterwards.
 
         Raises:
             InputError: the columns differ in length, or a row breaks a rule; the message names column and row.
@@ -88,11 +94,11 @@ class PredictionTable:
         self.source = source
         self.layout = layout
         self.postprocess = postprocess
-        self.image_id = _integers(image_id, "image_id", source)
-        self.anchor = _integers(anchor, "anchor", source)
-        self.category_id = _integers(category_id, "category_id", source)
-        self.score = _floats(score, "score", source)
-        self.boxes = _floats(boxes, "boxes", source)
+        self.image_id = _integers(image_id, "image_id", source, copy)
+        self.anchor = _integers(anchor, "anchor", source, copy)
+        self.category_id = _integers(category_id, "category_id", source, copy)
+        self.score = _floats(score, "score", source, copy)
+        self.boxes = _floats(boxes, "boxes", source, copy)
         if self.boxes.size == 0:
             self.boxes = self.boxes.reshape(0, 4)
         n = len(self.image_id)
@@ -236,28 +242,26 @@ class PredictionTable:
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
                 for name in COLUMNS:
-                    if schema.get_field_index(name) < 0:
-                        raise InputError(f"{source}: column {name} is missing (or there are two of it)")
-                table = file.read(columns=list(COLUMNS))
+                    _check_type(schema, name, source)
+                columns = _read_columns(file, source)
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"{source}: not a Parquet file, or cut off ({reason}); write it anew") from None
+        # What Arrow keeps for the next file can be as much as the table.
+        pa.default_memory_pool().release_unused()
         metadata = schema.metadata or {}
         layout = AnchorLayout.from_dict(_metadata(metadata, LAYOUT_KEY, source), source)
         postprocess = PostProcess.from_dict(_metadata(metadata, POSTPROCESS_KEY, source), source)
-        columns = {name: _column(table, name, source) for name in COLUMNS}
-        boxes = np.empty((table.num_rows, 4), np.float32)
-        for position, name in enumerate(("x1", "y1", "x2", "y2")):
-            boxes[:, position] = columns[name]
         return cls(
             columns["image_id"],
             columns["anchor"],
             columns["category_id"],
             columns["score"],
-            boxes,
+            columns["boxes"],
             layout,
             postprocess,
             source=source,
+            copy=False,
         )
 
     def _columns(self) -> dict[str, Array]:
@@ -311,11 +315,18 @@ def collect_predictions(
         for name, parts in found.items()
     }
     return PredictionTable(
-        **columns, layout=detector.layout, postprocess=detector.postprocess, source=f"predictions of {detector.name}"
+        columns["image_id"],
+        columns["anchor"],
+        columns["category_id"],
+        columns["score"],
+        columns["boxes"],
+        detector.layout,
+        detector.postprocess,
+        source=f"predictions of {detector.name}",
     )
 
 
-def _integers(values: npt.ArrayLike, name: str, source: str) -> Array:
+def _integers(values: npt.ArrayLike, name: str, source: str, copy: bool) -> Array:
     array = np.asarray(values)
     target = np.dtype(COLUMNS[name])
     if array.size == 0:
@@ -327,33 +338,49 @@ def _integers(values: npt.ArrayLike, name: str, source: str) -> Array:
     if bad.any():
         row = int(bad.argmax())
         raise InputError(f"{source}: column {name}, row {row} (counted from 0): {array[row]} does not fit {target}")
-    # A copy where nothing else holds the caller's array from changing under the table.
-    return np.array(array, target, order="C")
+    return np.array(array, target, order="C", copy=copy or None)
 
 
-def _floats(values: npt.ArrayLike, name: str, source: str) -> npt.NDArray[np.float32]:
+def _floats(values: npt.ArrayLike, name: str, source: str, copy: bool) -> npt.NDArray[np.float32]:
     array = np.asarray(values)
     if array.size and array.dtype.kind not in "fiu":
         raise InputError(f"{source}: column {name} has type {array.dtype}; float32 is needed")
     with np.errstate(over="ignore"):
-        return np.array(array, np.float32, order="C")
+        return np.array(array, np.float32, order="C", copy=copy or None)
 
 
-def _column(table: pa.Table, name: str, source: str) -> Array:
-    """One column of a Parquet file as an array, refused unless its type and every value are legal."""
+def _check_type(schema: pa.Schema, name: str, source: str) -> None:
+    """Refuse a file without a column, or with one of another type."""
     import pyarrow as pa
 
-    column = table.column(name)
-    expected = COLUMNS[name]
-    integer = expected.startswith("int")
-    if not (pa.types.is_integer(column.type) if integer else str(column.type) == _arrow_name(expected)):
-        raise InputError(f"{source}: column {name} has type {column.type}; {expected} is needed")
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy()))
-        raise InputError(f"{source}: column {name}, row {row} (counted from 0): no value (null)")
-    # Not to_numpy(): that imports pandas, which takes longer than reading a small table.
-    chunks = [np.from_dlpack(chunk) for chunk in column.chunks]
-    return np.concatenate(chunks) if chunks else np.empty(0, expected)
+    position = schema.get_field_index(name)
+    if position < 0:
+        raise InputError(f"{source}: column {name} is missing (or there are two of it)")
+    found, expected = schema.field(position).type, COLUMNS[name]
+    if not (pa.types.is_integer(found) if expected.startswith("int") else str(found) == _arrow_name(expected)):
+        raise InputError(f"{source}: column {name} has type {found}; {expected} is needed")
+
+
+def _read_columns(file: pq.ParquetFile, source: str) -> dict[str, Array]:
+    """The columns of a Parquet file, the four sides of boxes in one, read piece by piece into their final place."""
+    n = file.metadata.num_rows
+    columns: dict[str, Array] = {"boxes": np.empty((n, 4), np.float32)}
+    for position, name in enumerate(("x1", "y1", "x2", "y2")):
+        columns[name] = columns["boxes"][:, position]
+    done = 0
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
+        for name in COLUMNS:
+            column = batch.column(name)
+            if column.null_count:
+                row = done + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+                raise InputError(f"{source}: column {name}, row {row} (counted from 0): no value (null)")
+            # Not to_numpy(): that imports pandas, which takes longer than reading a small table.
+            values = np.from_dlpack(column)
+            if name not in columns:
+                columns[name] = np.empty(n, values.dtype)
+            columns[name][done : done + len(values)] = values
+        done += batch.num_rows
+    return {name: columns.get(name, np.empty(0, COLUMNS.get(name))) for name in ("boxes", *COLUMNS)}
 
 
 def _arrow_name(numpy_name: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -62,10 +63,11 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
     image_group = np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
     by_anchor = np.zeros(len(layout) * int(word[-1]), np.uint64)
     overlaps.collect_by_anchor(image_group, rows.group_start, word, rows.members, rows.anchor, len(layout), by_anchor)
-    rank = rows.ranks(rows.members)
+    rank = rows.member_rank
     group_of_word = np.repeat(np.arange(len(sizes)), words)
     first_of_word = rows.group_start[group_of_word] + 64 * (np.arange(int(word[-1])) - word[group_of_word])
     scope, binds = _binding_topk(rows, layout, post)
+    rows.forget("anchor")
     bit_of_rank = np.empty(len(scope), np.int32)
     if len(scope):
         group = np.repeat(np.arange(len(sizes)), sizes)
@@ -139,15 +141,17 @@ def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, 
             f"in {megabytes(room)} of memory: raise the score_threshold, evaluate fewer images, or allow more "
             "(memory_limit)"
         ) from None
-    start = starts_of(counts)
-    if start[-1] >= 2**32:
+    n_entries = int(counts.sum(dtype=np.int64))
+    if n_entries >= 2**32:
         raise InputError(
-            f"{start[-1]:,} words of overlapping boxes are too many: write the table with a higher score_threshold, or "
+            f"{n_entries:,} words of overlapping boxes are too many: write the table with a higher score_threshold, or "
             "evaluate fewer images"
         )
+    start = np.zeros(len(counts) + 1, np.uint32)
+    np.cumsum(counts, out=start[1:], dtype=np.uint32)
     nothing = (np.empty(0, rows.rank_type), np.empty(0, np.uint64))
     word, mask = (np.concatenate([part[column] for part in [nothing, *found]]) for column in (0, 1))
-    return Rows(own, start.astype(np.uint32), word, mask)
+    return Rows(own, start, word, mask)
 
 
 def build_matching(
@@ -180,30 +184,30 @@ def build_matching(
     parts = balanced(rows.group_start, work.n_parts)
     work.each(parts, overlaps.count_pairs, *shared, n_pairs)
 
-    area = (rows.boxes[:, 2].astype(np.float64) - rows.boxes[:, 0]) * (
-        rows.boxes[:, 3].astype(np.float64) - rows.boxes[:, 1]
-    )
-    inside = np.ones(len(rows), np.uint8) if rules.voc else _in_ranges(area)
-    del area
+    inside = np.ones(len(rows), np.uint8)
+    if not rules.voc:
+        overlaps.area_ranges(rows.boxes, np.array(AREA_RANGES), inside)
     by_class, class_first = _in_class_order(rows, measured)
-    class_of = np.repeat(np.arange(rows.n_classes), np.diff(class_first))
     place_word = starts_of((np.diff(class_first) + 63) // 64)
     if 64 * int(place_word[-1]) >= PLACE:
         raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
-    place_of = np.arange(len(by_class)) - class_first[class_of] + 64 * place_word[class_of]
-    place = np.full(len(rows), NO_PLACE, np.uint32)
-    place[by_class] = place_of | (inside[by_class] >> 1).astype(np.int64) << PLACE_BITS
-    # A box outside all area ranges is no false positive anywhere: it never counts as a detection without a match.
-    place[inside == 0] = NO_PLACE
-
+    # A place is the position in this order, but for the words that are begun anew.
+    shift = (64 * place_word - class_first)[:-1].astype(np.int32)
+    place_of = np.arange(len(by_class), dtype=np.int32) + np.repeat(shift, np.diff(class_first))
     has_pairs = n_pairs[by_class] > 0
-    paired, paired_class = by_class[has_pairs], class_of[has_pairs]
+    paired = by_class[has_pairs]
+    paired_class = np.searchsorted(class_first, np.flatnonzero(has_pairs), side="right") - 1
     per_class = np.bincount(paired_class, minlength=rows.n_classes)
     position_word = starts_of((per_class + 63) // 64)
     n_positions = 64 * int(position_word[-1])
     position_of = np.arange(len(paired)) - starts_of(per_class)[paired_class] + 64 * position_word[paired_class]
     position_place = np.zeros(n_positions, np.int32)
     position_place[position_of] = place_of[has_pairs]
+    place = np.full(len(rows), NO_PLACE, np.uint32)
+    place[by_class] = place_of.astype(np.uint32) | (inside[by_class] >> 1).astype(np.uint32) << np.uint32(PLACE_BITS)
+    # A box outside all area ranges is no false positive anywhere: it never counts as a detection without a match.
+    place[inside == 0] = NO_PLACE
+    del by_class, place_of
     slot = np.full(len(rows), -1, np.int32)
     slot[paired] = position_of
     with_pairs = np.flatnonzero(n_pairs)
@@ -256,18 +260,14 @@ def build_matching(
 
 def _in_class_order(rows: SortedRows, measured: Array) -> tuple[Array, Array]:
     """The candidates of measured classes, class by class, score falling, then rising; and the first of each class."""
-    small = rows.n_all_classes < 65536
-    order = np.argsort(rows.klass.astype(np.uint16) if small else rows.klass, kind="stable").astype(np.uint32)
-    counts = np.bincount(rows.klass, minlength=rows.n_all_classes)
-    bounds = starts_of(counts)
-    kept = []
-    for k in np.flatnonzero(measured):
-        inside = order[bounds[k] : bounds[k + 1]]
-        key = rows.falling[inside].astype(np.uint64) << np.uint64(32) | inside
-        key.sort()
-        kept.append((key & np.uint64(0xFFFFFFFF)).astype(np.int32))
-    by_class = np.concatenate(kept) if kept else np.zeros(0, np.int32)
-    return by_class, starts_of(np.where(measured, counts, 0)[: rows.n_classes])
+    counts = np.where(measured, np.bincount(rows.klass, minlength=rows.n_all_classes), 0)
+    first = starts_of(counts)
+    key = np.empty(first[-1], np.uint64)
+    overlaps.sort_by_class(rows.klass, rows.falling, measured, first[:-1].copy(), key)
+    rows.forget("falling")
+    for begin, end in itertools.pairwise(first.tolist()):
+        key[begin:end].sort()
+    return (key & np.uint64(0xFFFFFFFF)).astype(np.int32), first[: rows.n_classes + 1]
 
 
 def _in_ranges(area: Array) -> Array:

@@ -211,3 +211,26 @@ def collect_members(image_start, group_start, members, chosen, image_of, image_g
         for m in range(group_start[chosen[number]], group_start[chosen[number] + 1]):
             rank = members[m] - image_start[image]
             sets[at + (rank >> 6)] |= bit_at(rank)
+
+
+@compiled
+def area_ranges(boxes, ranges, inside):
+    """For each box, a bit for each of the area ranges in which its area lies, both ends belonging to the range."""
+    for i in range(len(boxes)):
+        width = np.float64(boxes[i, 2]) - np.float64(boxes[i, 0])
+        height = np.float64(boxes[i, 3]) - np.float64(boxes[i, 1])
+        bits = 0
+        for a in range(len(ranges)):
+            if ranges[a, 0] <= width * height <= ranges[a, 1]:
+                bits |= 1 << a
+        inside[i] = bits
+
+
+@compiled
+def sort_by_class(klass, falling, wanted, at, key):
+    """Put the candidates of wanted classes class by class, from ``at[class]`` on: score (falling) and number in one."""
+    for i in range(len(klass)):
+        k = klass[i]
+        if wanted[k]:
+            key[at[k]] = np.uint64(falling[i]) << np.uint64(32) | np.uint64(i)
+            at[k] += 1

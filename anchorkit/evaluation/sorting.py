@@ -58,9 +58,9 @@ class SortedRows:
         self.group_image = np.searchsorted(self.image_start, self.group_start[:-1], side="right") - 1
         self.group_class = self.klass[self.members[self.group_start[:-1]]]
 
-    def forget(self) -> None:
-        """Let go of what can be computed again."""
-        for name in ("boxes", "klass", "_classes", "anchor", "falling", "members"):
+    def forget(self, *names: str) -> None:
+        """Let go of what can be computed again: of some attributes, or of all."""
+        for name in names or ("boxes", "klass", "_classes", "anchor", "falling", "members"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -116,10 +116,11 @@ class SortedRows:
         """The integer type that holds every rank, and every word of an image."""
         return np.uint16 if np.diff(self.image_start).max(initial=0) <= 65536 else np.int32
 
-    def ranks(self, candidates: Array) -> Array:
-        """int32, the rank of each of some candidates within its image."""
-        image = np.searchsorted(self.image_start, candidates, side="right") - 1
-        return (candidates - self.image_start[image]).astype(np.int32)
+    @property
+    def member_rank(self) -> Array:
+        """int32 (C,), the rank of each member within its image."""
+        found: Array = self.members - np.repeat(self.image_start[:-1].astype(np.int32), np.diff(self.image_start))
+        return found
 
 
 def _image_index(image_id: Array, image_ids: Array) -> Array:
