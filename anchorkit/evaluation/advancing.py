@@ -49,14 +49,17 @@ def advance(first, last, groups, rows, matching, rules, standing, children, even
                 only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
                 horizon = n if commit else standing.horizon[image]
                 settle(view, rows, horizon, only_leaving, commit, scratch)
-                n_words = show(n_ranks, rules.cap, scratch)
+                n_words, gained = show(view, rules.cap, scratch)
                 if horizon < n and (n_words < 0 or 64 * n_words - 1 > horizon):
                     # What was settled does not reach to the cap: settle all.
                     for w in range(n_ranks):
                         scratch.by_rank[w] = view.by_rank[w]
                     settle(view, rows, n, only_leaving, commit, scratch)
-                    show(n_ranks, rules.cap, scratch)
-                limit_groups(view, rules.most_shown, scratch.shown)
+                    n_words, gained = show(view, rules.cap, scratch)
+                if commit:
+                    standing.fullest[image] = limit_groups(view, rules.most_shown, scratch.shown)
+                elif standing.fullest[image] + gained > rules.most_shown:
+                    limit_groups(view, rules.most_shown, scratch.shown)
                 _tell(view, matching, rules, scratch, standing.outcome, child, events, commit)
             if commit:
                 for w in range(len(view.alive)):
@@ -147,6 +150,7 @@ def _view(image, n_anchors, groups, rows, matching, standing):
         matching.members[s:s_end].reshape((m_end - m, r_end - r)),
         standing.alive[w:w_end],
         standing.kept[w:w_end],
+        standing.dead[w:w_end],
         standing.once[w:w_end],
         standing.by_rank[r:r_end],
         standing.shown[r:r_end],
@@ -175,8 +179,10 @@ def _tell(view, matching, rules, scratch, outcome, child, events, commit):
     shown = scratch.shown
     flips = events.flips[child]
     n = events.n_flips[child]
+    in_pairs = np.uint64(0)
     for w in range(len(view.shown)):
         flipped = shown[w] ^ view.shown[w]
+        in_pairs |= flipped & view.paired[w]
         while flipped != 0:
             bit = lowest_bit(flipped)
             flipped ^= bit
@@ -185,6 +191,8 @@ def _tell(view, matching, rules, scratch, outcome, child, events, commit):
                 flips[unsigned(n)] = place
                 n += 1
     events.n_flips[child] = n
+    if in_pairs == 0 and len(rules.ranks) == 0:
+        return
     for group in range(len(view.long)):
         members = view.members[group]
         flipped, matters = np.uint64(0), np.uint64(0)

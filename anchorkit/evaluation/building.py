@@ -105,42 +105,17 @@ def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, 
     Raises:
         InputError: that would be more than `room` bytes.
     """
-    sizes = np.diff(rows.group_start)
-    words = (sizes + 63) // 64
-    # At most: every member has every word after its own.
-    full = words - 1
-    most = starts_of(32 * full * (full + 1))
     own = np.empty(len(rows), np.uint64)
-    counts = np.zeros(len(rows), np.uint16 if words.max(initial=0) < 65536 else np.uint32)
-    image_word = groups.word[groups.image_group[rows.group_image]]
-    # Not in the threads: they would wait for one another.
-    members, boxes = rows.members, rows.boxes
-
-    left = room
-
-    def fill(first: int, last: int) -> tuple[Array, Array]:
-        size = int(most[last] - most[first])
-        found_words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
-        n = overlaps.fill_rows(
-            first, last, rows.group_start, groups.word, image_word, members, boxes, float(nms_iou),
-            own, counts, found_words, masks,
-        )  # fmt: skip
-        nonlocal left
-        left -= 2 * 10 * n  # twice, while the parts are put together
-        if left < 0:
-            raise MemoryError
-        # Copies, so that the room that was not needed is given back.
-        return found_words[:n].copy(), masks[:n].copy()
-
-    parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
+    counts = np.zeros(len(rows), np.uint16 if len(rows) < 2**21 else np.uint32)
     try:
-        found = work.each(np.unique(parts), fill) if len(rows) else []
+        found = _find_overlaps(rows, groups, nms_iou, work, room, own, counts) if len(rows) else []
     except MemoryError:
         raise InputError(
             f"{rows.predictions.source}: so many of its {len(rows):,} boxes overlap that the evaluation does not fit "
             f"in {megabytes(room)} of memory: raise the score_threshold, evaluate fewer images, or allow more "
             "(memory_limit)"
         ) from None
+    rows.forget("boxes")
     n_entries = int(counts.sum(dtype=np.int64))
     if n_entries >= 2**32:
         raise InputError(
@@ -152,6 +127,40 @@ def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, 
     nothing = (np.empty(0, rows.rank_type), np.empty(0, np.uint64))
     word, mask = (np.concatenate([part[column] for part in [nothing, *found]]) for column in (0, 1))
     return Rows(own, start, word, mask)
+
+
+def _find_overlaps(
+    rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float, own: Array, counts: Array
+) -> list[tuple[Array, Array]]:
+    """The words and masks of `Rows`, part by part; `own` and the number of words of each member are written.
+
+    Raises:
+        MemoryError: they would take more than `room` bytes when they are put together.
+    """
+    sizes = np.diff(rows.group_start)
+    full = (sizes + 63) // 64 - 1
+    # At most, every member has every word after its own.
+    most = starts_of(32 * full * (full + 1))
+    image_word = groups.word[groups.image_group[rows.group_image]]
+    # Not in the threads: they would wait for one another.
+    members, boxes = rows.members, rows.boxes
+    entries: list[int] = []
+
+    def fill(first: int, last: int) -> tuple[Array, Array]:
+        size = int(most[last] - most[first])
+        words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
+        n = overlaps.fill_rows(
+            first, last, rows.group_start, groups.word, image_word, members, boxes, float(nms_iou),
+            own, counts, words, masks,
+        )  # fmt: skip
+        entries.append(n)
+        if 2 * 10 * sum(entries) > room:
+            raise MemoryError
+        # Copies, so that the room that was not needed is given back.
+        return words[:n].copy(), masks[:n].copy()
+
+    parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
+    return work.each(np.unique(parts), fill)
 
 
 def build_matching(
@@ -167,6 +176,8 @@ def build_matching(
     n_real, need, column = _to_be_found(truth, real)
     known = np.ones(rows.n_classes, np.bool_) if rules.every_class else (column >= 0).any(axis=0)
     measured = np.append(known, np.zeros(rows.n_all_classes - rows.n_classes, np.bool_))
+
+    by_class, class_first = _in_class_order(rows, measured)
 
     # Pairs, in the order of places.
     truth_key = truth.image.astype(np.int64) * rows.n_all_classes + truth.category
@@ -187,7 +198,6 @@ def build_matching(
     inside = np.ones(len(rows), np.uint8)
     if not rules.voc:
         overlaps.area_ranges(rows.boxes, np.array(AREA_RANGES), inside)
-    by_class, class_first = _in_class_order(rows, measured)
     place_word = starts_of((np.diff(class_first) + 63) // 64)
     if 64 * int(place_word[-1]) >= PLACE:
         raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
@@ -219,6 +229,7 @@ def build_matching(
     pair_iou = np.empty(pair_start[-1], np.float64)
     work.each(parts, overlaps.fill_pairs, *shared, slot, pair_start, pair_truth, pair_passed, pair_iou)
     del pair_iou
+    rows.forget("boxes", "klass")
     # Groups that have pairs, or could have more detections than count.
     sizes = np.diff(rows.group_start)
     some = np.add.reduceat(np.append(n_pairs[rows.members], 0), rows.group_start[:-1]) > 0 if len(rows) else sizes > 0

@@ -75,10 +75,12 @@ class Engine:
         self._standing = Standing(
             alive=np.zeros(by_group, np.uint64),
             kept=np.zeros(by_group, np.uint64),
+            dead=np.zeros(by_group, np.uint64),
             once=np.zeros(by_group, np.uint64),
             by_rank=np.zeros(by_rank, np.uint64),
             shown=np.zeros(by_rank, np.uint64),
             horizon=np.zeros(len(groups.image_start) - 1, np.int32),
+            fullest=np.zeros(len(groups.image_start) - 1, np.int32),
             outcome=np.zeros(n_areas * len(matching.position), np.uint64),
         )
         self._readings = [

@@ -17,7 +17,7 @@ from anchorkit.evaluation.compiling import ONE, bit_at, inlined, lowest_bit, pop
 def take_part(view, child, children, rules, scratch):
     """Find who takes part in NMS in the child. True if it can differ.
 
-    Writes two sets of members: `alive`, and `touched`: kept ones that leave and all that enter.
+    Writes two sets of members: `alive`, and `touched`: kept ones that leave, and who enters and is not suppressed.
     """
     alive, touched = scratch.alive, scratch.touched
     anybody = np.uint64(0)
@@ -44,7 +44,8 @@ def take_part(view, child, children, rules, scratch):
             for w in range(len(new)):
                 alive[w] |= new[w]
     for w in range(len(view.alive)):
-        touched[w] = (view.kept[w] & ~alive[w]) | (alive[w] & ~view.alive[w])
+        # Who enters and is suppressed all the same changes nothing.
+        touched[w] = (view.kept[w] & ~alive[w]) | (alive[w] & ~view.alive[w] & ~view.dead[w])
         anybody |= touched[w]
     return anybody != 0
 
@@ -187,6 +188,7 @@ def _suppress(view, rows, word, end, first_member, commit, scratch):
         _flip_by_rank(view, at, kept ^ view.kept[v], scratch.by_rank)
         if commit:
             view.kept[v] = kept
+            view.dead[v] = dead[v]
             view.once[v] = dead[v] & ~twice[v]
 
 
@@ -201,25 +203,32 @@ def _flip_by_rank(view, at, flipped, by_rank):
 
 
 @inlined
-def show(n_words, cap, scratch):
-    """The first `cap` of the kept candidates. Returns the number of words up to where the cap is reached, or -1."""
+def show(view, cap, scratch):
+    """The first `cap` of the kept candidates.
+
+    Returns:
+        The number of words up to where the cap is reached, or -1; and how many are shown that were not.
+    """
     by_rank, shown = scratch.by_rank, scratch.shown
-    total = 0
-    for w in range(n_words):
+    total, gained = 0, 0
+    for w in range(len(view.shown)):
         shown[w] = by_rank[w]
         before = total
         total += popcount(by_rank[w])
         if total >= cap:
             shown[w] ^= _beyond(by_rank[w], cap - before)
-            for rest in range(w + 1, n_words):
+            gained += popcount(shown[w] & ~view.shown[w])
+            for rest in range(w + 1, len(view.shown)):
                 shown[rest] = 0
-            return w + 1
-    return -1
+            return w + 1, gained
+        gained += popcount(shown[w] & ~view.shown[w])
+    return -1, gained
 
 
 @inlined
 def limit_groups(view, most_shown, shown):
-    """Take out of `shown` what lies beyond the first `most_shown` of a group."""
+    """Take out of `shown` what lies beyond the first `most_shown` of a group. Returns the size of the largest."""
+    largest = 0
     for group in range(len(view.long)):
         if not view.long[group]:
             continue
@@ -230,6 +239,8 @@ def limit_groups(view, most_shown, shown):
             total += popcount(shown[w] & members[w])
             if total > most_shown:
                 shown[w] ^= _beyond(shown[w] & members[w], most_shown - before)
+        largest = max(largest, total)
+    return largest
 
 
 @inlined

@@ -152,18 +152,22 @@ class Standing(NamedTuple):
     Attributes:
         alive: uint64 (words,), by group, who takes part in NMS: candidates of kept anchors, within the top-k.
         kept: uint64 (words,), by group, whom NMS keeps; by_rank: uint64, the same by rank.
-        once: uint64 (words,), by group, those that one kept member suppresses, no more and no less.
+        dead: uint64 (words,), by group, those that a kept member suppresses, whether they take part or not.
+        once: uint64 (words,), by group, those of them that but one suppresses.
         shown: uint64, by rank, those of them within the cap and, in long groups, among the detections that count.
         horizon: int32 (I,), a rank beyond which children need not look, as a rule.
+        fullest: int32 (I,), most members of a long group within the cap.
         outcome: uint64 (areas * slots,), see `matching`.
     """
 
     alive: Array
     kept: Array
+    dead: Array
     once: Array
     by_rank: Array
     shown: Array
     horizon: Array
+    fullest: Array
     outcome: Array
 
 
@@ -177,7 +181,7 @@ class View(NamedTuple):
         row_start: (n + 1,), see `Rows`.
         place: (n,); slot: (n,); paired: (R,); group: number of the first group; long: (groups,); members: (groups, R):
             see `Matching`.
-        alive: (W,); kept: (W,); once: (W,); by_rank: (R,); shown: (R,): see `Standing`.
+        alive: (W,); kept: (W,); dead: (W,); once: (W,); by_rank: (R,); shown: (R,): see `Standing`.
     """
 
     first: int
@@ -199,6 +203,7 @@ class View(NamedTuple):
     members: Array
     alive: Array
     kept: Array
+    dead: Array
     once: Array
     by_rank: Array
     shown: Array

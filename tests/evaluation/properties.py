@@ -119,7 +119,7 @@ def postprocess(seed: int) -> None:
         post = dataclasses.replace(its_referee.table.postprocess, **changes)
         new = source.with_postprocess(**changes)
         same(f"postprocess after {changes}", new.postprocess, post)
-        family.append((new, Referee(with_post(case.predictions, post), referee.truth)))
+        family.append((new, Referee(case.predictions.with_postprocess(post), referee.truth)))
         for evaluator, judge in (family[-1], family[int(random.integers(len(family)))]):
             mask = random_mask(random, own.layout)
             path = [str(judge.table.postprocess), f"{mask:b}"]
@@ -138,7 +138,7 @@ def options(seed: int) -> None:
         changes = random_changes(random)
         own = own.with_postprocess(**changes)
         post = dataclasses.replace(referee.table.postprocess, **changes)
-        referee = Referee(with_post(case.predictions, post), referee.truth, **chosen)
+        referee = Referee(case.predictions.with_postprocess(post), referee.truth, **chosen)
         path.append(str(changes))
     for call in ("stats", "children", "per_class", "accuracy", "children_stats"):
         check(call, own, referee, random_mask(random, own.layout), random, path)
@@ -228,12 +228,6 @@ def build(case: Case, **arguments: Any) -> Evaluator:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # categories without ground truth are among the cases
         return Evaluator(case.predictions, case.ground_truth, **arguments)
-
-
-def with_post(table: PredictionTable, post: PostProcess) -> PredictionTable:
-    """The same rows, made detections of in another way."""
-    columns = (table.image_id, table.anchor, table.category_id, table.score, table.boxes)
-    return PredictionTable(*columns, table.layout, post)
 
 
 def keep(mask: int) -> list[int]:

@@ -19,7 +19,7 @@ from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
 from .cases import Case, random_anchors, random_case
-from .properties import CALLS, Referee, build, check, same, with_post
+from .properties import CALLS, Referee, build, check, same
 
 POST = PostProcess(score_threshold=0.0, topk=None, topk_scope="class", nms_iou=0.5, max_detections=None)
 ONE = AnchorLayout("one", (8, 8), (Level("a", 1, 1, ((8.0, 8.0),)),))
@@ -245,7 +245,7 @@ def test_other_post_processing_leaves_the_first_evaluator_alone(case):
     new = own.with_postprocess(nms_iou=0.2, topk=2, topk_scope="image", max_detections=1, score_threshold=0.3)
     assert new.postprocess == PostProcess(0.3, 2, "image", 0.2, 1)
     assert own.postprocess == case.predictions.postprocess
-    check_all(build(Case(with_post(case.predictions, new.postprocess), case.ground_truth, 0)), own.full.mask)
+    check_all(build(Case(case.predictions.with_postprocess(new.postprocess), case.ground_truth, 0)), own.full.mask)
     new.stats(new.full)
     assert own.stats(own.full) == first
     back = new.with_postprocess(**own.postprocess.to_dict())
@@ -397,3 +397,7 @@ def test_more_anchors_images_and_classes_than_a_word_has_bits():
     found = own.children(own.full, gone).tolist()
     same("children", found, [referee.ap(own.full.without(move.anchors).mask) for move in gone])
     check("accuracy", own, referee, own.full.without(range(60)).mask, random)
+    # Of more children than are looked at together, each is what it is alone.
+    one_by_one = Evaluator(table, truth)
+    alone = [one_by_one.accuracy(own.full.without([anchor])) for anchor in own.full]
+    assert Evaluator(table, truth).children(own.full, moves(own.full)).tolist() == alone

@@ -49,7 +49,7 @@ def traps(case: Case) -> dict[str, bool]:
     rows = reference.select_rows(table, everything)
 
     def found_with(**changes) -> np.ndarray:
-        other = properties.with_post(table, dataclasses.replace(post, **changes))
+        other = table.with_postprocess(dataclasses.replace(post, **changes))
         return reference.select_rows(other, everything)
 
     group = list(zip(table.image_id[rows].tolist(), table.category_id[rows].tolist(), strict=True))

@@ -11,8 +11,6 @@ from anchorkit.anchors import AnchorLayout, Level, Move
 from anchorkit.evaluation import Evaluator, reference
 from anchorkit.predictions import PostProcess, PredictionTable
 
-from .properties import with_post
-
 N_IMAGES = 40
 
 
@@ -71,6 +69,6 @@ def test_children_and_other_post_processing_on_a_real_detector(own):
     assert own.children(full, given).tolist() == expected
     assert [stats["AP"] for stats in own.children_stats(full, given)] == expected
     tight = own.with_postprocess(nms_iou=0.4, score_threshold=0.05, topk=100, topk_scope="image", max_detections=20)
-    table = with_post(own.predictions, tight.postprocess)
+    table = own.predictions.with_postprocess(tight.postprocess)
     assert tight.stats(full) == reference.evaluate(table, own.ground_truth, list(full)).stats
     assert own.children(full, given).tolist() == expected
