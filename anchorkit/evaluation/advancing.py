@@ -16,7 +16,7 @@ from anchorkit.evaluation.compiling import (
 )
 from anchorkit.evaluation.matching import rematch
 from anchorkit.evaluation.suppression import limit_groups, settle, show, take_part
-from anchorkit.evaluation.tables import NO_PLACE, View
+from anchorkit.evaluation.tables import NO_PLACE, PLACE_BITS, View
 
 MARGIN = 64
 """How many kept candidates beyond the cap a child may bring in before its image is settled to the end."""
@@ -187,7 +187,7 @@ def _tell(view, matching, rules, scratch, outcome, child, events, commit):
             bit = lowest_bit(flipped)
             flipped ^= bit
             place = view.place[unsigned(64 * w + position(bit))]
-            if place != NO_PLACE:
+            if place != NO_PLACE and place >> PLACE_BITS & 1:
                 flips[unsigned(n)] = place
                 n += 1
     events.n_flips[child] = n

@@ -204,24 +204,13 @@ def build_matching(
     # A place is the position in this order, but for the words that are begun anew.
     shift = (64 * place_word - class_first)[:-1].astype(np.int32)
     place_of = np.arange(len(by_class), dtype=np.int32) + np.repeat(shift, np.diff(class_first))
-    has_pairs = n_pairs[by_class] > 0
-    paired = by_class[has_pairs]
-    paired_class = np.searchsorted(class_first, np.flatnonzero(has_pairs), side="right") - 1
-    per_class = np.bincount(paired_class, minlength=rows.n_classes)
-    position_word = starts_of((per_class + 63) // 64)
-    n_positions = 64 * int(position_word[-1])
-    position_of = np.arange(len(paired)) - starts_of(per_class)[paired_class] + 64 * position_word[paired_class]
-    position_place = np.zeros(n_positions, np.int32)
-    position_place[position_of] = place_of[has_pairs]
     place = np.full(len(rows), NO_PLACE, np.uint32)
-    place[by_class] = place_of.astype(np.uint32) | (inside[by_class] >> 1).astype(np.uint32) << np.uint32(PLACE_BITS)
-    # A box outside all area ranges is no false positive anywhere: it never counts as a detection without a match.
-    place[inside == 0] = NO_PLACE
+    place[by_class] = place_of.astype(np.uint32) | inside[by_class].astype(np.uint32) << np.uint32(PLACE_BITS)
+    paired_class = np.searchsorted(class_first, np.flatnonzero(n_pairs[by_class]), side="right") - 1
+    most_pairs = int(np.bincount(paired_class, minlength=1).max())
     del by_class, place_of
     slot = np.full(len(rows), -1, np.int32)
-    slot[paired] = position_of
     with_pairs = np.flatnonzero(n_pairs)
-    position = slot[with_pairs]
     slot[with_pairs] = np.arange(len(with_pairs))
     pair_start = starts_of(n_pairs[with_pairs]).astype(np.int32)
     pair_truth = np.empty(pair_start[-1], np.int32)
@@ -249,8 +238,6 @@ def build_matching(
             place=place,
             slot=slot,
             slot_start=np.searchsorted(with_pairs, rows.image_start).astype(np.int64),
-            position=position,
-            n_positions=n_positions,
             inside=inside[with_pairs],
             paired=overlaps.collect(rows.image_start, word_start, n_pairs),
             image_group=image_group,
@@ -265,7 +252,7 @@ def build_matching(
             real=real,
             crowd=ignored.astype(np.uint8) if rules.voc else truth.crowd.astype(np.uint8),
         ),
-        Classes(place_word, position_word, position_place, n_real, need, column),
+        Classes(place_word, most_pairs, n_real, need, column),
     )
 
 

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls
 """Compiled loops from outcomes to figures: one pass over the detections that matched, class by class.
 
-A *board* shows the detections of one configuration: a bit for each place that is a detection, and the outcomes by
-position, with a bit for each that is not 0. Only true positives raise recall, and between two of them precision falls:
+A *board* shows the detections of one configuration: a bit for each place that is a detection, and a list of those that
+matched. Only true positives raise recall, and between two of them precision falls:
 so a precision-recall curve is all in the detections that matched, and of the others only their number counts.
 """
 
@@ -15,9 +15,7 @@ from anchorkit.evaluation.compiling import (
     compiled,
     compiled_without_counting,
     inlined,
-    lowest_bit,
     popcount,
-    position,
     unsigned,
 )
 from anchorkit.evaluation.matching import HIT, RANK
@@ -30,28 +28,13 @@ _ALL_THRESHOLDS = np.uint64(2**31 - 1)
 @compiled
 def flip(n_flips, flips, bits):
     """Flip the bits of places (see `tables.Matching.place`) in the area ranges of their boxes. Twice is as if never."""
-    if len(bits) == 1:
-        for j in range(n_flips):
-            place = flips[j] & PLACE
-            bits[0, place >> 6] ^= bit_at(place)
-        return
     for j in range(n_flips):
         place = flips[j] & PLACE
+        # None is here whose area is not in the first range, which has room for all but absurd boxes.
         bits[0, place >> 6] ^= bit_at(place)
         for area in range(1, len(bits)):
-            if flips[j] >> (PLACE_BITS + area - 1) & 1:
+            if flips[j] >> (PLACE_BITS + area) & 1:
                 bits[area, place >> 6] ^= bit_at(place)
-
-
-@compiled
-def exchange(n_changes, change_at, change_to, outcome, active):
-    """Exchange outcomes with those of the events. Twice is as if never. `active` has a bit for each that is not 0."""
-    for j in range(n_changes):
-        at, new = change_at[j], change_to[j]
-        old = outcome[at]
-        outcome[at], change_to[j] = new, old
-        if (old == 0) != (new == 0):
-            active[at >> 6] ^= bit_at(at)
 
 
 @compiled_without_counting
@@ -135,29 +118,50 @@ def _collect(klass, area, board, classes, track):
 
     Of each: its place; how many detections of the class (in the area range) come before it; the IoU thresholds at which
     it hit a box to be found; those at which it is no false positive though it is counted among the detections.
+    Invariant: `i` and `j` are the first entries of the two lists that have not come up.
     """
-    n_positions = len(classes.place)
     bits = board.bits[area]
     word = classes.place_word[klass]
+    first, end = area << 32 | 64 * word, area << 32 | 64 * classes.place_word[klass + 1]
+    i, j = _first_from(first, board.at), _first_from(first, board.new_at)
     counted, n = 0, 0
-    for w in range(classes.position_word[klass], classes.position_word[klass + 1]):
-        waiting = board.active[area * (n_positions >> 6) + w]
-        while waiting != 0:
-            bit = lowest_bit(waiting)
-            waiting ^= bit
-            at = 64 * w + position(bit)
-            place = np.int64(classes.place[unsigned(at)])
-            while word < place >> 6:
-                counted += popcount(bits[unsigned(word)])
-                word += 1
-            outcome = board.outcome[unsigned(area * n_positions + at)]
-            track.place[n] = place
-            track.before[n] = counted + popcount(bits[unsigned(word)] & (bit_at(place) - np.uint64(1)))
-            track.hit[n] = np.int64(outcome >> HIT & _ALL_THRESHOLDS)
-            track.off[n] = np.int64(outcome & _ALL_THRESHOLDS)
-            track.rank[n] = np.int64(outcome >> RANK)
-            n += 1
-    return n
+    while True:
+        old = board.at[unsigned(i)] if i < len(board.at) else end
+        new = board.new_at[unsigned(j)] if j < len(board.new_at) else end
+        at = min(old, new)
+        if at >= end:
+            return n
+        if new == at:
+            outcome = board.new_outcome[unsigned(j)]
+            j += 1
+        else:
+            outcome = board.outcome[unsigned(i)]
+        i += old == at
+        if outcome == 0:
+            continue
+        place = at & np.int64(PLACE)
+        while word < place >> 6:
+            counted += popcount(bits[unsigned(word)])
+            word += 1
+        track.place[n] = place
+        track.before[n] = counted + popcount(bits[unsigned(word)] & (bit_at(place) - np.uint64(1)))
+        track.hit[n] = np.int64(outcome >> HIT & _ALL_THRESHOLDS)
+        track.off[n] = np.int64(outcome & _ALL_THRESHOLDS)
+        track.rank[n] = np.int64(outcome >> RANK)
+        n += 1
+
+
+@inlined
+def _first_from(value, rising):
+    """The first index at which a rising array has the value or more."""
+    low, high = 0, len(rising)
+    while low < high:
+        middle = (low + high) >> 1
+        if rising[unsigned(middle)] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @inlined

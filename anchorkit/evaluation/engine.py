@@ -24,7 +24,6 @@ from anchorkit.evaluation.sharing import balanced
 from anchorkit.evaluation.tables import (
     UNLIMITED,
     Array,
-    Board,
     Children,
     Events,
     Groups,
@@ -45,9 +44,9 @@ FIRST_ROOM = 4096
 class Engine:
     """Moves from configuration to configuration.
 
-    Memory, in bytes: 3 bits a member (of begun 64s) and 2 a candidate; 8 bytes a candidate that overlaps an annotated
-    box for each area range, and as much again with 1 bit a candidate for each thread; and for the events of 32 children
-    4 bytes a detection that changes, 16 a match.
+    Memory: 4 bits a member (of begun 64s) and 2 a candidate; 8 bytes a candidate that overlaps an annotated box, for
+    each area range; 1 bit a candidate for each area range and thread; and for the events of 32 children 4 bytes a
+    detection that changes and 16 a match.
 
     Args:
         index: what does not depend on the configuration.
@@ -81,21 +80,18 @@ class Engine:
             shown=np.zeros(by_rank, np.uint64),
             horizon=np.zeros(len(groups.image_start) - 1, np.int32),
             fullest=np.zeros(len(groups.image_start) - 1, np.int32),
-            outcome=np.zeros(n_areas * len(matching.position), np.uint64),
+            outcome=np.zeros(n_areas * len(matching.inside), np.uint64),
         )
         self._readings = [
             Reading(
-                Board(
-                    np.zeros((n_areas, int(classes.place_word[-1])), np.uint64),
-                    np.zeros(n_areas * matching.n_positions, np.uint64),
-                    np.zeros(n_areas * matching.n_positions // 64, np.uint64),
-                ),
+                np.zeros((n_areas, int(classes.place_word[-1])), np.uint64),
                 classes,
                 self._rules.n_thresholds,
                 len(self._rules.ranks),
             )
             for _ in range(work.n_threads)
         ]
+        self._matches = _NO_MATCHES
         self._scratch = [_scratch(groups, matching, self._rules.n_scopes) for _ in range(work.n_threads)]
         # Kept from one pass to the next: fresh memory costs more than what is written to it.
         self._events = {
@@ -133,7 +129,7 @@ class Engine:
 
     def memory(self) -> int:
         """Bytes that the state takes."""
-        arrays = [*self._standing, *(array for reading in self._readings for array in reading.board)]
+        arrays = [*self._standing, *self._matches, *(reading.bits for reading in self._readings)]
         arrays += [array for events in self._events.values() for array in events]
         return sum(array.nbytes for array in arrays)
 
@@ -144,12 +140,16 @@ class Engine:
         here = self._mask
         if here is None or self._cost(here ^ mask) >= self._cost(mask):
             self._mask = None
-            for array in (*self._standing, *(array for reading in self._readings for array in reading.board)):
+            for array in (*self._standing, *(reading.bits for reading in self._readings)):
                 array[:] = 0
+            self._matches = _NO_MATCHES
             here = 0
         self._mask = None
         events = self._advance(here, [mask], commit=True)
-        self._work.all([partial(self._apply, reading, events, 0, undone=False) for reading in self._readings])
+        self._work.all([partial(_flip, reading, events, 0) for reading in self._readings])
+        self._matches = _merged(self._matches, _changes(events, 0))
+        for reading in self._readings:
+            reading.show(*self._matches)
         self._mask = mask
 
     def _cost(self, mask: int) -> int:
@@ -168,9 +168,11 @@ class Engine:
         def look(child: int) -> Figure:
             reading = free.get()
             # The board belongs to this child until it is as it was.
-            self._apply(reading, events, child)
+            _flip(reading, events, child)
+            reading.show(*self._matches, *_changes(events, child))
             figure = read(reading)
-            self._apply(reading, events, child)
+            _flip(reading, events, child)
+            reading.show(*self._matches)
             free.put(reading)
             return figure
 
@@ -208,22 +210,32 @@ class Engine:
 
         return self._work.all([partial(advance, part) for part in range(len(self._parts) - 1)])
 
-    def _apply(self, reading: Reading, events: list[Events], child: int, undone: bool = True) -> None:
-        """Put a child's events on a board. The second time takes them off again.
 
-        Several boards may take the same events if that is never `undone`, as the events then keep the old outcomes.
-        """
-        board = reading.board
-        for part in events:
-            changes = part.change_to[child]
-            curves.flip(part.n_flips[child], part.flips[child], board.bits)
-            curves.exchange(
-                part.n_changes[child],
-                part.change_at[child],
-                changes if undone else changes[: part.n_changes[child]].copy(),
-                board.outcome,
-                board.active,
-            )
+Matches = tuple[Array, Array]
+_NO_MATCHES: Matches = (np.empty(0, np.int64), np.empty(0, np.uint64))
+
+
+def _flip(reading: Reading, events: list[Events], child: int) -> None:
+    """Put the places that a child flips on a board. The second time takes them off again."""
+    for part in events:
+        curves.flip(part.n_flips[child], part.flips[child], reading.bits)
+
+
+def _changes(events: list[Events], child: int) -> Matches:
+    """Where a child changes outcomes, rising, and what they become."""
+    at = np.concatenate([part.change_at[child, : part.n_changes[child]] for part in events])
+    outcome = np.concatenate([part.change_to[child, : part.n_changes[child]] for part in events])
+    order = np.argsort(at)
+    return at[order], outcome[order]
+
+
+def _merged(old: Matches, changes: Matches) -> Matches:
+    """The matches after some changes; an outcome of 0 takes a match away."""
+    stays = np.isin(old[0], changes[0], assume_unique=True, invert=True)
+    comes = changes[1] != 0
+    at = np.concatenate((old[0][stays], changes[0][comes]))
+    order = np.argsort(at)
+    return at[order], np.concatenate((old[1][stays], changes[1][comes]))[order]
 
 
 def bits_of(mask: int) -> list[int]:

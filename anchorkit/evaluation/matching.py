@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from anchorkit.evaluation.compiling import ONE, inlined, lowest_bit, position, unsigned
+from anchorkit.evaluation.tables import PLACE
 
 HIT = np.uint64(31)
 RANK = np.uint64(62)
@@ -26,8 +27,7 @@ def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, even
     """
     shown, used = scratch.shown, scratch.used
     n = events.n_changes[child]
-    n_slots = len(matching.position)
-    n_positions = matching.n_positions
+    n_slots = len(matching.inside)
     members = view.members[group]
     first_truth, n_truth = matching.truth_start[view.group + group], matching.truth_count[view.group + group]
     for area in range(n_areas):
@@ -42,7 +42,8 @@ def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, even
             while waiting != 0:
                 bit = lowest_bit(waiting)
                 waiting ^= bit
-                slot = view.slot[unsigned(64 * w + position(bit))]
+                rank = unsigned(64 * w + position(bit))
+                slot = view.slot[rank]
                 found = np.uint64(0)
                 if shown[w] & bit != 0:
                     if slot >= 0:
@@ -53,7 +54,7 @@ def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, even
                                     found += ONE << RANK
                     order += 1
                 if slot >= 0 and found != outcome[area * n_slots + slot]:
-                    events.change_at[child, n] = area * n_positions + matching.position[slot]
+                    events.change_at[child, n] = area << 32 | np.int64(view.place[rank] & PLACE)
                     events.change_to[child, n] = found
                     n += 1
                     if commit:

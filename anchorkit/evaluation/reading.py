@@ -11,21 +11,24 @@ from anchorkit.evaluation import curves
 from anchorkit.evaluation.metrics import CocoFigure, FScore, Metric, VocAP, WeightedAP, voc_average
 from anchorkit.evaluation.tables import N_RECALLS, Array, Board, Classes, Track
 
+_NOWHERE, _NOTHING = np.empty(0, np.int64), np.empty(0, np.uint64)
+
 
 class Reading:
     """A board, and the memory to read figures off it.
 
     Attributes:
-        board: the detections of one configuration.
+        bits: its bits. board: the detections of one configuration.
         classes: what the curves need of each class.
         n_thresholds: IoU thresholds; n_areas: area ranges on the board; n_ranks: smaller limits on the detections of a
             group, for which recall can be asked.
     """
 
-    def __init__(self, board: Board, classes: Classes, n_thresholds: int, n_ranks: int) -> None:
-        self.board, self.classes = board, classes
-        self.n_thresholds, self.n_areas, self.n_ranks = n_thresholds, len(board.bits), n_ranks
-        longest = 64 * int(np.diff(classes.position_word).max(initial=0)) + 1
+    def __init__(self, bits: Array, classes: Classes, n_thresholds: int, n_ranks: int) -> None:
+        self.bits, self.classes = bits, classes
+        self.n_thresholds, self.n_areas, self.n_ranks = n_thresholds, len(bits), n_ranks
+        self.show(_NOWHERE, _NOTHING)
+        longest = classes.most_pairs + 1
         self._track = Track(
             place=np.empty(longest, np.int64),
             before=np.empty(longest, np.int64),
@@ -41,6 +44,10 @@ class Reading:
         self._precision = np.zeros(n_thresholds * N_RECALLS * n_columns)
         self._found = np.zeros(n_thresholds * n_columns, np.int64)
         self._early = np.zeros(n_ranks * n_thresholds * n_columns, np.int64)
+
+    def show(self, at: Array, outcome: Array, new_at: Array = _NOWHERE, new_outcome: Array = _NOTHING) -> None:
+        """Show other matches (see `Board`); who changes the bits is the owner of the board."""
+        self.board = Board(self.bits, at, outcome, new_at, new_outcome)
 
     def precision(self) -> Array:
         """COCO's precision, float64 (thresholds, 101, classes with boxes to be found); valid until the next reading."""

@@ -24,7 +24,7 @@ AREA_RANGES = ((0.0, 1e5**2), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e5*
 N_RECALLS = 101
 RECALLS = np.linspace(0.0, 1.0, N_RECALLS)
 
-PLACE_BITS = 29
+PLACE_BITS = 28
 PLACE = np.uint32(2**PLACE_BITS - 1)
 NO_PLACE = np.uint32(2**32 - 1)
 
@@ -84,16 +84,14 @@ class Matching(NamedTuple):
     """What could match what, under one set of rules (IoU thresholds, detections that count, COCO or VOC). By rank.
 
     *Slots* number the candidates that have pairs, image by image. *Places* number all candidates of measured classes
-    (those with annotated boxes) in the order (class, score falling, image, rank), each class from a new word on;
-    *positions* number those with pairs in the same order, each class from a new word on too. Of the groups, only the M
-    are here that have pairs, or are of a measured class and could have more detections than count.
+    (those with annotated boxes) in the order (class, score falling, image, rank), each class from a new word on. Of the
+    groups, only the M are here that have pairs, or are of a measured class and could have more detections than count.
 
     Attributes:
         word_start: int64 (I + 1,), first word of each image's sets by rank.
-        place: uint32 (C,), the place in the lowest `PLACE_BITS` bits, and above them a bit for each of the area ranges
-            small, medium and large in which the box's area lies; `NO_PLACE` if the candidate counts nowhere.
+        place: uint32 (C,), the place in the lowest `PLACE_BITS` bits, and above them a bit for each of `AREA_RANGES` in
+            which the box's area lies; `NO_PLACE` if the candidate's class is not measured.
         slot: int32 (C,), or -1; slot_start: int64 (I + 1,), first slot of each image.
-        position: int32 (slots,); n_positions: how many there are.
         inside: uint8 (slots,), bit a is set if the box's area lies in area range a.
         paired: uint64 (words,), set of the candidates that have pairs.
         image_group: int64 (I + 1,), first group of each image.
@@ -110,8 +108,6 @@ class Matching(NamedTuple):
     place: Array
     slot: Array
     slot_start: Array
-    position: Array
-    n_positions: int
     inside: Array
     paired: Array
     image_group: Array
@@ -131,16 +127,15 @@ class Classes(NamedTuple):
     """What the curves need of each class.
 
     Attributes:
-        place_word: int64 (K + 1,), first word of places of each class; position_word: int64 (K + 1,), of positions.
-        place: int32 (positions,).
+        place_word: int64 (K + 1,), first word of places of each class.
+        most_pairs: most candidates of one class that have pairs.
         n_real: int64 (areas, K), annotated boxes to be found.
         need: int32 (areas, K, 101), true positives needed to reach each recall.
         column: int32 (areas, K), position of the class among those with boxes to be found, or -1.
     """
 
     place_word: Array
-    position_word: Array
-    place: Array
+    most_pairs: int
     n_real: Array
     need: Array
     column: Array
@@ -250,7 +245,7 @@ class Events(NamedTuple):
 
     Attributes:
         flips: uint32 (N, F), places (see `Matching`) that enter or leave the detections; n_flips: int64 (N,).
-        change_at: int64 (N, H), where (``area * positions + position``); change_to: uint64 (N, H), the new
+        change_at: int64 (N, H), where (``area << 32 | place``); change_to: uint64 (N, H), the new
             outcome; n_changes: int64 (N,).
     """
 
@@ -281,16 +276,20 @@ class Rules(NamedTuple):
 
 
 class Board(NamedTuple):
-    """The detections of one configuration.
+    """The detections of one configuration: those of the one the engine is at, and what differs.
 
     Attributes:
         bits: uint64 (areas, words), by place, see `Matching`.
-        outcome: uint64 (areas * positions,), see `matching`; active: uint64, a bit for each outcome that is not 0.
+        at: int64, ``area << 32 | place`` of every detection with an outcome that is not 0, rising; outcome: uint64, see
+            `matching`.
+        new_at: int64, rising, where outcomes differ; new_outcome: uint64, what they are.
     """
 
     bits: Array
+    at: Array
     outcome: Array
-    active: Array
+    new_at: Array
+    new_outcome: Array
 
 
 class Track(NamedTuple):

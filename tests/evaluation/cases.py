@@ -149,6 +149,52 @@ def random_case(seed: int) -> Case:
     return Case(table, ground_truth, seed)
 
 
+def dense_case(seed: int) -> Case:
+    """Chains of overlapping boxes: large groups in which a box that goes sets others free, and these others again.
+
+    One size of boxes strewn over a strip that is short or long, so that a box overlaps nearly all others or a few; caps
+    that bind by little or by much; a few annotated boxes on top of predictions.
+    """
+    random = np.random.default_rng([seed, 2])
+    layout = random_layout(random)
+    n, n_images, n_classes = int(random.choice([70, 150, 260])), int(random.integers(1, 3)), int(random.integers(1, 3))
+    length = float(random.choice([30, 100, 300, 900]))
+    corner = np.column_stack([random.integers(0, length, n), random.integers(0, 4, n)]).astype(float)
+    extent = random.choice([20.0, 21.0, 24.0], (n, 2))
+    boxes = np.concatenate([corner, corner + extent], axis=1)
+    image, category = random.integers(1, n_images + 1, n), random.integers(1, n_classes + 1, n)
+    steps = random.choice([16, 256, 2**20])
+    table = PredictionTable(
+        image,
+        random.integers(0, len(layout), n),
+        category,
+        random.integers(1, steps + 1, n) / steps,
+        boxes,
+        layout,
+        PostProcess(
+            score_threshold=0.0,
+            topk=None if random.random() < 0.8 else int(random.choice([20, 100])),
+            topk_scope=str(random.choice(["class", "level", "image"])),
+            nms_iou=float(random.choice([0.2, 0.35, 0.5, 0.7, 0.9])),
+            max_detections=None if random.random() < 0.4 else int(random.choice([1, 5, 15, 40, 100])),
+        ),
+    )
+    annotations = [
+        {
+            "id": number + 1,
+            "image_id": int(image[row]),
+            "category_id": int(category[row]),
+            "bbox": [*(corner[row] + random.integers(-3, 4, 2)).tolist(), *extent[row].tolist()],
+            "area": float(extent[row].prod()),
+            "iscrowd": int(random.random() < 0.1),
+        }
+        for number, row in enumerate(random.integers(0, n, int(random.choice([2, 8, 20]))).tolist())
+    ]
+    ids = ("images", n_images), ("categories", n_classes)
+    truth = {**{key: [{"id": i + 1} for i in range(count)] for key, count in ids}, "annotations": annotations}
+    return Case(table, truth, seed)
+
+
 def random_layout(random: np.random.Generator) -> AnchorLayout:
     """Up to four levels with none to four anchors each, one anchor at least in all."""
     counts = random.integers(0, 5, int(random.integers(1, 5)))

@@ -16,10 +16,9 @@ import numpy as np
 from anchorkit.anchors import AnchorLayout, Move, moves
 from anchorkit.evaluation import Evaluator, reference
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
-from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
-from .cases import Case, random_anchors, random_case
+from .cases import Case, dense_case, random_anchors, random_case
 
 Random = np.random.Generator
 
@@ -109,6 +108,20 @@ def children(seed: int, calls: Sequence[str] = ("children", "children_stats")) -
         mask = step(random, own.layout, mask)
 
 
+def dense(seed: int) -> None:
+    """Children and walks where boxes overlap in chains."""
+    random, case = np.random.default_rng([seed, 7]), dense_case(seed)
+    own, referee = build(case), Referee(case.predictions, read_ground_truth(case.ground_truth))
+    mask = own.full.mask
+    path = []
+    for _ in range(3):
+        call = str(random.choice(["children", "children", "children_stats", "accuracy"]))
+        path.append(f"{call}({mask:b})")
+        check(call, own, referee, mask, random, path)
+        check("detections", own, referee, mask, random, path)
+        mask = step(random, own.layout, mask)
+
+
 def postprocess(seed: int) -> None:
     """An evaluator with other post-processing is that of a table with it, and leaves the one it came from alone."""
     case, own, referee, random = set_up(seed, 4)
@@ -168,7 +181,7 @@ def metrics(seed: int) -> None:
             same(f"per_class of {mask:b} after {path}", judged.per_class(keep(mask)), per_class)
 
 
-PROPERTIES = {f.__name__: f for f in (same_bits, walk, children, postprocess, options, metrics)}
+PROPERTIES = {f.__name__: f for f in (same_bits, walk, children, dense, postprocess, options, metrics)}
 
 
 def check(call: str, own: Evaluator, referee: Referee, mask: int, random: Random, path: Sequence[str] = ()) -> None:

@@ -15,7 +15,7 @@ from anchorkit.evaluation import reference
 from anchorkit.evaluation.ground_truth import read_ground_truth
 
 from . import properties
-from .cases import Case, random_case
+from .cases import Case, dense_case, random_case
 
 CASES = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 300
 
@@ -40,6 +40,29 @@ def test_the_cases_are_as_nasty_as_they_claim():
         boxes += len(case.ground_truth["annotations"])
     assert min(met.values()) >= 5, met
     assert crowds >= 0.15 * boxes
+
+
+def test_dense_cases_are_chains():
+    """A box that goes sets others free, these suppress others again; and some children need all that is left."""
+    met = dict.fromkeys(("freed", "suppressed anew", "several words", "far beyond the cap", "no longer full"), 0)
+    for seed in range(60):
+        table = dense_case(seed).predictions
+        cap, everything = table.postprocess.max_detections, np.arange(len(table.layout))
+        endless = table.with_postprocess(dataclasses.replace(table.postprocess, max_detections=None))
+        rows = reference.select_rows(endless, everything)
+        children = [reference.select_rows(endless, np.delete(everything, anchor)) for anchor in everything]
+        gone = [table.anchor[rows] == anchor for anchor in everything]
+        most = max(np.bincount(table.image_id[rows]))
+        met["freed"] += any(not np.isin(child, rows).all() for child in children)
+        met["suppressed anew"] += any(
+            not np.isin(rows[~left], child).all() for child, left in zip(children, gone, strict=True)
+        )
+        met["several words"] += len(table) / len(set(zip(table.image_id, table.category_id, strict=True))) > 128
+        met["far beyond the cap"] += cap is not None and most >= cap + 64
+        met["no longer full"] += cap is not None and any(
+            max(np.bincount(table.image_id[child]), default=0) < cap <= most for child in children
+        )
+    assert min(met.values()) >= 5, met
 
 
 def traps(case: Case) -> dict[str, bool]:
