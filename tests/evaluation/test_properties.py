@@ -32,13 +32,13 @@ def test_the_cases_are_as_nasty_as_they_claim():
     """Guards the generator: every trap must be met often, or the properties prove little."""
     met: dict[str, int] = {}
     crowds = boxes = 0
-    for seed in range(300):
+    for seed in range(200):
         case = random_case(seed)
         for trap, there in traps(case).items():
             met[trap] = met.get(trap, 0) + bool(there)
         crowds += sum(annotation["iscrowd"] for annotation in case.ground_truth["annotations"])
         boxes += len(case.ground_truth["annotations"])
-    assert min(met.values()) >= 5, met
+    assert min(met.values()) >= 3, met
     assert crowds >= 0.15 * boxes
 
 
