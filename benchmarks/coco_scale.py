@@ -247,7 +247,8 @@ def _rows(
     n = len(source)
     # One sorted list of all sources' cumulated shares: source s covers s to s + 1.
     drawn = np.searchsorted((until + np.arange(len(until))[:, None]).ravel(), source + random.random(n))
-    anchor = np.minimum(drawn - source * len(shapes), len(shapes) - 1)
+    # Shares add up to 1 but for rounding: who falls just beside a source belongs to its first or last anchor.
+    anchor = np.clip(drawn - source * len(shapes), 0, len(shapes) - 1)
     image = sources["image"][source]
 
     # How good a box is, 0..1: the log of its score between the threshold and the best of its source.
