@@ -7,11 +7,13 @@ import copy
 import numpy as np
 import pytest
 
-from anchorkit.anchors import Move, moves
+from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator, reference
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
+from anchorkit.postprocess import PostProcess
+from anchorkit.predictions import PredictionTable
 
 from .cases import Case, random_case
 from .properties import build
@@ -193,3 +195,20 @@ def test_nothing_to_measure_is_minus_one(case, metric):
 @pytest.mark.parametrize("metric", ["voc", "voc07", VocAP(iou=0.3), "AP", "AR10", FScore()])
 def test_no_anchor_finds_nothing(own, metric):
     assert own.with_metric(metric).accuracy([]) == 0.0
+
+
+def test_a_threshold_of_1_is_a_little_less_to_coco():
+    # An IoU between 1 - 1e-10 and 1 reaches it in pycocotools, and not in VOCdevkit.
+    post = PostProcess(score_threshold=0.0, topk=None, nms_iou=0.5, max_detections=None)
+    layout = AnchorLayout("one", (8, 8), (Level("a", 1, 1, ((8.0, 8.0),)),))
+    table = PredictionTable([1], [0], [1], [0.9], [[0.0, 0.0, 10.0, 10.0]], layout, post)
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10 * (1 + 5e-11), 10], "area": 100}
+    truth = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [box]}
+    own = Evaluator(table, truth, iou_thresholds=(1.0,))
+    assert own.accuracy([0]) == 1.0
+    assert own.with_metric(FScore(iou=1.0)).accuracy([0]) == 1.0
+    assert own.with_metric(VocAP(iou=1.0)).accuracy([0]) == 0.0
+    parts = own.predictions, own.ground_truth, reference.select_rows(table, [0])
+    assert reference.coco_ap(*parts, (1.0,))[0] == 1.0
+    assert reference.f_score(*parts, iou=1.0) == 1.0
+    assert reference.voc_ap(*parts, iou=1.0)[0] == 0.0
