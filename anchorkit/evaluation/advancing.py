@@ -44,22 +44,21 @@ def advance(first, last, groups, rows, matching, rules, standing, children, even
                 _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, rows, matching, standing)
             anybody = take_part(view, child, children, rules, scratch)
             if anybody:
-                for w in range(n_ranks):
-                    scratch.by_rank[w] = view.by_rank[w]
                 only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
                 horizon = n if commit else standing.horizon[image]
-                settle(view, rows, horizon, only_leaving, commit, scratch)
-                n_words, gained = show(view, rules.cap, scratch)
-                if horizon < n and (n_words < 0 or 64 * n_words - 1 > horizon):
-                    # What was settled does not reach to the cap: settle all.
+                while True:
                     for w in range(n_ranks):
                         scratch.by_rank[w] = view.by_rank[w]
-                    settle(view, rows, n, only_leaving, commit, scratch)
+                    settle(view, rows, horizon, only_leaving, commit, scratch)
                     n_words, gained = show(view, rules.cap, scratch)
-                if commit:
-                    standing.fullest[image] = limit_groups(view, rules.most_shown, scratch.shown)
-                elif standing.fullest[image] + gained > rules.most_shown:
-                    limit_groups(view, rules.most_shown, scratch.shown)
+                    if horizon >= n or (n_words >= 0 and 64 * n_words - 1 <= horizon):
+                        break
+                    # What was settled does not reach to the cap: settle all.
+                    horizon = n
+                if commit or standing.fullest[image] + gained > rules.most_shown:
+                    largest = limit_groups(view, rules.most_shown, scratch.shown)
+                    if commit:
+                        standing.fullest[image] = largest
                 _tell(view, matching, rules, scratch, standing.outcome, child, events, commit)
             if commit:
                 for w in range(len(view.alive)):

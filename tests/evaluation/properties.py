@@ -126,7 +126,7 @@ def postprocess(seed: int) -> None:
     """An evaluator with other post-processing is that of a table with it, and leaves the one it came from alone."""
     case, own, referee, random = set_up(seed, 4)
     family = [(own, referee)]
-    for _ in range(3):
+    for _ in range(2):
         source, its_referee = family[int(random.integers(len(family)))]
         changes = random_changes(random)
         post = dataclasses.replace(its_referee.table.postprocess, **changes)
@@ -164,7 +164,7 @@ def metrics(seed: int) -> None:
     own = build(case, **chosen)
     referee = Referee(case.predictions, read_ground_truth(case.ground_truth), **chosen)
     path = [str(chosen)]
-    for _ in range(3):
+    for _ in range(2):
         metric, expected = random_metric(random, referee)
         judged = own.with_metric(metric) if random.random() < 0.5 else build(case, metric=metric, **chosen)
         mask = random_mask(random, own.layout)
@@ -196,7 +196,7 @@ def check(call: str, own: Evaluator, referee: Referee, mask: int, random: Random
         same(what, getattr(own, call)(configuration), getattr(referee, call)(mask))
     else:
         given = random_moves(random, own.layout, mask)[: 4 if call == "children" else 2]
-        if random.random() < 0.1:  # more children than a word has bits
+        if random.random() < 0.1:  # more than are looked at together; `children` may see that they are few
             given = given * 40
         what = f"{what} by {names(given)}"
         masks = [mask & ~bits(move) for move in given]

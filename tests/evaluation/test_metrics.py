@@ -205,10 +205,10 @@ def test_a_threshold_of_1_is_a_little_less_to_coco():
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10 * (1 + 5e-11), 10], "area": 100}
     truth = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [box]}
     own = Evaluator(table, truth, iou_thresholds=(1.0,))
-    assert own.accuracy([0]) == 1.0
-    assert own.with_metric(FScore(iou=1.0)).accuracy([0]) == 1.0
+    assert own.accuracy([0]) == pytest.approx(1.0)
+    assert own.with_metric(FScore(iou=1.0)).accuracy([0]) == pytest.approx(1.0)
     assert own.with_metric(VocAP(iou=1.0)).accuracy([0]) == 0.0
     parts = own.predictions, own.ground_truth, reference.select_rows(table, [0])
-    assert reference.coco_ap(*parts, (1.0,))[0] == 1.0
-    assert reference.f_score(*parts, iou=1.0) == 1.0
+    assert reference.coco_ap(*parts, (1.0,))[0] == pytest.approx(1.0)
+    assert reference.f_score(*parts, iou=1.0) == pytest.approx(1.0)
     assert reference.voc_ap(*parts, iou=1.0)[0] == 0.0
