@@ -167,13 +167,16 @@ class Engine:
 
         def look(child: int) -> Figure:
             reading = free.get()
-            # The board belongs to this child until it is as it was.
-            _flip(reading, events, child)
-            reading.show(*self._matches, *_changes(events, child))
-            figure = read(reading)
-            _flip(reading, events, child)
-            reading.show(*self._matches)
-            free.put(reading)
+            try:
+                # The board belongs to this child until it is as it was.
+                _flip(reading, events, child)
+                reading.show(*self._matches, *_changes(events, child))
+                figure = read(reading)
+                _flip(reading, events, child)
+                reading.show(*self._matches)
+            finally:
+                # After an error too: another thread may be waiting for it.
+                free.put(reading)
             return figure
 
         here, self._mask = self._mask, None

@@ -110,7 +110,7 @@ class Evaluator:
         from anchorkit.evaluation.sharing import Sharing, threads_for
         from anchorkit.evaluation.sorting import SortedRows
 
-        limit = check_memory(self.predictions, self._memory_limit)
+        limit = check_memory(self.predictions, post.score_threshold, self._memory_limit)
         work = Sharing(self._threads or threads_for(len(self.predictions)))
         rows = SortedRows(self.predictions, self.ground_truth, post.score_threshold, work)
         return Index(rows, self.ground_truth, post, work, limit)

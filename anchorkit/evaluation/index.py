@@ -114,14 +114,14 @@ class Index:
         return 64 * self.matching(rules)[1].place_word[:-1] + counts
 
 
-def check_memory(predictions: PredictionTable, memory_limit: float | None) -> float:
+def check_memory(predictions: PredictionTable, score_threshold: float, memory_limit: float | None) -> float:
     """Bytes that may be used: what was asked for, or what the machine has free.
 
     Raises:
         InputError: building would need more: at least 120 + A / 4 bytes a row that takes part (see `Index`).
     """
     limit = float(psutil.virtual_memory().available) if memory_limit is None else float(memory_limit)
-    n = int((predictions.score > np.float32(predictions.postprocess.score_threshold)).sum())
+    n = int((predictions.score > np.float32(score_threshold)).sum())
     needed = n * (120 + len(predictions.layout) / 4)
     if needed > limit:
         raise InputError(

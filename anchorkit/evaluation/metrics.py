@@ -62,7 +62,7 @@ class WeightedAP:
     @property
     def name(self) -> str:
         """What ledgers and files call it."""
-        listed = ", ".join(f"{category_id}: {weight:g}" for category_id, weight in sorted(self.weights.items()))
+        listed = ", ".join(f"{category_id}: {_exact(weight)}" for category_id, weight in sorted(self.weights.items()))
         return f"WeightedAP({{{listed}}})"
 
     def __hash__(self) -> int:
@@ -95,7 +95,7 @@ class VocAP:
     def name(self) -> str:
         """What ledgers and files call it."""
         short = "voc07" if self.points else "voc"
-        return short if self.iou == 0.5 else f"{short}@{self.iou:g}"
+        return short if self.iou == 0.5 else f"{short}@{_exact(self.iou)}"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class FScore:
     @property
     def name(self) -> str:
         """What ledgers and files call it."""
-        return f"F{self.beta:g} at score {self.score_threshold:g}, IoU {self.iou:g}"
+        return f"F{_exact(self.beta)} at score {_exact(self.score_threshold)}, IoU {_exact(self.iou)}"
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,11 @@ def voc_average(points: int | None, n_real: int, precision: npt.NDArray[np.float
         at = int(np.searchsorted(recall, point))
         total += (precision[at] if at < len(precision) else 0.0) / 11.0
     return float(total)
+
+
+def _exact(number: float) -> str:
+    """A number as short as it can be told apart from all others: accuracies by different metrics must not mix."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(float(number))
 
 
 def _check_share(what: str, value: Any, above_zero: bool = False) -> None:
