@@ -192,18 +192,7 @@ def pycocotools(table: PredictionTable, truth: dict[str, Any], nms: Callable[[],
     own = COCO()
     own.dataset = truth
     own.createIndex()
-
-    def evaluate_ap(found: Any) -> float:
-        judge = COCOeval(own, found, "bbox")
-        judge.params.areaRng, judge.params.areaRngLbl, judge.params.maxDets = ALL_AREAS, ["all"], [100]
-        return mean_precision(judge)
-
-    return Rival(
-        nms,
-        lambda rows: own.loadRes(coco_dicts(table, rows)),
-        lambda found: summarized(COCOeval(own, found, "bbox")),
-        evaluate_ap,
-    )
+    return _through_dicts(table, own, lambda found: COCOeval(own, found, "bbox"), nms)
 
 
 def faster_coco_eval(table: PredictionTable, truth: dict[str, Any], nms: Callable[[], np.ndarray]) -> Rival:
@@ -211,17 +200,21 @@ def faster_coco_eval(table: PredictionTable, truth: dict[str, Any], nms: Callabl
     from faster_coco_eval import COCO, COCOeval_faster
 
     own = COCO(truth)
+    return _through_dicts(table, own, lambda found: COCOeval_faster(own, found, "bbox", extra_calc=False), nms)
+
+
+def _through_dicts(
+    table: PredictionTable, own: Any, judge_of: Callable[[Any], Any], nms: Callable[[], np.ndarray]
+) -> Rival:
+    """A rival with the interface of pycocotools: detections are a list of dicts, the judge is told by its `params`."""
 
     def evaluate_ap(found: Any) -> float:
-        judge = COCOeval_faster(own, found, "bbox", extra_calc=False)
+        judge = judge_of(found)
         judge.params.areaRng, judge.params.areaRngLbl, judge.params.maxDets = ALL_AREAS, ["all"], [100]
         return mean_precision(judge)
 
     return Rival(
-        nms,
-        lambda rows: own.loadRes(coco_dicts(table, rows)),
-        lambda found: summarized(COCOeval_faster(own, found, "bbox", extra_calc=False)),
-        evaluate_ap,
+        nms, lambda rows: own.loadRes(coco_dicts(table, rows)), lambda found: summarized(judge_of(found)), evaluate_ap
     )
 
 

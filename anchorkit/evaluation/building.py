@@ -14,7 +14,7 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation import overlaps
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.sharing import Sharing, balanced
-from anchorkit.evaluation.sorting import SortedRows, falling_key, starts_of
+from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.evaluation.tables import (
     AREA_RANGES,
     N_RECALLS,
@@ -52,7 +52,7 @@ class MatchingRules:
 
 
 def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Groups:
-    """Who takes part with which anchor.
+    """Who takes part with which anchor. Who is not above a score threshold higher than the rows' belongs to none.
 
     Memory: 2 bytes a candidate, A + 1 words of 8 bytes for each begun 64 members of a group, and 8 more a candidate
     where a top-k binds.
@@ -62,8 +62,11 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
     word = starts_of(words)
     image_group = np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
     by_anchor = np.zeros(len(layout) * int(word[-1]), np.uint64)
-    overlaps.collect_by_anchor(image_group, rows.group_start, word, rows.members, rows.anchor, len(layout), by_anchor)
     rank = rows.member_rank
+    overlaps.collect_by_anchor(
+        image_group, rows.group_start, word, rows.members, rank, rows.n_above(post.score_threshold), rows.anchor,
+        len(layout), by_anchor,
+    )  # fmt: skip
     group_of_word = np.repeat(np.arange(len(sizes)), words)
     first_of_word = rows.group_start[group_of_word] + 64 * (np.arange(int(word[-1])) - word[group_of_word])
     scope, binds = _binding_topk(rows, layout, post)
@@ -87,16 +90,6 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
         scope=scope,
         bit_of_rank=bit_of_rank,
     )
-
-
-def without_low_scores(groups: Groups, rows: SortedRows, score_threshold: float, n_anchors: int) -> Groups:
-    """The groups under a higher score threshold: who is not above it belongs to no anchor."""
-    limit = falling_key(np.array([score_threshold], np.float32))[0]
-    passes = np.append(0, np.cumsum(rows.falling < limit))
-    counts = np.diff(passes[rows.image_start])
-    by_anchor = groups.by_anchor.copy()
-    overlaps.keep_first(groups.image_group, groups.start, groups.word, groups.rank, counts, n_anchors, by_anchor)
-    return groups._replace(by_anchor=by_anchor)
 
 
 def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float = math.inf) -> Rows:
@@ -250,7 +243,7 @@ def build_matching(
             pair_truth=pair_truth,
             pair_passed=pair_passed,
             real=real,
-            crowd=ignored.astype(np.uint8) if rules.voc else truth.crowd.astype(np.uint8),
+            crowd=ignored.astype(np.uint8),
         ),
         Classes(place_word, most_pairs, n_real, need, column),
     )
@@ -293,7 +286,7 @@ def _to_be_found(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
 
 
 def _binding_topk(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> tuple[Array, Array]:
-    """`Candidates.scope` and `binds`."""
+    """`Groups.scope` and `binds`."""
     binds = np.zeros(rows.n_images, np.uint8)
     nothing = np.empty(0, np.int32)
     if post.topk is None or not len(rows):

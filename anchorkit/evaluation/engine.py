@@ -137,14 +137,12 @@ class Engine:
         """Be at the configuration with the bits of `mask` set."""
         if mask == self._mask:
             return
-        here = self._mask
+        here, self._mask = self._mask, None
         if here is None or self._cost(here ^ mask) >= self._cost(mask):
-            self._mask = None
             for array in (*self._standing, *(reading.bits for reading in self._readings)):
                 array[:] = 0
             self._matches = _NO_MATCHES
             here = 0
-        self._mask = None
         events = self._advance(here, [mask], commit=True)
         self._work.all([partial(_flip, reading, events, 0) for reading in self._readings])
         self._matches = _merged(self._matches, _changes(events, 0))

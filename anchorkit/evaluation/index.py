@@ -17,7 +17,6 @@ from anchorkit.evaluation.building import (
     build_matching,
     build_rows,
     megabytes,
-    without_low_scores,
 )
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.sharing import Sharing
@@ -80,10 +79,7 @@ class Index:
     @cached_property
     def groups(self) -> Groups:
         """Who takes part."""
-        groups = build_groups(self.rows, self.layout, self.post)
-        if self.post.score_threshold == self.least_score_threshold:
-            return groups
-        return without_low_scores(groups, self.rows, self.post.score_threshold, len(self.layout))
+        return build_groups(self.rows, self.layout, self.post)
 
     @cached_property
     def overlaps(self) -> Rows:
@@ -133,6 +129,6 @@ def check_memory(predictions: PredictionTable, score_threshold: float, memory_li
 
 
 def _nbytes(table: Any) -> int:
-    return (
-        table.nbytes if isinstance(table, np.ndarray) else sum(map(_nbytes, table)) if isinstance(table, tuple) else 0
-    )
+    if isinstance(table, tuple):
+        return sum(_nbytes(part) for part in table)
+    return int(table.nbytes) if isinstance(table, np.ndarray) else 0

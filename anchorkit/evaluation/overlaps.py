@@ -162,8 +162,8 @@ def _coco_iou(boxes, d, truth, g, crowd):
 
 
 @compiled
-def collect_by_anchor(image_group, group_start, group_word, members, anchor, n_anchors, by_anchor):
-    """Set the bits of `tables.Groups.by_anchor`."""
+def collect_by_anchor(image_group, group_start, group_word, members, rank, n_above, anchor, n_anchors, by_anchor):
+    """Set the bits of `tables.Groups.by_anchor` for the first ``n_above[image]`` candidates of each image."""
     for image in range(len(image_group) - 1):
         image_word = group_word[image_group[image]]
         n_words = group_word[image_group[image + 1]] - image_word
@@ -171,22 +171,8 @@ def collect_by_anchor(image_group, group_start, group_word, members, anchor, n_a
             for m in range(group_start[group], group_start[group + 1]):
                 bit = 64 * (group_word[group] - image_word) + m - group_start[group]
                 at = n_anchors * image_word + anchor[members[m]] * n_words
-                by_anchor[at + (bit >> 6)] |= bit_at(bit)
-
-
-@compiled
-def keep_first(image_group, group_start, group_word, rank, counts, n_anchors, by_anchor):
-    """Take the members that are not among the first ``counts[image]`` candidates of their image out of all sets."""
-    for image in range(len(image_group) - 1):
-        image_word = group_word[image_group[image]]
-        n_words = group_word[image_group[image + 1]] - image_word
-        for group in range(image_group[image], image_group[image + 1]):
-            for m in range(group_start[group], group_start[group + 1]):
-                if rank[m] < counts[image]:
-                    continue
-                bit = 64 * (group_word[group] - image_word) + m - group_start[group]
-                for anchor in range(n_anchors):
-                    by_anchor[n_anchors * image_word + anchor * n_words + (bit >> 6)] &= ~bit_at(bit)
+                if rank[m] < n_above[image]:
+                    by_anchor[at + (bit >> 6)] |= bit_at(bit)
 
 
 @compiled

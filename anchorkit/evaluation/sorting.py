@@ -111,6 +111,13 @@ class SortedRows:
         """Images of the ground truth."""
         return len(self.image_start) - 1
 
+    def n_above(self, score_threshold: float) -> Array:
+        """int64 (I,): how many candidates of each image, the first ones, score above a threshold."""
+        if score_threshold == self.score_threshold:
+            return np.diff(self.image_start)
+        limit = falling_key(np.array([score_threshold], np.float32))[0]
+        return np.diff(np.append(0, np.cumsum(self.falling < limit))[self.image_start])
+
     @cached_property
     def rank_type(self) -> type[Any]:
         """The integer type that holds every rank, and every word of an image."""
