@@ -22,6 +22,7 @@ _HOME = {
     "MissingExtraError": "errors",
     "load_dataset": "datasets",
     "load_detector": "detectors",
+    "register_detector": "detectors",
     "save_detector": "detectors",
     "prune": "detectors",
     "fit": "training",
@@ -42,7 +43,7 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
     from anchorkit.datasets import load_dataset
-    from anchorkit.detectors import load_detector, prune, save_detector
+    from anchorkit.detectors import load_detector, prune, register_detector, save_detector
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
     from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions

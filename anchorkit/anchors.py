@@ -34,8 +34,8 @@ class Anchor:
         id: readable name, e.g. ``L0/56x28``: level index, then width x height in input pixels, rounded. A suffix
             ``b``, ``c`` ... tells apart anchors of one level that round to the same size.
         level: index of the level the anchor belongs to.
-        position: index of the anchor within its level. In a shared head, the anchors with the same position on all
-            levels are made by the same filters.
+        position: index of the anchor within its level; in a shared head, of the filters that make it (the anchors
+            with the same position on all levels are made by the same filters).
         width: width in input pixels.
         height: height in input pixels.
     """
@@ -61,8 +61,8 @@ class Level:
         head_macs_per_anchor: multiply-adds a cell that each anchor adds.
         head_params_fixed: parameters of the head on this level whatever the number of anchors.
         head_params_per_anchor: parameters that each anchor adds.
-        trunk_macs: multiply-adds of the part of the trunk that only this level and the levels after it need: what
-            disappears (paper section 3.8) when this level and all later ones are empty. 0 if unknown or shared.
+        positions: in a shared head, which of the head's filters make each anchor; empty for 0, 1, 2 ... in order.
+            Anchors of different levels with the same position are made by the same filters.
     """
 
     name: str
@@ -73,12 +73,27 @@ class Level:
     head_macs_per_anchor: int = 0
     head_params_fixed: int = 0
     head_params_per_anchor: int = 0
-    trunk_macs: int = 0
+    positions: tuple[int, ...] = ()
 
     @property
     def cells(self) -> int:
         """Number of cells of the feature map."""
         return self.height * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkPart:
+    """A part of the trunk that goes when no level that needs it has an anchor left (paper section 3.8).
+
+    Attributes:
+        name: what the part is called in the detector.
+        macs: its multiply-adds for one image.
+        levels: indices of the levels that need it, rising.
+    """
+
+    name: str
+    macs: int
+    levels: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,7 @@ class AnchorLayout:
         levels: the levels in the order in which the detector emits them.
         shared_head: True if one head is applied to all levels (RetinaNet), False if each has its own (SSD).
         trunk_macs: multiply-adds of everything below the head, or None if unknown.
+        trunk_parts: those parts of the trunk that only some levels need; they are counted in `trunk_macs`.
     """
 
     detector: str
@@ -98,6 +114,7 @@ class AnchorLayout:
     levels: tuple[Level, ...]
     shared_head: bool = False
     trunk_macs: int | None = None
+    trunk_parts: tuple[TrunkPart, ...] = ()
 
     @cached_property
     def anchors(self) -> tuple[Anchor, ...]:
@@ -109,8 +126,9 @@ class AnchorLayout:
                 name = f"L{level_index}/{round(width)}x{round(height)}"
                 repeat = seen.get(name, 0)
                 seen[name] = repeat + 1
+                of_head = level.positions[position] if level.positions else position
                 found.append(
-                    Anchor(len(found), name + _suffix(repeat), level_index, position, float(width), float(height))
+                    Anchor(len(found), name + _suffix(repeat), level_index, of_head, float(width), float(height))
                 )
         return tuple(found)
 
@@ -136,10 +154,15 @@ class AnchorLayout:
     @cached_property
     def _position_masks(self) -> tuple[int, ...]:
         """For each position within a level, the mask of the anchors that have it."""
-        masks = [0] * max((len(level.anchors) for level in self.levels), default=0)
+        masks = [0] * (1 + max((anchor.position for anchor in self.anchors), default=-1))
         for anchor in self.anchors:
             masks[anchor.position] |= 1 << anchor.index
         return tuple(masks)
+
+    @cached_property
+    def _trunk_part_masks(self) -> tuple[tuple[int, int], ...]:
+        """For each part of the trunk, the mask of the anchors that need it, and its multiply-adds."""
+        return tuple((sum(self._level_masks[level] for level in part.levels), part.macs) for part in self.trunk_parts)
 
     @cached_property
     def _anchor_moves(self) -> tuple[Move, ...]:
@@ -214,10 +237,10 @@ class AnchorLayout:
                 "head_params_per_anchor": level.head_params_per_anchor,
                 "anchors": [[width, height] for width, height in level.anchors],
             }
-            if level.trunk_macs:
-                entry["trunk_macs"] = level.trunk_macs
+            if level.positions:
+                entry["positions"] = list(level.positions)
             levels.append(entry)
-        return {
+        data: dict[str, Any] = {
             "version": LAYOUT_VERSION,
             "detector": self.detector,
             "input": list(self.input_size),
@@ -225,6 +248,11 @@ class AnchorLayout:
             "shared_head": self.shared_head,
             "trunk_macs": self.trunk_macs,
         }
+        if self.trunk_parts:
+            data["trunk_parts"] = [
+                {"name": part.name, "macs": part.macs, "levels": list(part.levels)} for part in self.trunk_parts
+            ]
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "layout") -> AnchorLayout:
@@ -243,12 +271,14 @@ class AnchorLayout:
             height, width = (_natural(value, "input", source, least=1) for value in data["input"])
             levels = tuple(_read_level(entry, position, source) for position, entry in enumerate(data["levels"]))
             trunk = data.get("trunk_macs")
+            trunk = None if trunk is None else _natural(trunk, "trunk_macs", source)
             return cls(
                 detector=str(data["detector"]),
                 input_size=(height, width),
                 levels=levels,
                 shared_head=bool(data.get("shared_head", False)),
-                trunk_macs=None if trunk is None else _natural(trunk, "trunk_macs", source),
+                trunk_macs=trunk,
+                trunk_parts=_read_trunk_parts(data.get("trunk_parts", ()), len(levels), trunk, source),
             )
         except InputError:
             raise
@@ -430,5 +460,27 @@ def _read_level(entry: Mapping[str, Any], position: int, source: str) -> Level:
         head_macs_per_anchor=_natural(entry["head_macs_per_anchor"], "head_macs_per_anchor", where),
         head_params_fixed=_natural(entry["head_params_fixed"], "head_params_fixed", where),
         head_params_per_anchor=_natural(entry["head_params_per_anchor"], "head_params_per_anchor", where),
-        trunk_macs=_natural(entry.get("trunk_macs", 0), "trunk_macs", where),
+        positions=_read_positions(entry.get("positions", ()), len(shapes), where),
     )
+
+
+def _read_positions(values: Sequence[Any], anchors: int, where: str) -> tuple[int, ...]:
+    positions = tuple(_natural(value, "positions", where) for value in values)
+    if positions and (len(positions) != anchors or len(set(positions)) != anchors):
+        raise InputError(f"{where}: positions is {list(positions)}; one for each of {anchors} anchors, all different")
+    return positions
+
+
+def _read_trunk_parts(
+    entries: Sequence[Mapping[str, Any]], levels: int, trunk: int | None, source: str
+) -> tuple[TrunkPart, ...]:
+    parts = []
+    for number, entry in enumerate(entries):
+        where = f"{source}: trunk part {number}"
+        needed_by = tuple(_natural(level, "levels", where) for level in entry["levels"])
+        if not all(level < levels for level in needed_by):
+            raise InputError(f"{where}: levels is {list(needed_by)}; the layout has levels 0 to {levels - 1}")
+        parts.append(TrunkPart(str(entry["name"]), _natural(entry["macs"], "macs", where), needed_by))
+    if sum(part.macs for part in parts) > (trunk or 0):
+        raise InputError(f"{source}: the trunk_parts cost more than trunk_macs, which counts them: {trunk}")
+    return tuple(parts)

@@ -2,8 +2,9 @@
 
 Everything here is integer arithmetic on the layout, no measuring. FLOPs are multiply-adds, as in the anchor-pruning
 paper. A level with anchors costs, in its head, ``height * width * (head_macs_fixed + A * head_macs_per_anchor)`` for A
-kept anchors; a level without anchors has no head and costs nothing. When the last levels of a detector are all empty,
-the part of the trunk that feeds only them disappears too (paper section 3.8): that is a saving in ``total_flops``.
+kept anchors; a level without anchors has no head and costs nothing. A part of the trunk that only empty levels need
+(the last stages of an SSD, a branch of a feature pyramid) disappears too (paper section 3.8): a saving in
+``total_flops``.
 """
 
 from __future__ import annotations
@@ -150,11 +151,8 @@ def _total_flops(configuration: Configuration, levels: list[tuple[Level, int]]) 
     trunk = configuration.layout.trunk_macs
     if trunk is None:
         return None
-    for level, count in reversed(levels):
-        if count:
-            break
-        trunk -= level.trunk_macs
-    return trunk + _head_flops(levels)
+    gone = sum([macs for needed, macs in configuration.layout._trunk_part_masks if not configuration.mask & needed])
+    return trunk - gone + _head_flops(levels)
 
 
 def _head_parameters(configuration: Configuration, levels: list[tuple[Level, int]]) -> int:

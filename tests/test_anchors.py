@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anchorkit.anchors import AnchorLayout, Configuration, Level, moves, parse_anchor_list
+from anchorkit.anchors import AnchorLayout, Configuration, Level, TrunkPart, moves, parse_anchor_list
 from anchorkit.errors import InputError
 
 
@@ -19,11 +19,11 @@ def layout(*counts: int, shared: bool = False) -> AnchorLayout:
             8 >> number,
             tuple((8.0 * (position + 1), 16.0 * (number + 1)) for position in range(count)),
             head_macs_per_anchor=10,
-            trunk_macs=number,
         )
         for number, count in enumerate(counts)
     )
-    return AnchorLayout("toy", (64, 64), levels, shared_head=shared, trunk_macs=100)
+    parts = tuple(TrunkPart(f"stage {number}", number, (number,)) for number in range(1, len(counts)))
+    return AnchorLayout("toy", (64, 64), levels, shared_head=shared, trunk_macs=100, trunk_parts=parts)
 
 
 def test_anchors_are_counted_level_by_level():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from anchorkit.anchors import AnchorLayout, Configuration, Level
+from anchorkit.anchors import AnchorLayout, Configuration, Level, TrunkPart
 from anchorkit.costs import COSTS, cost_function, cost_of, costs, known_costs, level_costs
 from anchorkit.errors import InputError
 
@@ -22,13 +22,13 @@ def ssd300(anchors_per_level: tuple[int, ...], trunk_macs: int | None = None, tr
             anchors=tuple((10.0 * (level + 1), 10.0 * (position + 1)) for position in range(count)),
             head_macs_per_anchor=9 * channels * (81 + 4),
             head_params_per_anchor=(9 * channels + 1) * (81 + 4),
-            trunk_macs=part,
         )
-        for level, (size, channels, count, part) in enumerate(
-            zip(SSD300_MAPS, SSD300_CHANNELS, anchors_per_level, trunk_parts, strict=True)
+        for level, (size, channels, count) in enumerate(
+            zip(SSD300_MAPS, SSD300_CHANNELS, anchors_per_level, strict=True)
         )
     )
-    return AnchorLayout("ssd300_vgg16", (300, 300), levels, trunk_macs=trunk_macs)
+    parts = tuple(TrunkPart(f"stage {level}", macs, tuple(range(level, 6))) for level, macs in enumerate(trunk_parts))
+    return AnchorLayout("ssd300_vgg16", (300, 300), levels, trunk_macs=trunk_macs, trunk_parts=parts)
 
 
 def retinanet(height: int, width: int, anchors: int = 9, trunk_macs: int | None = None) -> AnchorLayout:

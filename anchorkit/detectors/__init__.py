@@ -1,7 +1,7 @@
 """Detectors: build, load, raw predictions, head surgery, save."""
 
 from anchorkit.detectors.base import Detector, RawPredictions
-from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, save_detector
+from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
 from anchorkit.detectors.surgery import prune
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "list_detectors",
     "load_detector",
     "prune",
+    "register_detector",
     "save_detector",
 ]

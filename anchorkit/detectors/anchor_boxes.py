@@ -1,36 +1,76 @@
 """Anchor boxes with free shapes.
 
 torchvision's `DefaultBoxGenerator` can only express 2 + 2n anchors a level, in pairs of ratios, and its
-`AnchorGenerator` the same shapes in every combination of size and ratio. Pruning needs any set of shapes on any level,
-the empty one included.
+`AnchorGenerator` the same shapes in every combination of size and ratio. Pruning needs any set of shapes on any level.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from anchorkit.errors import InputError
+
+Shapes = Sequence[Sequence[tuple[float, float]]]
+"""For each level its anchors as (width, height) in input pixels; a level may have none."""
+
+
+def checked_shapes(shapes: Shapes, detector: str, most_levels: int) -> list[list[tuple[float, float]]]:
+    """The shapes without empty levels at the end.
+
+    Raises:
+        InputError: there are more levels than `most_levels`, no anchor at all, or a side that is not above 0.
+    """
+    found = [[(float(w), float(h)) for w, h in level] for level in shapes]
+    while found and not found[-1]:
+        found.pop()
+    if not 1 <= len(found) <= most_levels:
+        raise InputError(
+            f"{detector}: shapes has {len(found)} levels with anchors or before one; 1 to {most_levels} are needed"
+        )
+    for number, level in enumerate(found):
+        for width, height in level:
+            if not (0 < width < math.inf and 0 < height < math.inf):
+                raise InputError(f"{detector}: level {number} has an anchor of {width} x {height} pixels")
+    return found
+
+
+def used_levels(shapes: Shapes) -> list[int]:
+    """Indices of the levels that have anchors."""
+    return [level for level, anchors in enumerate(shapes) if anchors]
+
 
 class FreeAnchorBoxes(nn.Module):
     """Makes the anchor boxes of every level from a free list of shapes a level.
 
-    The centres tile the input evenly: cell (row, column) of a level with h x w cells is centred at
-    ``((column + 0.5) / w, (row + 0.5) / h)`` of the input, as in SSD.
+    Cell (row, column) of a level is centred at ``((column + offset) * stride, (row + offset) * stride)`` pixels of the
+    input.
 
     Args:
-        shapes: for each level its anchors as (width, height) in input pixels; a level may have none.
+        shapes: the anchors of each level that has any, in the order of the feature maps.
+        strides: distance of neighbouring cells in input pixels, for each of those levels; None to tile the input
+            evenly, so that a level of w columns has a stride of input width / w.
+        offset: 0.5 for centres in the middle of the cells (SSD), 0 for their upper left corners (torchvision's
+            RetinaNet).
+        whole_pixels: round an even tiling down to whole pixels, as torchvision's RetinaNet does.
     """
 
-    def __init__(self, shapes: Sequence[Sequence[tuple[float, float]]]) -> None:
+    def __init__(
+        self,
+        shapes: Shapes,
+        strides: Sequence[float] | None = None,
+        offset: float = 0.5,
+        whole_pixels: bool = False,
+    ) -> None:
         super().__init__()
-        self.shapes = tuple(tuple((float(w), float(h)) for w, h in level) for level in shapes)
+        self.shapes = tuple(tuple((float(w), float(h)) for w, h in level) for level in shapes if level)
+        self.strides = None if strides is None else tuple(strides)
+        self.offset = offset
+        self.whole_pixels = whole_pixels
         self._cache: dict[tuple[object, ...], Tensor] = {}
-
-    def num_anchors_per_location(self) -> list[int]:
-        """Number of anchors on each level."""
-        return [len(level) for level in self.shapes]
 
     def boxes(self, grids: Sequence[tuple[int, int]], input_size: tuple[int, int], device: torch.device) -> Tensor:
         """All anchor boxes of one image.
@@ -45,24 +85,86 @@ class FreeAnchorBoxes(nn.Module):
         """
         key = (tuple(grids), tuple(input_size), device)
         if key not in self._cache:
-            levels = [_tile(shapes, grid, input_size) for shapes, grid in zip(self.shapes, grids, strict=True)]
+            levels = [
+                self._tile(level, shapes, grid, input_size)
+                for level, (shapes, grid) in enumerate(zip(self.shapes, grids, strict=True))
+            ]
             self._cache = {key: torch.cat(levels).to(device)}
         return self._cache[key]
 
     def forward(self, images: object, features: Sequence[Tensor]) -> list[Tensor]:
-        """The boxes of every image of a torchvision `ImageList`; the same for all, since the input size is fixed."""
+        """The boxes of every image of a torchvision `ImageList`; the same for all, since all are padded to one size."""
         batch: Tensor = images.tensors  # type: ignore[attr-defined]
         grids = [(feature.shape[-2], feature.shape[-1]) for feature in features]
         boxes = self.boxes(grids, (batch.shape[-2], batch.shape[-1]), batch.device)
         return [boxes] * len(batch)
 
+    def _tile(
+        self, level: int, shapes: Sequence[tuple[float, float]], grid: tuple[int, int], input_size: tuple[int, int]
+    ) -> Tensor:
+        """Anchor boxes of one level, (h * w * A, 4)."""
+        if self.strides is None:
+            strides = [side / cells for side, cells in zip(input_size, grid, strict=True)]
+        else:
+            strides = [self.strides[level]] * 2
+        if self.whole_pixels:
+            strides = [math.floor(stride) for stride in strides]
+        y, x = (
+            (torch.arange(cells, dtype=torch.float32) + self.offset) * stride
+            for cells, stride in zip(grid, strides, strict=True)
+        )
+        centre_y, centre_x = torch.meshgrid(y, x, indexing="ij")
+        centres = torch.stack((centre_x, centre_y), dim=-1).reshape(-1, 1, 2)  # (h * w, 1, 2)
+        half = torch.tensor(shapes, dtype=torch.float32).reshape(1, -1, 2) / 2  # (1, A, 2)
+        return torch.cat((centres - half, centres + half), dim=-1).reshape(-1, 4)
 
-def _tile(shapes: Sequence[tuple[float, float]], grid: tuple[int, int], input_size: tuple[int, int]) -> Tensor:
-    """Anchor boxes of one level, (h * w * A, 4)."""
-    rows, columns = grid
-    y = (torch.arange(rows, dtype=torch.float32) + 0.5) * (input_size[0] / rows)
-    x = (torch.arange(columns, dtype=torch.float32) + 0.5) * (input_size[1] / columns)
-    centre_y, centre_x = torch.meshgrid(y, x, indexing="ij")
-    centres = torch.stack((centre_x, centre_y), dim=-1).reshape(-1, 1, 2)  # (h * w, 1, 2)
-    half = torch.tensor(shapes, dtype=torch.float32).reshape(1, -1, 2) / 2  # (1, A, 2)
-    return torch.cat((centres - half, centres + half), dim=-1).reshape(-1, 4)
+
+def ssd_shapes(
+    scales: Sequence[float],
+    ratios: Sequence[Sequence[float]],
+    size: tuple[int, int],
+    *,
+    larger_ratios: bool = False,
+    clip: bool = False,
+) -> list[list[tuple[float, float]]]:
+    """SSD's rule (Liu et al. 2016): squares of two sizes, and for each ratio r the shapes r : 1 and 1 : r.
+
+    The larger square of a level has the geometric mean of its scale and the next level's.
+
+    Args:
+        scales: side of the square anchor of each level over the input's side, and one more for the last level's larger
+            square.
+        ratios: for each level the ratios above 1.
+        size: (height, width) of the input in pixels.
+        larger_ratios: make the shapes of each ratio a second time with the area of the larger square: the
+            overanchorized detectors (paper section 3.5).
+        clip: make no side longer than the input's, as torchvision does.
+
+    Returns:
+        For each level, (width, height) in input pixels of the squares, then of each ratio the wide shape and the tall
+        one (torchvision's order), then those of the larger area.
+    """
+    height, width = size
+    longest = 1.0 if clip else math.inf
+    shapes = []
+    for level, level_ratios in enumerate(ratios):
+        smaller, larger = scales[level], math.sqrt(scales[level] * scales[level + 1])
+        sides = [(smaller, smaller), (larger, larger)]
+        for side in (smaller, larger) if larger_ratios else (smaller,):
+            for ratio in level_ratios:
+                root = math.sqrt(ratio)
+                sides += [(side * root, side / root), (side / root, side * root)]
+        shapes.append([(min(w, longest) * width, min(h, longest) * height) for w, h in sides])
+    return shapes
+
+
+def checked_size(detector: str, size: tuple[int, int], smallest: int, largest: int) -> tuple[int, int]:
+    """(height, width) of an input.
+
+    Raises:
+        InputError: a side is not a whole number of `smallest` to `largest` pixels.
+    """
+    if len(size) != 2 or not all(int(side) == side and smallest <= side <= largest for side in size):
+        found = "x".join(map(str, size))
+        raise InputError(f"{detector}: input size {found}; height and width must be {smallest} to {largest} pixels")
+    return int(size[0]), int(size[1])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from anchorkit.detectors import tiny_ssd
-from anchorkit.detectors.base import Detector
+from anchorkit.detectors.base import Builder
 
-BUILDERS: dict[str, Callable[..., Detector]] = {"tiny_ssd": tiny_ssd.build}
-"""Each takes (categories, size, shapes, postprocess, name) and gives a detector with fresh weights."""
+BUILDERS: dict[str, Builder] = {
+    "tiny_ssd": tiny_ssd.build,
+    "tiny_ssd_overanchorized": tiny_ssd.build_overanchorized,
+}
+"""The builder of each family; `register_detector` adds to them."""

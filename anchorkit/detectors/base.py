@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anchorkit.anchors import AnchorLayout
+from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.datasets import Category
+from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
 
@@ -32,6 +34,9 @@ class RawPredictions:
 class Detector:
     """A trained or trainable anchor-based detector: a torch module and what one must know to use it.
 
+    To bring a detector of one's own, subclass this and write `raw_predictions` and `pruned`; `network` too for export
+    and timing. `register_detector` with a builder makes it loadable by name and from a folder.
+
     Attributes:
         architecture: name of the family, as in `load_detector`.
         module: the network, with torchvision's manners: in training mode ``module(images, targets)`` gives a dict of
@@ -40,6 +45,7 @@ class Detector:
         layout: the anchors, level by level, and what each costs.
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
+        options: what the family's builder must be told beside anchors, size and classes; plain JSON values.
     """
 
     def __init__(
@@ -49,12 +55,14 @@ class Detector:
         layout: AnchorLayout,
         categories: Sequence[Category],
         postprocess: PostProcess,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.architecture = architecture
         self.module = module
         self.layout = layout
         self.categories = tuple(categories)
         self.postprocess = postprocess
+        self.options = dict(options or {})
 
     @property
     def name(self) -> str:
@@ -78,15 +86,70 @@ class Detector:
             images: uint8 (H, W, 3) RGB, each of its own size.
 
         Returns:
-            One `RawPredictions` an image.
+            One `RawPredictions` an image: what the network says of it when it is alone in its batch.
         """
         raise NotImplementedError
+
+    def pruned(self, configuration: Configuration) -> Detector:
+        """A smaller detector of the same family that keeps only the anchors of `configuration`; see `prune`.
+
+        Args:
+            configuration: of `layout`, with at least one anchor.
+        """
+        raise InputError(f"prune: {type(self).__name__} ({self.architecture}) says no surgery; write its pruned()")
+
+    def network(self) -> nn.Module:
+        """The network between resizing and NMS, in evaluation mode: what is exported and timed.
+
+        Returns:
+            A module that shares this detector's weights. It takes images float (N, 3, H, W), 0..1, resized to the
+            layout's input size, and gives scores (N, B, K), 0..1, and boxes (N, B, 4), x1 y1 x2 y2 in pixels of the
+            input, clipped to it; both in the order of `boxes_by_anchor`.
+        """
+        raise InputError(f"export: {type(self).__name__} ({self.architecture}) has no network(); write it")
 
     def __repr__(self) -> str:
         return (
             f"Detector({self.name}: {len(self.layout)} anchors on {len(self.layout.levels)} levels, "
             f"{len(self.categories)} classes, {self.parameters:,} parameters)"
         )
+
+
+Builder = Callable[..., Detector]
+"""Makes a detector with fresh weights: ``build(categories, size=, shapes=, postprocess=, name=, **options)``, and
+``positions=`` if its head is shared. All but the categories may be None or missing: then they are the family's own.
+"""
+
+
+def kept_by_level(configuration: Configuration) -> list[list[int]]:
+    """For each level up to the last that keeps an anchor: which of its anchors are kept, counted within the level."""
+    layout = configuration.layout
+    kept: list[list[int]] = [[] for _ in layout.levels]
+    first = np.cumsum([0] + [len(level.anchors) for level in layout.levels])
+    for anchor in configuration.anchors:
+        kept[anchor.level].append(anchor.index - int(first[anchor.level]))
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
+
+
+def boxes_by_anchor(layout: AnchorLayout, grids: Sequence[tuple[int, int]] | None = None) -> np.ndarray:
+    """The anchor of every box: level by level, row by row, cell by cell, anchor by anchor.
+
+    Args:
+        layout: the detector's anchors.
+        grids: (height, width) in cells of the levels that have anchors; by default those of the layout's input size.
+
+    Returns:
+        int32 (B,), indices into the layout's anchors.
+    """
+    used = [level for level in layout.levels if level.anchors]
+    cells = [level.cells for level in used] if grids is None else [height * width for height, width in grids]
+    first, parts = 0, [np.empty(0, np.int32)]
+    for level, count in zip(used, cells, strict=True):
+        parts.append(np.tile(np.arange(first, first + len(level.anchors), dtype=np.int32), count))
+        first += len(level.anchors)
+    return np.concatenate(parts)
 
 
 def to_tensor(image: np.ndarray, device: torch.device | None = None) -> Tensor:

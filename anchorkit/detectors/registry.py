@@ -18,7 +18,7 @@ from anchorkit.anchors import AnchorLayout
 from anchorkit.bundled import data_dir
 from anchorkit.datasets import Category
 from anchorkit.detectors.architectures import BUILDERS
-from anchorkit.detectors.base import Detector
+from anchorkit.detectors.base import Builder, Detector
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.postprocess import PostProcess
@@ -30,6 +30,21 @@ WEIGHTS_FILE, FACTS_FILE = "model.safetensors", "detector.json"
 def list_detectors() -> tuple[str, ...]:
     """Names that `load_detector` builds."""
     return tuple(BUILDERS)
+
+
+def register_detector(name: str, build: Builder) -> None:
+    """Make a detector of one's own known by name, so that it can be built, saved and loaded like the kit's.
+
+    Args:
+        name: the name of the family, as `Detector.architecture` says it.
+        build: makes one with fresh weights; see `Builder`.
+
+    Raises:
+        InputError: the kit or somebody else has a family of that name.
+    """
+    if BUILDERS.get(name, build) is not build:
+        raise InputError(f"register_detector: {name!r} is taken; use another name than {', '.join(BUILDERS)}")
+    BUILDERS[name] = build
 
 
 def load_detector(
@@ -110,6 +125,7 @@ def save_detector(detector: Detector, folder: str | Path) -> Path:
             "layout": detector.layout.to_dict(),
             "categories": [{"id": category.id, "name": category.name} for category in detector.categories],
             "postprocess": detector.postprocess.to_dict(),
+            "options": detector.options,
         },
     )
     return folder
@@ -125,16 +141,23 @@ def _load_folder(folder: Path) -> Detector:
         layout = AnchorLayout.from_dict(facts["layout"], str(source))
         categories = [Category(int(entry["id"]), str(entry["name"])) for entry in facts["categories"]]
         postprocess = PostProcess.from_dict(facts["postprocess"], str(source))
+        options = dict(facts.get("options", {}))
     except (KeyError, TypeError) as error:
         raise InputError(f"{source}: lacks or garbles {error}") from None
     if architecture not in BUILDERS:
-        raise InputError(f"{source}: unknown architecture {architecture!r}; known are {', '.join(BUILDERS)}")
+        raise InputError(
+            f"{source}: unknown architecture {architecture!r}; known are {', '.join(BUILDERS)}. One of your own has to "
+            "be registered first: anchorkit.register_detector(name, build)"
+        )
+    if layout.shared_head:
+        options["positions"] = [level.positions or range(len(level.anchors)) for level in layout.levels]
     detector = BUILDERS[architecture](
         categories,
         size=layout.input_size,
         shapes=[level.anchors for level in layout.levels],
         postprocess=postprocess,
         name=layout.detector,
+        **options,
     )
     load_weights(detector, folder / WEIGHTS_FILE)
     return detector

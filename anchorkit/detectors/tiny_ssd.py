@@ -7,42 +7,25 @@ so that what one sees on it carries over to the paper's detector. About 0.7 M pa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from anchorkit.datasets import Category
-from anchorkit.detectors.ssd import Shapes, SSDDetector, StagedTrunk, build_ssd
-from anchorkit.errors import InputError
+from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, ssd_shapes, used_levels
+from anchorkit.detectors.base import Builder
+from anchorkit.detectors.ssd import build_ssd
+from anchorkit.detectors.torchvision_modules import TorchvisionDetector
+from anchorkit.detectors.trunks import StagedTrunk
 from anchorkit.postprocess import PostProcess
 
 DEFAULT_SIZE = (160, 160)
 SMALLEST_SIZE, LARGEST_SIZE = 96, 512
 # Side of the square anchor of each level over the input's side; the last is only for the last level's 1+.
 SCALES = (0.10, 0.20, 0.37, 0.54, 0.71, 0.88, 1.05)
-WIDE_LEVELS = (False, True, True, True, False, False)
+RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.02, topk=None, topk_scope="class", nms_iou=0.45, max_detections=100)
 CHANNELS = (64, 96, 96, 64, 64, 64)
-
-
-def default_shapes(size: tuple[int, int] = DEFAULT_SIZE, levels: int = 6) -> list[list[tuple[float, float]]]:
-    """(width, height) in input pixels of the 30 anchors: SSD's rule with `SCALES`.
-
-    Args:
-        size: (height, width) of the input.
-        levels: how many levels, from the first.
-    """
-    height, width = size
-    shapes = []
-    for level in range(levels):
-        scale, larger = SCALES[level], math.sqrt(SCALES[level] * SCALES[level + 1])
-        sides = [(scale, scale), (larger, larger)]
-        for ratio in (2.0, 3.0) if WIDE_LEVELS[level] else (2.0,):
-            root = math.sqrt(ratio)
-            sides += [(scale * root, scale / root), (scale / root, scale * root)]
-        shapes.append([(round(w * width, 2), round(h * height, 2)) for w, h in sides])
-    return shapes
 
 
 def build(
@@ -51,7 +34,7 @@ def build(
     shapes: Shapes | None = None,
     postprocess: PostProcess | None = None,
     name: str = "tiny_ssd",
-) -> SSDDetector:
+) -> TorchvisionDetector:
     """A `tiny_ssd` with fresh weights.
 
     Args:
@@ -62,19 +45,44 @@ def build(
         name: the detector's own name.
 
     Raises:
-        InputError: the size or the number of levels cannot be built.
+        InputError: the size or the shapes cannot be built.
     """
-    size = size or DEFAULT_SIZE
-    if not all(SMALLEST_SIZE <= side <= LARGEST_SIZE for side in size):
-        raise InputError(
-            f"tiny_ssd: input size {size[0]}x{size[1]}; each side must be {SMALLEST_SIZE} to {LARGEST_SIZE} pixels"
-        )
+    return _build("tiny_ssd", build, categories, size, shapes, postprocess, name)
+
+
+def build_overanchorized(
+    categories: Sequence[Category],
+    size: tuple[int, int] | None = None,
+    shapes: Shapes | None = None,
+    postprocess: PostProcess | None = None,
+    name: str = "tiny_ssd_overanchorized",
+) -> TorchvisionDetector:
+    """A `tiny_ssd` with far more anchors than it needs, for the search to choose from (paper section 3.5).
+
+    48 anchors, 6, 10, 10, 10, 6 and 6 on the levels: those of `tiny_ssd`, and the same ratios of the larger scale.
+    Arguments as for `build`.
+    """
+    return _build("tiny_ssd_overanchorized", build_overanchorized, categories, size, shapes, postprocess, name)
+
+
+def _build(
+    architecture: str,
+    builder: Builder,
+    categories: Sequence[Category],
+    size: tuple[int, int] | None,
+    shapes: Shapes | None,
+    postprocess: PostProcess | None,
+    name: str,
+) -> TorchvisionDetector:
+    size = checked_size(architecture, size or DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE)
     if shapes is None:
-        shapes = default_shapes(size)
-    if not 1 <= len(shapes) <= len(CHANNELS) or not any(shapes):
-        raise InputError(f"tiny_ssd: {len(shapes)} levels; 1 to {len(CHANNELS)} with at least one anchor are needed")
-    trunk = _trunk(len(shapes), size)
-    return build_ssd("tiny_ssd", name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS)
+        exact = ssd_shapes(SCALES, RATIOS, size, larger_ratios=architecture == "tiny_ssd_overanchorized")
+        shapes = [[(round(w, 2), round(h, 2)) for w, h in level] for level in exact]
+    shapes = checked_shapes(shapes, architecture, len(CHANNELS))
+    trunk = _trunk(used_levels(shapes), size)
+    return build_ssd(
+        architecture, name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS, build=builder
+    )
 
 
 class Residual(nn.Module):
@@ -102,8 +110,8 @@ def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> list[n
     ]
 
 
-def _trunk(levels: int, size: tuple[int, int]) -> StagedTrunk:
-    """The first `levels` stages for an input of (height, width) `size`.
+def _trunk(used: Sequence[int], size: tuple[int, int]) -> StagedTrunk:
+    """The stages up to the last level of `used`, for an input of (height, width) `size`.
 
     The first stage brings the image to an eighth, each other one halves the map, until it is a single cell.
     """
@@ -118,9 +126,9 @@ def _trunk(levels: int, size: tuple[int, int]) -> StagedTrunk:
         ),
         nn.Sequential(*_convolution(c[0], c[1], stride=2), *_convolution(c[1], c[1])),
     ]
-    for level in range(2, levels):
+    for level in range(2, max(used) + 1):
         # A single cell cannot be halved. Asked to, a convolution gives the same cell again, but in bfloat16 on a CPU
         # (torch 2.15) the gradient of its weights then has garbage in it where the kernel hangs over the edge.
         single = max(size) <= 8 * 2 ** (level - 1)
         stages.append(nn.Sequential(*_convolution(c[level - 1], c[level], stride=1 if single else 2)))
-    return StagedTrunk(stages[:levels], c[:levels])
+    return StagedTrunk(stages, c, used)

@@ -1,0 +1,132 @@
+"""What detectors built on torchvision's modules have in common: raw predictions, the bare network, surgery."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import clip_boxes_to_image
+
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.datasets import Category
+from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.postprocess import PostProcess
+
+
+class TorchvisionDetector(Detector):
+    """A detector whose module has torchvision's parts: transform, backbone (a `Trunk`), head, anchors, box coder.
+
+    Args:
+        build: the builder of the family, for surgery.
+        scores_of: turns the head's ``cls_logits`` (N, B, columns) into scores (N, B, K), 0..1.
+        others: see `Detector`.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        module: nn.Module,
+        layout: AnchorLayout,
+        categories: Sequence[Category],
+        postprocess: PostProcess,
+        *,
+        build: Builder,
+        scores_of: Callable[[Tensor], Tensor],
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(architecture, module, layout, categories, postprocess, options)
+        self.build = build
+        self.scores_of = scores_of
+
+    @torch.inference_mode()
+    def raw_predictions(self, images: Sequence[np.ndarray]) -> list[RawPredictions]:
+        """See `Detector.raw_predictions`."""
+        module: Any = self.module
+        was_training = module.training
+        module.eval()
+        # Images that the transform pads are padded alone: what a batch says of one must not depend on the others.
+        groups: dict[tuple[int, int], list[tuple[int, Tensor]]] = defaultdict(list)
+        for number, image in enumerate(images):
+            alone, _ = module.transform([to_tensor(image, self.device)])
+            groups[alone.image_sizes[0]].append((number, alone.tensors))
+        results: dict[int, RawPredictions] = {}
+        for (height, width), members in groups.items():
+            batch = torch.cat([tensors for _, tensors in members])
+            scores, boxes, grids = _predict(module, self.scores_of, batch, (height, width))
+            anchor = boxes_by_anchor(self.layout, grids)
+            for (number, _), own_scores, own_boxes in zip(members, scores, boxes, strict=True):
+                scale = boxes.new_tensor([images[number].shape[1] / width, images[number].shape[0] / height] * 2)
+                results[number] = RawPredictions((own_boxes * scale).cpu().numpy(), own_scores.cpu().numpy(), anchor)
+        module.train(was_training)
+        return [results[number] for number in range(len(images))]
+
+    def network(self) -> nn.Module:
+        """See `Detector.network`."""
+        return _BareNetwork(self.module, self.scores_of, self.layout.input_size).eval()
+
+    def pruned(self, configuration: Configuration) -> Detector:
+        """See `Detector.pruned`."""
+        kept, levels = kept_by_level(configuration), self.layout.levels
+        shared: dict[str, Any] = {}
+        if self.layout.shared_head:
+            positions = [level.positions or tuple(range(len(level.anchors))) for level in levels]
+            shared["positions"] = [[positions[i][number] for number in numbers] for i, numbers in enumerate(kept)]
+        small = self.build(
+            self.categories,
+            size=self.layout.input_size,
+            shapes=[[levels[i].anchors[number] for number in numbers] for i, numbers in enumerate(kept)],
+            postprocess=self.postprocess,
+            name=f"{self.name.removesuffix('-pruned')}-pruned",
+            **shared,
+            **self.options,
+        )
+        theirs: Any = self.module
+        ours: Any = small.module
+        weights = theirs.backbone.state_dict()
+        ours.backbone.load_state_dict({name: weights[name] for name in ours.backbone.state_dict()})
+        ours.head.take_from(theirs.head, kept)
+        small.module.to(self.device).train(theirs.training)
+        return small
+
+
+class _BareNetwork(nn.Module):
+    """See `Detector.network`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, module: nn.Module, scores_of: Callable[[Tensor], Tensor], input_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.module = module
+        self.scores_of = scores_of
+        self.input_size = input_size
+        transform: Any = module.transform
+        self.register_buffer("mean", torch.tensor(transform.image_mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(transform.image_std).reshape(1, 3, 1, 1), persistent=False)
+        self.to(next(module.parameters()).device)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        scores, boxes, _ = _predict(self.module, self.scores_of, (images - self.mean) / self.std, self.input_size)
+        return scores, boxes
+
+
+def _predict(
+    module: Any, scores_of: Callable[[Tensor], Tensor], batch: Tensor, image_size: tuple[int, int]
+) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    """Scores (N, B, K) and boxes (N, B, 4) of normalised images (N, 3, H, W), and the grids of the levels.
+
+    Boxes are clipped to `image_size`, (height, width) of the images within their padding.
+    """
+    features = list(module.backbone(batch).values())
+    outputs = module.head(features)
+    offsets = outputs["bbox_regression"]  # (N, B, 4)
+    grids = [(feature.shape[-2], feature.shape[-1]) for feature in features]
+    anchors = module.anchor_generator(ImageList(batch, []), features)[0]
+    boxes = module.box_coder.decode_single(offsets.flatten(0, 1), anchors.repeat(offsets.shape[0], 1))
+    boxes = clip_boxes_to_image(boxes, image_size).unflatten(0, (offsets.shape[0], -1))
+    return scores_of(outputs["cls_logits"]), boxes, grids

@@ -1,0 +1,207 @@
+"""What every detector must do, whatever its family. The tests of each family call these with detectors of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.costs import costs
+from anchorkit.detectors import Detector, RawPredictions, load_detector, prune, save_detector
+from anchorkit.detectors.base import boxes_by_anchor, to_tensor
+from anchorkit.evaluation import Evaluator
+from anchorkit.predictions import PredictionTable
+
+# Convolutions over fewer filters may sum in another order; boxes are up to some hundred pixels wide.
+SCORE_NOISE, BOX_NOISE = 1e-4, 1e-2
+
+
+def noise_images(*sizes: tuple[int, int]) -> list[np.ndarray]:
+    """uint8 (H, W, 3) images of the given (height, width), all different."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+
+
+@torch.no_grad()
+def spread(detector: Detector, scale: float = 0.1, seed: int = 0) -> Detector:
+    """Give the head random weights that make scores and boxes differ; fresh ones say nearly the same everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in detector.module.head.parameters():
+        parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return detector
+
+
+def table_of(detector: Detector, images: Sequence[np.ndarray]) -> PredictionTable:
+    """A prediction table of images numbered from 1."""
+    rows = []
+    for number, raw in enumerate(detector.raw_predictions(images), start=1):
+        box, column = np.nonzero(raw.scores > np.float32(detector.postprocess.score_threshold))
+        category = np.array([c.id for c in detector.categories])[column]
+        rows.append((np.full(len(box), number), raw.anchor[box], category, raw.scores[box, column], raw.boxes[box]))
+    columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    return PredictionTable(*columns, layout=detector.layout, postprocess=detector.postprocess)
+
+
+def ground_truth_of(detector: Detector, images: Sequence[np.ndarray]) -> dict:
+    """One object of the first category on every image."""
+    first = detector.categories[0].id
+    return {
+        "images": [{"id": i, "height": image.shape[0], "width": image.shape[1]} for i, image in enumerate(images, 1)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": first, "bbox": [5, 5, 40, 30], "area": 1200, "iscrowd": 0}
+            for i in range(1, len(images) + 1)
+        ],
+        "categories": [{"id": c.id, "name": c.name} for c in detector.categories],
+    }
+
+
+def configurations(layout: AnchorLayout) -> st.SearchStrategy[Configuration]:
+    """Random configurations with at least one anchor, often with empty levels."""
+
+    def make(bits: int, empty: set[int], spare: int) -> Configuration:
+        kept = [a.index for a in layout.anchors if bits >> a.index & 1 and a.level not in empty]
+        return layout.configuration(keep=kept or [spare])
+
+    levels = len(layout.levels)
+    return st.builds(
+        make,
+        bits=st.integers(0, 2 ** len(layout) - 1),
+        empty=st.sets(st.integers(0, levels - 1), max_size=levels - 1),
+        spare=st.integers(0, len(layout) - 1),
+    )
+
+
+def raw_predictions_keep_their_promise(detector: Detector, images: Sequence[np.ndarray]) -> None:
+    """Form and range; and an image's predictions do not depend on the others of its batch."""
+    together = detector.raw_predictions(images)
+    for image, raw in zip(images, together, strict=True):
+        assert raw.boxes.dtype == raw.scores.dtype == np.float32
+        assert raw.anchor.dtype == np.int32
+        assert raw.boxes.shape == (len(raw.anchor), 4)
+        assert raw.scores.shape == (len(raw.anchor), len(detector.categories))
+        assert (raw.scores >= 0).all()
+        assert (raw.scores <= 1).all()
+        assert (raw.boxes >= 0).all()
+        assert (raw.boxes <= np.array([image.shape[1], image.shape[0]] * 2) + 1e-3).all()
+        assert (raw.boxes[:, 2:] >= raw.boxes[:, :2]).all()
+        assert set(raw.anchor.tolist()) == set(range(len(detector.layout)))
+        [alone] = detector.raw_predictions([image])
+        _are_close(alone, raw)
+
+
+def kit_postprocessing_gives_what_the_detector_returns(detector: Detector, images: Sequence[np.ndarray]) -> None:
+    """Raw predictions, pushed through the kit's NMS, are the detections of the detector's own forward pass."""
+    evaluator = Evaluator(table_of(detector, images), ground_truth_of(detector, images))
+    ours = evaluator.detections(detector.layout.full)
+    ids = [category.id for category in detector.categories]
+    for number, image in enumerate(images, start=1):
+        with torch.inference_mode():
+            [returned] = detector.module.eval()([to_tensor(image)])
+        mine = ours[ours.image_id == number].sort_values("score", ascending=False, kind="stable")
+        order = returned["scores"].argsort(descending=True, stable=True)
+        assert len(mine) == len(order) > 0
+        assert mine.category_id.tolist() == [ids[label - 1] for label in returned["labels"][order].tolist()]
+        np.testing.assert_allclose(mine.score, returned["scores"][order].numpy(), atol=1e-6)
+        np.testing.assert_allclose(mine[["x1", "y1", "x2", "y2"]], returned["boxes"][order].numpy(), atol=1e-3)
+
+
+def costs_are_those_of_the_real_network(detector: Detector, configuration: Configuration) -> None:
+    """Closed forms of the full layout, of the pruned layout, and torch's own counter on the pruned network agree."""
+    small = prune(detector, configuration)
+    module = small.module.eval()
+    batch = torch.zeros(1, 3, *small.layout.input_size)
+    with torch.no_grad(), FlopCounterMode(display=False) as whole:
+        features = list(module.backbone(batch).values())
+        with FlopCounterMode(display=False) as head:
+            outputs = module.head(features)
+    counted = costs(configuration)
+    assert counted["head_flops"] == head.get_total_flops() // 2
+    assert counted["total_flops"] == whole.get_total_flops() // 2
+    assert counted["boxes"] == outputs["cls_logits"].shape[1]
+    assert counted["head_parameters"] == sum(p.numel() for p in module.head.parameters())
+    assert counted == costs(small.layout.full)
+
+
+def pruned_predictions_are_the_kept_ones(
+    detector: Detector, configuration: Configuration, images: Sequence[np.ndarray]
+) -> Detector:
+    """Raw predictions of the pruned detector are those of the full one, for the kept anchors, in the same order."""
+    small = prune(detector, configuration)
+    per_level = configuration.per_level
+    levels = len(small.layout.levels)
+    assert small.layout.full.per_level == per_level[:levels]
+    assert sum(per_level[levels:]) == 0
+    of_kept = np.array(configuration.indices)
+    for full, cut in zip(detector.raw_predictions(images), small.raw_predictions(images), strict=True):
+        rows = np.isin(full.anchor, of_kept)
+        np.testing.assert_array_equal(of_kept[cut.anchor], full.anchor[rows])
+        np.testing.assert_allclose(cut.scores, full.scores[rows], atol=SCORE_NOISE)
+        np.testing.assert_allclose(cut.boxes, full.boxes[rows], atol=BOX_NOISE)
+    return small
+
+
+def accuracy_is_what_the_evaluator_said(
+    detector: Detector, configuration: Configuration, images: Sequence[np.ndarray]
+) -> None:
+    """The 12 figures of the pruned detector are those that the evaluator promised."""
+    truth = ground_truth_of(detector, images)
+    promised = Evaluator(table_of(detector, images), truth).stats(configuration)
+    small = prune(detector, configuration)
+    assert Evaluator(table_of(small, images), truth).stats(small.layout.full) == pytest.approx(promised, abs=1e-6)
+
+
+def saved_and_loaded_is_the_same(detector: Detector, folder: Path, images: Sequence[np.ndarray]) -> None:
+    """A saved detector comes back with the same layout and the same bits."""
+    again = load_detector(save_detector(detector, folder))
+    assert again.layout == detector.layout
+    assert again.categories == detector.categories
+    assert again.postprocess == detector.postprocess
+    assert again.architecture == detector.architecture
+    assert costs(again.layout.full) == costs(detector.layout.full)
+    for a, b in zip(detector.raw_predictions(images), again.raw_predictions(images), strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+
+
+def learns(detector: Detector, size: tuple[int, int], steps: int = 8, lr: float = 1e-3) -> None:
+    """A few steps on four images lower the loss."""
+    module = detector.module.train()
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=lr)
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(3, *size, generator=generator) for _ in range(4)]
+    box = [0.1 * size[1], 0.1 * size[0], 0.6 * size[1], 0.5 * size[0]]
+    targets = [{"boxes": torch.tensor([box]), "labels": torch.tensor([1])} for _ in images]
+    losses = []
+    for _ in range(steps):
+        loss = sum(module(images, [dict(target) for target in targets]).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    module.eval()
+
+
+def network_gives_raw_predictions(detector: Detector) -> None:
+    """The bare network on an image of the input's size says what the raw predictions say, in the same order."""
+    height, width = detector.layout.input_size
+    [image] = noise_images((height, width))
+    with torch.inference_mode():
+        scores, boxes = detector.network()(to_tensor(image)[None])
+    anchor = boxes_by_anchor(detector.layout)
+    assert scores.shape == (1, len(anchor), len(detector.categories))
+    assert boxes.shape == (1, len(anchor), 4)
+    [raw] = detector.raw_predictions([image])
+    _are_close(RawPredictions(boxes[0].numpy(), scores[0].numpy(), anchor), raw)
+
+
+def _are_close(ours: RawPredictions, theirs: RawPredictions) -> None:
+    np.testing.assert_array_equal(ours.anchor, theirs.anchor)
+    np.testing.assert_allclose(ours.scores, theirs.scores, atol=SCORE_NOISE)
+    np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=BOX_NOISE)

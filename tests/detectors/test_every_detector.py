@@ -1,0 +1,109 @@
+"""What holds for detectors of every family, each small enough for a CPU. The properties are in properties.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anchorkit.datasets import Category
+from anchorkit.detectors import Detector, list_detectors, load_detector, prune
+from tests.detectors import properties
+
+CATEGORIES = [Category(3, "cat"), Category(7, "dog")]
+SIZES = {
+    "tiny_ssd": (96, 128),
+    "tiny_ssd_overanchorized": (96, 128),
+}
+IMAGES = properties.noise_images((120, 90), (96, 128), (60, 200))
+
+
+@cache
+def built(name: str) -> Detector:
+    """A detector with random weights that give spread-out scores and boxes."""
+    return properties.spread(load_detector(name, categories=CATEGORIES, size=SIZES[name], seed=1))
+
+
+every_detector = pytest.mark.parametrize("name", SIZES)
+
+
+def test_every_detector_of_the_kit_is_here() -> None:
+    assert set(SIZES) == {name for name in list_detectors() if not name.startswith("test_")}
+
+
+@every_detector
+def test_raw_predictions_keep_their_promise(name: str) -> None:
+    properties.raw_predictions_keep_their_promise(built(name), IMAGES)
+
+
+@every_detector
+def test_the_kits_postprocessing_gives_what_the_detector_returns(name: str) -> None:
+    properties.kit_postprocessing_gives_what_the_detector_returns(built(name), IMAGES)
+
+
+@every_detector
+def test_the_network_gives_raw_predictions(name: str) -> None:
+    properties.network_gives_raw_predictions(built(name))
+
+
+def for_random_configurations(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Run a test with this many random configurations of each detector."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        return every_detector(settings(max_examples=examples, deadline=None)(given(data=st.data())(test)))
+
+    return decorate
+
+
+@for_random_configurations(examples=15)
+def test_pruned_predictions_are_the_kept_ones(name: str, data: st.DataObject) -> None:
+    configuration = data.draw(properties.configurations(built(name).layout))
+    properties.pruned_predictions_are_the_kept_ones(built(name), configuration, IMAGES[:1])
+
+
+@for_random_configurations(examples=10)
+def test_costs_are_those_of_the_real_network(name: str, data: st.DataObject) -> None:
+    configuration = data.draw(properties.configurations(built(name).layout))
+    properties.costs_are_those_of_the_real_network(built(name), configuration)
+
+
+@every_detector
+def test_costs_of_the_full_detector_are_those_of_the_real_network(name: str) -> None:
+    properties.costs_are_those_of_the_real_network(built(name), built(name).layout.full)
+
+
+@for_random_configurations(examples=3)
+def test_accuracy_is_what_the_evaluator_said(name: str, data: st.DataObject) -> None:
+    configuration = data.draw(properties.configurations(built(name).layout))
+    properties.accuracy_is_what_the_evaluator_said(built(name), configuration, IMAGES)
+
+
+@for_random_configurations(examples=3)
+def test_pruning_twice_is_pruning_once(name: str, data: st.DataObject) -> None:
+    full = built(name)
+    first = data.draw(properties.configurations(full.layout))
+    once = prune(full, first)
+    second = data.draw(properties.configurations(once.layout))
+    twice = prune(once, second)
+    directly = prune(full, full.layout.configuration(keep=[first.indices[i] for i in second.indices]))
+    assert twice.layout == directly.layout
+    for a, b in zip(twice.raw_predictions(IMAGES[:1]), directly.raw_predictions(IMAGES[:1]), strict=True):
+        properties._are_close(a, b)
+
+
+@every_detector
+def test_a_detector_and_a_pruned_one_are_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    full = built(name)
+    properties.saved_and_loaded_is_the_same(full, tmp_path / "full", IMAGES[:1])
+    small = prune(full, full.layout.configuration(drop=range(0, len(full.layout), 2)))
+    properties.saved_and_loaded_is_the_same(small, tmp_path / "small", IMAGES[:1])
+
+
+@every_detector
+def test_a_pruned_detector_learns(name: str) -> None:
+    fresh = load_detector(name, categories=CATEGORIES, size=SIZES[name], seed=2)
+    properties.learns(prune(fresh, fresh.layout.configuration(drop=range(1, len(fresh.layout), 2))), SIZES[name])
