@@ -24,6 +24,7 @@ _HOME = {
     "load_detector": "detectors",
     "register_detector": "detectors",
     "save_detector": "detectors",
+    "untrained": "detectors",
     "prune": "detectors",
     "fit": "training",
     "PostProcess": "predictions",
@@ -43,7 +44,7 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
     from anchorkit.datasets import load_dataset
-    from anchorkit.detectors import load_detector, prune, register_detector, save_detector
+    from anchorkit.detectors import load_detector, prune, register_detector, save_detector, untrained
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
     from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions

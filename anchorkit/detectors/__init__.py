@@ -2,7 +2,7 @@
 
 from anchorkit.detectors.base import Detector, RawPredictions
 from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
-from anchorkit.detectors.surgery import prune
+from anchorkit.detectors.surgery import prune, untrained
 
 __all__ = [
     "Detector",
@@ -13,4 +13,5 @@ __all__ = [
     "prune",
     "register_detector",
     "save_detector",
+    "untrained",
 ]

@@ -121,6 +121,14 @@ Builder = Callable[..., Detector]
 """
 
 
+def structure(layout: AnchorLayout) -> dict[str, Any]:
+    """What a `Builder` must be told to build a head with the anchors of a layout."""
+    known: dict[str, Any] = {"size": layout.input_size, "shapes": [level.anchors for level in layout.levels]}
+    if layout.shared_head:
+        known["positions"] = [level.positions or tuple(range(len(level.anchors))) for level in layout.levels]
+    return known
+
+
 def kept_by_level(configuration: Configuration) -> list[list[int]]:
     """For each level up to the last that keeps an anchor: which of its anchors are kept, counted within the level."""
     layout = configuration.layout

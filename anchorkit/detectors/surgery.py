@@ -6,8 +6,11 @@ for such levels only is cut off with it (paper section 3.8). How that is done, e
 
 from __future__ import annotations
 
+import torch
+
 from anchorkit.anchors import Configuration
-from anchorkit.detectors.base import Detector
+from anchorkit.detectors.architectures import BUILDERS
+from anchorkit.detectors.base import Detector, structure
 from anchorkit.errors import InputError
 
 
@@ -34,3 +37,30 @@ def prune(detector: Detector, configuration: Configuration) -> Detector:
     if not configuration:
         raise InputError("prune: the configuration keeps no anchor; a detector needs at least one")
     return detector.pruned(configuration)
+
+
+def untrained(detector: Detector, seed: int) -> Detector:
+    """A detector with the same anchors and classes and fresh weights, to train from the beginning (paper section 3.3).
+
+    Args:
+        detector: whose structure is taken; a pruned one, as a rule.
+        seed: of the fresh weights.
+
+    Raises:
+        InputError: the detector's family is not registered.
+    """
+    if detector.architecture not in BUILDERS:
+        raise InputError(
+            f"untrained: no builder is known for {detector.architecture!r}; register_detector(name, build) tells it"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = BUILDERS[detector.architecture](
+            detector.categories,
+            postprocess=detector.postprocess,
+            name=detector.name,
+            **structure(detector.layout),
+            **detector.options,
+        )
+    fresh.module.to(detector.device)
+    return fresh

@@ -7,11 +7,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anchorkit.datasets import Category
-from anchorkit.detectors import Detector, list_detectors, load_detector, prune
+from anchorkit.detectors import Detector, list_detectors, load_detector, prune, untrained
 from tests.detectors import properties
 
 CATEGORIES = [Category(3, "cat"), Category(7, "dog")]
@@ -107,3 +108,15 @@ def test_a_detector_and_a_pruned_one_are_saved_and_loaded(name: str, tmp_path: P
 def test_a_pruned_detector_learns(name: str) -> None:
     fresh = load_detector(name, categories=CATEGORIES, size=SIZES[name], seed=2)
     properties.learns(prune(fresh, fresh.layout.configuration(drop=range(1, len(fresh.layout), 2))), SIZES[name])
+
+
+@every_detector
+def test_an_untrained_copy_has_the_same_structure_and_other_weights(name: str) -> None:
+    full = built(name)
+    small = prune(full, full.layout.configuration(drop=range(0, len(full.layout), 3)))
+    fresh, again, other = untrained(small, seed=1), untrained(small, seed=1), untrained(small, seed=2)
+    assert fresh.layout == small.layout
+    weights = [next(iter(detector.module.head.parameters())) for detector in (small, fresh, again, other)]
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[1], weights[0])
+    assert not torch.equal(weights[1], weights[3])
