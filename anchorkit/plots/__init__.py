@@ -10,9 +10,10 @@ from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve
 from anchorkit.plots.export import AnyChart, save, to_svg
 from anchorkit.plots.images import contact_sheet, draw_boxes
+from anchorkit.plots.picking import to_pickable_svg
 from anchorkit.plots.shapes import box_shapes, ground_truth_shapes
 from anchorkit.plots.theme import aspect, level_color, setup
-from anchorkit.plots.tradeoffs import frontier, recovery
+from anchorkit.plots.tradeoffs import frontier, pointer_on_frontier, recovery
 
 __all__ = [
     "AnyChart",
@@ -28,9 +29,11 @@ __all__ = [
     "ground_truth_shapes",
     "level_color",
     "level_costs",
+    "pointer_on_frontier",
     "recovery",
     "save",
     "setup",
+    "to_pickable_svg",
     "to_svg",
     "training_curve",
 ]

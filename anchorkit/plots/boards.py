@@ -11,17 +11,21 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, MAX_ROWS, at_most, level_of, require
+from anchorkit.plots.picking import pick_channels, with_marks, with_picks
 from anchorkit.plots.theme import GHOST, INK, QUIET, level_color, readable
 
 _ALL = "all others"
 
 
-def anchor_board(board: pd.DataFrame, *, width: int = 860) -> AnyChart:
+def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = False) -> AnyChart:
     """Every anchor drawn to one scale, a row per level (paper Fig. 4): filled if kept, a dashed outline if dropped.
 
     Args:
-        board: ``anchor_id``, ``level``, ``width``, ``height`` (input pixels), ``kept`` (bool).
+        board: ``anchor_id``, ``level``, ``width``, ``height`` (input pixels), ``kept`` (bool); if there, ``ringed``
+            (bool: drawn with a ring around).
         width: width of the board in pixels; the anchors are scaled so that the widest row fills it.
+        pickable: draw every anchor as kept, for `anchorkit.widgets.Picture` to pick (anchors by ``anchor_id``, levels
+            as ``level 0``, ...) and to show as dropped or ringed.
 
     Raises:
         InputError: a column is missing or there are no rows.
@@ -46,14 +50,19 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860) -> AnyChart:
         alt.Chart(heads)
         .mark_text(align="left", baseline="middle", fontSize=14, fontWeight=600)
         .encode(x=alt.value(0), y=y("middle"), text="name:N", color=alt.Color("ink:N", scale=None)),
-        alt.Chart(heads)
-        .mark_text(align="left", baseline="middle", dy=18, color=QUIET)
-        .encode(x=alt.value(0), y=y("middle"), text="count:N"),
     ]
-    if len(dropped):
+    if pickable:  # what is kept changes by every click, and the picture's looks with it, not the chart
+        kept = with_marks(data, data["anchor_id"])
+        boxes |= pick_channels()
+    else:
         layers.append(
-            alt.Chart(dropped).mark_rect(filled=False, stroke=GHOST, strokeDash=[3, 3], strokeWidth=1.4).encode(**boxes)
+            alt.Chart(heads)
+            .mark_text(align="left", baseline="middle", dy=18, color=QUIET)
+            .encode(x=alt.value(0), y=y("middle"), text="count:N")
         )
+        if len(dropped):
+            outline: dict[str, Any] = {"filled": False, "stroke": GHOST, "strokeDash": [3, 3], "strokeWidth": 1.4}
+            layers.append(alt.Chart(dropped).mark_rect(**outline).encode(**boxes))
     if len(kept):
         layers.append(alt.Chart(kept).mark_rect(fillOpacity=0.82, strokeWidth=1).encode(color=color, **boxes))
     ink = alt.condition("datum.kept", alt.value(INK), alt.value("#8a929c"))
@@ -62,6 +71,18 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860) -> AnyChart:
         .mark_text(baseline="top", fontSize=13)
         .encode(x=x("center"), y=y("foot"), text="size:N", color=ink)
     )
+    slots = {"x": x("left"), "x2": "right:Q", "y": y("top"), "y2": "bottom:Q"}
+    if not pickable and data["ringed"].any():
+        ring = alt.Chart(data[data["ringed"]])
+        layers.append(ring.mark_rect(filled=False, stroke=INK, strokeWidth=2.4, cornerRadius=5).encode(**slots))
+    if pickable:
+        clear: dict[str, Any] = {"fill": "#ffffff", "fillOpacity": 0.0, "cornerRadius": 5}
+        target = alt.Chart(with_picks(data, data["anchor_id"], data["anchor_id"])).mark_rect(**clear)
+        layers.append(target.encode(**slots, **pick_channels()))
+        whole = with_picks(heads, "level " + heads["level"].astype(str), heads["name"])
+        ends = {"x": alt.value(0), "x2": alt.value(104), "y": y("top"), "y2": "bottom:Q"}
+        layers.append(alt.Chart(whole).mark_rect(**clear).encode(**ends, **pick_channels()))
+        return alt.layer(*layers).properties(width=width, height=height)
     title = f"{int(board['kept'].sum())} of {len(board)} anchors kept"
     return alt.layer(*layers).properties(
         width=width,
@@ -163,6 +184,11 @@ def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame,
                     "anchor_id": anchor["anchor_id"],
                     "level": int(anchor["level"]),
                     "kept": bool(anchor["kept"]),
+                    "ringed": bool(anchor.get("ringed", False)),
+                    "left": center - max(w, slot) / 2 - 4,
+                    "right": center + max(w, slot) / 2 + 4,
+                    "top": top + 6,
+                    "bottom": floor + foot + 2,
                     "state": "kept" if anchor["kept"] else "dropped",
                     "color": level_color(int(anchor["level"])),
                     "size": str(anchor["anchor_id"]).split("/")[-1],
@@ -185,6 +211,8 @@ def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame,
                 "ink": readable(level_color(level)),
                 "count": count,
                 "middle": middle,
+                "top": top + 6,
+                "bottom": floor + foot + 2,
                 "rule": floor + foot + 6,
             }
         )

@@ -13,6 +13,7 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import Unit, change, require, sample, unit
+from anchorkit.plots.picking import corners, pick_channels, with_picks
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS
 
 AP_TITLE = "AP 0.50:0.95 (points)"
@@ -32,6 +33,7 @@ def frontier(
     others: Mapping[str, pd.DataFrame] | None = None,
     width: int = 640,
     height: int = 380,
+    pickable: bool = False,
 ) -> AnyChart:
     """Accuracy against cost of the best configurations (paper Fig. 2).
 
@@ -49,6 +51,8 @@ def frontier(
         others: further frontiers by name, same columns.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
+        pickable: let `anchorkit.widgets.Picture` pick points of the frontier, by their row number in `frontier`, and
+            place its pointer: `pointer_on_frontier` says where.
 
     Raises:
         InputError: a frame lacks a column or has no rows.
@@ -98,6 +102,10 @@ def frontier(
                 x=x, y=y, color=color, tooltip=_tooltip(line)
             )
         )
+    if pickable:
+        layers.append(_pick_targets(_rows(frontier, cost, scale, base, _FRONTIER), x, y))
+        ends = _cost_range(shown, cost)
+        layers.append(corners(x, y, (ends[0] / scale.divisor, low), (ends[1] / scale.divisor, high)))
     if base is not None:
         dy = _free_place(frontier, base, cost, width, height / (high - low), high)
         layers += _baseline_mark(base, cost, scale, x, y, dy)
@@ -107,6 +115,28 @@ def frontier(
         alt.TitleParams("Accuracy against cost", subtitle=notes) if notes else alt.TitleParams("Accuracy against cost")
     )
     return alt.layer(*layers).properties(width=width, height=height, title=title)
+
+
+def pointer_on_frontier(
+    frontier: pd.DataFrame, cost: str, full: Mapping[str, Any] | None, at: Mapping[str, Any]
+) -> dict[str, float]:
+    """Where a configuration stands on a pickable `frontier` chart of the same frames, without drawing it again.
+
+    Args:
+        frontier: as for `frontier`.
+        cost: as for `frontier`.
+        full: as for `frontier`.
+        at: the configuration's ``accuracy`` (0..1) and `cost`.
+
+    Returns:
+        ``x`` and ``y`` for `anchorkit.widgets.Picture.pointer`; a little outside of 0..1 where it leaves the chart.
+    """
+    shown = [frontier, *([] if full is None else [as_frame(full, "full")])]
+    low, high = _accuracy_range(shown, {})
+    left, right = _cost_range(shown, cost)
+    x = (float(at[cost]) - left) / max(right - left, 1e-9)
+    y = (100 * float(at["accuracy"]) - low) / (high - low)
+    return {"x": min(max(x, -0.04), 1.04), "y": min(max(y, -0.04), 1.04)}
 
 
 def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640, height: int = 380) -> AnyChart:
@@ -193,6 +223,11 @@ def _accuracy_range(shown: Sequence[pd.DataFrame], frames: Mapping[str, pd.DataF
     return max(low - 0.06 * span, min(0.0, low)), top + 0.12 * max(top - low, 1.0)
 
 
+def _cost_range(shown: Sequence[pd.DataFrame], cost: str) -> tuple[float, float]:
+    costs = pd.concat([frame[cost] for frame in shown]).astype(float)
+    return float(costs.min()), float(costs.max())
+
+
 def _series(
     frames: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame] | None
 ) -> tuple[list[str], list[str]]:
@@ -218,6 +253,21 @@ def _rows(frame: pd.DataFrame, cost: str, scale: Unit, base: pd.DataFrame | None
     if "n_anchors" in frame:
         rows["anchors kept"] = frame["n_anchors"].astype(int)
     return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
+
+
+def _pick_targets(points: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
+    """Clear marks over the points, large enough to hit."""
+    said = ["AP " + points["AP"] + ", " + points["cost"]]
+    for name in ("against unpruned", "anchors kept"):
+        if name in points:
+            said.append(name + ": " + points[name].astype(str))
+    labels = pd.Series(["\n".join(parts) for parts in zip(*said, strict=True)], index=points.index)
+    target: alt.Chart = (
+        alt.Chart(with_picks(points, pd.Series(points.index, index=points.index), labels))
+        .mark_circle(size=260, color="#ffffff", opacity=0.01)
+        .encode(x=x, y=y, **pick_channels())
+    )
+    return target
 
 
 def _tooltip(rows: pd.DataFrame) -> list[alt.Tooltip]:

@@ -5,7 +5,8 @@ With no one at the other end (papermill, nbconvert) an explorer shows one static
 
 from __future__ import annotations
 
+from anchorkit.widgets.anchor_board import AnchorBoard
 from anchorkit.widgets.front_end import is_live
 from anchorkit.widgets.point_chooser import PointChooser
 
-__all__ = ["PointChooser", "is_live"]
+__all__ = ["AnchorBoard", "PointChooser", "is_live"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any, Protocol
 
 import ipywidgets
@@ -11,15 +10,9 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.errors import InputError
-from anchorkit.plots.frames import change, points, unit
+from anchorkit.plots.frames import change, points
 from anchorkit.widgets.front_end import is_live
-
-_COSTS = {
-    "head_flops": "Head FLOPs",
-    "boxes": "Boxes per image",
-    "total_flops": "Total FLOPs",
-    "head_parameters": "Head parameters",
-}
+from anchorkit.widgets.numbers import COST_NAMES, numbers_html
 
 
 class Frontier(Protocol):
@@ -64,8 +57,8 @@ class PointChooser:
         if self._rows.empty:
             raise InputError("the frontier has no points to choose from; search with a lower threshold")
         self._full = result.baseline
-        costs = [name for name in (result.cost, *_COSTS) if name in self._rows and self._rows[name].notna().all()]
-        options = [(_COSTS.get(name, name.replace("_", " ")), name) for name in dict.fromkeys(costs)]
+        costs = [name for name in (result.cost, *COST_NAMES) if name in self._rows and self._rows[name].notna().all()]
+        options = [(COST_NAMES.get(name, name.replace("_", " ")), name) for name in dict.fromkeys(costs)]
         wide = {"description_width": "10em"}
         self.cost = ipywidgets.Dropdown(options=options, value=result.cost, description="Cost", style=wide)
         self._order = self._unbeaten(result.cost)
@@ -184,28 +177,9 @@ class PointChooser:
     def _draw(self, _: Any = None) -> None:
         if self._picture is not None:
             self._picture.value = (
-                f'<div style="background:#fff;color:#1f2328;max-width:860px">{self._numbers_html()}'
+                f'<div style="background:#fff;color:#1f2328;max-width:860px">{numbers_html(self.numbers())}'
                 f"{plots.to_svg(self.frontier_chart())}{plots.to_svg(self.board_chart())}</div>"
             )
-
-    def _numbers_html(self) -> str:
-        cells = []
-        for name, (before, after) in self.numbers().iterrows():
-            titles = {"n_anchors": "Anchors", "accuracy": "AP (points)", **_COSTS}
-            title = titles.get(str(name), str(name).replace("_", " "))
-            if name == "accuracy":
-                texts = points(before), points(after), f"{100 * (after - before):+.1f}".replace("-", "\N{MINUS SIGN}")
-            else:
-                scale = unit(str(name), [float(before)])
-                texts = scale.text(float(before)), scale.text(float(after)), change(float(before), float(after))
-            cells.append(
-                '<td style="padding:2px 22px 6px 0;text-align:left">'
-                f'<div style="color:#5f6873">{escape(title)}</div>'
-                f'<div style="font-size:20px;font-weight:600">{texts[1]}</div>'
-                f"<div>{texts[2]}, was {texts[0]}</div></td>"
-            )
-        style = "font-family:sans-serif;font-size:14px;line-height:1.35;border:0"
-        return f'<table style="{style}"><tr>{"".join(cells)}</tr></table>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = f"PointChooser: {self.selected}"

@@ -1,0 +1,72 @@
+"""What all explorers have in common: a selection in plain Python, controls, and a static picture where no one looks.
+
+An explorer is made in one call and shown by naming it in a notebook's last line. It holds state; what it shows comes
+from `anchorkit.plots`. Where no one can touch it (papermill, nbconvert), it leaves one good picture instead of widgets,
+and the notebook stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from anchorkit import plots
+from anchorkit.widgets.front_end import is_live
+
+
+class Explorer:
+    """Base of the explorers.
+
+    Subclasses give `show` (the static chart), `controls` (the widgets; made once, when first shown) and `draw` (puts
+    the present state into the widgets), and call `changed` after every change of state.
+    """
+
+    def __init__(self) -> None:
+        self._box: ipywidgets.Widget | None = None
+        self._watchers: list[Callable[[Any], None]] = []
+
+    def show(self) -> plots.AnyChart:
+        """The present state as one static chart."""
+        raise NotImplementedError
+
+    def controls(self) -> ipywidgets.Widget:
+        """The widgets, all in one box."""
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        """Bring the widgets up to the present state; only called once they are there."""
+        raise NotImplementedError
+
+    def observe(self, watcher: Callable[[Any], None]) -> None:
+        """Call `watcher` with this explorer after every change, for example to refresh a picture of one's own."""
+        self._watchers.append(watcher)
+
+    @property
+    def shown(self) -> bool:
+        """Whether the widgets have been made."""
+        return self._box is not None
+
+    def changed(self) -> None:
+        """Show the new state and tell the watchers."""
+        if self._box is not None:
+            self.draw()
+        for watcher in self._watchers:
+            watcher(self)
+
+    @property
+    def box(self) -> ipywidgets.Widget:
+        """The widgets, made now if they were not yet, for putting them into a page of one's own."""
+        if self._box is None:
+            self._box = self.controls()
+            self.draw()
+        return self._box
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        about = repr(self)
+        if not is_live():
+            # What is not sent cannot make the notebook large, and a control that nobody can move is no picture.
+            return {"text/plain": about, "image/svg+xml": plots.to_svg(self.show())}
+        bundle = self.box._repr_mimebundle_(include=include, exclude=exclude)
+        return {**bundle, "text/plain": about}

@@ -1,0 +1,184 @@
+// A picture to touch: shows an SVG that Python drew and tells Python which of its marks was picked.
+//
+// Marks that can be picked are <a data-pick="..."> elements with an aria-label; <a data-mark="..."> only change their
+// looks. What changes often (which marks are off or ringed, where the pointer stands) is changed in place, without a
+// new drawing. Nothing is loaded from anywhere.
+
+const STYLE = `
+.anchorkit-picture { position: relative; display: inline-block; max-width: 100%; background: #fff; }
+.anchorkit-picture svg { max-width: 100%; height: auto; display: block; }
+.anchorkit-picture a[data-pick] { cursor: pointer; outline: none; }
+.anchorkit-picture a[data-pick]:hover > *, .anchorkit-picture a[data-pick]:focus-visible > * {
+  stroke: #1f2328; stroke-width: 2.5px; stroke-opacity: 1;
+}
+.anchorkit-picture a.off[data-mark] > * {
+  fill-opacity: 0; stroke: #9aa3ad; stroke-opacity: 1; stroke-width: 1.4px; stroke-dasharray: 3 3;
+}
+.anchorkit-picture a.ring[data-pick] > * { stroke: #1f2328; stroke-width: 2.4px; stroke-opacity: 1; }
+.anchorkit-picture a[data-corner] { pointer-events: none; }
+.anchorkit-picture .pointer circle { fill: none; stroke: #1f2328; stroke-width: 2.2px; }
+.anchorkit-picture .pointer text { font: 700 15px sans-serif; fill: #1f2328; paint-order: stroke; stroke: #fff;
+  stroke-width: 4px; }
+.anchorkit-tip { position: absolute; pointer-events: none; z-index: 10; max-width: 22em; padding: 4px 8px;
+  background: #1f2328; color: #fff; font: 13px/1.4 sans-serif; border-radius: 4px; white-space: pre-line; }
+`;
+
+function render({ model, el }) {
+  const style = document.createElement("style");
+  style.textContent = STYLE;
+  const frame = document.createElement("div");
+  frame.className = "anchorkit-picture";
+  frame.setAttribute("role", "group");
+  const holder = document.createElement("div");
+  const tip = document.createElement("div");
+  tip.className = "anchorkit-tip";
+  tip.setAttribute("role", "tooltip");
+  tip.hidden = true;
+  frame.append(holder, tip);
+  el.append(style, frame);
+
+  const SVG = "http://www.w3.org/2000/svg";
+  let pickedAt = null; // when the last pick was, to tell how long the new picture took
+  let current = 0; // which mark takes the keyboard's focus: Tab reaches the picture once, arrows walk in it
+
+  const marks = () => [...holder.querySelectorAll("a[data-pick]")];
+
+  const draw = () => {
+    const focused = holder.contains(document.activeElement) ? document.activeElement.dataset.pick : null;
+    holder.innerHTML = model.get("svg");
+    frame.setAttribute("aria-label", model.get("label"));
+    tip.hidden = true;
+    const all = marks();
+    all.forEach((mark) => {
+      mark.setAttribute("role", "button");
+      mark.setAttribute("tabindex", "-1");
+      const named = mark.querySelector("[aria-label]");
+      mark.dataset.name = named ? named.getAttribute("aria-label") : mark.dataset.pick;
+    });
+    const again = all.findIndex((mark) => mark.dataset.pick === focused);
+    current = Math.max(0, again >= 0 ? again : Math.min(current, all.length - 1));
+    if (all.length) all[current].setAttribute("tabindex", "0");
+    if (again >= 0) all[again].focus();
+    dress();
+    point();
+    drawn();
+  };
+
+  // Classes of the marks, and what they say of themselves beside their name.
+  const dress = () => {
+    const classes = model.get("classes");
+    const notes = model.get("notes");
+    holder.querySelectorAll("a[data-pick], a[data-mark]").forEach((mark) => {
+      const key = mark.dataset.pick ?? mark.dataset.mark;
+      mark.setAttribute("class", classes[key] ?? "");
+      if (mark.dataset.pick) mark.setAttribute("aria-label", [mark.dataset.name, notes[key]].filter(Boolean).join("\n"));
+    });
+  };
+
+  // The pointer stands at a share of the way between two corners that the drawing marks.
+  const point = () => {
+    holder.querySelector(".pointer")?.remove();
+    const where = model.get("pointer");
+    const corners = [...holder.querySelectorAll("a[data-corner] > *")];
+    if (!("x" in where) || corners.length < 2) return;
+    const root = holder.querySelector("svg");
+    const inverse = root.getScreenCTM().inverse();
+    const [low, high] = corners.slice(0, 2).map((corner) => {
+      const box = corner.getBoundingClientRect();
+      return new DOMPoint(box.x + box.width / 2, box.y + box.height / 2).matrixTransform(inverse);
+    });
+    const group = document.createElementNS(SVG, "g");
+    group.setAttribute("class", "pointer");
+    const x = low.x + (high.x - low.x) * where.x;
+    const y = low.y + (high.y - low.y) * where.y;
+    group.setAttribute("transform", `translate(${x},${y})`);
+    const ring = document.createElementNS(SVG, "circle");
+    ring.setAttribute("r", "10");
+    const text = document.createElementNS(SVG, "text");
+    text.setAttribute("x", "8");
+    text.setAttribute("y", "27");
+    text.textContent = where.text ?? "";
+    group.append(ring, text);
+    root.append(group);
+  };
+
+  const drawn = () => {
+    frame.dataset.drawings = String(1 + Number(frame.dataset.drawings || 0));
+    if (pickedAt !== null) {
+      const shownFor = pickedAt;
+      pickedAt = null;
+      // Two frames later the browser has painted it.
+      requestAnimationFrame(() =>
+        requestAnimationFrame(() => {
+          frame.dataset.pickToPicture = (performance.now() - shownFor).toFixed(1);
+        }),
+      );
+    }
+  };
+
+  const pick = (mark, event) => {
+    pickedAt = performance.now();
+    model.send({ pick: mark.dataset.pick, extend: event.shiftKey || event.ctrlKey || event.metaKey });
+  };
+
+  const markOf = (event) => (event.target instanceof Element ? event.target.closest("a[data-pick]") : null);
+
+  const showTip = (event) => {
+    const mark = markOf(event);
+    const text = mark && mark.getAttribute("aria-label");
+    tip.hidden = !text;
+    if (!text) return;
+    tip.textContent = text;
+    const box = frame.getBoundingClientRect();
+    const at = mark.getBoundingClientRect();
+    tip.style.top = `${at.bottom - box.top + 6}px`;
+    tip.style.left = `${Math.max(0, Math.min(at.left - box.left, box.width - tip.offsetWidth))}px`;
+  };
+
+  holder.addEventListener("click", (event) => {
+    const mark = markOf(event);
+    if (!mark) return;
+    event.preventDefault();
+    pick(mark, event);
+  });
+  holder.addEventListener("keydown", (event) => {
+    const mark = markOf(event);
+    if (!mark) return;
+    const all = marks();
+    const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+    if (event.key === "Enter" || event.key === " ") {
+      pick(mark, event);
+    } else if (event.key in steps) {
+      current = (all.indexOf(mark) + steps[event.key] + all.length) % all.length;
+      all.forEach((other, place) => other.setAttribute("tabindex", place === current ? "0" : "-1"));
+      all[current].focus();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation(); // JupyterLab has keys of its own
+  });
+  holder.addEventListener("mouseover", showTip);
+  holder.addEventListener("focusin", showTip);
+  holder.addEventListener("mouseleave", () => (tip.hidden = true));
+  holder.addEventListener("focusout", () => (tip.hidden = true));
+
+  const copy = (message) => {
+    if (message && message.copy && navigator.clipboard) navigator.clipboard.writeText(message.copy);
+  };
+  const changed = { "change:svg": draw };
+  for (const name of ["classes", "notes"]) changed[`change:${name}`] = () => (dress(), drawn());
+  changed["change:pointer"] = () => (point(), drawn());
+  changed["msg:custom"] = copy;
+  for (const [event, act] of Object.entries(changed)) model.on(event, act);
+  draw();
+  // Before the page has a layout the corners have no place.
+  const seen = new ResizeObserver(point);
+  seen.observe(frame);
+  return () => {
+    seen.disconnect();
+    for (const [event, act] of Object.entries(changed)) model.off(event, act);
+  };
+}
+
+export default { render };
