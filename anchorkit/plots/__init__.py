@@ -10,6 +10,7 @@ from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve
 from anchorkit.plots.export import AnyChart, save, to_svg
 from anchorkit.plots.images import contact_sheet, draw_boxes
+from anchorkit.plots.latencies import latency
 from anchorkit.plots.picking import to_pickable_svg
 from anchorkit.plots.shapes import box_shapes, ground_truth_shapes
 from anchorkit.plots.theme import aspect, level_color, setup
@@ -27,6 +28,7 @@ __all__ = [
     "draw_boxes",
     "frontier",
     "ground_truth_shapes",
+    "latency",
     "level_color",
     "level_costs",
     "pointer_on_frontier",

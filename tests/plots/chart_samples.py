@@ -198,3 +198,25 @@ def class_changes(n: int = 8) -> pd.DataFrame:
 def table() -> pd.DataFrame:
     rows = pd.concat([full(), frontier().iloc[[3, 9, 15]]], ignore_index=True)
     return rows.assign(name=["unpruned", "A", "B", "C"])
+
+
+def latency() -> pd.DataFrame:
+    """Two detectors in two runtimes, as `anchorkit.latency.LatencyReport.frame` has them."""
+    medians = {"unpruned": (8.2, 3.1), "pruned": (6.9, 1.4)}
+    rows = []
+    for runtime, speed in (("torch", 1.0), ("onnxruntime", 0.45)):
+        for name, (network, postprocess) in medians.items():
+            parts = {"network": network * speed, "postprocess": postprocess, "total": network * speed + postprocess}
+            rows += [
+                {
+                    "detector": name,
+                    "part": part,
+                    "runtime": runtime,
+                    "threads": 1,
+                    "median_ms": median,
+                    "q25_ms": 0.96 * median,
+                    "q75_ms": 1.06 * median,
+                }
+                for part, median in parts.items()
+            ]
+    return pd.DataFrame(rows)

@@ -45,6 +45,7 @@ CHARTS: dict[str, Callable[[], Any]] = {
     "ground truth alone": lambda: plots.ground_truth_shapes(samples.ground_truth(20)),
     "training": lambda: plots.training_curve(samples.history()),
     "training without accuracy": lambda: plots.training_curve(samples.history()[["step", "loss"]]),
+    "latency": lambda: plots.latency(samples.latency()),
     "level costs": lambda: plots.level_costs(samples.level_costs(samples.KEPT), samples.level_costs()),
     "level costs alone": lambda: plots.level_costs(samples.level_costs(), cost="boxes"),
     "class changes": lambda: plots.class_changes(samples.class_changes()),
