@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -137,6 +138,37 @@ def test_a_layout_survives_json():
 def test_a_broken_layout_is_refused(change, message):
     with pytest.raises(InputError, match=f"^some.json: .*{message}"):
         AnchorLayout.from_dict({**layout(1).to_dict(), **change}, "some.json")
+
+
+def test_a_pruned_shared_head_remembers_which_filters_make_which_anchor():
+    toy = layout(2, 3, shared=True)
+    level = dataclasses.replace(toy.levels[1], positions=(0, 2, 5))
+    uneven = dataclasses.replace(toy, levels=(toy.levels[0], level))
+    assert [anchor.position for anchor in uneven.anchors] == [0, 1, 0, 2, 5]
+    assert [move.anchors for move in moves(uneven.full, "shared")] == [(0, 2), (1,), (3,), (4,), (0, 1), (2, 3, 4)]
+    assert AnchorLayout.from_dict(json.loads(uneven.to_json())) == uneven
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([{"name": "tail", "macs": 5, "levels": [2]}], "trunk part 0: levels is .2.; the layout has levels 0 to 1"),
+        ([{"name": "tail", "macs": 101, "levels": [1]}], "cost more than trunk_macs"),
+        ([{"name": "tail", "levels": [1]}], "lacks 'macs'"),
+        ([{"name": "tail", "macs": -1, "levels": [1]}], "macs is -1"),
+    ],
+)
+def test_broken_parts_of_a_trunk_are_refused(parts, message):
+    with pytest.raises(InputError, match=f"^some.json: .*{message}"):
+        AnchorLayout.from_dict({**layout(1, 1).to_dict(), "trunk_parts": parts}, "some.json")
+
+
+@pytest.mark.parametrize("positions", [[0], [0, 0], [0, 1, 2], [0, -1], [0, 0.5]])
+def test_broken_positions_are_refused(positions):
+    data = layout(2).to_dict()
+    data["levels"][0]["positions"] = positions
+    with pytest.raises(InputError, match="some.json: level 0: positions is"):
+        AnchorLayout.from_dict(data, "some.json")
 
 
 @pytest.mark.parametrize(
