@@ -20,6 +20,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "02_detector": {"epochs": 1, "workers": 0},
         "04_search": {"max_drop": 0.005, "random_draws": 20},
         "05_prune_and_retrain": {"points": 1, "finetune_epochs": 1, "workers": 0},
+        "07_deploy": {"rounds": 3},
     },
     # All images, a short training: useful on shapes, a first impression of other data.
     "quick": {

@@ -83,6 +83,7 @@ def test_the_profiles_set_parameters_that_exist(profile: str) -> None:
         ("05_prune_and_retrain", "search", "04_search"),
         ("05_prune_and_retrain", "detector", "02_detector"),
         ("06_report", "retrained", "05_prune_and_retrain"),
+        ("07_deploy", "retrained", "05_prune_and_retrain"),
     ],
 )
 def test_what_is_missing_names_the_lesson_that_makes_it(
@@ -220,3 +221,20 @@ def test_the_report_tells_the_answer_first(run: Path, capsys: pytest.CaptureFixt
     assert remote_references(page) == []
     assert "anchors are enough" in page
     assert "Not there yet: the search" not in page
+
+
+def test_the_detector_is_timed_and_without_the_extra_not_exported(
+    run: Path, tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    there = importlib.util.find_spec
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else there(name))
+        known = execute("07_deploy", run, rounds=3)
+    assert list(known["reports"]) == ["torch"]
+    assert not known["sizes"]
+    table = pd.read_csv(run / "deploy" / "latency.csv")
+    assert set(table["part"]) == {"network", "postprocess", "total"}
+    assert set(table["detector"]) == {"unpruned", known["name"]}
+    assert (run / "figures" / "07_latency.svg").is_file()

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, cache: None) -> Path:
 def test_the_record_says_how_to_repeat_it(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     lessons = [path.stem for path in sorted(notebooks_dir().glob("0*.ipynb"))]
-    assert len(lessons) == 7
+    assert len(lessons) == 8
     assert list(record["notebooks"]) == lessons
     assert record["finished"] is not None
     assert record["notebooks"]["01_data"]["parameters"]["train_images"] == 48
@@ -55,6 +55,8 @@ def test_everything_is_where_it_belongs(run: Path) -> None:
         "search/random.csv",
         "retrained/A-pruned/model.safetensors",
         "retrained/A-fine-tuned/detector.json",
+        "deploy/latency.csv",
+        "deploy/unpruned.onnx",
     ):
         assert (run / name).is_file(), name
     assert [len(split) for split in load_data(run).splits().values()] == [48, 24, 24]

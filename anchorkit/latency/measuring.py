@@ -1,0 +1,195 @@
+"""Measured latency: of some detectors side by side, and as a cost for a search."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from anchorkit.anchors import Configuration
+from anchorkit.detectors import Detector, prune
+from anchorkit.errors import InputError
+from anchorkit.latency.report import Comparison, LatencyReport, column_of, compare_samples, machine_facts
+from anchorkit.latency.rounds import Subject, time_rounds
+from anchorkit.latency.subjects import check_options, evaluation_mode, make_subject, timing_conditions
+
+QUIET = 0.9
+"""The least share of the time on a processor that passes for a machine with nothing else to do."""
+
+
+def measure_latency(
+    detectors: Detector | Mapping[str, Detector],
+    images: Sequence[np.ndarray],
+    *,
+    runtime: str = "torch",
+    threads: int = 1,
+    repeats: int = 100,
+    warmup: int = 5,
+    batch_size: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> LatencyReport:
+    """Measure how long detectors take, network and post-processing apart.
+
+    *Network* is ``detector.network()`` on images that lie ready: resized, 0..1, on the detector's device. It gives
+    scores and decoded boxes. *Post-processing* is everything from there to the final detections: score threshold,
+    top-k, NMS per class, cap (`anchorkit.latency.postprocessing.detect`, in torch). *Total* is the two together.
+    Reading, resizing and copying images, and scaling boxes back to the image, are not timed. With
+    ``runtime="onnxruntime"`` the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is
+    the same torch code on its outputs, not the one that the file may have inside.
+
+    In each round every detector runs once on the same batch, in an order drawn anew, and whatever slows the machine
+    down hits all alike: compare detectors of one report with `LatencyReport.compare`, not medians of two reports. A
+    warning says if one thread was kept waiting for a processor much of the time.
+
+    How long post-processing takes depends on how many boxes score above the threshold: give real images and trained
+    weights. Its spread over the rounds is that of the machine and that of the images together.
+
+    Args:
+        detectors: one detector, or several by name.
+        images: uint8 (H, W, 3) RGB, each of its own size. Round r takes batch r, and begins anew after the last; images
+            beyond the last whole batch, or the last round, are not used.
+        runtime: ``"torch"`` or ``"onnxruntime"``.
+        threads: on how many threads network and post-processing run; torch's own setting comes back afterwards.
+        repeats: number of rounds.
+        warmup: rounds before those, not timed.
+        batch_size: images that the network takes at once; their post-processing is done one after the other.
+        seed: of the order within the rounds.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        Medians, quartiles, every single time, and facts about the machine. Times are for a whole batch.
+
+    Raises:
+        InputError: no detectors or images are given, an option is out of range, or a detector has no ``network()``.
+        MissingExtraError: onnxruntime is asked for and not installed.
+    """
+    named = {detectors.name: detectors} if isinstance(detectors, Detector) else dict(detectors)
+    if not named:
+        raise InputError("latency: no detectors are given")
+    check_options(images, runtime, threads, repeats, warmup, batch_size)
+    used = images[: repeats * batch_size]
+    devices = sorted({_device_name(detector, runtime) for detector in named.values()})
+    machine = machine_facts(", ".join(devices), runtime)
+    with (
+        evaluation_mode(named.values()),
+        tqdm(total=warmup + repeats, desc="latency", unit="round", disable=not progress) as bar,
+    ):
+        subjects = {
+            name: make_subject(detector, used, batch_size, runtime, threads) for name, detector in named.items()
+        }
+        with timing_conditions(threads):
+            samples = time_rounds(
+                subjects, len(used) // batch_size, repeats, warmup, seed, each_round=lambda: bar.update(1)
+            )
+    report = LatencyReport(samples, tuple(named), runtime, threads, batch_size, machine)
+    if threads == 1 and devices == ["cpu"] and report.share_on_processor < QUIET:
+        warnings.warn(
+            f"the machine was busy with other work: latency was measured while its process was on a processor only "
+            f"{report.share_on_processor:.0%} of the time. Measure on a quiet machine, or compare by clock='processor'",
+            stacklevel=2,
+        )
+    return report
+
+
+class MeasuredLatency:
+    """Milliseconds that a configuration takes, measured: a cost for `anchorkit.search`, named ``latency_ms``.
+
+    Each configuration is pruned out of the detector and timed in turn with the unpruned one, see `measure_latency`. Its
+    cost is the median ratio of the two times the unpruned detector's own median, which is measured once: so all costs
+    refer to the same state of the machine, however that changes during a search. A configuration is measured once.
+
+    A measured cost is noisy and slow, and true of one machine, one runtime and one set of images; the paper (section
+    2.2) prefers what can be computed. Two configurations whose `interval` overlap cannot be told apart.
+
+    Args:
+        detector: the unpruned detector, trained; its layout is that of the configurations.
+        images: see `measure_latency`.
+        runtime: ``"torch"`` or ``"onnxruntime"``, which takes seconds more for each configuration, to export it.
+        threads: on how many threads network and post-processing run.
+        repeats: rounds for each configuration.
+        warmup: rounds before those, not timed.
+        batch_size: images a batch; the cost is that of a batch.
+        seed: of the order within the rounds.
+        clock: ``"wall"``, or ``"processor"`` to count only the time on a processor; see `LatencyReport.compare`.
+
+    Raises:
+        InputError: an option is out of range; on a call, a configuration is empty or of another detector.
+        MissingExtraError: on a call, onnxruntime is asked for and not installed.
+    """
+
+    measured = True
+    """Tells the search that two calls for one configuration would not give the same."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        images: Sequence[np.ndarray],
+        *,
+        runtime: str = "torch",
+        threads: int = 1,
+        repeats: int = 30,
+        warmup: int = 3,
+        batch_size: int = 1,
+        seed: int = 0,
+        clock: str = "wall",
+    ) -> None:
+        check_options(images, runtime, threads, repeats, warmup, batch_size)
+        self.__name__ = "latency_ms"  # what the search calls its column
+        self._detector, self._images = detector, images[: repeats * batch_size]
+        self._runtime, self._threads, self._repeats, self._warmup = runtime, threads, repeats, warmup
+        self._batch_size, self._seed = batch_size, seed
+        self._clock, self._column = clock, column_of(clock)
+        self._comparisons: dict[Configuration, Comparison] = {}
+
+    def __call__(self, configuration: Configuration) -> float:
+        """Milliseconds that a batch takes with only the anchors of `configuration`, network and post-processing."""
+        return self.full_ms * self._compared(configuration).ratio
+
+    def interval(self, configuration: Configuration) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the cost, in milliseconds, given the unpruned detector's median."""
+        compared = self._compared(configuration)
+        return self.full_ms * compared.low, self.full_ms * compared.high
+
+    @cached_property
+    def full_ms(self) -> float:
+        """The unpruned detector's median in milliseconds a batch."""
+        with evaluation_mode([self._detector]):
+            samples = self._timed({_FULL: self._full})
+        return float(samples.loc[samples["part"] == "total", self._column].median())
+
+    def _compared(self, configuration: Configuration) -> Comparison:
+        if configuration == self._detector.layout.full:
+            return Comparison(_FULL, _FULL, "total", self._clock, 1.0, 1.0, 1.0, self._repeats)
+        if configuration not in self._comparisons:
+            pruned = prune(self._detector, configuration)
+            with evaluation_mode([self._detector, pruned]):
+                samples = self._timed({_FULL: self._full, _PRUNED: self._subject(pruned)})
+            self._comparisons[configuration] = compare_samples(samples, _FULL, _PRUNED, "total", self._clock)
+        return self._comparisons[configuration]
+
+    @cached_property
+    def _full(self) -> Subject:
+        return self._subject(self._detector)
+
+    def _subject(self, detector: Detector) -> Subject:
+        return make_subject(detector, self._images, self._batch_size, self._runtime, self._threads)
+
+    def _timed(self, subjects: Mapping[str, Subject]) -> pd.DataFrame:
+        batches = len(self._images) // self._batch_size
+        with timing_conditions(self._threads):
+            return time_rounds(subjects, batches, self._repeats, self._warmup, self._seed)
+
+
+_FULL, _PRUNED = "full", "pruned"
+
+
+def _device_name(detector: Detector, runtime: str) -> str:
+    if runtime == "torch" and detector.device.type == "cuda":
+        return torch.cuda.get_device_name(detector.device)
+    return "cpu"

@@ -1,0 +1,183 @@
+"""Detectors made ready to be timed: images prepared, network in torch or in onnxruntime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from anchorkit.detectors import Detector
+from anchorkit.detectors.base import to_tensor
+from anchorkit.errors import InputError, MissingExtraError
+from anchorkit.latency.postprocessing import detect, level_of_boxes
+from anchorkit.latency.rounds import Subject
+
+RUNTIMES = ("torch", "onnxruntime")
+
+
+def make_subject(
+    detector: Detector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
+) -> Subject:
+    """Make a detector ready to be timed.
+
+    Raises:
+        InputError: the detector has no bare network, or cannot be exported.
+        MissingExtraError: onnxruntime is asked for and not installed.
+    """
+    if runtime == "torch":
+        return TorchSubject(detector, prepare(detector, images, batch_size))
+    return OnnxSubject(detector, prepare(detector, images, batch_size), threads)
+
+
+class TorchSubject:
+    """A detector whose network runs in torch, on the device where its weights are."""
+
+    def __init__(self, detector: Detector, batches: Sequence[Tensor]) -> None:
+        self.device = detector.device
+        self._batches = [batch.to(self.device) for batch in batches]
+        self._network = detector.network()
+        self._postprocess = detector.postprocess
+        self._levels = level_of_boxes(detector.layout, self.device)
+
+    def network(self, batch: int, /) -> tuple[Tensor, Tensor]:
+        """Scores (N, B, K) and boxes (N, B, 4)."""
+        scores, boxes = self._network(self._batches[batch])
+        self._wait()
+        return scores, boxes
+
+    def postprocess(self, outputs: tuple[Tensor, Tensor], /) -> int:
+        """See `Subject.postprocess`; the images of a batch one after the other."""
+        reached = sum(
+            detect(scores, boxes, self._levels, self._postprocess).reached_nms
+            for scores, boxes in zip(*outputs, strict=True)
+        )
+        self._wait()
+        return reached
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":  # where calls return before the work is done
+            torch.cuda.synchronize(self.device)
+
+
+class OnnxSubject:
+    """A detector whose network runs in onnxruntime on the CPU; the post-processing is that of torch."""
+
+    def __init__(self, detector: Detector, batches: Sequence[Tensor], threads: int) -> None:
+        self._batches = [batch.cpu().numpy() for batch in batches]
+        self._session = _session(detector, threads)
+        self._postprocess = detector.postprocess
+        self._levels = level_of_boxes(detector.layout)
+
+    def network(self, batch: int, /) -> tuple[Tensor, Tensor]:
+        """Scores (N, B, K) and boxes (N, B, 4)."""
+        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._batches[batch]})
+        return torch.from_numpy(scores), torch.from_numpy(boxes)
+
+    def postprocess(self, outputs: tuple[Tensor, Tensor], /) -> int:
+        """See `Subject.postprocess`; the images of a batch one after the other."""
+        return sum(
+            detect(scores, boxes, self._levels, self._postprocess).reached_nms
+            for scores, boxes in zip(*outputs, strict=True)
+        )
+
+
+def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:
+    """Batches float32 (batch_size, 3, H, W), 0..1, of the layout's input size; an incomplete last one is left out.
+
+    Images are resized as the detector does it. Where that would give another size than the layout's (a detector that
+    keeps the ratio of its images), they are stretched to it.
+    """
+    prepared = [_resized(detector, image) for image in images]
+    starts = range(0, len(images) - batch_size + 1, batch_size)
+    return [torch.cat(prepared[start : start + batch_size]) for start in starts]
+
+
+def _resized(detector: Detector, image: np.ndarray) -> Tensor:
+    """(1, 3, H, W)."""
+    pixels, size = to_tensor(image), detector.layout.input_size
+    transform: Any = getattr(detector.module, "transform", None)
+    if transform is not None:
+        was_training = transform.training
+        batch, _ = transform.eval()([pixels])
+        transform.train(was_training)
+        if tuple(batch.tensors.shape[-2:]) == tuple(size):
+            # The bare network normalises by itself.
+            mean, std = (
+                torch.tensor(values).reshape(1, 3, 1, 1) for values in (transform.image_mean, transform.image_std)
+            )
+            undone: Tensor = batch.tensors * std + mean
+            return undone
+    return interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
+
+
+def _session(detector: Detector, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError(
+            "runtime 'onnxruntime' needs the package onnxruntime, which is not installed: pip install 'anchorkit[onnx]'"
+        ) from None
+    from anchorkit.detectors.export import export_onnx
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(detector, path)
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def evaluation_mode(detectors: Iterable[Detector]) -> Iterator[None]:
+    """All detectors in evaluation mode; on leaving, as they were."""
+    modules = [detector.module for detector in detectors]
+    training = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for module, was_training in zip(modules, training, strict=True):
+            module.train(was_training)
+
+
+@contextmanager
+def timing_conditions(threads: int) -> Iterator[None]:
+    """No gradients, and torch on so many threads; on leaving, as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_options(
+    images: Sequence[np.ndarray], runtime: str, threads: int, repeats: int, warmup: int, batch_size: int
+) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        InputError: an option is out of range, or an image is not uint8 (H, W, 3).
+    """
+    if runtime not in RUNTIMES:
+        raise InputError(f"latency: unknown runtime {runtime!r}: use {' or '.join(map(repr, RUNTIMES))}")
+    least = {"threads": (threads, 1), "repeats": (repeats, 2), "warmup": (warmup, 0), "batch_size": (batch_size, 1)}
+    for name, (value, low) in least.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise InputError(f"latency: {name} is {value!r}; a whole number of {low} or more is needed")
+    if len(images) < batch_size:
+        raise InputError(f"latency: {len(images)} images do not fill a batch of {batch_size}; give more images")
+    for number, image in enumerate(images):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise InputError(f"latency: image {number} is {what}; uint8 arrays (height, width, 3) are needed")
