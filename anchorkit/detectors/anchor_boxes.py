@@ -55,7 +55,6 @@ class FreeAnchorBoxes(nn.Module):
             evenly, so that a level of w columns has a stride of input width / w.
         offset: 0.5 for centres in the middle of the cells (SSD), 0 for their upper left corners (torchvision's
             RetinaNet).
-        whole_pixels: round an even tiling down to whole pixels, as torchvision's RetinaNet does.
     """
 
     def __init__(
@@ -63,13 +62,11 @@ class FreeAnchorBoxes(nn.Module):
         shapes: Shapes,
         strides: Sequence[float] | None = None,
         offset: float = 0.5,
-        whole_pixels: bool = False,
     ) -> None:
         super().__init__()
         self.shapes = tuple(tuple((float(w), float(h)) for w, h in level) for level in shapes if level)
         self.strides = None if strides is None else tuple(strides)
         self.offset = offset
-        self.whole_pixels = whole_pixels
         self._cache: dict[tuple[object, ...], Tensor] = {}
 
     def boxes(self, grids: Sequence[tuple[int, int]], input_size: tuple[int, int], device: torch.device) -> Tensor:
@@ -107,8 +104,6 @@ class FreeAnchorBoxes(nn.Module):
             strides = [side / cells for side, cells in zip(input_size, grid, strict=True)]
         else:
             strides = [self.strides[level]] * 2
-        if self.whole_pixels:
-            strides = [math.floor(stride) for stride in strides]
         y, x = (
             (torch.arange(cells, dtype=torch.float32) + self.offset) * stride
             for cells, stride in zip(grid, strides, strict=True)

@@ -35,13 +35,15 @@ class Detector:
     """A trained or trainable anchor-based detector: a torch module and what one must know to use it.
 
     To bring a detector of one's own, subclass this and write `raw_predictions` and `pruned`; `network` too for export
-    and timing. `register_detector` with a builder makes it loadable by name and from a folder.
+    and timing. `register_detector` with a builder makes it loadable by name and from a folder. How it is done is in
+    docs/own_detector.md; examples/own_detector.py is one.
 
     Attributes:
         architecture: name of the family, as in `load_detector`.
-        module: the network, with torchvision's manners: in training mode ``module(images, targets)`` gives a dict of
-            losses, in evaluation mode ``module(images)`` gives detections. Images are float (3, H, W) in 0..1; targets
-            have ``boxes`` (N, 4) in pixels and ``labels`` (N,), counted from 1 in the order of `categories`.
+        module: the network. `fit` needs one with torchvision's manners, which all of the kit's have: in training mode
+            ``module(images, targets)`` gives a dict of losses, in evaluation mode ``module(images)`` gives detections.
+            Images are float (3, H, W) in 0..1; targets have ``boxes`` (N, 4) in pixels and ``labels`` (N,), counted
+            from 1 in the order of `categories`. Nothing else calls it.
         layout: the anchors, level by level, and what each costs.
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.

@@ -6,22 +6,31 @@ categories, post-processing): enough to build it again, with no pickle and no tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.bundled import data_dir
 from anchorkit.datasets import Category
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.state_dicts import fill, read_state
+from anchorkit.detectors.weights import (
+    STATE_SUFFIXES,
+    find_weights,
+    published_weights,
+    take_backbone_weights,
+    take_weights,
+)
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.postprocess import PostProcess
+from anchorkit.suggest import did_you_mean
 
 FILE_VERSION = 1
 WEIGHTS_FILE, FACTS_FILE = "model.safetensors", "detector.json"
@@ -51,43 +60,78 @@ def load_detector(
     name: str | Path,
     weights: str | Path | None = None,
     *,
+    backbone_weights: str | Path | None = None,
     categories: Sequence[Category] | int | None = None,
     size: tuple[int, int] | None = None,
     shapes: Sequence[Sequence[tuple[float, float]]] | None = None,
     seed: int | None = None,
+    **options: Any,
 ) -> Detector:
     """A detector by name, or one that was saved to a folder.
 
+    Weights are one of four things, tried in this order:
+
+    - the name of a shipped training (``"shapes"``) or a folder that `save_detector` wrote: categories, size, shapes and
+      options come with them and may not be given;
+    - the name of weights that torchvision publishes for the detector (``"COCO_V1"``), which brings their categories;
+      torch fetches them once and keeps them in its cache;
+    - a state-dict file, ``.pth`` or ``.pt`` (read as tensors only, never unpickled; the state dict by itself or under
+      ``model`` or ``state_dict``) or ``.safetensors``, with torchvision's names of the tensors or the kit's. Without
+      `categories` the classes are counted in it: 90 are COCO's, as torchvision numbers them, others get numbers.
+    - None: fresh weights, which need `categories`.
+
     Args:
         name: a name of `list_detectors`, or a folder that `save_detector` wrote.
-        weights: the name of a shipped training (``"shapes"``), or a folder that `save_detector` wrote; None for fresh
-            weights, which then need `categories`.
-        categories: object classes, or how many; for fresh weights.
-        size: (height, width) of the input in pixels; for fresh weights.
-        shapes: (width, height) in input pixels of each level's anchors; for fresh weights.
+        weights: see above.
+        backbone_weights: for fresh weights, what the trunk starts from: weights of torchvision's classifier with that
+            trunk, by name (``"IMAGENET1K_V1"``; ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or
+            as a state-dict file.
+        categories: object classes, or how many.
+        size: (height, width) of the input in pixels; the family's own by default.
+        shapes: (width, height) in input pixels of each level's anchors; the family's own by default.
         seed: makes fresh weights repeatable.
+        options: what else the family's builder takes, such as ``width`` of `ssd300_vgg16`; see its module.
 
     Raises:
-        InputError: the name, the weights or the folder are unknown, broken, or do not fit.
+        InputError: the name, an option, the weights or the folder are unknown, broken, or do not fit.
     """
     if str(name) not in BUILDERS:
         if Path(name).is_dir():
+            if options or any(given is not None for given in (weights, backbone_weights, categories, size, shapes)):
+                raise InputError(
+                    f"load_detector: {name} is a saved detector, which brings everything; leave the rest out"
+                )
             return _load_folder(Path(name))
         raise InputError(f"unknown detector {str(name)!r}: use {', '.join(BUILDERS)}, or a folder with a {FACTS_FILE}")
-    if weights is not None:
-        if categories is not None or size is not None or shapes is not None:
-            raise InputError("load_detector: categories, size and shapes come with the weights; leave them out")
-        detector = _load_folder(_weights_folder(str(name), weights))
-        if detector.architecture != str(name):
-            raise InputError(f"{weights}: these are weights of {detector.architecture}, not of {name}")
+    name = str(name)
+    _check_options(name, options)
+    if weights is not None and backbone_weights is not None:
+        raise InputError("load_detector: weights bring their own trunk; leave out backbone_weights, or weights")
+    folder = None if weights is None else _weights_folder(name, weights)
+    if folder is not None:
+        if categories is not None or size is not None or shapes is not None or options:
+            raise InputError(f"load_detector: categories, size, shapes and options come with {folder}; leave them out")
+        detector = _load_folder(folder)
+        if detector.architecture != name:
+            raise InputError(f"{folder}: these are weights of {detector.architecture}, not of {name}")
         return detector
+    found = None if weights is None else find_weights(name, weights)
+    if weights is not None and found is None:
+        raise InputError(f"unknown weights {str(weights)!r} of {name}: use {_known_weights(name)}")
+    if categories is None and found is not None:
+        categories = found.categories
     if categories is None:
-        raise InputError(f"load_detector: fresh weights of {name} need categories (the object classes, or how many)")
-    if seed is None:
-        return BUILDERS[str(name)](_as_categories(categories), size=size, shapes=shapes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return BUILDERS[str(name)](_as_categories(categories), size=size, shapes=shapes)
+        what = f"fresh weights of {name} need" if found is None else f"{found.source} does not say its"
+        raise InputError(f"load_detector: {what} categories (the object classes, or how many)")
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        detector = BUILDERS[name](_as_categories(categories), size=size, shapes=shapes, **options)
+    if found is not None:
+        take_weights(detector, found)
+    if backbone_weights is not None:
+        take_backbone_weights(detector, backbone_weights)
+    return detector
 
 
 def layout_of(name: str, classes: int, size: tuple[int, int] | None = None) -> AnchorLayout:
@@ -159,48 +203,40 @@ def _load_folder(folder: Path) -> Detector:
         name=layout.detector,
         **options,
     )
-    load_weights(detector, folder / WEIGHTS_FILE)
+    path = folder / WEIGHTS_FILE
+    state = read_state(path)
+    try:
+        fill(detector, state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return detector
 
 
-def load_weights(detector: Detector, path: Path) -> None:
-    """Read safetensors weights into a detector.
-
-    Raises:
-        InputError: the file is missing or cut off, or holds other tensors than the detector has.
-    """
-    try:
-        state = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from None
-    expected = detector.module.state_dict()
-    for key, value in expected.items():
-        if key not in state:
-            raise InputError(f"{path}: lacks the tensor {key} that {detector.name} needs")
-        if state[key].shape != value.shape:
-            raise InputError(
-                f"{path}: {key} has shape {tuple(state[key].shape)}, {detector.name} needs {tuple(value.shape)}"
-            )
-    extra = sorted(set(state) - set(expected))
-    if extra:
-        raise InputError(f"{path}: has tensors that {detector.name} does not know: {', '.join(extra[:3])}")
-    detector.module.load_state_dict(state)
+def _weights_folder(name: str, weights: str | Path) -> Path | None:
+    """The folder of a shipped training or of a saved detector, if that is what `weights` means."""
+    for folder in (data_dir() / "detectors" / f"{name}-{weights}", Path(weights)):
+        if (folder / FACTS_FILE).is_file():
+            return folder
+    return None
 
 
-def _weights_folder(name: str, weights: str | Path) -> Path:
-    shipped = data_dir() / "detectors"
-    folder = shipped / f"{name}-{weights}"
-    if (folder / FACTS_FILE).is_file():
-        return folder
-    if (Path(weights) / FACTS_FILE).is_file():
-        return Path(weights)
-    known = sorted(path.name.removeprefix(f"{name}-") for path in shipped.glob(f"{name}-*"))
-    raise InputError(
-        f"unknown weights {str(weights)!r} of {name}: use {', '.join(map(repr, known)) or 'none (nothing ships)'}, "
-        f"or a folder with a {FACTS_FILE}"
-    )
+def _known_weights(name: str) -> str:
+    """The weights that may be asked for, as a clause."""
+    shipped = sorted(path.name for path in (data_dir() / "detectors").glob(f"{name}-*"))
+    names = [entry.removeprefix(f"{name}-") for entry in shipped] + list(published_weights(name))
+    listed = "".join(f"{known!r}, " for known in names)
+    return f"{listed}a folder with a {FACTS_FILE}, or a state-dict file ({', '.join(STATE_SUFFIXES)})"
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise an InputError for an option that the family's builder does not take."""
+    parameters = inspect.signature(BUILDERS[name]).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = {parameter.name for parameter in parameters} - {"categories", "size", "shapes", "postprocess", "name"}
+    for option in options:
+        if option not in known:
+            raise InputError(f"load_detector: {name} has no option {option!r}; {did_you_mean(option, known)}")
 
 
 def _as_categories(categories: Sequence[Category] | int) -> list[Category]:

@@ -6,7 +6,8 @@ anchors can only be regular, so the kit has its own: any number of anchors on an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from torchvision.models.detection.ssd import SSD
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
-from anchorkit.detectors.base import Builder
+from anchorkit.detectors.base import Builder, Detector
 from anchorkit.detectors.heads import AnchorHead
+from anchorkit.detectors.state_dicts import State, fill
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import Trunk, measure_trunk
+from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
 NO_LIMIT = 10**9
@@ -99,3 +102,40 @@ def build_ssd(
 def _softmax(logits: Tensor) -> Tensor:
     """(N, B, 1 + K) to (N, B, K): the background comes first and is left out."""
     return torch.softmax(logits, -1)[..., 1:]
+
+
+def adopt_renamed(detector: Detector, state: State, rename: Callable[[str], str]) -> None:
+    """Take over the weights of a detector of torchvision's, in place.
+
+    Args:
+        detector: whose weights are overwritten.
+        state: torchvision's tensors.
+        rename: the kit's name of each.
+
+    Raises:
+        InputError: the state is for another number of classes, or not that of such a detector.
+    """
+    classes = classes_of(state)
+    if classes != len(detector.categories):
+        raise InputError(
+            f"weights for {classes} classes and the background; {len(detector.categories)} categories are asked for"
+        )
+    fill(detector, {rename(name): value for name, value in state.items()})
+
+
+def own_head_name(name: str) -> str:
+    """The kit's name of a tensor of torchvision's SSD or SSDLite head; other names stay as they are."""
+    name = re.sub(r"head\.(classification|regression)_head\.module_list\.", r"head.\1.levels.", name)
+    # In SSDLite's head, torchvision numbers the depthwise part 0 and the last convolution 1.
+    name = re.sub(r"levels\.(\d+)\.0\.", r"towers.\1.", name)
+    return re.sub(r"levels\.(\d+)\.1\.", r"levels.\1.", name)
+
+
+def classes_of(state: State) -> int | None:
+    """How many object classes an SSD's state dict is for, in torchvision's naming or the kit's; None if of no SSD."""
+    rows = {own_head_name(name): len(value) for name, value in state.items() if value.ndim}
+    for name, boxes in rows.items():
+        scores = rows.get(name.replace("regression", "classification"), 0)
+        if re.fullmatch(r"head\.regression\.levels\.\d+\.bias", name) and boxes and 4 * scores % boxes == 0:
+            return 4 * scores // boxes - 1 if 4 * scores > boxes else None
+    return None

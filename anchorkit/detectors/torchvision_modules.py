@@ -15,6 +15,7 @@ from torchvision.ops import clip_boxes_to_image
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.datasets import Category
 from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.detectors.blank_weights import without_drawing
 from anchorkit.postprocess import PostProcess
 
 
@@ -40,7 +41,7 @@ class TorchvisionDetector(Detector):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(architecture, module, layout, categories, postprocess, options)
-        self.build = build
+        self.build = without_drawing(build)
         self.scores_of = scores_of
 
     @torch.inference_mode()

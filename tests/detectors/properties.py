@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from anchorkit.anchors import AnchorLayout, Configuration
@@ -30,10 +32,29 @@ def noise_images(*sizes: tuple[int, int]) -> list[np.ndarray]:
 
 @torch.no_grad()
 def spread(detector: Detector, scale: float = 0.1, seed: int = 0) -> Detector:
-    """Give the head random weights that make scores and boxes differ; fresh ones say nearly the same everywhere."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in detector.module.head.parameters():
-        parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    """Give the head random weights that make scores and boxes differ; fresh ones say nearly the same everywhere.
+
+    Batch norms get the statistics of noise images: with fresh ones nothing of the image comes through a deep trunk.
+    """
+    module, generator = detector.module, torch.Generator().manual_seed(seed)
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in module.head.modules():
+        if layer not in norms:
+            for parameter in layer.parameters(recurse=False):
+                parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    module.train()
+    height, width = detector.layout.input_size
+    images = noise_images(*[(height // part, width // part) for part in (1, 1, 1, 2, 2, 2, 3, 3)])
+    batch, _ = module.transform([to_tensor(image) for image in images])
+    with torch.random.fork_rng(devices=[]):  # some trunks drop layers at random
+        torch.manual_seed(seed)
+        module.head(list(module.backbone(batch.tensors).values()))
+    module.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return detector
 
 
@@ -103,12 +124,15 @@ def kit_postprocessing_gives_what_the_detector_returns(detector: Detector, image
     for number, image in enumerate(images, start=1):
         with torch.inference_mode():
             [returned] = detector.module.eval()([to_tensor(image)])
-        mine = ours[ours.image_id == number].sort_values("score", ascending=False, kind="stable")
-        order = returned["scores"].argsort(descending=True, stable=True)
-        assert len(mine) == len(order) > 0
-        assert mine.category_id.tolist() == [ids[label - 1] for label in returned["labels"][order].tolist()]
-        np.testing.assert_allclose(mine.score, returned["scores"][order].numpy(), atol=1e-6)
-        np.testing.assert_allclose(mine[["x1", "y1", "x2", "y2"]], returned["boxes"][order].numpy(), atol=1e-3)
+        mine = ours[ours.image_id == number]
+        assert len(mine) == len(returned["scores"]) > 0
+        # Nearly equal scores may come in either order: the nearest detection of the class is meant, each once.
+        rows = np.column_stack([mine[["category_id", "score"]] * [1e6, 1e3], mine[["x1", "y1", "x2", "y2"]]])
+        classes = np.array([ids[label - 1] for label in returned["labels"].tolist()])
+        theirs = np.column_stack([1e6 * classes, 1e3 * returned["scores"].numpy(), returned["boxes"].numpy()])
+        distance, nearest = cKDTree(rows).query(theirs, p=np.inf)  # 1e-6 of a score counts as 1e-3 pixels
+        assert distance.max() < 2e-3
+        assert len(set(nearest.tolist())) == len(mine)
 
 
 def costs_are_those_of_the_real_network(detector: Detector, configuration: Configuration) -> None:

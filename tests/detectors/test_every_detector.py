@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +18,28 @@ from anchorkit.detectors import Detector, list_detectors, load_detector, prune, 
 from tests.detectors import properties
 
 CATEGORIES = [Category(3, "cat"), Category(7, "dog")]
-SIZES = {
-    "tiny_ssd": (96, 128),
-    "tiny_ssd_overanchorized": (96, 128),
+# What `load_detector` is told of each family beside its name: what makes it small enough.
+CASES: dict[str, dict[str, Any]] = {
+    "tiny_ssd": {"size": (96, 128)},
+    "tiny_ssd_overanchorized": {"size": (96, 128)},
+    "ssd300_vgg16": {"size": (268, 284), "width": 1 / 16},
+    "ssd300_vgg16_overanchorized": {"size": (268, 284), "width": 1 / 16, "batch_norm": True},
+    "ssdlite320_mobilenet_v3_large": {"size": (96, 128)},
+    "ssdlite300_mobilenet_v2": {"size": (96, 128)},
+    "ssdlite300_mobilenet_v3_small": {"size": (96, 128)},
+    "retinanet_resnet50_fpn": {"size": (64, 96)},
+    "retinanet_resnet50_fpn_v2": {"size": (64, 96)},
+    "tiny_retinanet": {"size": (96, 128)},
+    "efficientdet_d0": {"size": (128, 128)},
+    "efficientdet_d1": {"size": (128, 128)},
+}
+# How far the heads' random weights are spread; five convolutions with no norm in between would saturate every score, as
+# would the features of SSD300, which are larger than those of the others.
+SPREADS = {
+    "tiny_ssd_overanchorized": 0.05,
+    "retinanet_resnet50_fpn": 0.02,
+    "ssd300_vgg16": 0.01,
+    "ssd300_vgg16_overanchorized": 0.02,
 }
 IMAGES = properties.noise_images((120, 90), (96, 128), (60, 200))
 
@@ -26,14 +47,21 @@ IMAGES = properties.noise_images((120, 90), (96, 128), (60, 200))
 @cache
 def built(name: str) -> Detector:
     """A detector with random weights that give spread-out scores and boxes."""
-    return properties.spread(load_detector(name, categories=CATEGORIES, size=SIZES[name], seed=1))
+    detector = load_detector(name, categories=CATEGORIES, seed=1, **CASES[name])
+    return properties.spread(detector, scale=SPREADS.get(name, 0.1))
 
 
-every_detector = pytest.mark.parametrize("name", SIZES)
+def _case(name: str) -> Any:
+    """A family, left out where the optional package that it needs is not installed."""
+    absent = name.startswith("efficientdet") and find_spec("effdet") is None
+    return pytest.param(name, marks=pytest.mark.skipif(absent, reason="the extra 'efficientdet' is not installed"))
+
+
+every_detector = pytest.mark.parametrize("name", [_case(name) for name in CASES])
 
 
 def test_every_detector_of_the_kit_is_here() -> None:
-    assert set(SIZES) == {name for name in list_detectors() if not name.startswith("test_")}
+    assert set(CASES) == {name for name in list_detectors() if not name.startswith("test_")}
 
 
 @every_detector
@@ -106,8 +134,9 @@ def test_a_detector_and_a_pruned_one_are_saved_and_loaded(name: str, tmp_path: P
 
 @every_detector
 def test_a_pruned_detector_learns(name: str) -> None:
-    fresh = load_detector(name, categories=CATEGORIES, size=SIZES[name], seed=2)
-    properties.learns(prune(fresh, fresh.layout.configuration(drop=range(1, len(fresh.layout), 2))), SIZES[name])
+    fresh = load_detector(name, categories=CATEGORIES, seed=2, **CASES[name])
+    small = prune(fresh, fresh.layout.configuration(drop=range(1, len(fresh.layout), 2)))
+    properties.learns(small, small.layout.input_size)
 
 
 @every_detector

@@ -70,6 +70,37 @@ def test_fresh_weights_need_categories() -> None:
         load_detector("tiny_ssd")
 
 
+def test_fresh_weights_with_a_seed_leave_torchs_own_draws_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    load_detector("tiny_ssd", categories=1, size=(96, 96), seed=5)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_options_are_kept_with_a_saved_detector(tmp_path: Path) -> None:
+    narrow = load_detector("ssd300_vgg16", categories=2, width=1 / 64, batch_norm=True, shapes=[[(30, 30)]], seed=0)
+    again = load_detector(save_detector(narrow, tmp_path / "narrow"))
+    assert again.options == narrow.options == {"width": 1 / 64, "batch_norm": True}
+    assert again.layout == narrow.layout
+
+
+def test_what_comes_with_the_weights_may_not_be_given(saved: Path) -> None:
+    with pytest.raises(InputError, match=r"categories, size, shapes and options come with .*saved detector; leave"):
+        load_detector("tiny_ssd", weights=saved, categories=2)
+    with pytest.raises(InputError, match="saved detector is a saved detector, which brings everything"):
+        load_detector(saved, size=(160, 160))
+    with pytest.raises(InputError, match="saved detector is a saved detector, which brings everything"):
+        load_detector(saved, categorys=2)
+    with pytest.raises(InputError, match="these are weights of tiny_ssd, not of ssd300_vgg16"):
+        load_detector("ssd300_vgg16", weights=saved)
+
+
+def test_an_unknown_option() -> None:
+    with pytest.raises(InputError, match="tiny_ssd has no option 'classes'; there are none"):
+        load_detector("tiny_ssd", classes=3)
+
+
 @pytest.mark.parametrize("size", [(32, 160), (160, 4000)])
 def test_a_size_the_trunk_cannot_take(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match=f"input size {size[0]}x{size[1]}"):

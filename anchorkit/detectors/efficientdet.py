@@ -1,0 +1,195 @@
+"""EfficientDet (Tan et al. 2020) through the optional package `effdet`, whose layers, loss and matching are used as is.
+
+The trunk is an EfficientNet and a stack of BiFPN cells; one head is applied to all levels. Anchors are centred in their
+cells; a shape's filters are the same on every level, so that taking a shape off all levels takes its filters out of the
+head, and taking it off one level leaves them unused there.
+
+What a level costs beside its boxes: every level of a BiFPN cell feeds every other on the way down, so of the trunk only
+the way up of the last cell goes, and of that only what lies behind the last level with anchors. The head's batch norms
+are a level's own; those of levels behind the last one with anchors go, those of an empty level before it stay, unused
+(768 parameters a level in D0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from anchorkit.anchors import AnchorLayout, Level
+from anchorkit.datasets import Category
+from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, used_levels
+from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.efficientdet_module import LEVELS, BiFpnHead, BiFpnTrunk, EfficientDetModule
+from anchorkit.detectors.retinanet import checked_positions
+from anchorkit.detectors.shared_head import Positions
+from anchorkit.detectors.state_dicts import State, fill
+from anchorkit.detectors.torchvision_modules import TorchvisionDetector
+from anchorkit.detectors.trunks import TrunkFacts, measure_trunk
+from anchorkit.errors import InputError, MissingExtraError
+from anchorkit.postprocess import PostProcess
+
+SMALLEST_SIZE, LARGEST_SIZE, SIZE_STEP = 128, 1536, 128
+# effdet's anchors: squares of 4 strides times 2^(0, 1/3, 2/3), and the same stretched, as (width, height).
+ANCHOR_SCALE, OCTAVES, RATIOS = 4, 3, ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
+DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.01, topk=5000, topk_scope="image", nms_iou=0.5, max_detections=100)
+"""effdet's, but for the score threshold: it has none, which only adds detections below this one. With a threshold of 0,
+an image of 512 x 512 pixels and 90 classes has 4.4 million rows."""
+COCO_IDS = 90  # effdet's published weights have a class for each of COCO's ids, ten of which are not used
+
+# effdet's parts, by which of ours has them.
+_OWN_PART = {
+    "backbone": "backbone.backbone",
+    "fpn": "backbone.fpn",
+    "class_net": "head.class_net",
+    "box_net": "head.box_net",
+}
+_FACTS: dict[tuple[str, tuple[int, int], int], TrunkFacts] = {}
+"""What a trunk costs, by architecture, input size and last level: to count it takes longer than to build it."""
+
+
+def build(
+    categories: Sequence[Category],
+    size: tuple[int, int] | None = None,
+    shapes: Shapes | None = None,
+    positions: Positions | None = None,
+    postprocess: PostProcess | None = None,
+    name: str = "efficientdet_d0",
+) -> TorchvisionDetector:
+    """An EfficientDet-D0 with fresh weights.
+
+    Images are resized (bilinear, antialiased) to fit the input with their aspect kept, and padded at the right and at
+    the bottom with ImageNet's mean colour.
+
+    Args:
+        categories: object classes.
+        size: (height, width) of the input in pixels, multiples of 128 from 128 to 1536; 512 x 512 by default (D1: 640).
+        shapes: (width, height) in input pixels of the anchors of each level, P3 to P7; effdet's nine by default.
+        positions: for each level which of the head's filters make its anchors; by default the first ones, in order.
+        postprocess: how detections are made; top-k counts over an image.
+        name: the detector's own name.
+
+    Raises:
+        InputError: the size, the shapes, the positions or the post-processing cannot be built.
+        MissingExtraError: `effdet` is not installed.
+    """
+    return _build("efficientdet_d0", build, categories, size, shapes, positions, postprocess, name)
+
+
+def build_d1(
+    categories: Sequence[Category],
+    size: tuple[int, int] | None = None,
+    shapes: Shapes | None = None,
+    positions: Positions | None = None,
+    postprocess: PostProcess | None = None,
+    name: str = "efficientdet_d1",
+) -> TorchvisionDetector:
+    """An EfficientDet-D1 with fresh weights: wider and deeper than D0. Arguments as for `build`."""
+    return _build("efficientdet_d1", build_d1, categories, size, shapes, positions, postprocess, name)
+
+
+def adopt(detector: Detector, state: State) -> None:
+    """Take over the weights of an `effdet.EfficientDet` of the same name, in place.
+
+    Args:
+        detector: one of this module, with all anchors.
+        state: effdet's tensors, in its naming. Of the 90 classes that it has for COCO, those of the categories' ids are
+            taken. Exactly as many classes as categories are taken as they are.
+
+    Raises:
+        InputError: the classes are not those of the categories, or the state is not that of such a network.
+    """
+    found = {_own_name(name): value for name, value in state.items()}
+    classes, ids = classes_of(state), [category.id for category in detector.categories]
+    if classes is not None and classes != len(ids):
+        if classes != COCO_IDS or not all(1 <= number <= COCO_IDS for number in ids):
+            of_coco = f", not all with one of COCO's ids, 1 to {COCO_IDS}" if classes == COCO_IDS else ""
+            raise InputError(f"weights for {classes} classes; {len(ids)} categories are asked for{of_coco}")
+        for tensor in ("weight", "bias"):
+            name = f"head.class_net.predict.conv_pw.{tensor}"
+            by_anchor = found[name].reshape(-1, classes, *found[name].shape[1:])
+            found[name] = by_anchor[:, [number - 1 for number in ids]].flatten(0, 1)
+    fill(detector, found)
+
+
+def _own_name(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return f"{_OWN_PART.get(part, part)}.{rest}"
+
+
+def classes_of(state: State) -> int | None:
+    """How many object classes a state dict is for, in effdet's naming or the kit's; None if it is of something else."""
+    for prefix in ("", "head."):
+        nets = [f"{prefix}{net}.predict.conv_pw" for net in ("class_net", "box_net")]
+        if all(f"{net}.{tensor}" in state for net in nets for tensor in ("weight", "bias")):
+            scores, boxes = (len(state[f"{net}.bias"]) for net in nets)
+            return 4 * scores // max(boxes, 1)
+    return None
+
+
+def _build(
+    architecture: str,
+    builder: Builder,
+    categories: Sequence[Category],
+    size: tuple[int, int] | None,
+    shapes: Shapes | None,
+    positions: Positions | None,
+    postprocess: PostProcess | None,
+    name: str,
+) -> TorchvisionDetector:
+    try:
+        from effdet import EfficientDet, get_efficientdet_config
+    except ImportError:
+        raise MissingExtraError(
+            f"{architecture} needs the package effdet, which is not installed: pip install 'anchorkit[efficientdet]'"
+        ) from None
+    config = get_efficientdet_config(architecture)
+    size = checked_size(architecture, size or tuple(config.image_size), SMALLEST_SIZE, LARGEST_SIZE)
+    if any(side % SIZE_STEP for side in size):
+        raise InputError(f"{architecture}: input size {size[0]}x{size[1]}; both must be multiples of {SIZE_STEP}")
+    postprocess = postprocess or DEFAULT_POSTPROCESS
+    if postprocess.topk is not None and postprocess.topk_scope != "image":
+        raise InputError(f"{architecture}: topk_scope is {postprocess.topk_scope!r}; its top-k is over the 'image'")
+    shapes = checked_shapes(_default_shapes() if shapes is None else shapes, architecture, LEVELS)
+    places = checked_positions(positions, shapes, architecture)
+
+    config.image_size, config.num_classes = size, len(categories)
+    # The head is built with filters for every place that is named, those that are not used are then left out.
+    config.num_scales, config.aspect_ratios = 1, [(1.0, 1.0)] * (1 + max(place for level in places for place in level))
+    network = EfficientDet(config, pretrained_backbone=False)
+    trunk = BiFpnTrunk(network.backbone, network.fpn, config.fpn_channels, used_levels(shapes))
+    head = BiFpnHead(network.class_net, network.box_net, len(categories), places)
+    module = EfficientDetModule(config, trunk, head, shapes, size, postprocess)
+
+    key = (architecture, size, max(trunk.used))
+    if key not in _FACTS:
+        _FACTS[key] = measure_trunk(trunk, size)
+    facts = _FACTS[key]
+    width, repeats, scores = config.fpn_channels, config.box_class_repeats, len(categories)
+    depthwise, pointwise, norm = 9 * width, width**2, 2 * width
+    levels = tuple(
+        Level(
+            name=f"P{3 + index}",
+            height=facts.grids[index][0],
+            width=facts.grids[index][1],
+            anchors=tuple(level_shapes),
+            # Two nets: towers of separable convolutions, and the depthwise half of the last one.
+            head_macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
+            head_macs_per_anchor=width * (scores + 4),
+            # What the head holds if this is its last level: batch norms for this level and those before it.
+            head_params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
+            head_params_per_anchor=(width + 1) * (scores + 4),
+            positions=() if level_places == tuple(range(len(level_shapes))) else level_places,
+        )
+        for index, (level_shapes, level_places) in enumerate(zip(shapes, places, strict=True))
+    )
+    layout = AnchorLayout(name, size, levels, shared_head=True, trunk_macs=facts.macs, trunk_parts=facts.parts)
+    return TorchvisionDetector(
+        architecture, module, layout, categories, postprocess, build=builder, scores_of=torch.sigmoid
+    )
+
+
+def _default_shapes() -> Shapes:
+    strides = [2 ** (3 + level) for level in range(LEVELS)]
+    sides = [[ANCHOR_SCALE * stride * 2 ** (octave / OCTAVES) for octave in range(OCTAVES)] for stride in strides]
+    return [[(side * w, side * h) for side in level for w, h in RATIOS] for level in sides]

@@ -1,0 +1,246 @@
+"""Weights that the kit did not save itself: torchvision's published ones, and state-dict files.
+
+Nothing is ever unpickled: published files are checked against their hash, and all are read as tensors only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import get_model_weights
+
+from anchorkit.datasets import Category
+from anchorkit.detectors import retinanet_resnet50, ssd, ssd300, ssdlite
+from anchorkit.detectors.base import Detector
+from anchorkit.detectors.state_dicts import State, fill, read_state
+from anchorkit.errors import InputError
+
+STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
+# torchvision numbers its columns by COCO's ids, 1 to 90, of which ten are not used; column 0 is the background.
+COCO_IDS = 90
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """How a family of detectors takes over weights of torchvision's.
+
+    Attributes:
+        classes: how many object classes a state dict is for, whether in torchvision's naming or the kit's; None if it
+            has no head of this family.
+        model: the detector of torchvision's whose published weights fit, if there is one.
+        adopt: takes over a state dict in torchvision's naming, in place; None if torchvision has no such detector.
+        classifier: the classifier of torchvision's that a detector's trunk is made from.
+        adopt_imagenet: takes over the trunk's part of that classifier's state dict, in place.
+    """
+
+    classes: Callable[[State], int | None]
+    model: str | None
+    adopt: Callable[[Detector, State], None] | None
+    classifier: Callable[[Detector], str]
+    adopt_imagenet: Callable[[Detector, State], None]
+
+
+def _vgg(detector: Detector) -> str:
+    return "vgg16_bn" if detector.options["batch_norm"] else "vgg16"
+
+
+def _retinanet(model: str) -> Adoption:
+    adopt, adopt_imagenet = retinanet_resnet50.adopt, retinanet_resnet50.adopt_imagenet
+    return Adoption(_retinanet_classes, model, adopt, lambda detector: "resnet50", adopt_imagenet)
+
+
+def _retinanet_classes(state: State) -> int | None:
+    own = _columns(state, "classification.output", "regression.output")
+    if own is not None:
+        return own
+    theirs = _columns(state, "classification_head.cls_logits", "regression_head.bbox_reg")
+    return COCO_IDS if theirs == COCO_IDS + 1 else theirs
+
+
+def _columns(state: State, scores: str, boxes: str) -> int | None:
+    """Scores an anchor, from the biases of the last convolutions of a head."""
+    biases = [state.get(f"head.{name}.bias") for name in (scores, boxes)]
+    lengths = [len(bias) for bias in biases if bias is not None]
+    return 4 * lengths[0] // lengths[1] if len(lengths) == 2 and lengths[1] else None
+
+
+def _ssdlite(classifier: str, model: str | None = None) -> Adoption:
+    adopt = ssdlite.adopt if model else None
+    return Adoption(ssd.classes_of, model, adopt, lambda detector: classifier, ssdlite.adopt_imagenet)
+
+
+ADOPT: dict[str, Adoption] = {
+    "ssd300_vgg16": Adoption(ssd.classes_of, "ssd300_vgg16", ssd300.adopt, _vgg, ssd300.adopt_imagenet),
+    "ssd300_vgg16_overanchorized": Adoption(ssd.classes_of, None, None, _vgg, ssd300.adopt_imagenet),
+    "ssdlite320_mobilenet_v3_large": _ssdlite("mobilenet_v3_large", "ssdlite320_mobilenet_v3_large"),
+    "ssdlite300_mobilenet_v2": _ssdlite("mobilenet_v2"),
+    "ssdlite300_mobilenet_v3_small": _ssdlite("mobilenet_v3_small"),
+    "retinanet_resnet50_fpn": _retinanet("retinanet_resnet50_fpn"),
+    "retinanet_resnet50_fpn_v2": _retinanet("retinanet_resnet50_fpn_v2"),
+}
+"""The families that take weights of torchvision's, by architecture."""
+
+
+@dataclass(frozen=True)
+class FoundWeights:
+    """Weights that were read but are in no detector yet.
+
+    Attributes:
+        source: what errors about them name: a file or a published name.
+        state: the tensors.
+        categories: the object classes that they are for, or how many; None if that cannot be told.
+    """
+
+    source: str
+    state: State
+    categories: tuple[Category, ...] | int | None
+
+
+def published_weights(architecture: str) -> tuple[str, ...]:
+    """Names of the weights that torchvision publishes for a detector."""
+    entry = ADOPT.get(architecture)
+    return _names(get_model_weights(entry.model)) if entry and entry.model else ()
+
+
+def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
+    """Read published weights by their name, or a state-dict file; None if `weights` is neither.
+
+    Raises:
+        InputError: the weights cannot be fetched or the file cannot be read, or they have no head of this family.
+    """
+    if str(weights) in published_weights(architecture):
+        model = ADOPT[architecture].model
+        assert model is not None
+        member: Any = get_model_weights(model)[str(weights)]
+        state = _fetch(architecture, "weights", member)
+        return FoundWeights(f"{architecture} {weights}", state, _as_categories(member.meta["categories"]))
+    path = Path(weights)
+    if not path.is_file() and path.suffix not in STATE_SUFFIXES:
+        return None
+    state = read_state(path)
+    entry = ADOPT.get(architecture)
+    if entry is None:
+        return FoundWeights(str(path), state, None)
+    classes = entry.classes(state)
+    if classes is None:
+        names = ", ".join(sorted(state)[:3])
+        raise InputError(
+            f"{path}: not the weights of {architecture}: its {len(state)} tensors ({names} ...) have no such head"
+        )
+    return FoundWeights(str(path), state, _coco_categories() if classes == COCO_IDS else classes)
+
+
+def take_weights(detector: Detector, found: FoundWeights) -> None:
+    """Put weights, in torchvision's naming or the kit's, into a detector of the family they were found for.
+
+    Raises:
+        InputError: they do not fit; the message names the tensor or the number of classes, and what is needed.
+    """
+    entry = ADOPT.get(detector.architecture)
+    theirs = any(name.startswith("head.classification_head.") for name in found.state)
+    try:
+        if theirs and entry is not None and entry.adopt is not None:
+            entry.adopt(detector, found.state)
+            return
+        known = entry.classes(found.state) if entry else None
+        if known not in (None, len(detector.categories)):
+            raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
+        fill(detector, found.state)
+    except InputError as error:
+        raise InputError(f"{found.source}: {' '.join(str(error).split())}") from None
+
+
+def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
+    """Put the weights of an ImageNet classifier into a detector's trunk.
+
+    The first convolution is scaled so that the trunk sees, in the detector's normalisation of the pixels, what it saw
+    in the classifier's; but for the image's border, which both pad with zeros.
+
+    Args:
+        detector: whose trunk is overwritten.
+        weights: a published name of the classifier's, or a state-dict file of it. A file with the name of a published
+            one is taken to have been trained with that one's normalisation, any other with that of IMAGENET1K_V1.
+
+    Raises:
+        InputError: the detector has no such trunk, or the weights are unknown, unreadable, or do not fit.
+    """
+    entry = ADOPT.get(detector.architecture)
+    if entry is None:
+        raise InputError(
+            f"{detector.architecture}: backbone_weights: no classifier of torchvision's has its trunk; those that have "
+            f"one: {', '.join(ADOPT)}"
+        )
+    classifier = entry.classifier(detector)
+    members: Any = get_model_weights(classifier)
+    if str(weights) in _names(members):
+        member, source = members[str(weights)], f"{classifier} {weights}"
+        state = _fetch(classifier, "backbone_weights", member)
+    elif Path(weights).is_file():
+        named = [known for known in members if known.url.endswith(f"/{Path(weights).name}")]
+        member, source = [*named, members.IMAGENET1K_V1][0], str(weights)
+        state = read_state(Path(weights))
+    else:
+        raise InputError(
+            f"unknown backbone_weights {str(weights)!r} of {detector.architecture}: use "
+            f"{', '.join(map(repr, _names(members)))}, or a state-dict file of torchvision's {classifier}"
+        )
+    try:
+        entry.adopt_imagenet(detector, state)
+    except InputError as error:
+        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
+    preset = member.transforms()
+    _renormalise(detector.module, preset.mean, preset.std)
+
+
+@torch.no_grad()
+def _renormalise(module: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Make a trunk that was trained with the given normalisation right for that of the module's transform."""
+    theirs_mean, theirs_std = torch.tensor(mean), torch.tensor(std)
+    ours_mean, ours_std = torch.tensor(module.transform.image_mean), torch.tensor(module.transform.image_std)
+    if torch.equal(ours_mean, theirs_mean) and torch.equal(ours_std, theirs_std):
+        return
+    layers: list[Any] = [layer for layer in module.backbone.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+    first, second = layers[:2]
+    shift = (first.weight * ((ours_mean - theirs_mean) / theirs_std).reshape(1, 3, 1, 1)).sum((1, 2, 3))
+    first.weight.mul_((ours_std / theirs_std).reshape(1, 3, 1, 1))
+    if first.bias is not None:
+        first.bias.add_(shift)
+    else:
+        second.running_mean.sub_(shift)
+
+
+def _fetch(model: str, argument: str, member: Any) -> State:
+    """The state dict of published weights, from torch's cache or from the network."""
+    try:
+        # Torch prints on standard output what it downloads; that belongs to the caller.
+        with contextlib.redirect_stdout(sys.stderr):
+            state: State = member.get_state_dict(check_hash=True, weights_only=True, map_location="cpu")
+    except Exception as error:  # no network, another hash, a damaged file in the cache: all are mended the same way
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(
+            f"{model}: the weights {member.name} could not be fetched ({reason}); where there is no network, give "
+            f"{argument}= a local copy of {Path(member.url).name}, from {member.url}"
+        ) from None
+    return state
+
+
+def _names(members: Any) -> tuple[str, ...]:
+    """Names of published weights, without their aliases."""
+    return tuple(member.name for member in members)
+
+
+def _coco_categories() -> tuple[Category, ...]:
+    member: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
+    return _as_categories(member.meta["categories"])
+
+
+def _as_categories(names: Sequence[str]) -> tuple[Category, ...]:
+    """Categories of torchvision's columns, whose first is the background; unused ones are called N/A and stay."""
+    return tuple(Category(number, name) for number, name in enumerate(names) if number)
