@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from anchorkit.datasets import Category
-from anchorkit.detectors import retinanet_resnet50, ssd, ssd300, ssdlite
+from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.state_dicts import State, fill, read_state
 from anchorkit.errors import InputError
@@ -29,22 +29,22 @@ COCO_IDS = 90
 
 @dataclass(frozen=True)
 class Adoption:
-    """How a family of detectors takes over weights of torchvision's.
+    """How a family of detectors takes over weights of the library that it comes from: torchvision, or effdet.
 
     Attributes:
-        classes: how many object classes a state dict is for, whether in torchvision's naming or the kit's; None if it
+        classes: how many object classes a state dict is for, whether in the library's naming or the kit's; None if it
             has no head of this family.
         model: the detector of torchvision's whose published weights fit, if there is one.
-        adopt: takes over a state dict in torchvision's naming, in place; None if torchvision has no such detector.
-        classifier: the classifier of torchvision's that a detector's trunk is made from.
+        adopt: takes over a state dict in the library's naming, in place; None if the library has no such detector.
+        classifier: the classifier of torchvision's that a detector's trunk is made from, if there is one.
         adopt_imagenet: takes over the trunk's part of that classifier's state dict, in place.
     """
 
     classes: Callable[[State], int | None]
     model: str | None
     adopt: Callable[[Detector, State], None] | None
-    classifier: Callable[[Detector], str]
-    adopt_imagenet: Callable[[Detector, State], None]
+    classifier: Callable[[Detector], str] | None = None
+    adopt_imagenet: Callable[[Detector, State], None] | None = None
 
 
 def _vgg(detector: Detector) -> str:
@@ -84,8 +84,10 @@ ADOPT: dict[str, Adoption] = {
     "ssdlite300_mobilenet_v3_small": _ssdlite("mobilenet_v3_small"),
     "retinanet_resnet50_fpn": _retinanet("retinanet_resnet50_fpn"),
     "retinanet_resnet50_fpn_v2": _retinanet("retinanet_resnet50_fpn_v2"),
+    "efficientdet_d0": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
+    "efficientdet_d1": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
 }
-"""The families that take weights of torchvision's, by architecture."""
+"""The families that take weights of another library's, by architecture."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,14 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
 
 
 def take_weights(detector: Detector, found: FoundWeights) -> None:
-    """Put weights, in torchvision's naming or the kit's, into a detector of the family they were found for.
+    """Put weights, in the library's naming or the kit's, into a detector of the family they were found for.
 
     Raises:
         InputError: they do not fit; the message names the tensor or the number of classes, and what is needed.
     """
     entry = ADOPT.get(detector.architecture)
-    theirs = any(name.startswith("head.classification_head.") for name in found.state)
+    # torchvision's heads and effdet's are called so, and none of the kit's.
+    theirs = any(name.startswith(("head.classification_head.", "class_net.")) for name in found.state)
     try:
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)
@@ -172,10 +175,10 @@ def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
         InputError: the detector has no such trunk, or the weights are unknown, unreadable, or do not fit.
     """
     entry = ADOPT.get(detector.architecture)
-    if entry is None:
+    if entry is None or entry.classifier is None or entry.adopt_imagenet is None:
         raise InputError(
             f"{detector.architecture}: backbone_weights: no classifier of torchvision's has its trunk; those that have "
-            f"one: {', '.join(ADOPT)}"
+            f"one: {', '.join(name for name, known in ADOPT.items() if known.classifier)}"
         )
     classifier = entry.classifier(detector)
     members: Any = get_model_weights(classifier)

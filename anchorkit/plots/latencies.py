@@ -34,7 +34,8 @@ def latency(frame: pd.DataFrame, *, width: int = 560) -> AnyChart:
     names = list(dict.fromkeys(frame["detector"]))
     scale = alt.Scale(domain=[0, 1.18 * float(frame["q75_ms"].max())], nice=False)
     panels = []
-    for (runtime, threads), rows in frame.groupby(["runtime", "threads"], sort=False):
+    for (runtime, thread_count), rows in frame.groupby(["runtime", "threads"], sort=False):
+        threads = int(str(thread_count))
         if any(set(group["part"]) != {*_PARTS, "total"} for _, group in rows.groupby("detector")):
             raise InputError(f"latency: a detector lacks a part; each needs {', '.join(_PARTS)} and total")
         y = alt.Y("detector:N", sort=names, title=None, axis=alt.Axis(labelColor=INK, labelLimit=220, ticks=False))
@@ -56,7 +57,7 @@ def latency(frame: pd.DataFrame, *, width: int = 560) -> AnyChart:
             .mark_text(align="left", dx=8, color=INK, fontSize=13)
             .encode(x=alt.X("q75_ms:Q", scale=scale), y=y, text="label:N"),
         ]
-        threaded = f"{threads} thread" + ("s" if int(threads) != 1 else "")
+        threaded = f"{threads} thread" + ("s" if threads != 1 else "")
         title = alt.TitleParams(str(runtime), subtitle=threaded, fontSize=15, subtitleColor=QUIET)
         panels.append(alt.layer(*layers).properties(width=width, height=alt.Step(34), title=title))
     chart: AnyChart = alt.vconcat(*panels, spacing=26, title="How long one image takes")

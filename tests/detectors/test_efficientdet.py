@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from anchorkit.costs import costs
 from anchorkit.datasets import Category
-from anchorkit.detectors import Detector, efficientdet, prune
+from anchorkit.detectors import Detector, efficientdet, load_detector, prune
 from anchorkit.detectors.base import to_tensor
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.evaluation import Evaluator
@@ -227,3 +229,23 @@ def test_without_effdet_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "effdet", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'anchorkit\[efficientdet\]'"):
         efficientdet.build(CATEGORIES)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_of_effdets_tensors_is_loaded_by_name(theirs: torch.nn.Module, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"d0{suffix}"
+    state = theirs.state_dict()
+    if suffix == ".pth":
+        torch.save(state, file)
+    else:
+        save_file({name: value.contiguous() for name, value in state.items()}, file)
+    loaded = load_detector("efficientdet_d0", weights=file, categories=CATEGORIES, size=SIZE)
+    own = loaded.module.state_dict()
+    assert sum(torch.equal(own[f"head.{name}"], state[name]) for name in state if f"head.{name}" in own) > 10
+    with pytest.raises(InputError, match=f"d0{suffix}: .*classes"):
+        load_detector("efficientdet_d0", weights=file, categories=len(CATEGORIES) + 1, size=SIZE)
+
+
+def test_its_trunk_has_no_classifier_of_torchvisions() -> None:
+    with pytest.raises(InputError, match=r"efficientdet_d0: backbone_weights: .*ssd300_vgg16"):
+        load_detector("efficientdet_d0", categories=CATEGORIES, size=SIZE, backbone_weights="IMAGENET1K_V1")
