@@ -21,12 +21,18 @@ _HOME = {
     "InputError": "errors",
     "MissingExtraError": "errors",
     "load_dataset": "datasets",
+    "export_onnx": "detectors",
     "load_detector": "detectors",
     "register_detector": "detectors",
     "save_detector": "detectors",
     "untrained": "detectors",
     "prune": "detectors",
     "fit": "training",
+    "MeasuredLatency": "latency",
+    "PostprocessModel": "latency",
+    "PostprocessTime": "latency",
+    "fit_postprocess_time": "latency",
+    "measure_latency": "latency",
     "PostProcess": "predictions",
     "PredictionTable": "predictions",
     "collect_predictions": "predictions",
@@ -37,16 +43,34 @@ _HOME = {
 }
 
 # Reached as attributes too (`ak.plots.setup()`), loaded on first use.
-_SUBMODULES = ("anchors", "batch", "costs", "datasets", "detectors", "plots", "redundancy", "training", "widgets")
+_SUBMODULES = (
+    "anchors",
+    "batch",
+    "costs",
+    "datasets",
+    "detectors",
+    "latency",
+    "plots",
+    "redundancy",
+    "training",
+    "widgets",
+)
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
     from anchorkit.datasets import load_dataset
-    from anchorkit.detectors import load_detector, prune, register_detector, save_detector, untrained
+    from anchorkit.detectors import export_onnx, load_detector, prune, register_detector, save_detector, untrained
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
+    from anchorkit.latency import (
+        MeasuredLatency,
+        PostprocessModel,
+        PostprocessTime,
+        fit_postprocess_time,
+        measure_latency,
+    )
     from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions
     from anchorkit.search import SearchResult, random_pruning, search
     from anchorkit.training import fit

@@ -97,6 +97,7 @@ def cost_function(cost: str | CostFunction) -> tuple[str, CostFunction]:
     Args:
         cost: a name of `COSTS`, or a callable that takes a configuration and returns a finite number, for example a
             measured latency. A callable's name is its ``__name__``; one without a usable name is called ``"cost"``.
+            One that measures says so by an attribute ``measured`` that is True; a search then warns.
 
     Raises:
         InputError: the name is unknown or clashes with another column, or (on the call) the callable's answer is not a

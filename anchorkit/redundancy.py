@@ -71,6 +71,7 @@ def box_shapes(
     *,
     ground_truth: Any = None,
     image_sizes: Mapping[int, tuple[int, int]] | None = None,
+    category_id: int | None = None,
 ) -> pd.DataFrame:
     """Width and height, in input pixels, of the boxes that each anchor predicts with confidence.
 
@@ -84,6 +85,7 @@ def box_shapes(
         seed: the same seed takes the same sample.
         ground_truth: where the image sizes are: a COCO dictionary, a json path or a pycocotools ``COCO``.
         image_sizes: instead of it, (height, width) by image id.
+        category_id: only boxes of this class.
 
     Returns:
         A row a box: ``anchor`` (index), ``anchor_id`` (categorical: its categories are all anchors of the layout, so
@@ -97,7 +99,10 @@ def box_shapes(
     if max_rows_per_anchor < 1:
         raise InputError(f"max_rows_per_anchor is {max_rows_per_anchor}: at least one row is needed")
     layout = predictions.layout
-    rows = np.flatnonzero(predictions.score >= min_score)
+    confident = predictions.score >= min_score
+    if category_id is not None:
+        confident &= predictions.category_id == category_id
+    rows = np.flatnonzero(confident)
     rng = np.random.default_rng(seed)
     anchor_of: npt.NDArray[np.int64] = predictions.anchor.astype(np.int64)
     sampled = []
@@ -122,6 +127,36 @@ def box_shapes(
             "score": predictions.score[rows],
         }
     )
+
+
+def object_shapes(ground_truth: Any, layout: AnchorLayout, category_id: int | None = None) -> pd.DataFrame:
+    """Width and height, in input pixels, of the annotated objects; crowds are left out.
+
+    Args:
+        ground_truth: a COCO dictionary, a json path or a pycocotools ``COCO``.
+        layout: says how large the network's input is.
+        category_id: only objects of this class.
+
+    Returns:
+        A row an object: ``width`` and ``height``.
+
+    Raises:
+        InputError: an image has no size, or an annotation no image or no box.
+    """
+    data, source = _coco(ground_truth)
+    sizes = _image_sizes(data, None)
+    try:
+        found = [
+            (int(one["image_id"]), *map(float, one["bbox"][2:4]))
+            for one in data["annotations"]
+            if not one.get("iscrowd") and category_id in (None, one["category_id"])
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        name = type(error).__name__
+        raise InputError(f"{source}: annotations need image_id, category_id and bbox ({name}: {error})") from None
+    rows = np.array(found, dtype=np.float64).reshape(-1, 3)
+    scale = _scale_to_input(rows[:, 0].astype(np.int64), layout, sizes)
+    return pd.DataFrame({"width": rows[:, 1] * scale[:, 1], "height": rows[:, 2] * scale[:, 0]})
 
 
 def counts(shapes: pd.DataFrame, layout: AnchorLayout) -> pd.DataFrame:
@@ -362,14 +397,18 @@ def _image_sizes(ground_truth: Any, image_sizes: Mapping[int, tuple[int, int]] |
         return image_sizes
     if ground_truth is None:
         raise InputError("box_shapes: give ground_truth or image_sizes, to scale boxes to input pixels")
-    source = "ground truth"
-    if isinstance(ground_truth, str | Path):
-        source, ground_truth = str(ground_truth), read_json(ground_truth)
-    data = getattr(ground_truth, "dataset", ground_truth)
+    data, source = _coco(ground_truth)
     try:
         return {int(image["id"]): (int(image["height"]), int(image["width"])) for image in data["images"]}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: images need id, height and width ({type(error).__name__}: {error})") from None
+
+
+def _coco(ground_truth: Any) -> tuple[Any, str]:
+    """What should be a COCO dictionary, and its name for messages."""
+    if isinstance(ground_truth, str | Path):
+        return read_json(ground_truth), str(ground_truth)
+    return getattr(ground_truth, "dataset", ground_truth), "ground truth"
 
 
 def _scale_to_input(

@@ -12,7 +12,7 @@ from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
-from anchorkit.redundancy import anchor_frame, box_shapes, counts, coverage, density_contours, marginals
+from anchorkit.redundancy import anchor_frame, box_shapes, counts, coverage, density_contours, marginals, object_shapes
 
 LAYOUT = AnchorLayout(
     "toy",
@@ -95,6 +95,36 @@ def test_image_sizes_come_from_a_ground_truth(tmp_path):
     path.write_text(json.dumps(coco))
     for ground_truth in (coco, path, str(path), SimpleNamespace(dataset=coco)):
         pd.testing.assert_frame_equal(box_shapes(predictions, ground_truth=ground_truth), expected)
+
+
+def test_shapes_of_one_class():
+    predictions = table([0, 3, 3], [10, 50, 60], [40, 100, 80])
+    some = predictions.to_pandas().assign(category_id=[1, 2, 1])
+    predictions = PredictionTable.from_pandas(some, LAYOUT, POSTPROCESS)
+    sizes = {1: (100, 200)}
+    assert box_shapes(predictions, image_sizes=sizes, category_id=1)["width"].tolist() == [10.0, 60.0]
+    assert box_shapes(predictions, image_sizes=sizes, category_id=3).empty
+
+
+def test_objects_are_in_input_pixels(tmp_path):
+    coco = {
+        "images": [{"id": 1, "height": 200, "width": 100}, {"id": 2, "height": 100, "width": 200}],
+        "annotations": [
+            {"image_id": 1, "category_id": 5, "bbox": [1, 2, 10, 20]},
+            {"image_id": 2, "category_id": 6, "bbox": [1, 2, 10, 20]},
+            {"image_id": 2, "category_id": 6, "bbox": [0, 0, 90, 90], "iscrowd": 1},
+        ],
+        "categories": [],
+    }
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps(coco))
+    for truth in (coco, path, SimpleNamespace(dataset=coco)):
+        assert object_shapes(truth, LAYOUT).to_numpy().tolist() == [[20.0, 10.0], [10.0, 20.0]]
+    assert object_shapes(coco, LAYOUT, 6).to_numpy().tolist() == [[10.0, 20.0]]
+    assert object_shapes(coco, LAYOUT, 7).empty
+    del coco["annotations"][0]["bbox"]
+    with pytest.raises(InputError, match="annotations need image_id, category_id and bbox"):
+        object_shapes(coco, LAYOUT)
 
 
 def test_scores_and_samples():

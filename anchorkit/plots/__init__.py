@@ -9,9 +9,12 @@ from __future__ import annotations
 from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve
 from anchorkit.plots.export import AnyChart, save, to_svg
+from anchorkit.plots.image_charts import boxes_on_image
 from anchorkit.plots.images import contact_sheet, draw_boxes
 from anchorkit.plots.latencies import latency
 from anchorkit.plots.picking import to_pickable_svg
+from anchorkit.plots.reasons import error_changes
+from anchorkit.plots.shape_map import shape_map
 from anchorkit.plots.shapes import box_shapes, ground_truth_shapes
 from anchorkit.plots.theme import aspect, level_color, setup
 from anchorkit.plots.tradeoffs import frontier, pointer_on_frontier, recovery
@@ -22,10 +25,12 @@ __all__ = [
     "aspect",
     "before_after",
     "box_shapes",
+    "boxes_on_image",
     "class_changes",
     "contact_sheet",
     "coverage_matrix",
     "draw_boxes",
+    "error_changes",
     "frontier",
     "ground_truth_shapes",
     "latency",
@@ -35,6 +40,7 @@ __all__ = [
     "recovery",
     "save",
     "setup",
+    "shape_map",
     "to_pickable_svg",
     "to_svg",
     "training_curve",

@@ -80,7 +80,7 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = Fals
         target = alt.Chart(with_picks(data, data["anchor_id"], data["anchor_id"])).mark_rect(**clear)
         layers.append(target.encode(**slots, **pick_channels()))
         whole = with_picks(heads, "level " + heads["level"].astype(str), heads["name"])
-        ends = {"x": alt.value(0), "x2": alt.value(104), "y": y("top"), "y2": "bottom:Q"}
+        ends = {"x": alt.value(0), "x2": alt.value(80), "y": y("top"), "y2": "bottom:Q"}
         layers.append(alt.Chart(whole).mark_rect(**clear).encode(**ends, **pick_channels()))
         return alt.layer(*layers).properties(width=width, height=height)
     title = f"{int(board['kept'].sum())} of {len(board)} anchors kept"
@@ -91,7 +91,7 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = Fals
     )
 
 
-def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
+def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyChart:
     """Who covers whom: how much of each anchor's boxes falls where another anchor also puts its boxes.
 
     A row is an anchor, a column one that might stand in for it; ``all others`` stands at the right end. Of more than
@@ -100,6 +100,8 @@ def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
     Args:
         coverage: ``anchor_id``, ``by_id`` (an anchor id or ``"all others"``), ``share`` (0..1; NaN where the anchor
             has no boxes: such a row stays white, and a note names the anchor).
+        pickable: for `anchorkit.widgets.Picture`: rows answer ``anchor_id``, cells ``anchor_id|by_id``; a frame around
+            a row is there to be shown by the name ``frame anchor_id``.
 
     Raises:
         InputError: a column is missing, there are no rows, or a share is not within 0..1.
@@ -117,19 +119,20 @@ def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
     cells = known[known["anchor_id"] != known["by_id"]]
     cells = cells.nlargest(MAX_ROWS - len(rows), "share") if len(cells) > MAX_ROWS - len(rows) else cells
     data = cells[["anchor_id", "by_id"]].assign(percent=(100 * cells["share"]).round().astype(int))
-    step = 28 if len(rows) <= 36 else 19
+    few = max(len(rows), len(columns)) <= 20
+    step = 26 if few else 28 if len(rows) <= 36 and not pickable else 19
     label = _label_color([*rows, *columns])
     x = alt.X(
         "by_id:N",
         sort=columns,
-        title="... is covered by the boxes of",
+        title=None if pickable else "... is covered by the boxes of",
         scale=alt.Scale(domain=columns),
         axis=alt.Axis(labelAngle=-90, labelColor=label, ticks=False, domain=False, labelLimit=120),
     )
     y = alt.Y(
         "anchor_id:N",
         sort=rows,
-        title="Share of the boxes of anchor ...",
+        title=None if pickable else "Share of the boxes of anchor ...",
         scale=alt.Scale(domain=rows),
         axis=alt.Axis(labelColor=label, ticks=False, domain=False, labelLimit=120),
     )
@@ -140,35 +143,52 @@ def coverage_matrix(coverage: pd.DataFrame) -> AnyChart:
         # On top: beside some thirty columns it would not fit on a notebook's page.
         legend=alt.Legend(orient="top", gradientLength=200, values=[0, 25, 50, 75, 100]),
     )
-    heat = (
-        alt.Chart(data)
-        .mark_rect(stroke="#ffffff", strokeWidth=1, aria=False)
-        .encode(x=x, y=y, color=color, tooltip=["anchor_id", "by_id", "percent"])
-    )
+    layers: list[Any] = []
+    channels: dict[str, Any] = {"tooltip": ["anchor_id", "by_id", "percent"]}
+    if pickable:
+        channels = pick_channels()
+        whole = pd.DataFrame({"anchor_id": rows})
+        whole = with_picks(whole, whole["anchor_id"], whole["anchor_id"])
+        ends = {"x": alt.value(-86), "x2": alt.value("width"), "y": y}  # from the left end of the labels on
+        layers.append(alt.Chart(whole).mark_rect(fill="#ffffff", fillOpacity=0.0).encode(**ends, **channels))
+        says = data["anchor_id"] + ": " + data["percent"].astype(str) + " % covered by " + data["by_id"]
+        data = with_picks(data, data["anchor_id"] + "|" + data["by_id"], says)
+    # Cells of an interactive chart are named by their labels, for screen readers too; a still one is read as a table.
+    heat = alt.Chart(data).mark_rect(stroke="#ffffff", strokeWidth=1, aria=pickable)
+    layers.append(heat.encode(x=x, y=y, color=color, **channels))
     own = pd.DataFrame({"anchor_id": rows, "by_id": rows})
     own = own[own["by_id"].isin(columns)]
-    diagonal = alt.Chart(own).mark_rect(color="#d5dae0", stroke="#ffffff").encode(x=x, y=y)
-    layers: list[Any] = [heat, diagonal]
-    if step >= 28:
-        # Numbers where they matter: those from half covered on.
-        layers.append(
-            alt.Chart(data[data["percent"] >= 50])
-            .mark_text(fontSize=13, color="#ffffff")
-            .encode(x=x, y=y, text="percent:Q")
-        )
+    layers.append(alt.Chart(own).mark_rect(color="#d5dae0", stroke="#ffffff").encode(x=x, y=y))
+    if step >= 26:
+        # Numbers where they matter: those from half covered on, and smaller ones where there is room to look closer.
+        for part, ink in (
+            (data[data["percent"].between(10 if few else 50, 64)], INK),
+            (data[data["percent"] >= 65], "#ffffff"),
+        ):
+            texts = with_marks(part, part["anchor_id"]) if pickable else part
+            text = alt.Chart(texts).mark_text(fontSize=13, color=ink).encode(x=x, y=y, text="percent:Q")
+            layers.append(text.encode(**pick_channels()) if pickable else text)
+    if pickable:
+        frames = with_marks(whole, "frame " + whole["anchor_id"])
+        outline = alt.Chart(frames).mark_rect(fill="#ffffff", fillOpacity=0.0, stroke="#ffffff", strokeOpacity=0.0)
+        layers.append(outline.encode(**ends, **pick_channels()))
     note = [f"no boxes, so nothing to say: {', '.join(without)}"] if without else []
+    if pickable:  # beside another picture there is no room for titles of the axes
+        note.insert(0, "% of the boxes of the row's anchor, covered by the column's")
     title = alt.TitleParams("Which anchors could stand in for which", subtitle=note)
     return alt.layer(*layers).properties(width=alt.Step(step), height=alt.Step(step), title=title)
 
 
 def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame, float]:
     """Where each anchor stands: rectangles side by side on the row's floor, the size below."""
-    head, slot, gap, foot = 120.0, 58.0, 12.0, 20.0
+    narrow = width < 600
+    head, slot, gap, foot = (88.0, 52.0, 8.0, 20.0) if narrow else (120.0, 58.0, 12.0, 20.0)
     levels = [group for _, group in board.groupby("level", sort=True)]
     scale = 1.0
     for _ in range(30):  # slots have a least width, so the fitting scale is found by shrinking
         widest = max(float(np.maximum(group["width"] * scale, slot).sum()) + gap * len(group) for group in levels)
-        if head + widest <= width or scale < 0.02:
+        # Once every anchor is as narrow as its slot, smaller ones would take as much room.
+        if head + widest <= width or float(board["width"].max()) * scale <= slot:
             break
         scale *= 0.9
     rows, heads, top = [], [], 0.0

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import altair as alt
 from PIL import Image
 
 from anchorkit.errors import InputError
 from anchorkit.files import replacing, write_text
-from anchorkit.plots.theme import NAME
+from anchorkit.plots.dark import on_dark
+from anchorkit.plots.theme import DARK_NAME, NAME, is_dark
 
 AnyChart: TypeAlias = (
     alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart
 )
 """What the functions of this package return, and what `save` takes."""
 
+_THEME = threading.Lock()  # Altair's theme is one for the whole process, and explorers draw on threads, too
 _REMOTE = re.compile(r"<(?:script|link|img)\b[^>]*\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", re.IGNORECASE)
 
 
@@ -46,7 +49,10 @@ def save(chart: AnyChart | Image.Image, path: str | Path) -> Path:
     if kind == ".svg":
         write_text(target, to_svg(chart))
         return target
-    with alt.theme.enable(NAME), replacing(target) as temporary:
+    dark = is_dark()
+    with _THEME, alt.theme.enable(DARK_NAME if dark else NAME), replacing(target) as temporary:
+        if dark:
+            chart = alt.Chart.from_dict(on_dark(chart.to_dict(validate=False)))
         if kind == ".png":
             chart.save(str(temporary), format="png", scale_factor=2)
         else:
@@ -58,11 +64,25 @@ def save(chart: AnyChart | Image.Image, path: str | Path) -> Path:
 
 def to_svg(chart: AnyChart) -> str:
     """The chart as SVG text in the kit's theme, safe to put inline beside other charts."""
+    with _THEME:
+        dark = is_dark()
+        with alt.theme.enable(DARK_NAME if dark else NAME):
+            # Checking against the schema takes longer than drawing; the tests do it for every chart of the kit.
+            spec = chart.to_dict(validate=False)
+    return _drawn(on_dark(spec) if dark else spec)
+
+
+def _show_on_dark(spec: dict[str, Any], **_: Any) -> dict[str, str]:
+    """Altair's renderer while everything is drawn on dark ground."""
+    return {"image/svg+xml": _drawn(on_dark(spec))}
+
+
+alt.renderers.register(DARK_NAME, _show_on_dark)
+
+
+def _drawn(spec: dict[str, Any]) -> str:
     import vl_convert
 
-    with alt.theme.enable(NAME):
-        # Checking against the schema takes longer than drawing; the tests do it for every chart of the kit.
-        spec = chart.to_dict(validate=False)
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     text: str = vl_convert.vegalite_to_svg(spec, vl_version=version)
     # Vega numbers its clip paths from 0 in every chart; two charts inline on one page would use each other's.

@@ -116,14 +116,14 @@ def _label(
     plate = (x, y, x + width, y + height)
     taken.append(plate)
     draw.rectangle(plate, fill=color)
-    draw.text((x + 4 - left, y + 2), text, fill=_text_on(color), font=font)
+    draw.text((x + 4 - left, y + 2), text, fill=text_on(color), font=font)
 
 
 def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _text_on(color: str) -> str:
+def text_on(color: str) -> str:
     """White or black, whichever reads better on the colour."""
     red, green, blue = ImageColor.getrgb(color)[:3]
     return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 150 else "#000000"

@@ -56,7 +56,7 @@ def box_shapes(
     outlines = contours[contours["anchor_id"].isin(ids)]
     if len(outlines):
         outlines = thin_outlines(outlines, _CONTOUR_ROWS, keys)
-    sides = _trim(marginals[marginals["anchor_id"].isin(ids)])
+    sides = trim_marginals(marginals[marginals["anchor_id"].isin(ids)])
     at_most(len(outlines) + len(sides) + len(anchors), "box_shapes")
     domains = _domains(anchors, outlines)
     panels = []
@@ -90,22 +90,10 @@ def ground_truth_shapes(gt: pd.DataFrame, anchors: pd.DataFrame | None = None, *
         else np.vstack([sides, require(anchors, ANCHOR_COLUMNS, "anchors")[["width", "height"]]])
     )
     low, high = math.floor(3 * np.log2(every.min())) / 3, (math.floor(3 * np.log2(every.max())) + 1) / 3
-    bins = max(round(3 * (high - low)), 1)
-    log_width, log_height = np.log2(sides).T
-    counts, edges, _ = np.histogram2d(log_width, log_height, bins=bins, range=[[low, high], [low, high]])
-    column, row = np.nonzero(counts)
-    grid = pd.DataFrame(
-        {
-            "x": 2 ** edges[column],
-            "x2": 2 ** edges[column + 1],
-            "y": 2 ** edges[row],
-            "y2": 2 ** edges[row + 1],
-            "objects": counts[column, row].astype(int),
-        }
-    ).round(2)
+    grid = object_grid(sides, low, high)
     scale = alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
-    x = alt.X("x:Q", title="Width (input pixels)", scale=scale, axis=alt.Axis(values=_powers(low, high)))
-    y = alt.Y("y:Q", title="Height (input pixels)", scale=scale, axis=alt.Axis(values=_powers(low, high)))
+    x = alt.X("x:Q", title="Width (input pixels)", scale=scale, axis=alt.Axis(values=powers_of_two(low, high)))
+    y = alt.Y("y:Q", title="Height (input pixels)", scale=scale, axis=alt.Axis(values=powers_of_two(low, high)))
     layers: list[Any] = [
         alt.Chart(grid)
         .mark_rect()
@@ -130,6 +118,27 @@ def ground_truth_shapes(gt: pd.DataFrame, anchors: pd.DataFrame | None = None, *
     together = alt.layer(*layers).properties(width=size, height=size, title="Shapes of the annotated objects")
     chart: AnyChart = together.resolve_scale(color="independent")
     return chart
+
+
+def object_grid(sides: np.ndarray, low: float, high: float) -> pd.DataFrame:
+    """Objects (N, 2: width, height) counted in cells of a third of an octave, from 2**low to 2**high pixels.
+
+    Returns:
+        A row a cell that is not empty: ``x``, ``x2``, ``y``, ``y2`` (its ends in pixels) and ``objects``.
+    """
+    bins = max(round(3 * (high - low)), 1)
+    log_width, log_height = np.log2(sides).T
+    counts, edges, _ = np.histogram2d(log_width, log_height, bins=bins, range=[[low, high], [low, high]])
+    column, row = np.nonzero(counts)
+    return pd.DataFrame(
+        {
+            "x": 2 ** edges[column],
+            "x2": 2 ** edges[column + 1],
+            "y": 2 ** edges[row],
+            "y2": 2 ** edges[row + 1],
+            "objects": counts[column, row].astype(int),
+        }
+    ).round(2)
 
 
 def _anchor_marks(anchors: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
@@ -175,7 +184,7 @@ def _shape_panel(
     shades = alt.Scale(domain=names, range=colors)
     low, high = domains[level]
     scale = alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
-    ticks = alt.Axis(values=_powers(low, high), format="d")
+    ticks = alt.Axis(values=powers_of_two(low, high), format="d")
     x = alt.X("width:Q", title="Width (input pixels)", scale=scale, axis=ticks)
     y = alt.Y("height:Q", title="Height (input pixels)", scale=scale, axis=ticks)
     stroke = alt.Color("anchor_id:N", scale=shades, legend=None)
@@ -251,7 +260,7 @@ def _shape_panel(
     return alt.vconcat(top, alt.hconcat(main, right, spacing=4), spacing=4)
 
 
-def _trim(marginals: pd.DataFrame) -> pd.DataFrame:
+def trim_marginals(marginals: pd.DataFrame) -> pd.DataFrame:
     """The marginals without their empty tails; every second value goes as long as they are too many."""
     parts = []
     for _, group in marginals.groupby(["anchor_id", "side"], sort=False):
@@ -284,5 +293,6 @@ def _mass_note(outlines: pd.DataFrame) -> list[str]:
     return [f"filled: the smallest regions that hold {shares} of its boxes", note] if shares else [note]
 
 
-def _powers(low: float, high: float) -> list[int]:
+def powers_of_two(low: float, high: float) -> list[int]:
+    """Ticks of an axis whose ends are 2**low and 2**high."""
     return [2**power for power in range(max(math.ceil(low), 0), math.floor(high) + 1)]

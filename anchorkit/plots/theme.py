@@ -2,15 +2,20 @@
 
 The level colours keep apart for people with red-, green- or blue-blindness and stand out on light and on dark ground
 (the tests simulate both). Colour never carries a meaning alone: labels, shapes or positions say the same thing again.
+
+Charts are made in the colours of light ground, whichever ground they will stand on; `turned` says what becomes of a
+colour on dark ground, and `anchorkit.plots.dark` does it for a whole chart.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+
+from anchorkit.plots.oklch import from_oklch, linear, to_oklch
 
 INK = "#1f2328"
 """Text, and the unpruned detector."""
@@ -40,6 +45,10 @@ ASPECT_SHAPES = {
 
 FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
 NAME = "anchorkit"
+DARK_NAME = "anchorkit-dark"
+
+_GREY = 0.03
+_DARKEST, _BRIGHTEST = 0.23, 0.94  # OKLab lightness of the ground and of the text where the ground is dark
 
 
 def level_color(level: int) -> str:
@@ -47,22 +56,39 @@ def level_color(level: int) -> str:
     return LEVEL_COLORS[level % len(LEVEL_COLORS)]
 
 
-def readable(color: str) -> str:
-    """The colour, darkened where needed so that text in it reads well on white (contrast of 4.5 or more)."""
-    lightness, chroma, hue = _to_oklch(color)
-    while lightness > 0.2 and contrast(color, "#ffffff") < 4.5:
-        lightness -= 0.02
-        color = _from_oklch(lightness, chroma, hue)
+def readable(color: str, ground: str = "#ffffff", least: float = 4.5) -> str:
+    """The colour, darker or lighter where needed for a contrast to the ground in which text reads well."""
+    lightness, chroma, hue = to_oklch(color)
+    step = -0.02 if to_oklch(ground)[0] > 0.5 else 0.02
+    while 0.2 < lightness < 0.97 and contrast(color, ground) < least:
+        lightness += step
+        color = from_oklch(lightness, chroma, hue)
     return color
 
 
 def contrast(color: str, ground: str) -> float:
     """How much a colour stands out on a ground, 1 to 21 (WCAG 2); text wants 4.5, marks want 3."""
     first, second = (
-        sum(w * _linear(int(c[i : i + 2], 16) / 255) for w, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5)))
+        sum(w * linear(int(c[i : i + 2], 16) / 255) for w, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5)))
         for c in (color, ground)
     )
     return (max(first, second) + 0.05) / (min(first, second) + 0.05)
+
+
+def is_grey(color: str) -> bool:
+    """Whether the colour is one of ground, grid or text rather than one that stands for something."""
+    return to_oklch(color)[1] <= _GREY
+
+
+def turned(color: str) -> str:
+    """The colour with its lightness turned over: white is the dark ground, ink is bright.
+
+    It is what takes the place, on dark ground, of greys made for white ground, and of the colours of a scale that
+    goes from the ground to its opposite. Colourful marks stay as they are: level colours stand out on both grounds.
+    """
+    lightness, chroma, hue = to_oklch(color)
+    turned_over = _DARKEST + (1 - lightness) / (1 - to_oklch(INK)[0]) * (_BRIGHTEST - _DARKEST)
+    return from_oklch(min(turned_over, 0.97), chroma, hue)
 
 
 def level_shades(level: int, n: int) -> list[str]:
@@ -72,12 +98,12 @@ def level_shades(level: int, n: int) -> list[str]:
     """
     if n == 1:
         return [level_color(level)]
-    lightness, chroma, hue = _to_oklch(level_color(level))
+    lightness, chroma, hue = to_oklch(level_color(level))
     shades = []
     for position in range(n):
         swing = 2.0 * position / (n - 1) - 1.0  # -1 .. 1
         tilt = 0.07 if position % 2 else -0.07  # neighbours in the list differ in lightness too
-        shades.append(_from_oklch(min(max(lightness + tilt, 0.38), 0.72), max(chroma, 0.11), hue + swing * 0.95))
+        shades.append(from_oklch(min(max(lightness + tilt, 0.38), 0.72), max(chroma, 0.11), hue + swing * 0.95))
     return shades
 
 
@@ -93,88 +119,87 @@ def aspect(width: float, height: float) -> str:
     return "wide" if ratio > 1.2 else "tall" if ratio < 1 / 1.2 else "square"
 
 
-def setup() -> None:
+@dataclass(frozen=True)
+class Look:
+    """Colours of what stands beside charts on a page, each as ``#rrggbb``."""
+
+    ground: str
+    ink: str
+    quiet: str
+    rule: str
+
+
+LIGHT = Look("#ffffff", INK, QUIET, GRID)
+DARK = Look(turned(LIGHT.ground), turned(INK), turned(QUIET), turned(GRID))
+
+
+def is_dark() -> bool:
+    """Whether charts are drawn on dark ground at present; see `setup`."""
+    return alt.theme.active == DARK_NAME
+
+
+def look() -> Look:
+    """The colours of the present ground."""
+    return DARK if is_dark() else LIGHT
+
+
+def setup(dark: bool = False) -> None:
     """Make charts show in a notebook with no network and in the kit's theme; calling it again changes nothing.
 
     Charts appear as SVG pictures; `altair.JupyterChart`, for charts to touch, is switched to its offline form.
+
+    Args:
+        dark: draw everything on dark ground from now on: charts, explorers and what `save` writes.
     """
-    alt.theme.enable(NAME)
-    alt.renderers.enable("svg")
+    alt.theme.enable(DARK_NAME if dark else NAME)
+    alt.renderers.enable(DARK_NAME if dark else "svg")
     alt.JupyterChart.enable_offline()
 
 
 @alt.theme.register(NAME, enable=False)
-def _theme() -> alt.theme.ThemeConfig:
-    axis: dict[str, Any] = {
-        "labelFontSize": 13,
-        "titleFontSize": 14,
-        "titleFontWeight": "normal",
-        "titleColor": INK,
-        "titlePadding": 10,
-        "labelColor": QUIET,
-        "labelPadding": 5,
-        "gridColor": GRID,
-        "domainColor": GHOST,
-        "tickColor": GHOST,
-        "tickSize": 4,
-    }
-    label: dict[str, Any] = {"labelFontSize": 13, "titleFontSize": 13, "labelColor": INK, "titleColor": QUIET}
+def _light_theme() -> alt.theme.ThemeConfig:
+    return {"config": _config(LIGHT, GHOST)}  # type: ignore[typeddict-item]
+
+
+@alt.theme.register(DARK_NAME, enable=False)
+def _dark_theme() -> alt.theme.ThemeConfig:
+    return {"config": _config(DARK, turned(GHOST))}  # type: ignore[typeddict-item]
+
+
+def _config(look: Look, line: str) -> dict[str, Any]:
+    label = {"labelFontSize": 13, "titleFontSize": 13, "labelColor": look.ink, "titleColor": look.quiet}
     return {
-        "config": {
-            "font": FONT,
-            "background": "#ffffff",
-            "padding": 12,
-            "view": {"stroke": "transparent", "continuousWidth": 560, "continuousHeight": 340},
-            "axis": axis,  # type: ignore[typeddict-item]
-            "legend": {**label, "titleFontWeight": "normal", "symbolSize": 130, "labelLimit": 320},  # type: ignore[typeddict-item]
-            "header": {**label, "labelFontSize": 14},  # type: ignore[typeddict-item]
-            "title": {
-                "anchor": "start",
-                "frame": "group",
-                "fontSize": 17,
-                "fontWeight": 600,
-                "color": INK,
-                "subtitleFontSize": 13,
-                "subtitleColor": QUIET,
-                "subtitlePadding": 5,
-                "offset": 14,
-            },
-            "text": {"fontSize": 13, "color": INK},
-            "line": {"strokeWidth": 2.5},
-            "concat": {"spacing": 24},
-        }
+        "font": FONT,
+        "background": look.ground,
+        "padding": 12,
+        "view": {"stroke": "transparent", "continuousWidth": 560, "continuousHeight": 340},
+        "axis": {
+            "labelFontSize": 13,
+            "titleFontSize": 14,
+            "titleFontWeight": "normal",
+            "titleColor": look.ink,
+            "titlePadding": 10,
+            "labelColor": look.quiet,
+            "labelPadding": 5,
+            "gridColor": look.rule,
+            "domainColor": line,
+            "tickColor": line,
+            "tickSize": 4,
+        },
+        "legend": {**label, "titleFontWeight": "normal", "symbolSize": 130, "labelLimit": 320},
+        "header": {**label, "labelFontSize": 14},
+        "title": {
+            "anchor": "start",
+            "frame": "group",
+            "fontSize": 17,
+            "fontWeight": 600,
+            "color": look.ink,
+            "subtitleFontSize": 13,
+            "subtitleColor": look.quiet,
+            "subtitlePadding": 5,
+            "offset": 14,
+        },
+        "text": {"fontSize": 13, "color": look.ink},
+        "line": {"strokeWidth": 2.5},
+        "concat": {"spacing": 24},
     }
-
-
-def _to_oklch(color: str) -> tuple[float, float, float]:
-    """Lightness 0..1, chroma and hue (radians) of ``#rrggbb`` in the OKLab space, where distance is what eyes see."""
-    r, g, b = (_linear(int(color[i : i + 2], 16) / 255) for i in (1, 3, 5))
-    long = math.cbrt(0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b)
-    middle = math.cbrt(0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b)
-    short = math.cbrt(0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b)
-    lightness = 0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short
-    a = 1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short
-    second = 0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short
-    return lightness, math.hypot(a, second), math.atan2(second, a)
-
-
-def _from_oklch(lightness: float, chroma: float, hue: float) -> str:
-    """The inverse of `_to_oklch`; what no screen can show is clipped."""
-    a, second = chroma * math.cos(hue), chroma * math.sin(hue)
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * second) ** 3
-    middle = (lightness - 0.1055613458 * a - 0.0638541728 * second) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * second) ** 3
-    channels = (
-        4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short,
-        -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short,
-        -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short,
-    )
-    return "#" + "".join(f"{round(255 * _gamma(min(max(value, 0.0), 1.0))):02x}" for value in channels)
-
-
-def _linear(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-
-
-def _gamma(value: float) -> float:
-    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055

@@ -31,6 +31,9 @@ def frontier(
     evaluated: pd.DataFrame | None = None,
     chosen: pd.DataFrame | None = None,
     others: Mapping[str, pd.DataFrame] | None = None,
+    most: float | None = None,
+    least: float | None = None,
+    metric: str = "AP",
     width: int = 640,
     height: int = 380,
     pickable: bool = False,
@@ -49,9 +52,12 @@ def frontier(
         chosen: configurations to mark, same columns and, if there, ``label``; otherwise A, B, C ... from the left
             to the right of the frame's rows.
         others: further frontiers by name, same columns.
+        most: what the cost may be at most; what costs more is shaded.
+        least: what the accuracy has to be at least (0..1); what has less is shaded.
+        metric: what the accuracies are, such as ``"AP50"``.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
-        pickable: let `anchorkit.widgets.Picture` pick points of the frontier, by their row number in `frontier`, and
+        pickable: let `anchorkit.widgets.Picture` pick points of the frontier, by their index label in `frontier`, and
             place its pointer: `pointer_on_frontier` says where.
 
     Raises:
@@ -68,15 +74,20 @@ def frontier(
     scale = unit(cost, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
     low, high = _accuracy_range(shown, frames)
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=alt.Axis(tickCount=7))
-    y = alt.Y("y:Q", title=AP_TITLE, scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=7))
+    y_title = AP_TITLE if metric == "AP" else f"{metric} (points)"
+    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=7))
     names, colors = _series(frames, others)
     color = alt.Color(
         "series:N",
         title=None,
         scale=alt.Scale(domain=names, range=colors),
-        legend=alt.Legend(orient="top", columns=4, symbolType="circle", symbolOpacity=1) if len(names) > 1 else None,
+        legend=_legend(names, width) if len(names) > 1 else None,
     )
-    layers: list[Any] = []
+    # Limits beyond the axes have nothing to shade.
+    within = _cost_range(shown, cost)
+    edge = None if most is None or not within[0] <= most < within[1] else most / scale.divisor
+    floor = None if least is None or not low < 100 * least < high else 100 * least
+    layers: list[Any] = _outside(edge, floor, x, y, width, height)
     notes: list[str] = []
     if "evaluated" in frames:
         layers += _beaten(frames["evaluated"], frontier, cost, scale, (low, high), x, y, color)
@@ -102,19 +113,17 @@ def frontier(
                 x=x, y=y, color=color, tooltip=_tooltip(line)
             )
         )
-    if pickable:
-        layers.append(_pick_targets(_rows(frontier, cost, scale, base, _FRONTIER), x, y))
-        ends = _cost_range(shown, cost)
-        layers.append(corners(x, y, (ends[0] / scale.divisor, low), (ends[1] / scale.divisor, high)))
     if base is not None:
-        dy = _free_place(frontier, base, cost, width, height / (high - low), high)
-        layers += _baseline_mark(base, cost, scale, x, y, dy)
+        dy = _free_place(frontier, base, cost, width, height / (high - low), high, floor)
+        layers += _baseline_mark(base, cost, scale, x, y, dy, metric)
     if "chosen" in frames and len(frames["chosen"]):
         layers += _chosen(frames["chosen"], cost, scale, base, x, y)
-    title = (
-        alt.TitleParams("Accuracy against cost", subtitle=notes) if notes else alt.TitleParams("Accuracy against cost")
-    )
-    return alt.layer(*layers).properties(width=width, height=height, title=title)
+    if pickable:
+        layers.append(_pick_targets(_rows(frontier, cost, scale, base, _FRONTIER), frontier.index, metric, x, y))
+        layers.append(corners(x, y, (within[0] / scale.divisor, low), (within[1] / scale.divisor, high)))
+    headline = "Accuracy against cost"
+    heading = alt.TitleParams(headline, subtitle=notes) if notes else alt.TitleParams(headline)
+    return alt.layer(*layers).properties(width=width, height=height, title=heading)
 
 
 def pointer_on_frontier(
@@ -255,16 +264,41 @@ def _rows(frame: pd.DataFrame, cost: str, scale: Unit, base: pd.DataFrame | None
     return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
 
 
-def _pick_targets(points: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
-    """Clear marks over the points, large enough to hit."""
-    said = ["AP " + points["AP"] + ", " + points["cost"]]
+def _legend(names: Sequence[str], width: int) -> alt.Legend:
+    """A legend on top, in as many columns as fit."""
+    columns = max(1, min(4, width // (7 * max(map(len, names)) + 34)))
+    return alt.Legend(orient="top", columns=columns, symbolType="circle", symbolOpacity=1)
+
+
+def _outside(most: float | None, least: float | None, x: alt.X, y: alt.Y, width: int, height: int) -> list[Any]:
+    """Shaded: what costs more than `most`, and what is less accurate than `least`, both in the units of the axes."""
+    shade: dict[str, Any] = {"color": INK, "opacity": 0.06, "aria": False}
+    edge: dict[str, Any] = {"color": INK, "strokeWidth": 1.2, "strokeDash": [2, 3], "aria": False}
+    layers: list[Any] = []
+    if most is not None:
+        chart = alt.Chart(pd.DataFrame({"x": [most]}))
+        ends: dict[str, Any] = {"x": x, "y": alt.value(0), "y2": alt.value(height)}
+        layers += [chart.mark_rect(**shade).encode(**ends, x2=alt.value(width)), chart.mark_rule(**edge).encode(**ends)]
+    if least is not None:
+        chart = alt.Chart(pd.DataFrame({"y": [least]}))
+        ends = {"y": y, "x": alt.value(0), "x2": alt.value(width)}
+        layers += [
+            chart.mark_rect(**shade).encode(**ends, y2=alt.value(height)),
+            chart.mark_rule(**edge).encode(**ends),
+        ]
+    return layers
+
+
+def _pick_targets(points: pd.DataFrame, picks: pd.Index[Any], metric: str, x: alt.X, y: alt.Y) -> alt.Chart:
+    """Clear marks over the points, large enough to hit and, where there are many, small enough to tell apart."""
+    said = [metric + " " + points["AP"] + ", " + points["cost"]]
     for name in ("against unpruned", "anchors kept"):
         if name in points:
             said.append(name + ": " + points[name].astype(str))
     labels = pd.Series(["\n".join(parts) for parts in zip(*said, strict=True)], index=points.index)
     target: alt.Chart = (
-        alt.Chart(with_picks(points, pd.Series(points.index, index=points.index), labels))
-        .mark_circle(size=260, color="#ffffff", opacity=0.01)
+        alt.Chart(with_picks(points, pd.Series(picks, index=points.index), labels))
+        .mark_circle(size=260 if len(points) <= 60 else 110, color="#ffffff", opacity=0.01)
         .encode(x=x, y=y, **pick_channels())
     )
     return target
@@ -281,11 +315,13 @@ def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
     return rule
 
 
-def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y, dy: float = -19) -> list[Any]:
+def _baseline_mark(
+    base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y, dy: float = -19, metric: str = "AP"
+) -> list[Any]:
     """The unpruned detector: a diamond and, `dy` pixels below it, its figures."""
     row = _rows(base, cost, scale, None, "unpruned")
     of = " boxes" if cost == "boxes" else ""
-    row["label"] = [f"unpruned: AP {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
+    row["label"] = [f"unpruned: {metric} {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
     text: dict[str, Any] = {"align": "right", "baseline": "middle", "dx": 6, "dy": dy}
     chart = alt.Chart(row)
     return [
@@ -297,7 +333,15 @@ def _baseline_mark(base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.
     ]
 
 
-def _free_place(frontier: pd.DataFrame, base: pd.DataFrame, cost: str, width: int, pixels: float, high: float) -> float:
+def _free_place(
+    frontier: pd.DataFrame,
+    base: pd.DataFrame,
+    cost: str,
+    width: int,
+    pixels: float,
+    high: float,
+    floor: float | None = None,
+) -> float:
     """How far below (negative: above) the unpruned detector its label crosses no line of the frontier, in pixels.
 
     Args:
@@ -307,6 +351,7 @@ def _free_place(frontier: pd.DataFrame, base: pd.DataFrame, cost: str, width: in
         width: width of the plot in pixels.
         pixels: pixels a point of accuracy.
         high: top of the y axis in points.
+        floor: a rule across the chart to keep clear of, in points.
     """
     at, own = float(base[cost].iloc[0]), 100 * float(base["accuracy"].iloc[0])
     costs = frontier[cost].astype(float).to_numpy()
@@ -317,6 +362,8 @@ def _free_place(frontier: pd.DataFrame, base: pd.DataFrame, cost: str, width: in
         1
     )
     steps = (own - 100 * reached[np.isfinite(reached)]) * pixels
+    if floor is not None:
+        steps = np.append(steps, (own - floor) * pixels)
     for dy in (-19.0, -27.0, -35.0, -43.0, 21.0, 29.0):
         if own - dy / pixels < high + 8 / pixels and not (np.abs(steps - dy) < 14).any():
             return dy

@@ -52,8 +52,11 @@ def explore_algorithm1(
         The children that entered `frontier`.
     """
     tried = len(measurer.nodes)
-    measurer.children(parent, moves(parent.configuration, kind))
-    return [child for child in measurer.nodes[tried:] if child.accuracy >= threshold and frontier.add(child)]
+    try:
+        measurer.children(parent, moves(parent.configuration, kind))
+    finally:  # of a batch that was cut short, what was measured is judged
+        entered = [child for child in measurer.nodes[tried:] if child.accuracy >= threshold and frontier.add(child)]
+    return entered
 
 
 def explore_authors(
@@ -114,3 +117,5 @@ def explore_all(
                 to_explore=len(unexplored),
                 refresh=False,
             )
+        if unexplored:
+            measurer.beat()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ class Measurer:
         cost: name of a cost, or a callable.
         ledger: where accuracies are looked up first and written to.
         bar: a progress bar to move, or None.
+        pulse: called between the steps of a search; what it raises ends the search. See `anchorkit.search.watching`.
 
     Raises:
         InputError: the cost is unknown or cannot be computed, the evaluator's answers are no accuracies, or the ledger
@@ -79,6 +80,7 @@ class Measurer:
     ledger: Ledger
     bar: tqdm[Any] | None = None
     nodes: list[Node] = field(default_factory=list)
+    pulse: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         self.cost_name, self._cost_of = cost_function(self.cost)
@@ -106,7 +108,11 @@ class Measurer:
         if self.cost_name in COSTS:
             return self._take(children, parent.order)
         # Measuring a cost may take long: what has been measured is safe before the next one is.
-        return [self._take([child], parent.order)[0] for child in children]
+        taken = []
+        for child in children:
+            taken += self._take([child], parent.order)
+            self.beat()
+        return taken
 
     def children_in_turn(self, parent: Node, moves: Sequence[Move]) -> Iterator[Node]:
         """Measure the children of a configuration one after the other, only as far as they are taken.
@@ -120,6 +126,12 @@ class Measurer:
                 batch = slice(number, number + AHEAD)
                 self._ask(parent, moves[batch], children[batch])
             yield self._take([child], parent.order)[0]
+            self.beat()
+
+    def beat(self) -> None:
+        """Call the pulse, if there is one."""
+        if self.pulse is not None:
+            self.pulse()
 
     def _unknown(self, configuration: Configuration) -> bool:
         mask = configuration.mask

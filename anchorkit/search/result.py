@@ -43,7 +43,7 @@ class SearchResult:
         complete: False if the search was interrupted: there is more to find.
     """
 
-    layout: AnchorLayout
+    layout: AnchorLayout = field(repr=False)
     cost: str
     threshold: float | None
     strategy: str

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import Configuration, moves
 from anchorkit.costs import CostFunction
 from anchorkit.errors import InputError
+from anchorkit.search.frontier import Frontier
 from anchorkit.search.ledger import Ledger
 from anchorkit.search.measuring import AccuracyOf, Measurer, progress_bar
+from anchorkit.search.watching import Pulse, Stopped, Watch
 
 
 def random_pruning(
@@ -20,6 +24,7 @@ def random_pruning(
     *,
     kind: str = "auto",
     progress: bool = True,
+    watch: Watch | None = None,
 ) -> pd.DataFrame:
     """Measure configurations from which random anchors were removed.
 
@@ -34,6 +39,7 @@ def random_pruning(
         seed: the same seed gives the same configurations.
         kind: kind of moves: ``"anchor"``, ``"shared"`` or ``"auto"``, see `anchorkit.anchors.moves`.
         progress: show a progress bar on standard error.
+        watch: as for `anchorkit.search`; if it stops the measuring, what was measured comes back.
 
     Returns:
         A row a configuration, with the columns of `SearchResult.evaluated`; ``parent`` is -1 throughout.
@@ -54,8 +60,12 @@ def random_pruning(
             chosen[walk[int(rng.integers(len(walk)))]] = None
     with progress_bar("random pruning", progress, total=len(chosen)) as bar:
         measurer = Measurer(evaluator, cost, Ledger(evaluator), bar)
-        for configuration in chosen:
-            measurer.measure(configuration)
+        if watch is not None:
+            measurer.pulse = Pulse(watch, measurer, Frontier())
+        with contextlib.suppress(Stopped):
+            for configuration in chosen:
+                measurer.measure(configuration)
+                measurer.beat()
     return measurer.frame()
 
 

@@ -17,6 +17,7 @@ from anchorkit.errors import InputError
 from anchorkit.plots.frames import points, unit
 from anchorkit.redundancy import anchor_frame
 from anchorkit.widgets.explorer import Explorer
+from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import COST_NAMES, numbers_html
 from anchorkit.widgets.picture import Picture
 
@@ -200,9 +201,12 @@ class AnchorBoard(Explorer):
         frame.loc["accuracy"] = [self._accuracy(before), self.accuracy]
         return frame
 
-    def board_chart(self, *, pickable: bool = False, width: int = 490) -> plots.AnyChart:
+    def board_chart(self, *, pickable: bool = False, width: int | None = None) -> plots.AnyChart:
         """The anchors; ringed are those that differ from what is compared with, or that are advised to go."""
         frame = anchor_frame(self.selected)
+        if width is None:  # room for the frontier beside it, but not so little that many anchors become dots
+            most = max(len(level.anchors) for level in self._full.layout.levels)
+            width = max(490, 92 + 60 * most)
         frame["ringed"] = [index in self._ringed() for index in range(len(frame))]
         return plots.anchor_board(frame, width=width, pickable=pickable)
 
@@ -285,7 +289,7 @@ class AnchorBoard(Explorer):
             for level, count in enumerate(self.selected.per_level)
         }
         self._figures.value = numbers_html(self.numbers(), was="was" if self._compared is None else "A:")
-        self._said.value = f'<div style="font:15px sans-serif;color:#1f2328;background:#fff">{self._sentence()}</div>'
+        self._said.value = block(self._sentence(), 15)
         self._more.value = self._details_html()
         self.buttons["Undo"].disabled = len(self._past) < 2
         self.buttons["Redo"].disabled = not self._future
@@ -320,7 +324,7 @@ class AnchorBoard(Explorer):
         unique = {configuration.mask: configuration for configuration in [self._full, *self._past, *self._future]}
         frame = pd.DataFrame([self._row(c) | {"configuration": c} for c in unique.values()])
         frame = frame.sort_values(["accuracy", self.cost], ascending=[False, True], kind="stable")
-        cheapest = frame[self.cost].cummin().shift(fill_value=np.inf)
+        cheapest = frame[self.cost].astype(float).cummin().shift(fill_value=np.inf)
         return frame[frame[self.cost] < cheapest].reset_index(drop=True)
 
     def _moved(self) -> None:
@@ -409,5 +413,4 @@ def _changes_html(rows: dict[str, tuple[float, float]]) -> str:
         cells = "".join(f'<td style="padding:1px 14px 1px 0;text-align:right">{t}</td>' for t in (*texts, moved))
         lines.append(f'<tr><td style="padding:1px 14px 1px 0">{escape(str(name))}</td>{cells}</tr>')
     head = "<tr><td></td><td>before</td><td>now</td><td>change</td></tr>"
-    style = "font:14px sans-serif;background:#fff;color:#1f2328"
-    return f'<div style="columns:2;{style}"><table>{head}{"".join(lines)}</table></div>'
+    return block(f"<table>{head}{''.join(lines)}</table>", style="columns:2")

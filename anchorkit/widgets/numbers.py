@@ -7,6 +7,8 @@ from html import escape
 import pandas as pd
 
 from anchorkit.plots.frames import change, points, unit
+from anchorkit.plots.theme import look
+from anchorkit.widgets.html_parts import text_style
 
 COST_NAMES = {
     "head_flops": "Head FLOPs",
@@ -16,30 +18,31 @@ COST_NAMES = {
 }
 """What the costs are called on the screen."""
 
-_TITLES = {"n_anchors": "Anchors", "accuracy": "AP (points)", **COST_NAMES}
+_TITLES = {"n_anchors": "Anchors", **COST_NAMES}
 _MINUS = "\N{MINUS SIGN}"
 
 
-def numbers_html(numbers: pd.DataFrame, was: str = "was") -> str:
+def numbers_html(numbers: pd.DataFrame, was: str = "was", metric: str = "AP") -> str:
     """A table of one row: each figure after, how it changed, and what it was before.
 
     Args:
         numbers: columns ``before`` and ``after``; rows are costs by name, ``n_anchors`` and ``accuracy`` (0..1).
         was: the word before the earlier figure.
+        metric: what the accuracy is, such as ``"AP50"``.
     """
     cells = []
     for name, (before, after) in numbers.iterrows():
         title = _TITLES.get(str(name), str(name).replace("_", " "))
         if name == "accuracy":
+            title = f"{metric} (points)"
             texts = points(before), points(after), f"{100 * (after - before):+.1f}".replace("-", _MINUS)
         else:
             scale = unit(str(name), [float(before)])
             texts = scale.text(float(before)), scale.text(float(after)), change(float(before), float(after))
         cells.append(
             '<td style="padding:2px 22px 6px 0;text-align:left">'
-            f'<div style="color:#5f6873">{escape(title)}</div>'
+            f'<div style="color:{look().quiet}">{escape(title)}</div>'
             f'<div style="font-size:20px;font-weight:600">{texts[1]}</div>'
             f"<div>{texts[2]}, {escape(was)} {texts[0]}</div></td>"
         )
-    style = "font-family:sans-serif;font-size:14px;line-height:1.35;border:0;background:#fff;color:#1f2328"
-    return f'<table style="{style}"><tr>{"".join(cells)}</tr></table>'
+    return f'<table style="{text_style()}border:0"><tr>{"".join(cells)}</tr></table>'

@@ -5,22 +5,29 @@
 // new drawing. Nothing is loaded from anywhere.
 
 const STYLE = `
-.anchorkit-picture { position: relative; display: inline-block; max-width: 100%; background: #fff; }
+.anchorkit-picture { --ground: #fff; --ink: #1f2328; --ghost: #9aa3ad;
+  position: relative; display: inline-block; max-width: 100%; background: var(--ground); }
+.anchorkit-picture.dark { --ground: #1d1d1d; --ink: #e6ecf3; --ghost: #636b74; }
 .anchorkit-picture svg { max-width: 100%; height: auto; display: block; }
 .anchorkit-picture a[data-pick] { cursor: pointer; outline: none; }
 .anchorkit-picture a[data-pick]:hover > *, .anchorkit-picture a[data-pick]:focus-visible > * {
-  stroke: #1f2328; stroke-width: 2.5px; stroke-opacity: 1;
+  stroke: var(--ink); stroke-width: 2.5px; stroke-opacity: 1;
 }
 .anchorkit-picture a.off[data-mark] > * {
-  fill-opacity: 0; stroke: #9aa3ad; stroke-opacity: 1; stroke-width: 1.4px; stroke-dasharray: 3 3;
+  fill-opacity: 0; stroke: var(--ghost); stroke-opacity: 1; stroke-width: 1.4px; stroke-dasharray: 3 3;
 }
-.anchorkit-picture a.ring[data-pick] > * { stroke: #1f2328; stroke-width: 2.4px; stroke-opacity: 1; }
-.anchorkit-picture a[data-corner] { pointer-events: none; }
-.anchorkit-picture .pointer circle { fill: none; stroke: #1f2328; stroke-width: 2.2px; }
-.anchorkit-picture .pointer text { font: 700 15px sans-serif; fill: #1f2328; paint-order: stroke; stroke: #fff;
+.anchorkit-picture a.ring[data-pick] > * { stroke: var(--ink); stroke-width: 2.4px; stroke-opacity: 1; }
+.anchorkit-picture a.frame > * { stroke: var(--ink); stroke-width: 2.6px; stroke-opacity: 1; }
+.anchorkit-picture a.inset > * { stroke: var(--ink); stroke-width: 5px; } /* its neighbours cover the outer half */
+.anchorkit-picture a.lit > path[aria-roledescription='line mark'] { stroke-width: 2.2px; }
+.anchorkit-picture a.dim > * { opacity: 0.16; }
+.anchorkit-picture a.gone { display: none; }
+.anchorkit-picture a[data-mark], .anchorkit-picture a[data-corner] { pointer-events: none; }
+.anchorkit-picture .pointer circle { fill: none; stroke: var(--ink); stroke-width: 2.2px; }
+.anchorkit-picture .pointer text { font: 700 15px sans-serif; fill: var(--ink); paint-order: stroke; stroke: var(--ground);
   stroke-width: 4px; }
 .anchorkit-tip { position: absolute; pointer-events: none; z-index: 10; max-width: 22em; padding: 4px 8px;
-  background: #1f2328; color: #fff; font: 13px/1.4 sans-serif; border-radius: 4px; white-space: pre-line; }
+  background: var(--ink); color: var(--ground); font: 13px/1.4 sans-serif; border-radius: 4px; white-space: pre-line; }
 `;
 
 function render({ model, el }) {
@@ -42,10 +49,24 @@ function render({ model, el }) {
   let current = 0; // which mark takes the keyboard's focus: Tab reaches the picture once, arrows walk in it
 
   const marks = () => [...holder.querySelectorAll("a[data-pick]")];
+  // Where the keyboard stops: what is shown, and what answers the same only once.
+  const stops = () => {
+    const seen = new Set();
+    return marks().filter((mark) => {
+      const stop = !mark.classList.contains("gone") && !seen.has(mark.dataset.pick);
+      seen.add(mark.dataset.pick);
+      return stop;
+    });
+  };
+  const focusAt = (all, place) => {
+    current = place;
+    all.forEach((mark, other) => mark.setAttribute("tabindex", other === place ? "0" : "-1"));
+  };
 
   const draw = () => {
     const focused = holder.contains(document.activeElement) ? document.activeElement.dataset.pick : null;
     holder.innerHTML = model.get("svg");
+    frame.classList.toggle("dark", model.get("dark"));
     frame.setAttribute("aria-label", model.get("label"));
     tip.hidden = true;
     const all = marks();
@@ -55,11 +76,11 @@ function render({ model, el }) {
       const named = mark.querySelector("[aria-label]");
       mark.dataset.name = named ? named.getAttribute("aria-label") : mark.dataset.pick;
     });
-    const again = all.findIndex((mark) => mark.dataset.pick === focused);
-    current = Math.max(0, again >= 0 ? again : Math.min(current, all.length - 1));
-    if (all.length) all[current].setAttribute("tabindex", "0");
-    if (again >= 0) all[again].focus();
     dress();
+    const at = stops();
+    const again = at.findIndex((mark) => mark.dataset.pick === focused);
+    if (at.length) focusAt(at, again >= 0 ? again : Math.min(current, at.length - 1));
+    if (again >= 0) at[again].focus();
     point();
     drawn();
   };
@@ -73,6 +94,8 @@ function render({ model, el }) {
       mark.setAttribute("class", classes[key] ?? "");
       if (mark.dataset.pick) mark.setAttribute("aria-label", [mark.dataset.name, notes[key]].filter(Boolean).join("\n"));
     });
+    const at = stops();
+    if (at.length && !at.some((mark) => mark.getAttribute("tabindex") === "0")) focusAt(at, 0);
   };
 
   // The pointer stands at a share of the way between two corners that the drawing marks.
@@ -144,13 +167,13 @@ function render({ model, el }) {
   holder.addEventListener("keydown", (event) => {
     const mark = markOf(event);
     if (!mark) return;
-    const all = marks();
+    const all = stops();
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     if (event.key === "Enter" || event.key === " ") {
       pick(mark, event);
     } else if (event.key in steps) {
-      current = (all.indexOf(mark) + steps[event.key] + all.length) % all.length;
-      all.forEach((other, place) => other.setAttribute("tabindex", place === current ? "0" : "-1"));
+      const from = all.findIndex((other) => other.dataset.pick === mark.dataset.pick);
+      focusAt(all, (from + steps[event.key] + all.length) % all.length);
       all[current].focus();
     } else {
       return;

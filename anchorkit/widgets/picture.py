@@ -14,6 +14,7 @@ import anywidget
 import traitlets
 
 from anchorkit import plots
+from anchorkit.plots.theme import is_dark
 
 OnPick = Callable[[str, bool], None]
 """Takes what was picked, and whether Shift, Ctrl or Command was held."""
@@ -25,7 +26,9 @@ class Picture(anywidget.AnyWidget):
     Attributes:
         svg: what is shown.
         label: what the picture is, for screen readers.
-        classes: looks of marks by their pick: ``"off"``, ``"ring"`` or both with a space between.
+        dark: whether `svg` has dark ground; `draw` sees to it.
+        classes: looks of marks by their pick: ``"off"``, ``"ring"``, ``"frame"``, ``"inset"``, ``"lit"``,
+            ``"dim"``, ``"gone"``, or several with spaces between.
         notes: what marks say beside their own label, by their pick.
         pointer: where the pointer stands between the chart's two corners: ``x`` and ``y`` (0..1, from the first to
             the second corner) and ``text``; empty for none. A chart has corners by `anchorkit.plots.picking.corners`.
@@ -34,6 +37,7 @@ class Picture(anywidget.AnyWidget):
     _esm = Path(__file__).parent / "picture.js"
     svg = traitlets.Unicode().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
+    dark = traitlets.Bool().tag(sync=True)
     classes = traitlets.Dict().tag(sync=True)
     notes = traitlets.Dict().tag(sync=True)
     pointer = traitlets.Dict().tag(sync=True)
@@ -45,7 +49,13 @@ class Picture(anywidget.AnyWidget):
 
     def draw(self, chart: plots.AnyChart) -> None:
         """Show a chart; its marks with a ``pick`` (see `anchorkit.plots.picking`) can be picked."""
-        self.svg = plots.to_pickable_svg(chart)
+        self.put(plots.to_pickable_svg(chart), is_dark())
+
+    def put(self, svg: str, dark: bool) -> None:
+        """Show what `anchorkit.plots.to_pickable_svg` drew earlier, on light or on dark ground."""
+        with self.hold_sync():
+            self.dark = dark
+            self.svg = svg
 
     def pick(self, what: str, extend: bool = False) -> None:
         """Do what a click on the mark would do."""

@@ -12,6 +12,7 @@ from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points
 from anchorkit.widgets.front_end import is_live
+from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import COST_NAMES, numbers_html
 
 
@@ -176,10 +177,8 @@ class PointChooser:
 
     def _draw(self, _: Any = None) -> None:
         if self._picture is not None:
-            self._picture.value = (
-                f'<div style="background:#fff;color:#1f2328;max-width:860px">{numbers_html(self.numbers())}'
-                f"{plots.to_svg(self.frontier_chart())}{plots.to_svg(self.board_chart())}</div>"
-            )
+            charts = plots.to_svg(self.frontier_chart()) + plots.to_svg(self.board_chart())
+            self._picture.value = block(numbers_html(self.numbers()) + charts, style="max-width:860px")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = f"PointChooser: {self.selected}"

@@ -220,3 +220,38 @@ def latency() -> pd.DataFrame:
                 for part, median in parts.items()
             ]
     return pd.DataFrame(rows)
+
+
+def error_changes() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "error": ["classification", "localisation", "both", "duplicate", "background", "missed"],
+            "dap_before": [0.041, 0.087, 0.011, 0.007, 0.013, 0.086],
+            "dap_after": [0.043, 0.084, 0.011, 0.006, 0.013, 0.121],
+            "count_before": [3826, 6121, 7116, 1363, 13621, 879],
+            "count_after": [3610, 6002, 6904, 1290, 13109, 1204],
+        }
+    )
+
+
+def image() -> np.ndarray:
+    rows, columns = np.mgrid[0:90, 0:120]
+    return np.stack([rows * 2, columns * 2, rows + columns], axis=2).astype(np.uint8)
+
+
+def image_boxes() -> pd.DataFrame:
+    """A box of each style; the second leaves the image, the third is small and lies within the first."""
+    return pd.DataFrame(
+        {
+            "x1": [10.0, 70.0, 20.0],
+            "y1": [10.0, -5.0, 30.0],
+            "x2": [60.0, 140.0, 30.0],
+            "y2": [80.0, 40.0, 45.0],
+            "color": ["#1f5fe0", "#b03020", "#1f2328"],
+            "style": ["found", "false alarm", "missed"],
+            "label": ["L0/16x16", "", "lost cup"],
+            "marked": [False, False, True],
+            "pick": ["a", "b", "c"],
+            "note": ["finds cup", "false alarm", "cup, not found"],
+        }
+    )

@@ -31,6 +31,10 @@ CHARTS: dict[str, Callable[[], Any]] = {
     "frontier beside others": lambda: plots.frontier(
         samples.frontier(), full=samples.full().iloc[0], others={"another search": samples.frontier().iloc[::2]}
     ),
+    "frontier within limits": lambda: plots.frontier(
+        samples.frontier(), full=samples.full(), most=1.2e7, least=0.5, metric="AP50", pickable=True
+    ),
+    "errors by kind": lambda: plots.error_changes(samples.error_changes()),
     "recovery": lambda: plots.recovery(samples.recovery()),
     "recovery without the full detector": lambda: plots.recovery(samples.recovery().iloc[1:], "boxes"),
     "before and after": lambda: plots.before_after(samples.table()),
@@ -39,6 +43,19 @@ CHARTS: dict[str, Callable[[], Any]] = {
         samples.contours(), samples.marginals(), samples.anchors().query("level == 1"), columns=1
     ),
     "coverage": lambda: plots.coverage_matrix(samples.coverage()),
+    "coverage of a few, to touch": lambda: plots.coverage_matrix(
+        samples.coverage().query("anchor_id.str.startswith('L1') and by_id.str[:2].isin(['L1', 'L2', 'al'])"),
+        pickable=True,
+    ),
+    "shape map": lambda: plots.shape_map(
+        samples.contours(), samples.marginals(), samples.anchors().query("level == 1"), objects=samples.ground_truth()
+    ),
+    "shape map of all levels, linear, to touch": lambda: plots.shape_map(
+        samples.contours(), samples.marginals(), samples.anchors(), log=False, pickable=True
+    ),
+    "shape map without boxes": lambda: plots.shape_map(
+        samples.contours().iloc[:0], samples.marginals().iloc[:0], samples.anchors()
+    ),
     "anchor board": lambda: plots.anchor_board(samples.anchors(samples.KEPT)),
     "anchor board, all kept": lambda: plots.anchor_board(samples.anchors()),
     "ground truth": lambda: plots.ground_truth_shapes(samples.ground_truth(), samples.anchors()),
@@ -48,6 +65,9 @@ CHARTS: dict[str, Callable[[], Any]] = {
     "latency": lambda: plots.latency(samples.latency()),
     "level costs": lambda: plots.level_costs(samples.level_costs(samples.KEPT), samples.level_costs()),
     "level costs alone": lambda: plots.level_costs(samples.level_costs(), cost="boxes"),
+    "boxes on an image": lambda: plots.boxes_on_image(samples.image(), samples.image_boxes(), title="After"),
+    "boxes on an image to pick": lambda: plots.boxes_on_image(samples.image(), samples.image_boxes(), pickable=True),
+    "an image without boxes": lambda: plots.boxes_on_image(samples.image(), samples.image_boxes().iloc[:0]),
     "class changes": lambda: plots.class_changes(samples.class_changes()),
     "class changes of many": lambda: plots.class_changes(samples.class_changes(80)),
 }
@@ -58,7 +78,8 @@ def test_chart(name: str) -> None:
     chart = CHARTS[name]()
     spec = chart.to_dict()  # validates
     assert type(chart).from_json(json.dumps(spec)).to_dict() == spec
-    assert '"url"' not in json.dumps({key: value for key, value in spec.items() if key != "$schema"})
+    text = json.dumps({key: value for key, value in spec.items() if key != "$schema"})
+    assert not re.search(r'"url": "(?!data:)', text)
     assert sum(len(rows) for rows in spec["datasets"].values()) <= MAX_ROWS
     buffer = io.BytesIO()
     chart.save(buffer, format="png")
@@ -111,6 +132,36 @@ def test_beaten_configurations_stay_below_the_frontier() -> None:
 def test_levels_are_not_named_twice() -> None:
     levels = samples.level_costs().head(2).assign(name=["L0", "conv7"])
     assert set(points_of(plots.level_costs(levels), "level")) == {"L0", "L1 · conv7"}
+
+
+def test_limits_are_shaded_where_the_axes_reach_them() -> None:
+    def shaded(**limits: float) -> list[Any]:
+        spec = plots.frontier(samples.frontier(), full=samples.full(), **limits).to_dict()
+        areas = [layer for layer in spec["layer"] if layer["mark"]["type"] == "rect"]
+        return [next(iter(spec["datasets"][layer["data"]["name"]][0].values())) for layer in areas]
+
+    assert shaded(most=1.2e7, least=0.5) == [12.0, 50.0]
+    assert shaded(most=1e9, least=0.0) == []
+
+
+def test_points_are_picked_by_their_index() -> None:
+    frontier = samples.frontier().set_axis([f"point {n}" for n in range(len(samples.frontier()))])
+    svg = plots.to_pickable_svg(plots.frontier(frontier, pickable=True))
+    assert all(f'data-pick="{name}"' in svg for name in frontier.index)
+
+
+def test_the_error_that_grew_most_is_on_top() -> None:
+    spec = plots.error_changes(samples.error_changes()).to_dict()
+    assert spec["layer"][0]["encoding"]["y"]["sort"] == [
+        "missed",
+        "classification",
+        "both",
+        "background",
+        "duplicate",
+        "localisation",
+    ]
+    assert {"+3.50", "\N{MINUS SIGN}0.30", "+0.00"} <= {row["label"] for row in next(iter(spec["datasets"].values()))}
+    assert "879 \N{RIGHTWARDS ARROW} 1,204" in points_of(plots.error_changes(samples.error_changes()), "counts")
 
 
 def test_the_label_of_the_unpruned_detector_stays_clear_of_the_frontier() -> None:
@@ -173,6 +224,38 @@ def test_coverage_of_many_anchors_leaves_out_the_smallest() -> None:
     assert 100 in shown
 
 
+def test_cells_of_the_coverage_can_be_picked_and_say_what_they_are() -> None:
+    coverage = samples.coverage().query("anchor_id.str.startswith('L1')")
+    svg = plots.to_pickable_svg(plots.coverage_matrix(coverage, pickable=True))
+    picks = set(re.findall(r'<a data-pick="([^"]*)"><path aria-label="([^"]*)"', svg))
+    rows = sorted(set(coverage["anchor_id"]))
+    cells = coverage[coverage["anchor_id"] != coverage["by_id"]]
+    assert {pick for pick, _ in picks} == {*rows, *(cells["anchor_id"] + "|" + cells["by_id"])}
+    a = cells.iloc[0]
+    assert (f"{a.anchor_id}|{a.by_id}", f"{a.anchor_id}: {round(100 * a.share)} % covered by {a.by_id}") in picks
+    assert {name.removeprefix("frame ") for name in re.findall(r'data-mark="(frame [^"]*)"', svg)} == set(rows)
+
+
+def test_outlines_and_marks_of_an_anchor_share_one_pick() -> None:
+    anchors = samples.anchors().query("level < 2").assign(guest=lambda frame: frame["level"] == 0)
+    svg = plots.to_pickable_svg(plots.shape_map(samples.contours(), samples.marginals(), anchors, pickable=True))
+    picks = pd.Series(re.findall(r'<a data-pick="([^"]*)"', svg)).value_counts()
+    assert picks.to_dict() == dict.fromkeys(anchors["anchor_id"], 3)  # two outlines and the mark
+    marks = re.findall(r'<a data-mark="([^"]*)"', svg)
+    curves = pd.Series([mark for mark in marks if not mark.startswith("name ")]).value_counts()
+    assert curves.to_dict() == dict.fromkeys(anchors.query("not guest")["anchor_id"], 2)  # at the sides
+    still = plots.shape_map(samples.contours(), samples.marginals(), anchors)
+    assert set(points_of(still, "anchor_id")) == set(anchors.query("not guest")["anchor_id"])
+
+
+def test_curves_on_linear_axes_hold_shares_per_pixel() -> None:
+    anchors = samples.anchors().query("level == 2")
+    wide = {"value": 64.0, "density": 1.0, "side": "width", "anchor_id": anchors["anchor_id"].iloc[0]}
+    curve = pd.DataFrame([{**wide, "value": 32.0}, wide, {**wide, "value": 128.0}])
+    chart = plots.shape_map(samples.contours(), curve, anchors, log=False)
+    assert points_of(chart, "density") == pytest.approx([1 / value / np.log(2) for value in (32, 64, 128)])
+
+
 def test_coverage_names_anchors_without_boxes() -> None:
     coverage = samples.coverage()
     coverage.loc[coverage["anchor_id"] == "L4/74x222", "share"] = np.nan
@@ -208,6 +291,11 @@ MISSING: list[tuple[str, Callable[[], Any], str]] = [
         "contours",
         lambda: plots.box_shapes(samples.ground_truth(), samples.marginals(), samples.anchors()),
         "'anchor_id'",
+    ),
+    (
+        "map",
+        lambda: plots.shape_map(samples.contours(), samples.marginals().drop(columns="side"), samples.anchors()),
+        "marginals.*'side'",
     ),
     ("share", lambda: plots.coverage_matrix(samples.coverage().assign(share=2.0)), "not within 0..1"),
     ("anchor id", lambda: plots.coverage_matrix(samples.coverage().assign(anchor_id="x")), "'x': an id such as"),

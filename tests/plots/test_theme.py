@@ -1,22 +1,35 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import altair as alt
+import chart_samples as samples
 import numpy as np
 import pytest
+from PIL import Image
 
 from anchorkit import plots
+from anchorkit.plots.oklch import from_oklch, to_oklch
 from anchorkit.plots.theme import (
+    DARK,
+    GHOST,
+    GRID,
+    INK,
     LEVEL_COLORS,
+    QUIET,
     SEARCH_COLOR,
     STAGE_COLORS,
-    _from_oklch,
-    _to_oklch,
     contrast,
+    is_dark,
+    is_grey,
     level_color,
     level_shades,
+    look,
     readable,
+    turned,
 )
 
 # Machado, Oliveira and Fernandes (2009), severity 1, in linear RGB.
@@ -34,7 +47,7 @@ def seen(color: str, sight: str) -> np.ndarray:
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     linear = np.clip(np.array(SIGHT[sight]) @ linear, 0, 1)
     gamma = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    lightness, chroma, hue = _to_oklch("#" + "".join(f"{round(255 * value):02x}" for value in gamma))
+    lightness, chroma, hue = to_oklch("#" + "".join(f"{round(255 * value):02x}" for value in gamma))
     return np.array([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])
 
 
@@ -48,7 +61,7 @@ def test_colors_stay_apart_for_everyone(sight: str, colors: tuple[str, ...]) -> 
 @pytest.mark.parametrize("color", [*LEVEL_COLORS, SEARCH_COLOR])
 def test_level_colors_stand_out_on_light_and_dark_ground(color: str) -> None:
     assert contrast(color, "#ffffff") > 2.5
-    assert contrast(color, "#1b1d22") > 2.4
+    assert contrast(color, DARK.ground) > 2.5
 
 
 def test_text_in_a_level_color_is_readable() -> None:
@@ -58,6 +71,24 @@ def test_text_in_a_level_color_is_readable() -> None:
     assert readable("#000000") == "#000000"
 
 
+def test_text_on_dark_ground_is_readable() -> None:
+    for level in range(7):
+        for color in (level_color(level), *level_shades(level, 6)):
+            for text in (color, readable(color)):
+                assert contrast(readable(text, DARK.ground), DARK.ground) >= 4.5
+    for color in (DARK.ink, DARK.quiet):
+        assert contrast(color, DARK.ground) >= 4.5
+    assert contrast(DARK.rule, DARK.ground) < 1.5 < contrast(turned(GHOST), DARK.ground)
+
+
+def test_greys_turn_over_in_order() -> None:
+    greys = ["#ffffff", GRID, GHOST, QUIET, INK]
+    assert all(is_grey(grey) for grey in greys)
+    lightness = [to_oklch(turned(grey))[0] for grey in greys]
+    assert lightness == sorted(lightness)
+    assert not any(is_grey(color) for color in LEVEL_COLORS)
+
+
 def test_contrast_of_black_and_white() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#777777") == pytest.approx(1)
@@ -65,7 +96,7 @@ def test_contrast_of_black_and_white() -> None:
 
 def test_oklch_there_and_back() -> None:
     for color in ("#000000", "#ffffff", "#ff0000", "#2f55d4", "#123456"):
-        assert _from_oklch(*_to_oklch(color)) == color
+        assert from_oklch(*to_oklch(color)) == color
 
 
 def test_shades_differ() -> None:
@@ -78,6 +109,55 @@ def test_shades_differ() -> None:
 )
 def test_aspect(width: float, height: float, name: str) -> None:
     assert plots.aspect(width, height) == name
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    before = alt.theme.active, alt.renderers.active
+    yield
+    alt.theme.enable(before[0])
+    alt.renderers.enable(before[1])
+
+
+def colors_in(svg: str) -> set[str]:
+    return set(re.findall(r"#[0-9a-f]{6}", svg))
+
+
+@pytest.mark.usefixtures("as_before")
+def test_dark_charts_turn_greys_and_text_and_leave_marks(tmp_path: Path) -> None:
+    chart = plots.anchor_board(samples.anchors(samples.KEPT))
+    light = colors_in(plots.to_svg(chart))
+    plots.setup(dark=True)
+    assert is_dark()
+    assert look() == DARK
+    svg = plots.to_svg(chart)
+    dark = colors_in(svg)
+    assert {DARK.ground, DARK.ink, turned(GHOST)} <= dark
+    assert not dark & {"#ffffff", INK, GHOST, QUIET, GRID}
+    assert set(LEVEL_COLORS) & light <= dark
+    for text in re.findall(r'<text[^>]* fill="(#[0-9a-f]{6})"', svg):
+        assert contrast(text, DARK.ground) > 3
+    bundle = chart._repr_mimebundle_()
+    assert DARK.ground in (bundle[0] if isinstance(bundle, tuple) else bundle)["image/svg+xml"]
+    with Image.open(plots.save(chart, tmp_path / "board.png")) as picture:
+        assert "#{:02x}{:02x}{:02x}".format(*picture.convert("RGB").getpixel((2, 2))) == DARK.ground
+    assert DARK.ground in plots.save(chart, tmp_path / "board.html").read_text()
+    plots.setup()
+    assert not is_dark()
+    assert colors_in(plots.to_svg(chart)) == light
+
+
+@pytest.mark.usefixtures("as_before")
+def test_scales_over_numbers_start_at_the_ground() -> None:
+    chart = plots.coverage_matrix(samples.coverage())
+    plots.setup(dark=True)
+    svg = plots.to_svg(chart)
+    plots.setup()
+    stops = re.findall(r'<stop offset="([^"]*)" stop-color="rgb\((\d+), (\d+), (\d+)\)"', svg)
+    light = [sum(map(int, stop[1:])) for stop in stops]
+    assert len(light) > 2
+    assert light == sorted(light)
+    assert contrast(DARK.ground, "#{:02x}{:02x}{:02x}".format(*map(int, stops[0][1:]))) < 1.2
 
 
 def test_setup_twice() -> None:

@@ -1,0 +1,238 @@
+"""The shapes of predicted boxes in one plot, made to be touched (paper Fig. 1, alive)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from anchorkit.plots.export import AnyChart
+from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, thin_outlines
+from anchorkit.plots.picking import pick_channels, with_marks, with_picks
+from anchorkit.plots.shapes import object_grid, powers_of_two, trim_marginals
+from anchorkit.plots.theme import ASPECT_SHAPES, ASPECTS, GHOST, aspect, level_color, level_shades, readable
+
+_CONTOUR_ROWS = 1500
+_CELL_SHADES = (0xEE, 0xF1, 0xF4), (0xC2, 0xC9, 0xD1)
+"""Red, green and blue of cells with no object and with the most."""
+_MANY = 12
+"""With more anchors than this, their names would hide the shapes: they show once one is picked."""
+
+
+def shape_map(
+    contours: pd.DataFrame,
+    marginals: pd.DataFrame,
+    anchors: pd.DataFrame,
+    *,
+    objects: pd.DataFrame | None = None,
+    log: bool = True,
+    size: int = 330,
+    title: str = "",
+    pickable: bool = False,
+) -> AnyChart:
+    """The widths and heights of the boxes that anchors predict, in one plot, with the annotated objects behind.
+
+    Filled regions hold the shares of boxes named in ``mass``; the mark in the anchor's own proportions shows the
+    anchor's own shape; the curves on the sides are the distributions of width and height alone. Outlines are thinned to
+    about 1,500 corners altogether.
+
+    Args:
+        contours: ``anchor_id``, ``mass`` (0..1), ``path``, ``order``, ``width``, ``height`` (input pixels): closed
+            outlines, as `anchorkit.redundancy.density_contours` gives them.
+        marginals: ``anchor_id``, ``side`` (``"width"`` or ``"height"``), ``value`` (input pixels), ``density``.
+        anchors: ``anchor_id``, ``level``, ``width``, ``height``; only the anchors in it are drawn. If there, ``guest``
+            (bool: an anchor of another level, drawn in a pickable chart only, without curves) and ``label`` (what it
+            says of itself when it is pointed at).
+        objects: ``width`` and ``height`` of the annotated objects in input pixels, any number of rows.
+        log: logarithmic axes; otherwise linear ones.
+        size: side of the plot in pixels.
+        title: above the plot.
+        pickable: for `anchorkit.widgets.Picture`: outlines and marks answer ``anchor_id``; the curves change their
+            looks with it, and the names by ``name anchor_id``.
+
+    Raises:
+        InputError: a column is missing, there is no anchor, or the anchors are too many for one chart.
+    """
+    require(anchors, ANCHOR_COLUMNS, "anchors")
+    require(contours, ("anchor_id", "mass", "path", "order", "width", "height"), "contours", empty=True)
+    require(marginals, ("anchor_id", "side", "value", "density"), "marginals", empty=True)
+    own = _looks(anchors, pickable)
+    outlines = contours[contours["anchor_id"].isin(own["anchor_id"])]
+    if len(outlines):
+        outlines = thin_outlines(outlines, _CONTOUR_ROWS, ["anchor_id", "mass", "path"])
+    curves = trim_marginals(marginals[marginals["anchor_id"].isin(own.loc[~own["guest"], "anchor_id"])])
+    if not log:  # a share per octave becomes one per pixel
+        curves = curves.assign(density=curves["density"] / curves["value"] / np.log(2))
+    home = own.loc[~own["guest"], "anchor_id"]
+    seen = pd.concat([outlines[outlines["anchor_id"].isin(home)], own[~own["guest"]]])[["width", "height"]]
+    low, high = _ends(seen.to_numpy(float), log)
+    scale = (
+        alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
+        if log
+        else alt.Scale(domain=[0, 2**high], nice=False)
+    )
+    axis: Any = alt.Axis(values=powers_of_two(low, high), format="d") if log else alt.Axis(tickCount=6)
+    titles = "Width (input pixels)", "Height (input pixels)"
+    x = alt.X("width:Q", title=titles[0], scale=scale, axis=axis)
+    y = alt.Y("height:Q", title=titles[1], scale=scale, axis=axis)
+    # Colours as data, not by a scale: layers would have to agree on one.
+    paint: dict[str, Any] = {"color": alt.Color("color:N", scale=None), "fill": alt.Fill("color:N", scale=None)}
+    colors = own.set_index("anchor_id")["color"]
+    layers: list[Any] = []
+    cells = _object_cells(objects, low, high)
+    if len(cells):
+        at: dict[str, Any] = {
+            "x": alt.X("x:Q", title=titles[0], scale=scale, axis=axis),
+            "y": alt.Y("y:Q", title=titles[1], scale=scale, axis=axis),
+        }
+        behind = alt.Chart(cells).mark_rect(clip=True, aria=False)
+        layers.append(behind.encode(**at, x2="x2:Q", y2="y2:Q", color=paint["color"]))
+    ends = [2**low, 2**high]
+    diagonal = alt.Chart(pd.DataFrame({"width": ends, "height": ends}))
+    layers.append(diagonal.mark_line(color=GHOST, strokeWidth=1, strokeDash=[4, 4], clip=True).encode(x=x, y=y))
+    layers.append(_regions(outlines, own, pickable).encode(x=x, y=y, **paint))
+    marks, names = own, own if pickable or len(own) <= _MANY else own.iloc[:0]
+    if pickable:
+        marks = with_picks(own, own["anchor_id"], own["label"])
+        names = with_marks(own, "name " + own["anchor_id"])
+    form = alt.Scale(domain=list(ASPECTS), range=[ASPECT_SHAPES[name] for name in ASPECTS])
+    points = alt.Chart(marks[_fields(marks, ["anchor_id", "width", "height", "shape", "color"])])
+    layers.append(
+        points.mark_point(filled=True, size=120, opacity=1, stroke="#ffffff", strokeWidth=1.2, clip=True).encode(
+            x=x, y=y, color=paint["color"], shape=alt.Shape("shape:N", legend=None, scale=form), **_channels(pickable)
+        )
+    )
+    layers += _names(names, x, y, pickable)
+    main = alt.layer(*layers).properties(width=size, height=size)
+    at_most(len(outlines) + len(curves) + len(cells) + 3 * len(own), "shape_map")
+    curves = curves.assign(color=curves["anchor_id"].map(colors))
+    top, right = _sides(curves, scale, size, title, pickable)
+    chart: AnyChart = alt.vconcat(top, alt.hconcat(main, right, spacing=4), spacing=4)
+    return chart
+
+
+def many_names(anchors: int) -> bool:
+    """Whether so many anchors are in a `shape_map` that their names only show once one is picked."""
+    return anchors > _MANY
+
+
+def _looks(anchors: pd.DataFrame, pickable: bool) -> pd.DataFrame:
+    """The anchors with their colours, marks and names; large ones first, so that small ones lie on top."""
+    own = anchors.assign(
+        guest=anchors.get("guest", False),
+        label=anchors.get("label", anchors["anchor_id"]),
+        ratio=anchors["width"] / anchors["height"],
+        area=anchors["width"] * anchors["height"],
+        shape=[aspect(w, h) for w, h in zip(anchors["width"], anchors["height"], strict=True)],
+    )
+    own = own if pickable else own[~own["guest"]]
+    own = own.sort_values(["ratio", "area"], kind="stable")
+    home = own[~own["guest"]]
+    colors = {name: level_color(int(level)) for name, level in zip(own["anchor_id"], own["level"], strict=True)}
+    one_level = len(set(home["level"])) == 1
+    if one_level:
+        colors |= dict(zip(home["anchor_id"], level_shades(int(home["level"].iloc[0]), len(home)), strict=True))
+    # Anchors of one kind are neighbours: their names stand above and below by turns, the smallest square's below,
+    # since a larger square often stands right above it.
+    above = (own.groupby("shape").cumcount() + (own["shape"] == "square")) % 2 == 0
+    own = own.assign(
+        color=own["anchor_id"].map(colors),
+        ink=[readable(colors[name]) for name in own["anchor_id"]],
+        name=[
+            name if guest or not one_level else name.split("/")[-1]
+            for name, guest in zip(own["anchor_id"], own["guest"], strict=True)
+        ],
+        above=above,
+    )
+    return own.sort_values("area", ascending=False, kind="stable").round({"width": 2, "height": 2})
+
+
+def _ends(sides: np.ndarray, log: bool) -> tuple[float, float]:
+    """log2 of the ends of both axes: the same for width and height, so that squares lie on the diagonal."""
+    low, high = float(np.log2(sides.min())), float(np.log2(sides.max()))
+    if not log:
+        return low, high + 0.08
+    room = max(0.3, (2.2 - (high - low)) / 2)
+    return low - room, high + room
+
+
+def _object_cells(objects: pd.DataFrame | None, low: float, high: float) -> pd.DataFrame:
+    """The annotated objects, counted; what lies outside of the plot is left out."""
+    if objects is None:
+        return pd.DataFrame()
+    sides = require(objects, ("width", "height"), "objects", empty=True)[["width", "height"]].to_numpy(float)
+    sides = sides[(sides > 2**low).all(1) & (sides < 2**high).all(1)]
+    if not len(sides):
+        return pd.DataFrame()
+    cells = object_grid(sides, np.floor(3 * low) / 3, np.ceil(3 * high) / 3)
+    shares = cells["objects"] / cells["objects"].max()
+    shades = [[round(a + (b - a) * share) for a, b in zip(*_CELL_SHADES, strict=True)] for share in shares]
+    return cells.assign(color=["#{:02x}{:02x}{:02x}".format(*shade) for shade in shades])
+
+
+def _channels(pickable: bool) -> dict[str, Any]:
+    return pick_channels() if pickable else {"tooltip": ["anchor_id:N"]}
+
+
+def _fields(rows: pd.DataFrame, names: list[str]) -> list[str]:
+    return names + [name for name in ("pick_link", "pick_label") if name in rows]
+
+
+def _regions(outlines: pd.DataFrame, own: pd.DataFrame, pickable: bool) -> alt.Chart:
+    ids = list(own["anchor_id"])
+    # Outlines are drawn in the order of the data.
+    rows = outlines.assign(place=outlines["anchor_id"].map({name: place for place, name in enumerate(ids)}))
+    rows = rows.sort_values(["place", "mass", "path", "order"], ascending=[True, False, True, True], kind="stable")
+    rows = rows[["anchor_id", "mass", "path", "order", "width", "height"]].round({"width": 2, "height": 2})
+    rows = rows.assign(color=rows["anchor_id"].map(own.set_index("anchor_id")["color"]))
+    if pickable:
+        labels = rows["anchor_id"].map(dict(zip(own["anchor_id"], own["label"], strict=True)))
+        rows = with_picks(rows, rows["anchor_id"], labels)
+    regions: alt.Chart = (
+        alt.Chart(rows)
+        .mark_line(interpolate="linear-closed", strokeWidth=1.2, fillOpacity=0.16, clip=True)
+        .encode(detail=["anchor_id:N", "mass:N", "path:N"], order="order:Q", **(_channels(True) if pickable else {}))
+    )
+    return regions
+
+
+def _names(own: pd.DataFrame, x: alt.X, y: alt.Y, pickable: bool) -> list[alt.Chart]:
+    texts = []
+    for part, dy in ((own[own["above"]], -14), (own[~own["above"]], 16)):
+        if part.empty:
+            continue
+        text = alt.Chart(part[_fields(part, ["width", "height", "name", "ink"])]).encode(x=x, y=y, text="name:N")
+        if pickable:
+            text = text.encode(**_channels(True))
+        look: dict[str, Any] = {"dy": dy, "fontSize": 13, "clip": True}
+        texts.append(text.mark_text(**look, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round"))
+        texts.append(text.mark_text(**look).encode(color=alt.Color("ink:N", scale=None)))
+    return texts
+
+
+def _sides(
+    curves: pd.DataFrame, scale: alt.Scale, size: int, title: str, pickable: bool
+) -> tuple[alt.Chart, alt.Chart]:
+    """The distributions of width, above the plot, and of height, on its right."""
+    fields = ["anchor_id", "side", "value", "density", "color"]
+    rows = with_marks(curves[fields], curves["anchor_id"]) if pickable else curves[fields]
+    density = alt.Scale(domain=[0, max(float(curves["density"].max()) if len(curves) else 1.0, 1e-9)], nice=False)
+    look: dict[str, Any] = {"strokeWidth": 1.8, "clip": True, "interpolate": "monotone", "aria": False}
+    channels: dict[str, Any] = {"color": alt.Color("color:N", scale=None), "order": "value:Q", "detail": "anchor_id:N"}
+    if pickable:
+        channels |= pick_channels()
+    top = (
+        alt.Chart(rows[rows["side"] == "width"])
+        .mark_line(**look)
+        .encode(x=alt.X("value:Q", scale=scale, axis=None), y=alt.Y("density:Q", scale=density, axis=None), **channels)
+        .properties(width=size, height=46, title=alt.TitleParams(title, offset=6))
+    )
+    right = (
+        alt.Chart(rows[rows["side"] == "height"])
+        .mark_line(**look, orient="horizontal")
+        .encode(x=alt.X("density:Q", scale=density, axis=None), y=alt.Y("value:Q", scale=scale, axis=None), **channels)
+        .properties(width=46, height=size)
+    )
+    return top, right

@@ -1,0 +1,338 @@
+"""The image explorer: two configurations on real images, those first where the second one hurts most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+
+from anchorkit import plots
+from anchorkit.anchors import Configuration
+from anchorkit.errors import InputError
+from anchorkit.widgets.explorer import Explorer
+from anchorkit.widgets.image_comparison import LABELS, ORDERS, SIDES, Detects, ImageComparison
+from anchorkit.widgets.picture import Picture
+
+_OVERLAPS = (0.5, 0.75, 0.9)
+_KEY = "Solid: finds an object. Dashed: false alarm. Dotted: not found. Yellow: differs between before and after."
+_TEXT = "font:15px/1.45 sans-serif;color:#1f2328;background:#fff"
+
+
+class Images(Protocol):
+    """What the explorer needs of a data set's split."""
+
+    @property
+    def categories(self) -> Sequence[Any]: ...
+    @property
+    def image_ids(self) -> Sequence[int]: ...
+    def image(self, image_id: int) -> np.ndarray: ...
+
+
+class ImageExplorer(Explorer):
+    """What two configurations find on an image, side by side, and which anchor made each box.
+
+    Boxes have the colour of the level of the anchor that made them; solid ones find an object, dashed ones are false
+    alarms; objects that are not found are dotted. What differs is marked, and says how (see
+    `anchorkit.evaluation.per_image` for how much an image changes). A click on a box tells who finds its object before
+    and after.
+
+    Show it by naming it in a notebook's last line; read `selected` (the image's id) and `things` in the next cell.
+    `before` and `after` can be set, for example by a board: ``board.observe(lambda b: explorer.set(after=b.selected))``
+    """
+
+    def __init__(
+        self,
+        evaluator: Detects,
+        split: Images,
+        before: Configuration,
+        after: Configuration,
+        *,
+        names: dict[int, str] | None = None,
+    ) -> None:
+        """Start with the image that `after` hurts most.
+
+        Args:
+            evaluator: tells the detections of a configuration; an `anchorkit.Evaluator`.
+            split: the images that the evaluator's ground truth is of.
+            before: a configuration, such as that of all anchors.
+            after: the one to compare with it.
+            names: of the classes, by category id; by default those of `split`.
+
+        Raises:
+            InputError: a configuration is of another layout or keeps no anchor, or `split` lacks an image.
+        """
+        super().__init__()
+        self._evaluator, self._split = evaluator, split
+        missing = set(evaluator.ground_truth.image_ids.tolist()) - set(split.image_ids)
+        if missing:
+            raise InputError(
+                f"ImageExplorer: the split lacks image {min(missing)} of the evaluator's ground truth; "
+                "give the split that the predictions were collected on"
+            )
+        self._names = names or {category.id: category.name for category in split.categories}
+        self._before, self._after = self._checked(before, "before"), self._checked(after, "after")
+        self._order, self._min_score, self._iou, self._labels = ORDERS[0], 0.3, _OVERLAPS[0], LABELS[0]
+        self._picked: int | None = None
+        self._drawing = False
+        self._comparison: ImageComparison | None = None
+        self._compare()
+        self._image_id = int(self.changes["image_id"].iloc[0])
+
+    @property
+    def selected(self) -> int:
+        """The id of the image that is shown; can be set."""
+        return self._image_id
+
+    @selected.setter
+    def selected(self, image_id: int) -> None:
+        if image_id not in set(self.changes["image_id"]):
+            raise InputError(f"ImageExplorer: there is no image {image_id!r} in the ground truth")
+        self._image_id = int(image_id)
+        self._picked = None
+        self.changed()
+
+    @property
+    def before(self) -> Configuration:
+        """The configuration on the left; can be set. The image stays."""
+        return self._before
+
+    @before.setter
+    def before(self, configuration: Configuration) -> None:
+        self.set(before=configuration)
+
+    @property
+    def after(self) -> Configuration:
+        """The configuration on the right; can be set. The image stays."""
+        return self._after
+
+    @after.setter
+    def after(self, configuration: Configuration) -> None:
+        self.set(after=configuration)
+
+    def set(
+        self,
+        *,
+        before: Configuration | None = None,
+        after: Configuration | None = None,
+        order: str | None = None,
+        min_score: float | None = None,
+        iou: float | None = None,
+        labels: str | None = None,
+    ) -> None:
+        """Change what is compared, and how; what is not given stays.
+
+        Args:
+            before: configuration on the left.
+            after: configuration on the right.
+            order: of the images: ``"hurt most"``, ``"helped most"``, ``"most changed"`` or ``"random"``; the first
+                image of the order is then shown, while all else leaves the image as it is.
+            min_score: detections below are left out, 0..1.
+            iou: overlap from which on a detection finds an object, above 0 and up to 1.
+            labels: what boxes are labelled with: ``"anchors"``, ``"classes"`` (and scores) or ``"nothing"``.
+
+        Raises:
+            InputError: a configuration is of another layout or keeps no anchor, or a value is not among those above.
+        """
+        for name, value, known in (("order", order, ORDERS), ("labels", labels, LABELS)):
+            if value is not None and value not in known:
+                raise InputError(f"ImageExplorer: {name} is {value!r}; use one of {', '.join(known)}")
+        for name, number in (("min_score", min_score), ("iou", iou)):
+            if number is not None and not (0 <= number <= 1 and (number > 0 or name == "min_score")):
+                raise InputError(f"ImageExplorer: {name} is {number!r}; a number within 0..1 is needed")
+        old, new = self._checked(before or self._before, "before"), self._checked(after or self._after, "after")
+        self._before, self._after, self._iou = old, new, iou or self._iou
+        self._min_score = self._min_score if min_score is None else float(min_score)
+        self._order, self._labels = order or self._order, labels or self._labels
+        if (before, after, order, min_score, iou) != (None,) * 5:
+            self._picked = None
+            self._compare()
+            if order is not None:
+                self._image_id = int(self.changes["image_id"].iloc[0])
+        self.changed()
+
+    @property
+    def place(self) -> int:
+        """The place of the image in the order, counted from 0."""
+        return int(np.flatnonzero(self.changes["image_id"].to_numpy() == self._image_id)[0])
+
+    def go(self, place: int) -> None:
+        """Show the image at a place of the order, counted from 0; beyond an end, the one at the end."""
+        place = min(max(place, 0), len(self.changes) - 1)
+        self.selected = int(self.changes["image_id"].iloc[place])
+
+    @property
+    def things(self) -> pd.DataFrame:
+        """What the shown image has, and who found it.
+
+        A row an object, then a row a false alarm: see `anchorkit.evaluation.per_image.compare_image`. Also ``name``
+        (of the class) and for each side ``before_anchor`` (id; empty for none), ``before_score`` (0..1) and
+        ``before_iou`` (with the object), and the same of ``after``.
+        """
+        return self._compared.things(self._image_id).copy()
+
+    def picture(self, *, pickable: bool = False) -> plots.AnyChart:
+        """The shown image, before and after."""
+        titles = [
+            f"{side.capitalize()}: {len(configuration)} anchors"
+            for side, configuration in zip(SIDES, (self._before, self._after), strict=True)
+        ]
+        return self._pair(
+            self._image_id, 440, 400, titles=(titles[0], titles[1]), labels=self._labels, pickable=pickable
+        )
+
+    def show(self) -> plots.AnyChart:
+        """The first four images of the order as one static chart."""
+        import altair as alt
+
+        pairs = [
+            self._pair(int(image_id), 210, 200, titles=(f"Image {image_id} before", f"after: {_signed(change)}"))
+            for image_id, change in self.changes[["image_id", "change"]].head(4).itertuples(index=False)
+        ]
+        titles = {"random": "Some images", "most changed": "The images that change most"}
+        title = titles.get(self._order, f"The images that are {self._order}")
+        numbers = f"{len(self._before)} anchors before, {len(self._after)} after"
+        heading = alt.TitleParams(f"{title}: {numbers}", subtitle=_KEY)
+        sheet: plots.AnyChart = alt.concat(*pairs, columns=2, spacing=24, title=heading)
+        return sheet
+
+    def controls(self) -> ipywidgets.Widget:
+        """See `Explorer.controls`."""
+        self._picture = Picture("the image before and after: pick a box to see who made it", self._box_picked)
+        self._said, self._details = ipywidgets.HTML(), ipywidgets.HTML()
+        wide = {"style": {"description_width": "initial"}}
+        late = {**wide, "continuous_update": False, "layout": {"width": "19em"}}
+        narrow = {**wide, "layout": {"width": "auto"}}
+        places = {"min": 0, "max": len(self.changes) - 1, "readout": False}
+        scores = {"value": self._min_score, "min": 0.05, "max": 0.95, "step": 0.05}
+        self.order = ipywidgets.Dropdown(options=ORDERS, description="Images", **narrow)
+        self.slider = ipywidgets.IntSlider(**places, description="Place", **late)
+        self.score = ipywidgets.FloatSlider(**scores, description="Score from", **late)
+        self.overlap = ipywidgets.Dropdown(options=_OVERLAPS, description="Found from IoU", **narrow)
+        self.labels = ipywidgets.Dropdown(options=LABELS, description="Labels", **narrow)
+        steps = {
+            "First": lambda: self.go(0),
+            "Previous": lambda: self.go(self.place - 1),
+            "Next": lambda: self.go(self.place + 1),
+        }
+        self.buttons = {name: _button(name, act) for name, act in steps.items()}
+        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        self.draw()  # before anyone listens
+        for control, act in (
+            (self.order, lambda value: self.set(order=value)),
+            (self.slider, self.go),
+            (self.score, lambda value: self.set(min_score=value)),
+            (self.overlap, lambda value: self.set(iou=value)),
+            (self.labels, lambda value: self.set(labels=value)),
+        ):
+            control.observe(lambda change, act=act: self._asked(act, change["new"]), names="value")
+        return ipywidgets.VBox(
+            [
+                ipywidgets.HBox([self.order, self.slider, *self.buttons.values()], layout=row),
+                ipywidgets.HBox([self.score, self.overlap, self.labels], layout=row),
+                self._said,
+                self._picture,
+                self._details,
+            ]
+        )
+
+    def draw(self) -> None:
+        """See `Explorer.draw`."""
+        self._picture.draw(self.picture(pickable=True))
+        self._mark()
+        change = self.changes["change"].iloc[self.place]
+        where = f"place {self.place + 1:,} of {len(self.changes):,}"
+        self._said.value = (
+            f'<div style="{_TEXT}"><b>Image {self._image_id}</b> ({where}): change <b>{_signed(change)}</b> in scores; '
+            f'{self._compared.told(self._image_id)}.<br><span style="color:#5f6873">{_KEY}</span></div>'
+        )
+        self._drawing = True
+        try:
+            self.slider.value, self.score.value, self.overlap.value = self.place, self._min_score, self._iou
+            self.order.value, self.labels.value = self._order, self._labels
+        finally:
+            self._drawing = False
+        self.buttons["First"].disabled = self.buttons["Previous"].disabled = self.place == 0
+        self.buttons["Next"].disabled = self.place == len(self.changes) - 1
+
+    def __repr__(self) -> str:
+        change = self.changes["change"].iloc[self.place]
+        return f"ImageExplorer: image {self._image_id}, change {_signed(change)} in scores"
+
+    @property
+    def _compared(self) -> ImageComparison:
+        assert self._comparison is not None
+        return self._comparison
+
+    def _checked(self, configuration: Configuration, what: str) -> Configuration:
+        layout = self._evaluator.layout
+        if configuration.layout != layout:
+            other = configuration.layout.detector
+            raise InputError(f"ImageExplorer: {what} is of {other!r}, not of {layout.detector!r}")
+        if not configuration:
+            raise InputError(f"ImageExplorer: {what} keeps no anchor; at least one is needed")
+        return configuration
+
+    def _compare(self) -> None:
+        """Compare anew, and put the images into order."""
+        self._comparison = ImageComparison(
+            self._evaluator,
+            (self._before, self._after),
+            self._min_score,
+            self._iou,
+            self._names,
+            like=self._comparison,
+        )
+        self.changes = self._comparison.ordered(self._order)
+
+    def _pair(
+        self,
+        image_id: int,
+        width: int,
+        height: int,
+        titles: tuple[str, str],
+        labels: str | None = None,
+        pickable: bool = False,
+    ) -> plots.AnyChart:
+        """An image before and after; without `labels`, only what differs is labelled."""
+        import altair as alt
+
+        pixels = self._split.image(image_id)
+        sides = []
+        for side, title in zip(SIDES, titles, strict=True):
+            boxes = self._compared.boxes(image_id, side, labels or self._labels, only_changes=labels is None)
+            sides.append(
+                plots.boxes_on_image(pixels, boxes, title=title, width=width, height=height, pickable=pickable)
+            )
+        pair: plots.AnyChart = alt.hconcat(*sides, spacing=14)
+        return pair
+
+    def _box_picked(self, what: str, _: bool) -> None:
+        self._picked = int(what.split()[1])
+        self._mark()
+
+    def _mark(self) -> None:
+        """Ring what was picked on both sides, and say who made it."""
+        if self._picked is None:
+            said = '<span style="color:#5f6873">Pick a box to see who made it, before and after.</span>'
+        else:
+            said = self._compared.who(self._image_id, self._picked)
+        self._details.value = f'<div style="{_TEXT}">{said}</div>'
+        self._picture.classes = {} if self._picked is None else {f"{side} {self._picked}": "ring" for side in SIDES}
+
+    def _asked(self, act: Callable[[Any], None], value: Any) -> None:
+        """Do what a person asked for; what `draw` itself sets asks for nothing."""
+        if not self._drawing:
+            act(value)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") if abs(value) >= 0.005 else "0"
+
+
+def _button(name: str, act: Callable[[], Any]) -> ipywidgets.Button:
+    button = ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="auto"))
+    button.on_click(lambda _: act())
+    return button

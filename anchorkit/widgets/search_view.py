@@ -1,0 +1,131 @@
+"""A frontier on the screen, and the points on it that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.search import Progress
+from anchorkit.search.frontier import hypervolume, knee
+from anchorkit.widgets.search_runs import Evaluates, SearchRun, SearchSettings
+
+# Two accuracies closer than this are the same: room for the rounding in "full accuracy minus a loss", nothing else.
+_ROUNDING = 1e-12
+
+
+def label(configuration: Configuration | None) -> str:
+    """What a configuration is called in pictures and frames; empty for none."""
+    return "" if configuration is None else f"{configuration.mask:x}"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The frontier of a search that runs, or of one that is over.
+
+    Attributes:
+        settings: what was asked for.
+        evaluator: who answers.
+        full: the row of the configuration with every anchor.
+        frontier: as in `anchorkit.SearchResult`, each row labelled by its configuration (see `label`).
+        tried: accuracy and cost of all that was tried; None where nobody wants to see it.
+        evaluated: how many were tried.
+        per_second: how many a second; None for a search that is over.
+        complete: whether the search came to its end.
+    """
+
+    settings: SearchSettings
+    evaluator: Evaluates
+    full: Mapping[str, Any]
+    frontier: pd.DataFrame
+    tried: pd.DataFrame | None
+    evaluated: int
+    per_second: float | None = None
+    complete: bool = False
+
+    @classmethod
+    def running(
+        cls,
+        settings: SearchSettings,
+        evaluator: Evaluates,
+        full: Mapping[str, Any],
+        progress: Progress,
+        with_tried: bool,
+    ) -> View:
+        """Of a search that runs; made while it waits for its watch."""
+        frontier = _labelled(progress.frontier, evaluator.layout)
+        tried = progress.tried if with_tried else None
+        return cls(settings, evaluator, full, frontier, tried, progress.evaluated, progress.per_second)
+
+    @classmethod
+    def over(cls, run: SearchRun) -> View:
+        """Of a search that is over."""
+        result = run.result
+        full = {str(name): value for name, value in result.baseline.items()}
+        frontier = _labelled(result.frontier, result.layout)
+        tried = result.evaluated[["accuracy", result.cost]]
+        return cls(run.settings, run.evaluator, full, frontier, tried, len(tried), complete=result.complete)
+
+    @cached_property
+    def configurations(self) -> dict[str, Configuration]:
+        """The configurations of the frontier by their label, most accurate first."""
+        layout = self.evaluator.layout
+        return {name: Configuration(layout, int(name, 16)) for name in self.frontier.index}
+
+    def value(self, configuration: Configuration, column: str) -> float:
+        """The accuracy or a cost of a point of the frontier."""
+        return float(self.frontier[column].to_dict()[label(configuration)])
+
+    def accuracy(self, configuration: Configuration) -> float | None:
+        """The accuracy of a point of the frontier, or of every anchor, 0..1; None for any other configuration."""
+        if label(configuration) in self.frontier.index:
+            return self.value(configuration, "accuracy")
+        return float(self.full["accuracy"]) if configuration == configuration.layout.full else None
+
+    def answer(self, max_loss: float | None, budget: float | None) -> Configuration | None:
+        """What two limits ask for.
+
+        With a loss, the cheapest that loses no more (and is within the budget, if there is one); with a budget alone,
+        the most accurate within it. None if there are no limits or nothing keeps to them.
+
+        Args:
+            max_loss: accuracy (0..1) that may be lost against every anchor, or None.
+            budget: the most that it may cost, or None.
+        """
+        if max_loss is None and budget is None:
+            return None
+        frame, cost = self.frontier, self.frontier[self.settings.cost]
+        fits = pd.Series(True, index=frame.index)
+        if max_loss is not None:
+            fits &= frame["accuracy"] >= float(self.full["accuracy"]) - max_loss - _ROUNDING
+        if budget is not None:
+            fits &= cost <= budget
+        if not fits.any():
+            return None
+        best = frame["accuracy"][fits].idxmax() if max_loss is None else cost[fits].idxmin()
+        return self.configurations[str(best)]
+
+    def knee(self) -> Configuration:
+        """Where the frontier bends most, see `anchorkit.search.frontier.knee`."""
+        at = knee(self.frontier["accuracy"].tolist(), self.frontier[self.settings.cost].tolist())
+        return self.configurations[str(self.frontier.index[at])]
+
+    def hypervolume(self) -> float:
+        """See `anchorkit.search.frontier.hypervolume`: 0..1, from accuracy 0 at the cost of every anchor."""
+        cost = self.settings.cost
+        return hypervolume(self.frontier["accuracy"].tolist(), self.frontier[cost].tolist(), float(self.full[cost]))
+
+    def unbeaten(self, cost: str) -> pd.DataFrame:
+        """The rows that no other one beats in some other cost, the most accurate first."""
+        frame = self.frontier.sort_values(["accuracy", cost], ascending=[False, True], kind="stable")
+        cheapest = frame[cost].astype(float).cummin().shift(fill_value=np.inf)
+        return frame[frame[cost] < cheapest]
+
+
+def _labelled(frontier: pd.DataFrame, layout: AnchorLayout) -> pd.DataFrame:
+    return frontier.set_axis([label(layout.configuration(keep=ids.split())) for ids in frontier["anchors"]], axis=0)
