@@ -28,8 +28,9 @@ run: $(RUN_READY)
 lab: $(RUN_READY)
 	$(VENV_PYTHON) -m jupyterlab --notebook-dir=notebooks $(ARGS)
 
+# A process a core, each with one thread for torch: two processes with two threads each wait for one another.
 test: $(TEST_READY)
-	$(VENV_PYTHON) -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -q --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: $(TEST_READY)
 	$(VENV_PYTHON) -m ruff check .

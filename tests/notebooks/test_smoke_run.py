@@ -92,7 +92,7 @@ def test_a_second_time_nothing_is_executed(
     monkeypatch.setattr(Kernel, "execute", never)
     assert run_notebooks("smoke", out=run) == run
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert all(line.endswith(": done before") for line in lines)
 
 
