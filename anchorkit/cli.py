@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -35,6 +36,7 @@ METRICS = (
 )
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _FRONTIER_ROWS = 20
+_LATENCY_IMAGES = 50
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,73 @@ def run_command(options: argparse.Namespace) -> Answer:
     return Answer(f"The result: open {index} in a browser", {"run": str(folder), "index": str(index)})
 
 
+def export_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit export``: a detector of a run as an ONNX file with its description."""
+    from anchorkit.batch.run_detectors import choose
+    from anchorkit.costs import costs
+    from anchorkit.detectors import export_onnx
+    from anchorkit.files import read_json
+
+    choice = choose(options.run, options.configuration)
+    detector, full = choice.detector, choice.full
+    out: Path = options.out or options.run / "export" / choice.name / "detector.onnx"
+    model = export_onnx(detector, out, nms=options.nms)
+    description = model.with_suffix(".json")
+    facts = read_json(description)
+    after = {**costs(detector.layout.full), "parameters": detector.parameters}
+    before = {**costs(full.layout.full), "parameters": full.parameters}
+    names = {"n_anchors": "anchors", "boxes": "boxes", "head_flops": "head FLOPs", "total_flops": "total FLOPs"}
+    names["parameters"] = "parameters"
+    rows = [(label, _count(before[name]), _count(after[name])) for name, label in names.items()]
+    sizes = {str(path): path.stat().st_size for path in (model, description)}
+    text = [
+        f"{choice.name} of {full.name}{'' if choice.trained else ', pruned and not trained since'}",
+        _table(("", "before", "after"), rows),
+        *(f"{path}  {size / 1000:,.0f} kB" for path, size in sizes.items()),
+    ]
+    data = {
+        "configuration": choice.name,
+        "trained": choice.trained,
+        "model": str(model),
+        "description": str(description),
+        "bytes": sizes[str(model)],
+        "nms": facts["nms"],
+        "verified": facts["verified"],
+        "costs": after,
+        "costs_before": before,
+    }
+    return Answer("\n".join(text), data)
+
+
+def latency_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit latency``: how long detectors take, network and post-processing apart."""
+    from anchorkit.datasets import load_dataset
+    from anchorkit.detectors import load_detector
+    from anchorkit.latency import measure_latency
+
+    detectors = {str(folder): load_detector(folder) for folder in options.detectors}
+    if len(detectors) < len(options.detectors):
+        raise InputError("latency: the same detector is named twice")
+    val = load_dataset(options.data).val
+    images = [val.image(image_id) for image_id in val.image_ids[:_LATENCY_IMAGES]]
+    report = measure_latency(detectors, images, runtime=options.runtime, threads=options.threads)
+    first, *others = detectors
+    comparisons = [report.compare(first, other, clock=clock) for other in others for clock in ("wall", "processor")]
+    columns = ("median_ms", "q25_ms", "q75_ms", "cpu_ms")
+    rows = [
+        (f"{row['detector']} {row['part']}", *(f"{row[name]:.3f}" for name in columns))
+        for row in report.frame.to_dict("records")
+    ]
+    text = [
+        f"{report.runtime}, threads: {report.threads}, {report.machine['device']}: {report.machine['cpu']}; "
+        f"{len(images)} images of {options.data}, one at a time",
+        _table(("milliseconds", "median", "25 %", "75 %", "on processor"), rows),
+        *map(str, comparisons),
+    ]
+    data = {**report.to_dict(), "comparisons": [dataclasses.asdict(comparison) for comparison in comparisons]}
+    return Answer("\n".join(text), data)
+
+
 def doctor_command(options: argparse.Namespace) -> Answer:
     """``anchorkit doctor``: what this machine has, what is missing, how to mend it."""
     from anchorkit.doctor import examine, render, usable
@@ -173,6 +242,22 @@ def notebooks_command(options: argparse.Namespace) -> Answer:
 
     copied = copy_notebooks(options.folder)
     return Answer(f"{len(copied)} files in {options.folder}; start with: jupyter lab {options.folder}", {})
+
+
+def lab_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit lab``: JupyterLab on the lessons."""
+    from anchorkit.app.serving import open_lab
+
+    open_lab(options.folder)
+    return Answer("JupyterLab was stopped", {})
+
+
+def app_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit app``: the explorers as a page, for people who do not write code."""
+    from anchorkit.app.serving import serve_app
+
+    serve_app(options.run, port=options.port, browser=options.browser)
+    return Answer("The app was ended", {})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -261,11 +346,43 @@ def _parser() -> tuple[_Parser, dict[str, argparse.ArgumentParser]]:
     _add_keep_drop(costs)
     _add_json(costs)
 
+    export = add("export", export_command, "a detector of a run as an ONNX file, with a description for other programs")
+    export.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a saved detector's")
+    export.add_argument(
+        "--configuration",
+        metavar="NAME",
+        help="shipped (default: what the report ships), full, a retrained point as A-fine-tuned, the number of a row "
+        "of the frontier from 1, or IDS to keep; the last two are pruned and not trained",
+    )
+    export.add_argument("--nms", action="store_true", help="put threshold, top-k and NMS inside: it gives detections")
+    export.add_argument(
+        "--out", type=Path, metavar="FILE", help="the .onnx file (default: RUN/export/NAME/detector.onnx)"
+    )
+    _add_json(export)
+
+    latency = add("latency", latency_command, "how long detectors take, measured in turn; network and NMS apart")
+    latency.add_argument("detectors", type=Path, nargs="+", metavar="DETECTOR", help="the folders of saved detectors")
+    latency.add_argument("--data", default="shapes", help="a data set's name, or a folder; the detectors' own is best")
+    runtimes = ("torch", "onnxruntime")
+    latency.add_argument("--runtime", type=_one_of("runtime", runtimes), default="torch", help=" or ".join(runtimes))
+    latency.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    _add_json(latency)
+
     doctor = add("doctor", doctor_command, "what this machine has, what is missing, how to mend it")
     _add_json(doctor)
 
     notebooks = add("notebooks", notebooks_command, "copy the lessons to a folder, to work on")
     notebooks.add_argument("folder", type=Path, metavar="DIR")
+
+    lab = add("lab", lab_command, "JupyterLab on the lessons, copied to a folder first if they are not there")
+    lab.add_argument("folder", type=Path, nargs="?", default=Path("lessons"), metavar="DIR", help="default: lessons")
+
+    app = add(
+        "app", app_command, "the explorers as a page in the browser, no code needed (pip install 'anchorkit[app]')"
+    )
+    app.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run's folder (default: the shipped detector)")
+    app.add_argument("--port", type=int, default=0, metavar="N", help="default: any that is free")
+    app.add_argument("--no-browser", dest="browser", action="store_false", help="say the address, open nothing")
     return parser, commands
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -530,3 +531,135 @@ def test_notebooks_are_copied_once_and_never_overwritten(command: Command, tmp_p
     assert str(first) in complaint(command("notebooks", target))
     assert [path.name for path in target.iterdir()] == [first.name]
     assert first.read_text() == "my own work"
+
+
+# --- export
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What lessons 2, 4 and 5 leave of a very small detector: A loses 0.3 points of AP, B 0.6."""
+    import pandas as pd
+
+    from anchorkit.costs import costs
+    from anchorkit.detectors import load_detector, prune, save_detector
+    from anchorkit.search import SearchResult
+
+    folder = tmp_path_factory.mktemp("run")
+    full = load_detector("tiny_ssd", categories=1, size=(96, 96), shapes=[[(9, 9), (18, 9)], [(30, 30)]], seed=0)
+    save_detector(full, folder / "detector")
+    chosen = {
+        ("unpruned", "full"): (full.layout.full, 0.5),
+        ("A", "pruned"): (full.layout.configuration(drop=[0]), 0.497),
+        ("B", "pruned"): (full.layout.configuration(drop=[0, 1]), 0.4),
+        ("B", "fine-tuned"): (full.layout.configuration(drop=[0, 1]), 0.494),
+    }
+    rows = []
+    for (point, stage), (configuration, accuracy) in chosen.items():
+        rows.append({"point": point, "stage": stage, "split": "val", "accuracy": accuracy, **costs(configuration)})
+        rows[-1]["anchors"] = " ".join(configuration.ids)
+        if stage != "full":
+            save_detector(prune(full, configuration), folder / "retrained" / f"{point}-{stage}")
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "retrained" / "points.csv", index=False)
+    searched = table[:3].drop(columns=["point", "stage", "split"])
+    evaluated = searched.assign(order=range(3), parent=[-1, 0, 1])
+    SearchResult(full.layout, "head_flops", None, "algorithm1", "auto", searched, evaluated).save(folder / "search")
+    return folder
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Takes the place of the export; the detectors that were to be written."""
+    from anchorkit import detectors
+
+    seen: list[Any] = []
+
+    def export_onnx(detector: Any, path: Path, nms: bool) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(5000))
+        path.with_suffix(".json").write_text(json.dumps({"nms": nms, "verified": None}))
+        seen.append(detector)
+        return path
+
+    monkeypatch.setattr(detectors, "export_onnx", export_onnx)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "kept", "trained"),
+    [
+        (None, "A-pruned", 2, False),
+        ("shipped", "A-pruned", 2, False),
+        ("full", "full", 3, True),
+        ("B-fine-tuned", "B-fine-tuned", 1, True),
+        ("3", "row-3", 1, False),
+        ("L0/9x9", "anchors-1", 1, False),
+        ("0,2", "anchors-5", 2, False),
+    ],
+)
+def test_export_takes_any_detector_of_a_run(
+    command: Command, run_folder: Path, exported: list[Any], name: str | None, called: str, kept: int, trained: bool
+) -> None:
+    options = [] if name is None else ["--configuration", name]
+    code, out, _ = command("export", run_folder, *options, "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert (said["configuration"], said["trained"]) == (called, trained)
+    assert said["model"] == str(run_folder / "export" / called / "detector.onnx")
+    assert said["description"] == str(run_folder / "export" / called / "detector.json")
+    assert (said["costs_before"]["n_anchors"], said["costs"]["n_anchors"]) == (3, kept)
+    assert said["costs"]["parameters"] == exported[0].parameters
+    assert len(exported[0].layout) == kept
+
+
+def test_export_ships_what_the_report_of_this_run_allowed(
+    command: Command, run_folder: Path, exported: list[Any], tmp_path: Path
+) -> None:
+    shutil.copytree(run_folder, tmp_path / "run")
+    for loss, called in ((0.007, "B-fine-tuned"), (0.004, "A-pruned")):
+        about = {"notebooks": {"06_report": {"parameters": {"max_loss": loss}}}}
+        (tmp_path / "run" / "run.json").write_text(json.dumps(about))
+        assert json.loads(command("export", tmp_path / "run", "--json")[1])["configuration"] == called
+
+
+def test_export_for_people(command: Command, run_folder: Path, exported: list[Any], tmp_path: Path) -> None:
+    out_file = tmp_path / "mine.onnx"
+    code, out, _ = command("export", run_folder, "--configuration", "2", "--out", out_file)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "row-2 of tiny_ssd, pruned and not trained since"
+    assert [line.split() for line in lines[1:3]] == [["before", "after"], ["anchors", "3", "2"]]
+    assert lines[-2:] == [f"{out_file}  5 kB", f"{tmp_path / 'mine.json'}  0 kB"]
+
+
+def test_export_of_a_saved_detector(command: Command, run_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+    folder = run_folder / "retrained" / "B-fine-tuned"
+    code, out, _ = command("export", folder, "--nms", "--out", tmp_path / "small.onnx", "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["nms"] is True
+    assert said["verified"]["scores"] < 1e-4
+    assert said["bytes"] == (tmp_path / "small.onnx").stat().st_size
+    assert json.loads((tmp_path / "small.json").read_text())["file"] == "small.onnx"
+
+
+def test_export_says_what_there_is(command: Command, run_folder: Path, exported: list[Any], tmp_path: Path) -> None:
+    say = lambda *arguments: complaint(command("export", *arguments))  # noqa: E731
+    there = "there are full, shipped, A-pruned, B-fine-tuned, B-pruned, 1 to 3 (rows of the frontier), anchors to keep"
+    for name in ("C-retrained", "0", "4"):
+        assert f"no configuration '{name}'; {there}" in say(run_folder, "--configuration", name)
+    saved = run_folder / "retrained" / "B-pruned"
+    assert "no configuration '1'; there are full, anchors to keep" in say(saved, "--configuration", "1")
+    assert "unknown anchor 7: tiny_ssd has anchors 0 to 2" in say(run_folder, "--configuration", "0,7")
+    assert "keeps no anchor" in say(run_folder, "--configuration", ",")
+    assert f"{tmp_path}: neither a run's folder" in say(tmp_path)
+    shutil.copytree(run_folder / "detector", tmp_path / "detector")
+    assert "run the notebook 05_prune_and_retrain first" in say(tmp_path)
+    (tmp_path / "retrained").mkdir()
+    (tmp_path / "retrained" / "points.csv").write_text("point,stage\n")
+    assert "points.csv: lacks column 'accuracy'" in say(tmp_path)
+    (tmp_path / "retrained" / "points.csv").write_text("")
+    assert "points.csv: cannot be read" in say(tmp_path)
+    assert exported == []

@@ -176,7 +176,7 @@ class ImageExplorer(Explorer):
     def picture(self, *, pickable: bool = False) -> plots.AnyChart:
         """The shown image, before and after."""
         titles = [
-            f"{side.capitalize()}: {len(configuration)} anchors"
+            f"{side.capitalize()}: {_anchors(configuration)}"
             for side, configuration in zip(SIDES, (self._before, self._after), strict=True)
         ]
         return self._pair(
@@ -193,7 +193,7 @@ class ImageExplorer(Explorer):
         ]
         titles = {"random": "Some images", "most changed": "The images that change most"}
         title = titles.get(self._order, f"The images that are {self._order}")
-        numbers = f"{len(self._before)} anchors before, {len(self._after)} after"
+        numbers = f"{_anchors(self._before)} before, {len(self._after)} after"
         heading = alt.TitleParams(f"{title}: {numbers}", subtitle=_KEY)
         sheet: plots.AnyChart = alt.concat(*pairs, columns=2, spacing=24, title=heading)
         return sheet
@@ -326,6 +326,10 @@ class ImageExplorer(Explorer):
         """Do what a person asked for; what `draw` itself sets asks for nothing."""
         if not self._drawing:
             act(value)
+
+
+def _anchors(configuration: Configuration) -> str:
+    return f"{len(configuration)} anchor{'' if len(configuration) == 1 else 's'}"
 
 
 def _signed(value: float) -> str:

@@ -1,0 +1,11 @@
+"""How long an image takes, network and post-processing apart; the times in the picture are a busy machine's."""
+
+import anchorkit as ak
+
+data = ak.load_dataset("shapes", train=1, val=40, test=0, progress=False)
+detector = ak.load_detector("tiny_ssd", weights="shapes")
+small = ak.prune(detector, detector.layout.full.without(range(3)))
+
+images = [data.val.image(image_id) for image_id in data.val.image_ids[:10]]
+report = ak.measure_latency({"unpruned": detector, "pruned": small}, images, repeats=20, progress=False)
+chart = ak.plots.latency(report.frame)

@@ -1,0 +1,69 @@
+"""Draw the pictures of the gallery and write its page: python docs/make_gallery.py"""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from pathlib import Path
+
+import anchorkit as ak
+from anchorkit.files import write_text
+
+DOCS = Path(__file__).resolve().parent
+PAGE = DOCS / "gallery.md"
+PICTURES = DOCS / "gallery"
+
+ORDER = (
+    "anchor_board",
+    "ground_truth_shapes",
+    "box_shapes",
+    "shape_map",
+    "coverage_matrix",
+    "frontier",
+    "before_after",
+    "level_costs",
+    "class_changes",
+    "error_changes",
+    "boxes_on_image",
+    "training_curve",
+    "recovery",
+    "latency",
+)
+"""The examples in the order of the page: from the anchors over the search to the pruned detector."""
+
+_HEAD = """# Gallery
+
+Every chart of `anchorkit.plots` with the code that draws it. Each example runs as it stands: it needs no download and
+takes a few seconds, most of them for loading torch. In a notebook, call `ak.plots.setup()` first and write `chart` at
+the end of the cell; in a script, `ak.plots.save(chart, "chart.svg")` writes it to a file (or `.png`, `.html`).
+
+The shipped detector and 40 images of the built-in data set stand for your own: these are examples of charts, not
+results, for which 40 images are too few. The files lie in [gallery/examples](gallery/examples); this page and its
+pictures are made of them by `python docs/make_gallery.py`.
+"""
+
+
+def example(name: str) -> Path:
+    return PICTURES / "examples" / f"{name}.py"
+
+
+def page() -> str:
+    parts = [_HEAD, "\n".join(f"- [{name}](#{name})" for name in ORDER) + "\n"]
+    for name in ORDER:
+        source = example(name).read_text(encoding="utf-8")
+        said = ast.get_docstring(ast.parse(source))
+        code = source.split('"""', 2)[2].strip()  # without the docstring, which stands above it
+        picture = f"![{name}](gallery/{name}.svg)"
+        parts.append(f"## {name}\n\n{said}\n\n{picture}\n\n```python\n{code}\n```\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    for name in ORDER:
+        picture = ak.plots.save(runpy.run_path(str(example(name)))["chart"], PICTURES / f"{name}.svg")
+        print(f"{picture.relative_to(DOCS)}: {picture.stat().st_size / 1000:.0f} kB")
+    write_text(PAGE, page())
+
+
+if __name__ == "__main__":
+    main()
