@@ -18,7 +18,7 @@ from anchorkit.anchors import AnchorLayout
 from anchorkit.bundled import data_dir
 from anchorkit.datasets import Category
 from anchorkit.detectors.architectures import BUILDERS
-from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.base import Builder, Detector, structure
 from anchorkit.detectors.state_dicts import fill, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
@@ -193,15 +193,8 @@ def _load_folder(folder: Path) -> Detector:
             f"{source}: unknown architecture {architecture!r}; known are {', '.join(BUILDERS)}. One of your own has to "
             "be registered first: anchorkit.register_detector(name, build)"
         )
-    if layout.shared_head:
-        options["positions"] = [level.positions or range(len(level.anchors)) for level in layout.levels]
     detector = BUILDERS[architecture](
-        categories,
-        size=layout.input_size,
-        shapes=[level.anchors for level in layout.levels],
-        postprocess=postprocess,
-        name=layout.detector,
-        **options,
+        categories, postprocess=postprocess, name=layout.detector, **structure(layout), **options
     )
     path = folder / WEIGHTS_FILE
     state = read_state(path)
