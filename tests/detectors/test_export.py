@@ -334,6 +334,7 @@ class Toy(nn.Module):
         super().__init__()
         self.fault = fault
         self.weight = nn.Linear(3, 1)
+        nn.init.constant_(self.weight.weight, 0.5)  # drawn ones may add up to nothing
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(images) if self.fault == "fixed" else images.shape[0]  # `len` cannot be left open
