@@ -4,7 +4,7 @@ A notebook is opened and run with ``open_notebook(cells)``, a lesson with ``open
 playwright. After every test nothing must have been asked of another machine, and the console must show no error.
 
 They run where ``ANCHORKIT_BROWSER_TESTS=1``. They need playwright and Chromium (`ANCHORKIT_CHROMIUM` names another one
-than is on the path) and are skipped without; where the environment says ``ANCHORKIT_BROWSER_TESTS=required`` that is an error.
+than is on the path) and are skipped without; with ``ANCHORKIT_BROWSER_TESTS=required`` that is an error.
 """
 
 from __future__ import annotations
