@@ -27,9 +27,12 @@ EXAMPLES = sorted(path.stem for path in (DOCS / "gallery" / "examples").glob("*.
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A folder that the examples share for the drawn images, in place of the user's own."""
+    before = alt.theme.active, alt.renderers.active  # the examples call setup
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANCHORKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+    alt.theme.enable(before[0])
+    alt.renderers.enable(before[1])
 
 
 @pytest.mark.filterwarnings("ignore:the machine was busy")  # while it measured latency
