@@ -46,7 +46,7 @@ def test_the_tabs_show_and_the_images_follow_the_board(page: Visit) -> None:
     before = shown.get_by_text("After: ").first.text_content()
     page.page.get_by_role("tab", name="Anchor board").click()
     board = shown.locator(".anchorkit-picture:visible").first
-    page.pick(board, page.marks(board)[0], "the app's anchor board")
+    page.pick(board, "the app's anchor board")
     page.page.get_by_role("tab", name="Images").click()
     page.page.wait_for_function(
         """was => [...document.querySelectorAll("text")].some(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import PATIENCE, Visit
+from .conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -62,116 +62,111 @@ def output(notebook: Visit, name: str) -> Any:
     return found
 
 
-def figure(place: Any, title: str) -> str:
+def figure(place: Any, title: str) -> Any:
     """The large number below a title."""
-    text = place.locator("td", has=place.page.get_by_text(title, exact=True)).locator("div").nth(1).inner_text()
-    return str(text)
+    return place.locator("td", has=place.page.get_by_text(title, exact=True)).locator("div").nth(1)
 
 
 def test_an_anchor_goes_by_a_click_and_comes_back_by_the_keyboard(notebook: Visit) -> None:
-    place = output(notebook, "board")
+    from playwright.sync_api import expect
+
+    place, keyboard = output(notebook, "board"), notebook.page.keyboard
     board, frontier = place.locator(".anchorkit-picture").nth(0), place.locator(".anchorkit-picture").nth(1)
-    assert figure(place, "Anchors") == "9"
-    notebook.pick(board, "L0/16x16", "anchor board, an anchor")
-    assert figure(place, "Anchors") == "8"
+    anchors, accuracy = figure(place, "Anchors"), figure(place, "AP (points)")
+    expect(anchors).to_have_text("9")
+    notebook.pick(board, "anchor board, an anchor", "L0/16x16")
+    expect(anchors).to_have_text("8")
     mark = board.locator('a[data-pick="L0/16x16"]')
-    assert mark.get_attribute("class") == "off"
-    assert "dropped" in mark.get_attribute("aria-label")
-    accuracy = figure(place, "AP (points)")
-    # The mark that was clicked has the focus; the arrows walk from it.
+    expect(mark).to_have_class("off")
+    expect(mark).to_have_attribute("aria-label", re.compile("dropped"))
+    reached = accuracy.inner_text()
+    # The arrows walk from the mark that has the focus.
     mark.focus()
-    notebook.page.keyboard.press("ArrowRight")
-    drawings = board.get_attribute("data-drawings")
-    notebook.page.keyboard.press("Enter")
-    notebook.drawn(board, drawings)
-    assert figure(place, "Anchors") == "7"
-    notebook.page.keyboard.press("ArrowLeft")
-    drawings = board.get_attribute("data-drawings")
-    notebook.page.keyboard.press("Space")
-    notebook.drawn(board, drawings)
-    assert figure(place, "Anchors") == "8"
+    keyboard.press("ArrowRight")
+    keyboard.press("Enter")
+    expect(anchors).to_have_text("7")
+    keyboard.press("ArrowLeft")
+    keyboard.press("Space")
+    expect(anchors).to_have_text("8")
     undo = place.get_by_role("button", name="Undo", exact=True)
-    for _ in range(2):
-        drawings = board.get_attribute("data-drawings")
+    for count in ("7", "8"):
         undo.focus()
-        notebook.page.keyboard.press("Enter")
-        notebook.drawn(board, drawings)
-    assert (figure(place, "Anchors"), figure(place, "AP (points)")) == ("8", accuracy)
-    notebook.pick(frontier, notebook.marks(frontier)[-1], "anchor board, a point")
-    assert figure(place, "Anchors") != "8"
-    assert "level with the greedy search" in place.inner_text()
+        keyboard.press("Enter")
+        expect(anchors).to_have_text(count)
+    expect(accuracy).to_have_text(reached)
+    notebook.pick(frontier, "anchor board, a point")
+    expect(place.get_by_text("level with the greedy search")).to_be_visible()
 
 
 def test_images_by_the_keyboard_and_a_box_by_a_click(notebook: Visit) -> None:
-    place = output(notebook, "images")
+    from playwright.sync_api import expect
+
+    place, keyboard = output(notebook, "images"), notebook.page.keyboard
     picture = place.locator(".anchorkit-picture")
-    followed = figure(output(notebook, "board"), "Anchors")
-    assert f"Before: {followed} anchor" in place.text_content()
-    drawings = picture.get_attribute("data-drawings")
+    followed = figure(output(notebook, "board"), "Anchors").inner_text()
+    expect(picture.get_by_text(f"Before: {followed} anchor")).to_be_visible()
     place.get_by_label("Images").select_option("most changed")
-    place.get_by_text("place 1 of 30").wait_for()
-    notebook.drawn(picture, drawings)
-    drawings = picture.get_attribute("data-drawings")
+    expect(place.get_by_text("place 1 of 30")).to_be_visible()
     place.get_by_role("slider").nth(0).focus()
-    notebook.page.keyboard.press("ArrowRight")
-    place.get_by_text("place 2 of 30").wait_for()
-    notebook.drawn(picture, drawings)
-    drawings = picture.get_attribute("data-drawings")
+    keyboard.press("ArrowRight")
+    expect(place.get_by_text("place 2 of 30")).to_be_visible()
     place.get_by_role("button", name="Next").focus()
-    notebook.page.keyboard.press("Enter")
-    place.get_by_text("place 3 of 30").wait_for()
-    notebook.drawn(picture, drawings)
-    mark = notebook.marks(picture)[-1]
-    notebook.pick(picture, mark, "image explorer, a box")
-    assert "ring" in picture.locator(f'a[data-pick="{mark}"]').get_attribute("class")
-    place.get_by_text(re.compile(r"Before: .*(score|no such box|not found)")).last.wait_for()
+    keyboard.press("Enter")
+    expect(place.get_by_text("place 3 of 30")).to_be_visible()
+    mark = notebook.pick(picture, "image explorer, a box")
+    expect(picture.locator(f'a[data-pick="{mark}"]')).to_have_class("ring")
+    expect(place.get_by_text("Pick a box")).to_have_count(0)
 
 
 def test_a_point_of_the_frontier_by_the_keyboard(notebook: Visit) -> None:
+    from playwright.sync_api import expect
+
     place = output(notebook, "points")
-    anchors, slider = figure(place, "Anchors"), place.get_by_role("slider")
-    slider.focus()
+    anchors = figure(place, "Anchors")
+    was = anchors.inner_text()
+    place.get_by_role("slider").focus()
     notebook.page.keyboard.press("ArrowRight")
-    changed = "([cell, was]) => [...cell.querySelectorAll('td > div:nth-child(2)')][0].innerText !== was"
-    notebook.page.wait_for_function(changed, arg=[place.element_handle(), anchors], timeout=PATIENCE)
+    expect(anchors).not_to_have_text(was)
 
 
 def test_shapes_of_an_anchor_by_a_click(notebook: Visit) -> None:
+    from playwright.sync_api import expect
+
     place = output(notebook, "shapes")
     picture = place.locator(".anchorkit-picture").first
-    mark = notebook.marks(picture)[-1]
+    notebook.settled(picture)
     text = place.inner_text()
-    notebook.pick(picture, mark, "shape explorer, an anchor")
-    changed = "([cell, was]) => cell.innerText !== was"
-    notebook.page.wait_for_function(changed, arg=[place.element_handle(), text], timeout=PATIENCE)
+    notebook.pick(picture, "shape explorer, an anchor")
+    expect(place).not_to_have_text(text, use_inner_text=True)
 
 
 def test_a_search_is_stopped_while_it_runs(notebook: Visit) -> None:
+    from playwright.sync_api import expect
+
     place = output(notebook, "search")
-    start, stop = (place.get_by_role("button", name=name, exact=True) for name in ("Start", "Stop"))
-    start.click()
-    place.get_by_text("Searching").wait_for()
     picture = place.locator(".anchorkit-picture").first
-    picture.locator("a[data-pick]:visible").first.wait_for()
-    stop.click()
-    place.get_by_text(re.compile("Stopped")).wait_for()
-    notebook.pick(picture, notebook.marks(picture)[-1], "search explorer, a point")
+    place.get_by_role("button", name="Start", exact=True).click()
+    expect(place.get_by_text("Searching")).to_be_visible()
+    picture.locator("a[data-pick]:visible").first.wait_for()  # the frontier grows while it runs
+    place.get_by_role("button", name="Stop", exact=True).click()
+    expect(place.get_by_text("Stopped early")).to_be_visible()
+    mark = notebook.pick(picture, "search explorer, a point")
+    expect(picture.locator(f'a[data-pick="{mark}"]').first).to_have_class("ring")
 
 
 def test_what_was_done_is_there_in_the_next_cell(notebook: Visit) -> None:
-    page = notebook.page
-    page.evaluate(
-        """() => {
+    from playwright.sync_api import expect
+
+    notebook.page.evaluate(
+        """async source => {
             const panel = window.jupyterapp.shell.currentWidget;
             panel.content.activeCellIndex = panel.content.widgets.length - 1;
-        }"""
+            await window.jupyterapp.commands.execute("notebook:insert-cell-below");
+            panel.content.activeCell.model.sharedModel.setSource(source);
+            await window.jupyterapp.commands.execute("notebook:run-cell");
+        }""",
+        "print('kept', len(board.selected), 'on image', images.place + 1, 'complete', searching.result.complete)",
     )
-    page.evaluate("window.jupyterapp.commands.execute('notebook:insert-cell-below')")
-    source = "print('kept', len(board.selected), 'on image', images.place + 1, 'complete', searching.result.complete)"
-    page.evaluate(
-        "source => window.jupyterapp.shell.currentWidget.content.activeCell.model.sharedModel.setSource(source)", source
-    )
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
-    place = notebook.cell(len(CELLS))
-    place.get_by_text(re.compile(r"kept \d on image \d+ complete False")).wait_for()
-    assert f"kept {figure(output(notebook, 'board'), 'Anchors')} " in place.inner_text()
+    kept = figure(output(notebook, "board"), "Anchors").inner_text()
+    told = notebook.cell(len(CELLS)).locator(".jp-Cell-outputArea")
+    expect(told).to_have_text(re.compile(rf"kept {kept} on image \d+ complete False"))
