@@ -18,6 +18,7 @@ import pytest
 
 from anchorkit import cli
 from anchorkit.anchors import AnchorLayout, Level
+from anchorkit.cli import workplace
 
 SHAPES = (((16.0, 16.0), (32.0, 16.0), (16.0, 32.0)), ((64.0, 64.0), (96.0, 48.0)))
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -371,7 +372,7 @@ def test_whatever_a_library_prints_goes_to_standard_error(command: Command, monk
         warnings.warn("mind\nthe gap", stacklevel=1)
         return cli.Answer("text", {"x": 1})
 
-    monkeypatch.setattr(cli, "doctor_command", talkative)
+    monkeypatch.setattr(workplace, "doctor_command", talkative)
     code, out, err = command("doctor", "--json")
     assert (code, out) == (0, '{"x": 1}\n')
     assert err == "loading annotations...\nanchorkit: warning: mind the gap\n"

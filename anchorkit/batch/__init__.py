@@ -1,7 +1,8 @@
-"""Headless runs: the notebooks executed in order with papermill, into one folder."""
+"""Headless runs with papermill, into one folder: the lessons in order, and the experiments each by itself."""
 
 from __future__ import annotations
 
+from anchorkit.batch.run_experiments import run_experiments
 from anchorkit.batch.runner import run_notebooks
 
-__all__ = ["run_notebooks"]
+__all__ = ["run_experiments", "run_notebooks"]

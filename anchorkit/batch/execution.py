@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
 
+_ANSWERS_WITHIN = 60  # seconds for a process that has nothing to do; a dead one never answers
 _DISK_FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), os.strerror(errno.EFBIG)}
 
 
@@ -27,15 +28,19 @@ class Kernel:
     """One Python process that executes notebooks one after the other, each in an empty namespace.
 
     Importing torch and Altair takes up to ten seconds: so it is done once, and not once a notebook. The process starts
-    with the first notebook and ends with the context. What it says itself (when it crashes, or is interrupted) goes to
-    ``kernel.log`` in its folder.
+    with the first notebook and ends with the context.
 
     Args:
-        folder: where the notebooks are executed.
+        folder: where the notebooks are executed; the attribute may be set anew between two of them.
+        log: where what the process says itself goes (when it crashes, or is interrupted); by default ``kernel.log`` in
+            the folder.
+        held: open files that the process keeps open as long as it lives, such as a locked one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: Path | None = None, held: Sequence[int] = ()) -> None:
         self.folder = folder
+        self._log = log or folder / "kernel.log"
+        self._held = tuple(held)
         self._manager: Any = None
 
     def __enter__(self) -> Kernel:
@@ -98,7 +103,7 @@ class Kernel:
                 ) from None
             except DeadKernelError:
                 raise NotebookError(
-                    f"{notebook.stem}: the notebook's process died (out of memory?); see {self.folder / 'kernel.log'}"
+                    f"{notebook.stem}: the notebook's process died (out of memory?); see {self._log}"
                 ) from None
             # Papermill notes its own temporary name.
             executed = nbformat.read(temporary, as_version=4)  # type: ignore[no-untyped-call]
@@ -107,19 +112,31 @@ class Kernel:
 
     def _ready(self) -> Any:
         """The manager of a process that knows nothing of earlier notebooks but what they imported."""
+        if self._manager is not None and self._manager.has_kernel and not self._emptied():
+            self.__exit__(None, None, None)  # it died since the last notebook, which is no fault of the next one
         if self._manager is None:
-            self._manager = _manager(self.folder)
-        elif self._manager.has_kernel:
-            client = self._manager.blocking_client()
-            client.start_channels()
-            try:
-                client.execute_interactive("get_ipython().reset(new_session=True)", silent=True, store_history=False)
-            finally:
-                client.stop_channels()
+            self._manager = _manager(self._log, self._held)
         return self._manager
 
+    def _emptied(self) -> bool:
+        """Empty the namespace; False if the process is dead or does not answer."""
+        from jupyter_core.utils import run_sync
 
-def _manager(folder: Path) -> Any:
+        if not run_sync(self._manager.is_alive)():
+            return False
+        anew = f"import os; os.chdir({str(self.folder)!r}); get_ipython().reset(new_session=True)"
+        client = self._manager.blocking_client()
+        client.start_channels()
+        try:
+            client.execute_interactive(anew, silent=True, store_history=False, timeout=_ANSWERS_WITHIN)
+        except TimeoutError:
+            return False
+        finally:
+            client.stop_channels()
+        return True
+
+
+def _manager(log_file: Path, held: Sequence[int]) -> Any:
     """A kernel manager for the running interpreter, whatever kernels this machine has under the name python3."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -131,8 +148,8 @@ def _manager(folder: Path) -> Any:
             return KernelSpec(argv=command, display_name="Python 3", language="python")
 
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # declared for both kinds
-            with (folder / "kernel.log").open("wb") as log:
-                await super().start_kernel(stdout=log, stderr=log, **options)
+            with log_file.open("ab") as log:
+                await super().start_kernel(stdout=log, stderr=log, pass_fds=held, **options)
 
     return ThisInterpreter()
 

@@ -12,8 +12,11 @@ from anchorkit.errors import InputError
 
 
 @contextlib.contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path) -> Iterator[int]:
     """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
+
+    Yields:
+        The open lock file. A child process that inherits it holds the folder too, as long as it lives.
 
     Raises:
         InputError: another process holds it, or the folder cannot be written.
@@ -36,6 +39,6 @@ def locked(folder: str | Path) -> Iterator[None]:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         # The file stays: removing it would let a third process lock a name that nobody else sees any more.
-        yield
+        yield handle
     finally:
         os.close(handle)

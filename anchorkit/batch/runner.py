@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
-import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,14 +12,23 @@ from typing import Any
 from anchorkit import __version__
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.lock import locked
-from anchorkit.batch.parameters import Parameter, read_parameters, require_known
-from anchorkit.batch.profiles import PROFILES
+from anchorkit.batch.parameters import require_known
+from anchorkit.batch.plans import (
+    LESSONS,
+    find_notebooks,
+    fingerprint,
+    known_parameters,
+    now,
+    plan_parameters,
+    profile_named,
+    say,
+)
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
-from anchorkit.suggest import did_you_mean
 
 RUN_FORMAT = 1
+_ELSEWHERE = {"run_dir": "--out", "data": "--data", "detector": "--detector"}
 _RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "pandas", "altair", "papermill")
 
 
@@ -60,16 +65,16 @@ def run_notebooks(
         InputError: bad parameters, data that cannot be used, a folder that holds another run or is in use.
         NotebookError: a cell failed for another reason.
     """
-    if profile not in PROFILES:
-        raise InputError(f"unknown profile {profile!r}; {did_you_mean(profile, PROFILES)}")
-    lessons = _lessons(Path(notebooks) if notebooks is not None else notebooks_dir())
+    of_profile = profile_named(profile)
+    lessons = find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), LESSONS)
     data = _data_name(data)
     folder = Path(out) if out is not None else Path("runs") / f"{profile}-{Path(data).name}"
     folder = folder.resolve()
     common = {"run_dir": str(folder), "data": data, "detector": detector}
     if data_root is not None:
         common["data_root"] = str(Path(data_root).resolve())
-    plan = _plan(lessons, common, PROFILES[profile], dict(parameters or {}))
+        require_known(["data_root"], known_parameters(lessons), "data_root")
+    plan = plan_parameters(lessons, common, of_profile, parameters or {}, _ELSEWHERE)
 
     identity = {"profile": profile, "data": data, "detector": detector}
     previous = _read_record(folder, identity)
@@ -79,13 +84,6 @@ def run_notebooks(
 
         write_index(folder)
     return folder
-
-
-def _lessons(folder: Path) -> list[Path]:
-    lessons = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    if not lessons:
-        raise InputError(f"{folder}: no notebooks named like 00_name.ipynb")
-    return lessons
 
 
 def _data_name(data: str | Path) -> str:
@@ -98,33 +96,6 @@ def _data_name(data: str | Path) -> str:
     if isinstance(data, Path) or "/" in text or text.startswith((".", "~")):
         raise InputError(f"{text}: no such folder")
     return text
-
-
-def _plan(
-    lessons: list[Path],
-    common: Mapping[str, Any],
-    profile: Mapping[str, Mapping[str, Any]],
-    overrides: Mapping[str, Any],
-) -> dict[str, dict[str, Any]]:
-    """The parameters each lesson is executed with, by its stem: all of them, defaults included."""
-    declared = {lesson.stem: read_parameters(lesson) for lesson in lessons}
-    known = {name for of_lesson in declared.values() for name in of_lesson}
-    for name in sorted(set(common) & set(overrides) - {"data_root"}):
-        raise InputError(f"-p {name}: use --{'out' if name == 'run_dir' else name} for that")
-    require_known(overrides, known, "-p")
-    if "data_root" in common:
-        require_known(["data_root"], known, "data_root")
-    plan: dict[str, dict[str, Any]] = {}
-    for lesson in lessons:
-        parameters: dict[str, Parameter] = declared[lesson.stem]
-        of_profile = profile.get(lesson.stem, {})
-        require_known(of_profile, parameters, f"profile, {lesson.stem}")
-        values = {name: parameter.default for name, parameter in parameters.items()}
-        for source in (common, of_profile, overrides):
-            for name in source.keys() & parameters.keys():
-                values[name] = parameters[name].check(source[name], lesson.stem)
-        plan[lesson.stem] = values
-    return plan
 
 
 def _read_record(folder: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:
@@ -163,7 +134,7 @@ def _record(
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in _RECORDED_PACKAGES},
-        "started": previous["started"] if previous else _now(),
+        "started": previous["started"] if previous else now(),
         "finished": None,
         "notebooks": dict(previous["notebooks"]) if previous else {},
     }
@@ -188,26 +159,26 @@ def _execute_all(
         for number, lesson in enumerate(lessons):
             label = f"[{number + 1}/{len(lessons)}] {lesson.stem}"
             if number < todo:
-                _say(f"{label}: done before\n", progress)
+                say(f"{label}: done before\n", progress)
                 continue
-            _say(f"{label}: ", progress)
-            fingerprint = _fingerprint(lesson, plan[lesson.stem])  # of the source as it is executed, not as it is later
-            started, clock = _now(), time.perf_counter()
+            say(f"{label}: ", progress)
+            current = fingerprint(lesson, plan[lesson.stem])  # of the source as it is executed, not as it is later
+            started, clock = now(), time.perf_counter()
             try:
                 kernel.execute(lesson, _executed(folder, lesson), plan[lesson.stem])
             except BaseException:
-                _say("stopped\n", progress)
+                say("stopped\n", progress)
                 raise
             seconds = round(time.perf_counter() - clock, 1)
             done[lesson.stem] = {
                 "parameters": dict(plan[lesson.stem]),
-                "fingerprint": fingerprint,
+                "fingerprint": current,
                 "started": started,
                 "seconds": seconds,
             }
             write_json(folder / "run.json", record)
-            _say(f"{seconds:.0f} s\n", progress)
-    record["finished"] = _now()
+            say(f"{seconds:.0f} s\n", progress)
+    record["finished"] = now()
     write_json(folder / "run.json", record)
 
 
@@ -215,7 +186,7 @@ def _first_to_do(
     folder: Path, lessons: list[Path], plan: Mapping[str, Mapping[str, Any]], done: Mapping[str, Any]
 ) -> int:
     for number, lesson in enumerate(lessons):
-        finished = done.get(lesson.stem, {}).get("fingerprint") == _fingerprint(lesson, plan[lesson.stem])
+        finished = done.get(lesson.stem, {}).get("fingerprint") == fingerprint(lesson, plan[lesson.stem])
         if not (finished and _executed(folder, lesson).exists()):
             return number
     return len(lessons)
@@ -225,23 +196,8 @@ def _executed(folder: Path, lesson: Path) -> Path:
     return folder / "notebooks" / lesson.name
 
 
-def _fingerprint(lesson: Path, values: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(lesson.read_bytes())
-    digest.update(json.dumps(dict(values), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _say(text: str, progress: bool) -> None:
-    if progress:
-        print(text, end="", file=sys.stderr, flush=True)

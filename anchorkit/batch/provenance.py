@@ -1,0 +1,166 @@
+"""Where the figures of a run come from: data, weights and predictions by content, versions, commit, seeds, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from anchorkit.bundled import notebooks_dir
+from anchorkit.errors import InputError
+from anchorkit.files import read_json
+
+_PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+# What a run leaves that later work builds on. Checkpoints, pictures and times are no results.
+_RESULTS = (
+    "predictions.parquet",
+    "detector/*.safetensors",
+    "search/frontier.csv",
+    "search/evaluated.parquet",
+    "search/random.csv",
+    "retrained/points.csv",
+    "retrained/*/*.safetensors",
+    "figures.json",
+)
+_PATIENCE = 10  # seconds for a program that is asked for a fact
+
+
+def provenance(folder: str | Path, notebooks: str | Path | None = None) -> dict[str, Any]:
+    """Where the figures in a run's folder come from.
+
+    Args:
+        folder: the run's folder; what is not there (yet) is left out.
+        notebooks: folder that the notebooks were taken from; the shipped ones by default.
+
+    Returns:
+        ``data`` (name, fingerprint of the annotations and, of a folder, its `content_hash`; None if the run has none),
+        ``files`` (SHA-256 of weights, predictions and tables by their path in the run), ``packages`` (version of every
+        installed package), ``commit`` (``hash`` and whether the checkout was ``changed``; None if the notebooks lie
+        in no git checkout), ``seeds`` by notebook, ``machine``.
+
+    Raises:
+        InputError: a file of the run cannot be read.
+    """
+    folder = Path(folder)
+    record = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    return {
+        "data": _data(folder),
+        "files": result_hashes(folder),
+        "packages": packages(),
+        "commit": commit(notebooks_dir() if notebooks is None else Path(notebooks)),
+        "seeds": record.get("seeds", {}),
+        "machine": machine(),
+    }
+
+
+def content_hash(path: str | Path) -> str:
+    """SHA-256 of a file, or of a folder: its files' names with their contents, of pictures with their sizes.
+
+    Neither times nor the order in which a folder is listed matter. Hidden files do not count.
+
+    Raises:
+        InputError: it is not there or cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        if not path.is_dir():
+            raise InputError(f"{path}: no such file or folder")
+        digest = hashlib.sha256()
+        for name in visible_files(path):
+            file_path = path / name
+            # A data set's pictures may be a hundred gigabytes; its annotations say which objects they show.
+            picture = file_path.suffix.lower() in _PICTURES
+            said = str(file_path.stat().st_size) if picture else content_hash(file_path)
+            digest.update(f"{name}\0{said}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Paths of all files below a folder, relative to it with ``/``, sorted; nothing whose name begins with a dot."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def result_hashes(folder: str | Path) -> dict[str, str]:
+    """SHA-256 of the files of a run that later work builds on, by their path in the run."""
+    folder = Path(folder)
+    found = sorted({path for pattern in _RESULTS for path in folder.glob(pattern)})
+    return {path.relative_to(folder).as_posix(): content_hash(path) for path in found}
+
+
+@cache
+def packages() -> dict[str, str]:
+    """The version of every installed package by name."""
+    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+@cache
+def commit(folder: Path) -> dict[str, Any] | None:
+    """The commit of the git checkout that a folder lies in; None outside of any, or where there is no git."""
+    head = _said("git", "-C", str(folder), "rev-parse", "HEAD")
+    if not head:
+        return None
+    changes = _said("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return {"hash": head, "changed": bool(changes)}
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """The machine: system, Python, processor, cores that may be used, memory in bytes, GPUs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = _said("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "cpu": _cpu(),
+        "cores": cores,
+        "memory": psutil.virtual_memory().total,
+        "gpus": gpus.splitlines() if gpus else [],
+    }
+
+
+def _data(folder: Path) -> dict[str, Any] | None:
+    path = folder / "data.json"
+    if not path.exists():
+        return None
+    facts = read_json(path)
+    known = {"name": facts.get("data"), "images": facts.get("images"), "fingerprint": facts.get("fingerprint")}
+    place = Path(facts.get("data_root") or facts.get("data") or "")
+    return known | ({"content": content_hash(place)} if place.is_absolute() and place.is_dir() else {})
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _said(*command: str) -> str | None:
+    """What a program answers; None if it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

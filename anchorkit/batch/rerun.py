@@ -1,0 +1,185 @@
+"""Repeating a run: the same notebooks with the same parameters, and what comes out different."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anchorkit.batch.execution import Kernel
+from anchorkit.batch.lock import locked
+from anchorkit.batch.plans import fingerprint, now, say
+from anchorkit.batch.provenance import provenance, result_hashes
+from anchorkit.batch.results_table import run_summary
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that came out different.
+
+    Attributes:
+        kind: ``"figure"``, ``"file"``, ``"version"``, ``"commit"``, ``"machine"`` or ``"data"``.
+        name: of the figure, file, package or fact.
+        before: in the run that was repeated; None if it was not there.
+        after: in the repetition.
+    """
+
+    kind: str
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A run and its repetition.
+
+    Attributes:
+        folder: of the repetition.
+        figures: how many figures were compared.
+        files: how many files were compared.
+        differences: what is different.
+    """
+
+    folder: Path
+    figures: int
+    files: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether every figure and file of the run came out again."""
+        return not any(difference.kind in ("figure", "file") for difference in self.differences)
+
+
+def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True) -> Repetition:
+    """Repeat a run in a folder of its own and say what came out different.
+
+    The notebooks are those in the run's folder, as they were executed then; the parameters those of ``run.json``. A
+    repetition that was stopped goes on.
+
+    Args:
+        run: the run's folder.
+        out: folder of the repetition; by default beside the run, with ``-again`` behind its name.
+        progress: one line a notebook on standard error.
+
+    Raises:
+        InputError: the run is not finished or lacks its notebooks, or the folder holds something else.
+        NotebookError: a cell failed.
+    """
+    source = Path(run).resolve()
+    folder = (source.with_name(f"{source.name}-again") if out is None else Path(out)).resolve()
+    record = _finished(source)
+    if folder == source:
+        raise InputError(f"{folder}: that is the run itself; give another --out")
+    plan = {
+        stem: {**entry["parameters"], **({"run_dir": str(folder)} if "run_dir" in entry["parameters"] else {})}
+        for stem, entry in record["notebooks"].items()
+    }
+    with locked(folder):
+        _execute(source, folder, record, plan, progress)
+    return compare_runs(source, folder)
+
+
+def compare_runs(before: str | Path, after: str | Path) -> Repetition:
+    """What is different between two runs of the same notebooks.
+
+    Figures are compared to the last bit; files by their SHA-256, and tables whose bytes differ by what they hold.
+
+    Raises:
+        InputError: a folder is no run's, or a file in it is damaged.
+    """
+    first, second = Path(before), Path(after)
+    was, now_is = _about(first), _about(second)
+    figures = [run_summary(folder)["figures"] for folder in (first, second)]
+    files = [result_hashes(folder) for folder in (first, second)]
+    found = _differing("figure", *figures)
+    found += [
+        difference for difference in _differing("file", *files) if not _same_table(first, second, difference.name)
+    ]
+    recorded, packages = was.get("packages") or {}, now_is.get("packages") or {}
+    if recorded:
+        found += _differing("version", recorded, packages)
+    for kind in ("commit", "machine", "data"):
+        found += _differing(kind, was.get(kind) or {}, now_is.get(kind) or {}) if kind in was else []
+    count = [len({*pair[0], *pair[1]}) for pair in (figures, files)]
+    return Repetition(second, count[0], count[1], tuple(found))
+
+
+def _finished(folder: Path) -> Mapping[str, Any]:
+    path = folder / "run.json"
+    if not path.exists():
+        raise InputError(f"{folder}: no run.json, so not a run's folder")
+    record = read_json(path)
+    if not record.get("finished") or not record.get("notebooks"):
+        raise InputError(f"{path}: the run is not finished; run it to its end first")
+    for stem in record["notebooks"]:
+        if not (folder / "notebooks" / f"{stem}.ipynb").exists():
+            raise InputError(f"{folder / 'notebooks' / stem}.ipynb: missing, so what was executed is not known")
+    return dict(record)
+
+
+def _execute(
+    source: Path, folder: Path, record: Mapping[str, Any], plan: Mapping[str, Mapping[str, Any]], progress: bool
+) -> None:
+    path = folder / "run.json"
+    done: dict[str, Any] = {}
+    if path.exists():
+        found = read_json(path)
+        if found.get("repeats") != str(source):
+            raise InputError(f"{path}: another run is there, not a repetition of {source}; give another --out")
+        done = found["notebooks"]
+    kept = {
+        name: value for name, value in record.items() if name not in ("provenance", "notebooks", "finished", "started")
+    }
+    about = {**kept, "repeats": str(source), "started": now(), "finished": None, "notebooks": done}
+    with Kernel(folder) as kernel:
+        for number, (stem, values) in enumerate(plan.items(), start=1):
+            say(f"[{number}/{len(plan)}] {stem}: ", progress)
+            notebook, target = source / "notebooks" / f"{stem}.ipynb", folder / "notebooks" / f"{stem}.ipynb"
+            current = fingerprint(notebook, values)
+            if done.get(stem, {}).get("fingerprint") == current and target.exists():
+                say("done before\n", progress)
+                continue
+            write_json(path, about)
+            started, clock = now(), time.perf_counter()
+            kernel.execute(notebook, target, values)
+            seconds = round(time.perf_counter() - clock, 2)
+            done[stem] = {"parameters": dict(values), "fingerprint": current, "started": started, "seconds": seconds}
+            say(f"{seconds:.0f} s\n", progress)
+    about |= {"finished": now()}
+    write_json(path, about)
+    write_json(path, about | {"provenance": provenance(folder)})
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What a run's record says of where its figures come from; runs of older kits say only the main versions."""
+    record = read_json(folder / "run.json")
+    return dict(record.get("provenance") or {"packages": {k: v for k, v in record.get("versions", {}).items() if v}})
+
+
+def _differing(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    names = list(dict.fromkeys([*before, *after]))
+    # A record that names few packages says nothing of the others.
+    if kind == "version" and len(before) < len(after):
+        names = [name for name in names if name in before]
+    return [
+        Difference(kind, name, before.get(name), after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _same_table(first: Path, second: Path, name: str) -> bool:
+    """Whether two tables with other bytes hold the same: another version of a library may write them otherwise."""
+    places = first / name, second / name
+    if not all(place.exists() for place in places) or places[0].suffix not in (".parquet", ".csv"):
+        return False
+    tables = [pd.read_csv(place) if place.suffix == ".csv" else pd.read_parquet(place) for place in places]
+    return bool(tables[0].equals(tables[1]))

@@ -1,0 +1,117 @@
+"""The page of a sweep: a row and a small picture for each run, to search and to sort, with no network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from anchorkit.batch.notebook_pages import page
+from anchorkit.batch.results_table import run_summary
+from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan
+from anchorkit.files import read_json, replacing, write_text
+from anchorkit.plots.frames import points, unit
+
+_PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
+
+
+def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
+    """Write ``index.html``, and a picture of each run into ``pictures/``.
+
+    Raises:
+        InputError: a file of a run is damaged, or the page cannot be written.
+    """
+    rows = [_Row(folder, run) for run in plan.runs]
+    varied = [name for name in plan.file.varied if len({str(row.varied.get(name)) for row in rows}) > 1]
+    figures = list(dict.fromkeys(name for row in rows for name in row.figures))
+    texts, numbers = ["Run", *varied, "State"], [*figures, "Minutes"]
+    cells = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in texts)
+    cells += "".join(
+        f'<th scope="col" class="number"><button type="button">{escape(name)}</button></th>' for name in numbers
+    )
+    body = "".join(row.html(varied, figures) for row in rows)
+    counts = {state: sum(row.state == state for row in rows) for state in ("done", "failed", "to do")}
+    said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    notebooks = ", ".join(notebook.stem for notebook in plan.file.notebooks)
+    script = (resources.files("anchorkit.batch") / "templates" / "sweep.js").read_text(encoding="utf-8")
+    content = (
+        f'<p class="over">a sweep over {escape(notebooks)}</p><h1>{escape(plan.file.name)}: {escape(said)}</h1>'
+        '<p><label>Show runs with <input id="wanted" type="search" placeholder="boxes 0.02"></label> '
+        '<span id="shown" class="quiet" aria-live="polite"></span></p>'
+        f'<div class="scroll"><table id="runs" class="wide"><thead><tr><td></td>{cells}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        "<footer>AP is 0.50:0.95 as COCO measures it, in points, on the validation images. Saved is what the cheapest "
+        "configuration that loses nothing spares of the searched cost. Hypervolumes are of the searched cost, down to "
+        "each run's own threshold; <code>anchorkit compare</code> compares them fairly. All figures of all runs: "
+        '<a href="results.parquet">results.parquet</a>.</footer>'
+        f"<script>{script}</script>"
+    )
+    write_text(folder / "index.html", page(plan.file.name, content, "style.css", "sweep.css"))
+    return folder / "index.html"
+
+
+class _Row:
+    """What the page says of one run."""
+
+    def __init__(self, folder: Path, run: PlannedRun) -> None:
+        place = folder / "runs" / run.name
+        self.name, self.varied = run.name, run.varied
+        record: Mapping[str, Any] = read_json(place / "run.json") if (place / "run.json").exists() else {}
+        current = (record.get("sweep") or {}).get("steps") == list(run.steps)
+        summary = run_summary(place) if current else {}
+        self.state = "to do" if not current else "failed" if "error" in summary else "done"
+        self.error = summary["error"]["message"].splitlines()[0] if "error" in summary else ""
+        self.seconds = summary.get("seconds")
+        self.figures = _told(summary.get("figures", {}))
+        self.page = f"runs/{quote(run.name)}/index.html" if (place / "index.html").exists() else None
+        self.picture = _picture(folder, place, run.name) if self.state == "done" else None
+
+    def html(self, varied: list[str], figures: list[str]) -> str:
+        name = escape(self.name).replace(",", ",<wbr>")
+        link = f'<a href="{self.page}">{name}</a>' if self.page else name
+        shown = f'<a href="{self.picture}"><img loading="lazy" src="{self.picture}" alt=""></a>' if self.picture else ""
+        cells = [f"<td>{escape(str(self.varied.get(name, '')))}</td>" for name in varied]
+        state = f"{self.state}<small>{escape(self.error)}</small>" if self.error else self.state
+        numbers = [self.figures.get(name) for name in figures]
+        numbers.append(None if self.seconds is None else (self.seconds / 60, f"{self.seconds / 60:.1f}"))
+        for number in numbers:
+            value, text = number if number is not None else ("", "")
+            cells.append(f'<td class="number" data-value="{value}">{escape(text)}</td>')
+        cells.insert(len(varied), f'<td class="{self.state.replace(" ", "-")}">{state}</td>')
+        return f'<tr><td class="picture">{shown}</td><td>{link}</td>{"".join(cells)}</tr>'
+
+
+def _told(figures: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+    """The figures worth a column, each as a number to sort by and a text: those of the search, and a notebook's own."""
+    told: dict[str, tuple[float, str]] = {}
+    if "accuracy" in figures:
+        told["AP"] = (figures["accuracy"], points(figures["accuracy"]))
+    if "head_flops" in figures:
+        flops = figures["head_flops"]
+        told["Head FLOPs"] = (flops, unit("head_flops", [flops]).text(flops))
+    if "free.saved" in figures:
+        told["Saved at no loss"] = (figures["free.saved"], f"{100 * figures['free.saved']:.0f} %")
+    if "hypervolume" in figures:
+        told["Hypervolume"] = (figures["hypervolume"], f"{figures['hypervolume']:.4f}")
+    if "tried" in figures:
+        told["Tried"] = (figures["tried"], f"{figures['tried']:,}")
+    if not told:
+        told = {name: (value, f"{value:.6g}") for name, value in figures.items()}
+    return told
+
+
+def _picture(folder: Path, run: Path, name: str) -> str | None:
+    """The picture of a run that shows most, copied beside the page: its frontier, or else its first figure."""
+    found = sorted(path for path in run.glob("figures/*") if path.suffix.lower() in _PICTURE_KINDS)
+    found.sort(key=lambda path: not re.search("frontier", path.stem))
+    if not found:
+        return None
+    target = folder / "pictures" / f"{name}{found[0].suffix.lower()}"
+    with replacing(target) as temporary:
+        shutil.copyfile(found[0], temporary)
+    return f"pictures/{quote(target.name)}"

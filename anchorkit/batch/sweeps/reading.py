@@ -1,0 +1,303 @@
+"""Reading a sweep file: which notebooks, and which values each run gives to their parameters.
+
+Everything that is wrong with a file is told at once, before anything starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anchorkit.batch.parameters import Parameter, read_parameters
+from anchorkit.batch.plans import LESSONS, profile_named
+from anchorkit.bundled import notebooks_dir
+from anchorkit.errors import InputError
+from anchorkit.suggest import did_you_mean
+
+_KEYS = ("name", "notebooks", "profile", "base", "grid", "list", "on_finished")
+# Parameters whose value may be a file or folder; a relative one is meant from the sweep file's folder.
+_PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
+_PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file")
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """What a sweep file says, checked against the notebooks.
+
+    Attributes:
+        name: of the sweep.
+        source: the file.
+        notebooks: in the order in which every run executes them.
+        profile: name of the profile, or None for the notebooks' defaults.
+        given: for each run, the values that ``base``, ``list`` and ``grid`` give, by ``NAME`` or ``NOTEBOOK.NAME``.
+        varied: the names that ``list`` and ``grid`` give values to.
+        values: for each run, by notebook, every parameter with its value; without ``run_dir``.
+        on_finished: called with the record of each run that has ended, or None.
+    """
+
+    name: str
+    source: Path
+    notebooks: tuple[Path, ...]
+    profile: str | None
+    given: tuple[dict[str, Any], ...]
+    varied: tuple[str, ...]
+    values: tuple[dict[str, dict[str, Any]], ...]
+    on_finished: Callable[[dict[str, Any]], object] | None
+
+
+def read_sweep(path: str | Path) -> SweepFile:
+    """Read a sweep file and check all of it.
+
+    Raises:
+        InputError: the file cannot be read, or something in it does not fit; one message tells everything that is
+            wrong: unknown keys and parameters, values of another type, missing files.
+    """
+    source = Path(path).resolve()
+    problems: list[str] = []
+    content = _content(source, problems)
+    notebooks = _notebooks(content.get("notebooks", "lessons"), source.parent, problems)
+    declared = {notebook.stem: _declared(notebook, problems) for notebook in notebooks}
+    profile = _profile(content.get("profile"), problems)
+    base = _mapping(content, "base", problems)
+    grid = _grid(content, problems)
+    entries = _entries(content, problems)
+    callback = _callback(content.get("on_finished"), source.parent, problems)
+
+    varied = tuple(dict.fromkeys([*(name for entry in entries for name in entry), *grid]))
+    for name in sorted({name for entry in entries for name in entry} & set(grid)):
+        problems.append(f"{name} stands in list and in grid: one of them must give it")
+    if declared and all(parameters is not None for parameters in declared.values()):
+        checker = _Checker({stem: found for stem, found in declared.items() if found is not None}, source.parent)
+        base = checker.check(base, "base", problems)
+        grid = {
+            name: [checker.check({name: value}, "grid", problems).get(name) for value in values]
+            for name, values in grid.items()
+        }
+        entries = [checker.check(entry, f"list, entry {n}", problems) for n, entry in enumerate(entries, 1)]
+    if problems:
+        raise InputError(f"{source}: " + "; ".join(dict.fromkeys(problems)))
+
+    combinations = [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
+    given = tuple(base | entry | combination for entry in entries for combination in combinations)
+    known = {stem: found for stem, found in declared.items() if found is not None}
+    values = tuple(_values(known, profile, of_run) for of_run in given)
+    _no_doubles(source, given, values)
+    name = str(content.get("name", source.stem))
+    return SweepFile(name, source, tuple(notebooks), content.get("profile"), given, varied, values, callback)
+
+
+class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # publishes no types
+    """Refuses a mapping that says one thing twice, where plain YAML would take the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if str(key) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node.start_mark)
+            seen.add(str(key))
+        return super().construct_mapping(node, deep)
+
+
+def _content(source: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        content = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        raise InputError(f"{source}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise InputError(f"{source}: {where}{getattr(error, 'problem', None) or error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{source}: a mapping is needed with some of {', '.join(_KEYS)}")
+    for key in content:
+        if key not in _KEYS:
+            problems.append(f"unknown key {key!r}, {did_you_mean(str(key), _KEYS)}")
+    name = content.get("name", source.stem)
+    if not str(name).strip() or "/" in str(name) or str(name).startswith("."):
+        problems.append(f"name {name!r}: a folder's name is needed")
+    return content
+
+
+def _notebooks(asked: Any, folder: Path, problems: list[str]) -> list[Path]:
+    shipped = notebooks_dir()
+    if asked == "lessons":
+        # The tour has no run_dir: it neither reads nor leaves anything.
+        return [path for path in sorted(shipped.glob(LESSONS)) if "run_dir" in read_parameters(path)]
+    names = asked if isinstance(asked, list) else [asked]
+    found: list[Path] = []
+    for name in names:
+        by_name = shipped / f"{name}.ipynb"
+        by_path = folder / str(name)
+        if str(name).endswith(".ipynb"):
+            if not by_path.is_file():
+                problems.append(f"notebooks: {by_path}: no such notebook")
+                continue
+            found.append(by_path.resolve())
+        elif by_name.is_file():
+            found.append(by_name)
+        else:
+            known = ["lessons", *(path.stem for path in shipped.glob("[0-9]*.ipynb"))]
+            problems.append(f"notebooks: unknown notebook {name!r}, {did_you_mean(str(name), known)}")
+    stems = [path.stem for path in found]
+    for stem in sorted({stem for stem in stems if stems.count(stem) > 1}):
+        problems.append(f"notebooks: {stem} is named twice")
+    return found
+
+
+def _declared(notebook: Path, problems: list[str]) -> dict[str, Parameter] | None:
+    try:
+        return read_parameters(notebook)
+    except InputError as error:
+        problems.append(str(error))
+        return None
+
+
+def _profile(name: Any, problems: list[str]) -> Mapping[str, Mapping[str, Any]]:
+    if name is None:
+        return {}
+    try:
+        return profile_named(str(name))
+    except InputError as error:
+        problems.append(str(error))
+        return {}
+
+
+def _mapping(content: Mapping[str, Any], key: str, problems: list[str]) -> dict[str, Any]:
+    value = content.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{key}: NAME: VALUE lines are needed")
+        return {}
+    return {str(name): each for name, each in value.items()}
+
+
+def _grid(content: Mapping[str, Any], problems: list[str]) -> dict[str, list[Any]]:
+    grid = _mapping(content, "grid", problems)
+    for name, values in grid.items():
+        if not isinstance(values, list) or not values:
+            problems.append(f"grid: {name}: a list of values is needed, as [1, 2]")
+    return {name: values for name, values in grid.items() if isinstance(values, list) and values}
+
+
+def _entries(content: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
+    entries = content.get("list")
+    if entries is None:
+        return [{}]
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        problems.append("list: entries are needed, each with NAME: VALUE lines")
+        return [{}]
+    return [{str(name): value for name, value in entry.items()} for entry in entries]
+
+
+def _callback(name: Any, folder: Path, problems: list[str]) -> Callable[[dict[str, Any]], object] | None:
+    if name is None:
+        return None
+    module, colon, function = str(name).partition(":")
+    if not colon:
+        problems.append(f"on_finished: {name}: package.module:function is needed")
+        return None
+    if str(folder) not in sys.path:  # a module beside the sweep file
+        sys.path.append(str(folder))
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # the module is somebody else's: whatever it raises is told
+        problems.append(f"on_finished: {name} cannot be imported ({type(error).__name__}: {error})")
+        return None
+    if not callable(found):
+        problems.append(f"on_finished: {name} is no function")
+        return None
+    return found  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Checker:
+    """Checks values against the parameters of all notebooks and makes paths absolute."""
+
+    declared: Mapping[str, Mapping[str, Parameter]]
+    folder: Path
+
+    def check(self, values: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
+        checked = {}
+        for name, value in values.items():
+            try:
+                checked[name] = self._one(name, value, where)
+            except InputError as error:
+                problems.append(str(error))
+        return checked
+
+    def _one(self, name: str, value: Any, where: str) -> Any:
+        stem, dot, plain = name.rpartition(".")
+        if dot and stem not in self.declared:
+            raise InputError(f"{where}: {name}: no notebook {stem!r} here; {did_you_mean(stem, self.declared)}")
+        if plain == "run_dir":
+            raise InputError(f"{where}: run_dir: every run gets a folder of its own")
+        having = [self.declared[stem]] if dot else list(self.declared.values())
+        found = [parameters[plain] for parameters in having if plain in parameters]
+        if not found:
+            known = {known for parameters in having for known in parameters} - {"run_dir"}
+            raise InputError(f"{where}: unknown parameter {plain!r}; {did_you_mean(plain, known)}")
+        for parameter in found:
+            value = _number(parameter, value)
+            if isinstance(value, bool) and parameter.type == "str":
+                raise InputError(f"{where}: {plain} is {value}: YAML reads no, yes, on and off so; put them in quotes")
+            value = parameter.check(value, where)
+        return self._place(plain, value, where)
+
+    def _place(self, name: str, value: Any, where: str) -> Any:
+        """An absolute path, if the value is one: in the notebooks' working folder a relative one would be another."""
+        if not isinstance(value, str) or not value or not (name in _PLACES or name.endswith(_PLACE_ENDINGS)):
+            return value
+        path = self.folder / Path(value).expanduser()
+        if path.exists():
+            return str(path.resolve())
+        if "/" in value or value.startswith((".", "~")) or path.suffix:
+            raise InputError(f"{where}: {name}: {path}: no such file or folder")
+        return value
+
+
+def _number(parameter: Parameter, value: Any) -> Any:
+    """YAML reads 1e-3 as text: a number only has an exponent there if it has a point."""
+    if parameter.type == "float" and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _values(
+    declared: Mapping[str, Mapping[str, Parameter]],
+    profile: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """All parameters of all notebooks for one run: defaults, then the profile, then NAME, then NOTEBOOK.NAME."""
+    values: dict[str, dict[str, Any]] = {}
+    for stem, parameters in declared.items():
+        own = {name: parameter.default for name, parameter in parameters.items() if name != "run_dir"}
+        own |= {name: parameters[name].check(value, stem) for name, value in profile.get(stem, {}).items()}
+        own |= {name: parameters[name].check(value, stem) for name, value in given.items() if name in own}
+        for name, value in given.items():
+            of, dot, plain = name.rpartition(".")
+            if dot and of == stem:
+                own[plain] = value
+        values[stem] = own
+    return values
+
+
+def _no_doubles(source: Path, given: tuple[dict[str, Any], ...], values: tuple[dict[str, Any], ...]) -> None:
+    for later, own in enumerate(values):
+        if own in values[:later]:
+            first = values.index(own)
+            said = ", ".join(f"{name}={value}" for name, value in given[later].items())
+            raise InputError(f"{source}: runs {first + 1} and {later + 1} are the same ({said}): take one of them out")

@@ -1,0 +1,317 @@
+"""Driving a sweep: what is done is skipped, what is ready is started, what ends is noted, until nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from anchorkit.batch.lock import locked
+from anchorkit.batch.sweeps.noting import Notes
+from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
+from anchorkit.batch.sweeps.reading import read_sweep
+from anchorkit.batch.sweeps.steps import FAILURE_FILE, read_step, remove_leftovers, step_folder
+from anchorkit.batch.sweeps.tasks import (
+    Outcome,
+    Task,
+    finished_key,
+    make_failed_folder,
+    note_failure,
+    read_failure,
+)
+from anchorkit.batch.sweeps.workers import LocalWorkers, Workers
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, write_json
+
+SWEEP_FORMAT = 1
+_ORPHANS_END_WITHIN = 20  # seconds; a notebooks' process looks once a second whether its parent is there
+_GRACE = 10  # seconds to end cleanly in after Ctrl-C
+
+
+@dataclass(frozen=True)
+class SweepSummary:
+    """What became of a sweep.
+
+    Attributes:
+        folder: the sweep's folder.
+        done: names of the runs that are finished, now or before.
+        failed: why, by name of the run.
+    """
+
+    folder: Path
+    done: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """A sweep was stopped; the same call goes on with it."""
+
+
+def run_sweep(
+    sweep_file: str | Path,
+    out: str | Path | None = None,
+    jobs: int = 1,
+    retry_failed: bool = False,
+    progress: bool = True,
+) -> SweepSummary:
+    """Execute all runs of a sweep that are not finished, and gather what came out.
+
+    Args:
+        sweep_file: a YAML file, see docs/sweeps.md.
+        out: the sweep's folder; ``sweeps/NAME`` by default.
+        jobs: how many notebooks are executed side by side.
+        retry_failed: try again what failed before; else it stays failed.
+        progress: tell on standard error how it goes.
+
+    Raises:
+        InputError: something in the file is wrong, the folder is in use or holds another sweep, or the disk is full.
+        SweepInterrupted: Ctrl-C, or a polite request to end (SIGTERM).
+    """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}: at least 1 is needed")
+    plan = make_plan(read_sweep(sweep_file))
+    folder = sweep_folder(plan, out)
+    with _held(folder) as lock:
+        _claim(folder, plan)
+        for place in (folder / "steps", folder / "runs"):
+            remove_leftovers(place)
+        notes = Notes(folder, plan, progress)
+        drive = _Drive(folder, plan, notes)
+        workers = LocalWorkers(jobs, lock, folder / "logs")
+        try:
+            drive.look_around(retry_failed)
+            with _signals(drive):
+                drive.run(workers)
+        finally:
+            workers.close()
+            notes.close()
+            drive.running.clear()
+            drive.note()
+        if drive.full is None and drive.interrupts < 2:
+            _gather(folder, plan)
+    if drive.full is not None:
+        raise InputError(f"{drive.full}; make room, and the same command goes on from here")
+    if drive.interrupts:
+        left = len(plan.runs) - len(drive.done) - len(drive.failed)
+        raise SweepInterrupted(
+            f"stopped with {left} of {len(plan.runs)} runs to do; the same command goes on from here"
+        )
+    return SweepSummary(folder, tuple(drive.done), dict(drive.failed))
+
+
+def sweep_folder(plan: SweepPlan, out: str | Path | None) -> Path:
+    """The folder of a sweep, absolute."""
+    return (Path("sweeps") / plan.file.name if out is None else Path(out)).resolve()
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[int]:
+    """The folder's lock. Processes that a killed sweep has left behind end by themselves, so these are waited for."""
+    deadline = time.monotonic() + _ORPHANS_END_WITHIN
+    while True:
+        with contextlib.ExitStack() as held:
+            try:
+                handle = held.enter_context(locked(folder))
+            except InputError:
+                if time.monotonic() > deadline or _holder_lives(folder):
+                    raise
+            else:
+                yield handle
+                return
+        time.sleep(0.2)
+
+
+def _holder_lives(folder: Path) -> bool:
+    try:
+        holder = int((folder / ".lock").read_text())
+    except (OSError, ValueError):
+        return True
+    return holder != os.getpid() and psutil.pid_exists(holder)
+
+
+def _claim(folder: Path, plan: SweepPlan) -> None:
+    """Note in the folder which sweep it holds.
+
+    Raises:
+        InputError: it holds another one.
+    """
+    path, file = folder / "sweep.json", plan.file
+    if path.exists():
+        found = read_json(path)
+        held = (found.get("format"), found.get("name")) if isinstance(found, dict) else None
+        if held != (SWEEP_FORMAT, file.name):
+            raise InputError(f"{path}: another sweep is there, not {file.name!r}: give another --out")
+    runs = [{"name": run.name, "given": dict(run.given), "varied": dict(run.varied)} for run in plan.runs]
+    notebooks = [notebook.stem for notebook in file.notebooks]
+    about = {"format": SWEEP_FORMAT, "name": file.name, "file": str(file.source), "profile": file.profile}
+    write_json(path, {**about, "notebooks": notebooks, "runs": runs})
+
+
+@dataclass
+class _Drive:
+    """The state of a sweep that is being run."""
+
+    folder: Path
+    plan: SweepPlan
+    notes: Notes
+    done: dict[str, None] = field(default_factory=dict)  # names of runs, in the order in which they ended
+    failed: dict[str, str] = field(default_factory=dict)  # why, by name of the run
+    ready: set[str] = field(default_factory=set)  # keys of steps that are done
+    running: set[str] = field(default_factory=set)  # keys of steps
+    interrupts: int = 0
+    full: str | None = None  # what could not be written, once the disk is full
+
+    def look_around(self, retry_failed: bool) -> None:
+        """See what earlier starts have done, and what failed."""
+        for key in self.plan.steps:
+            folder = step_folder(self.folder, key)
+            if read_step(folder) is not None:
+                self.ready.add(key)
+            elif retry_failed:
+                (folder / FAILURE_FILE).unlink(missing_ok=True)
+        told = self._told()
+        for run in self.plan.runs:
+            if finished_key(self.folder / "runs" / run.name) == run.steps[-1]:
+                self.done[run.name] = None
+                if run.name not in told:  # killed between the run's end and the call
+                    self._tell(run, "done")
+        for key in self.plan.steps:
+            message = read_failure(self.folder, key)
+            if message is not None:
+                self._fail(key, message, before=True)
+        unfinished = [run for run in self.plan.runs if run.name not in self.done and run.name not in self.failed]
+        left = {key for run in unfinished for key in run.steps} - self.ready
+        self.notes.begin(len(self.done), len(self.failed), len(left))
+        self.note()
+
+    def run(self, workers: Workers) -> None:
+        """Start what is ready and note what ends, until all is done or it is stopped."""
+        stop_by: float | None = None
+        while True:
+            while not self.interrupts and self.full is None and workers.free and (task := self._next()) is not None:
+                self.running.add(task.step.key)
+                self.notes.step_begun(task)
+                workers.start(task)
+                self.note()
+            if not self.running:
+                return
+            outcome = workers.wait(0.2)
+            if outcome is not None:
+                self._ended(outcome)
+            if self.interrupts:
+                if stop_by is None:
+                    stop_by = time.monotonic() + _GRACE
+                    print("\nstopping what runs; Ctrl-C once more kills it", file=sys.stderr)
+                    workers.stop()
+                if self.interrupts > 1 or time.monotonic() > stop_by:
+                    return  # what still runs is killed with the workers
+
+    def note(self) -> None:
+        """Bring ``status.json`` up to date."""
+        self.notes.status(self.done, self.failed, self.ready, self.running)
+
+    def _next(self) -> Task | None:
+        """The next task: of the first run that has one, so that runs end one after the other."""
+        for run in self.plan.runs:
+            if run.name in self.done or run.name in self.failed:
+                continue
+            key = next((key for key in run.steps if key not in self.ready), run.steps[-1])
+            if key not in self.running:
+                return self._task(key, run if key == run.steps[-1] else None)
+        return None
+
+    def _task(self, key: str, run: PlannedRun | None) -> Task:
+        return Task(self.folder, self.plan.file.name, self.plan.file.profile, self.plan.steps[key], run)
+
+    def _ended(self, outcome: Outcome) -> None:
+        key = outcome.key
+        self.running.discard(key)
+        step = self.plan.steps[key]
+        if outcome.state == "done":
+            self.ready.add(key)
+            for run in self.plan.users(key):
+                self.notes.log(run, f"{step.notebook.stem}: done in {outcome.seconds:.1f} s")
+                if key == run.steps[-1]:
+                    self.done[run.name] = None
+                    self.notes.log(run, "finished")
+                    self._tell(run, "done")
+        elif outcome.state == "failed":
+            note_failure(self.folder, key, outcome.message)
+            self._fail(key, outcome.message)
+        elif outcome.state == "no room":
+            self.full = f"{step.notebook.stem}: {outcome.message}"
+        if outcome.state in ("done", "failed"):
+            self.notes.step_ended(outcome)
+        self.note()
+
+    def _fail(self, key: str, message: str, before: bool = False) -> None:
+        """Note that all runs with a step have failed; of those that failed `before`, the folders are there."""
+        for run in self.plan.users(key):
+            if run.name in self.failed or run.name in self.done:
+                continue
+            self.failed[run.name] = message
+            if before and (self.folder / "runs" / run.name / "run.json").exists():
+                continue
+            self.notes.log(run, message)
+            try:
+                make_failed_folder(self._task(key, run), message)
+            except InputError as error:
+                self.notes.say(str(error))
+            self._tell(run, "failed")
+
+    def _tell(self, run: PlannedRun, state: str) -> None:
+        """Call the user's function. What it raises is told, and costs nobody a run."""
+        if self.plan.file.on_finished is None:
+            return
+        from anchorkit.batch.results_table import run_summary
+
+        folder = self.folder / "runs" / run.name
+        record = {"sweep": self.plan.file.name, "run": run.name, "folder": str(folder), "state": state}
+        try:
+            self.plan.file.on_finished({**record, "varied": dict(run.varied), **run_summary(folder)})
+        except Exception as error:
+            self.notes.say(f"{run.name}: on_finished: {type(error).__name__}: {error}")
+            self.notes.log(run, f"on_finished: {type(error).__name__}: {error}")
+            return
+        if state == "done":
+            with contextlib.suppress(InputError):
+                write_json(self.folder / "told.json", [*self._told(), run.name])
+
+    def _told(self) -> list[str]:
+        path = self.folder / "told.json"
+        return list(read_json(path)) if path.exists() else []
+
+
+@contextlib.contextmanager
+def _signals(drive: _Drive) -> Iterator[None]:
+    """Ctrl-C once: begin nothing new and stop what runs; twice: kill it. Outside the main thread nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        drive.interrupts += 1
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _gather(folder: Path, plan: SweepPlan) -> None:
+    from anchorkit.batch.results_table import write_results
+    from anchorkit.batch.sweeps.page import write_sweep_page
+
+    write_results([folder / "runs" / run.name for run in plan.runs], folder / "results.parquet")
+    write_sweep_page(folder, plan)

@@ -1,0 +1,200 @@
+"""What a worker is asked to do, and what it answers: one step and, with a run's last step, the run's folder.
+
+`perform` is all that a scheduler has to call, in whatever process: it takes and gives plain data and works on files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from anchorkit import __version__
+from anchorkit.batch.execution import Kernel, NotebookError
+from anchorkit.batch.plans import now
+from anchorkit.batch.provenance import packages, provenance
+from anchorkit.batch.runner import RUN_FORMAT
+from anchorkit.batch.sweeps.plan import PlannedRun, Step
+from anchorkit.batch.sweeps.steps import (
+    FAILURE_FILE,
+    StepRecord,
+    appearing,
+    execute_step,
+    gather_files,
+    read_step,
+    step_folder,
+)
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, write_json
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
+_NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+_RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "pandas", "altair", "papermill")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step to be done.
+
+    Attributes:
+        folder: the sweep's folder, absolute.
+        sweep: the sweep's name.
+        profile: name of the profile, or None.
+        step: the step; the one before it is done.
+        run: the run that is whole with this step, or None.
+    """
+
+    folder: Path
+    sweep: str
+    profile: str | None
+    step: Step
+    run: PlannedRun | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can write it."""
+        run = None if self.run is None else asdict(self.run)
+        step = {**asdict(self.step), "notebook": str(self.step.notebook)}
+        return {"folder": str(self.folder), "sweep": self.sweep, "profile": self.profile, "step": step, "run": run}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Task:
+        """What `to_dict` wrote."""
+        step = Step(**{**data["step"], "notebook": Path(data["step"]["notebook"])})
+        run = None if data["run"] is None else PlannedRun(**{**data["run"], "steps": tuple(data["run"]["steps"])})
+        return cls(Path(data["folder"]), data["sweep"], data["profile"], step, run)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        key: the step's.
+        state: ``"done"``, ``"failed"``, ``"stopped"`` (it was asked to) or ``"no room"`` (the disk is full).
+        seconds: how long the notebook took; 0 if it was not executed now.
+        message: what went wrong, else empty.
+    """
+
+    key: str
+    state: str
+    seconds: float = 0.0
+    message: str = ""
+
+
+def perform(task: Task, kernel: Kernel) -> Outcome:
+    """Execute a step, unless it is done, and make the run's folder if the run is whole with it.
+
+    What a person can mend or a notebook got wrong is an outcome; a bug of the kit is an exception.
+    """
+    folder = step_folder(task.folder, task.step.key)
+    try:
+        done = read_step(folder)
+        record = done or execute_step(task.step, task.folder, kernel)
+        if task.run is not None:
+            make_run_folder(task, record)
+        return Outcome(task.step.key, "done", 0.0 if done else record.seconds)
+    except (InputError, NotebookError, OSError) as error:
+        message = _COLOURS.sub("", str(error))
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        if any(text in message for text in _NO_ROOM):
+            return Outcome(task.step.key, "no room", message=message)
+        return Outcome(task.step.key, "failed", message=message)
+
+
+def note_failure(sweep_folder: Path, key: str, message: str) -> None:
+    """Remember that a step failed, so that the next start does not try it again unasked."""
+    with contextlib.suppress(InputError):  # on a disk that cannot be written it will be tried again
+        write_json(step_folder(sweep_folder, key) / FAILURE_FILE, {"message": message, "when": now()})
+
+
+def read_failure(sweep_folder: Path, key: str) -> str | None:
+    """Why a step failed; None if it did not, or was done after all."""
+    path = step_folder(sweep_folder, key) / FAILURE_FILE
+    if not path.exists() or read_step(path.parent) is not None:
+        return None
+    return str(read_json(path)["message"])
+
+
+def make_run_folder(task: Task, record: StepRecord) -> None:
+    """Make the folder of a run that is whole: all files, ``run.json``, the page."""
+    from anchorkit.batch.report import write_index
+
+    assert task.run is not None
+    with appearing(task.folder / "runs" / task.run.name) as folder:
+        gather_files(step_folder(task.folder, task.step.key), record, folder)
+        about = run_record(task) | {"finished": now()}
+        write_json(folder / "run.json", about)  # the provenance reads the seeds from it
+        about["provenance"] = provenance(folder, task.step.notebook.parent)
+        write_json(folder / "run.json", about)
+        write_index(folder)
+        # For estimates: what the run takes on the disk beside its steps.
+        sizes = [path.stat() for path in folder.rglob("*") if path.is_file()]
+        about["sweep"]["own_bytes"] = sum(size.st_size for size in sizes if size.st_nlink == 1)
+        write_json(folder / "run.json", about)
+
+
+def make_failed_folder(task: Task, message: str) -> None:
+    """Make the folder of a run of which a step failed: the executed notebooks, the failed one too, and the reason."""
+    assert task.run is not None
+    with appearing(task.folder / "runs" / task.run.name) as folder:
+        (folder / "notebooks").mkdir()
+        for path in sorted((step_folder(task.folder, task.step.key) / "notebooks").glob("[!.]*.ipynb")):
+            (folder / "notebooks" / path.name).write_bytes(path.read_bytes())
+        about = run_record(task)
+        write_json(folder / "run.json", about | {"error": {"notebook": task.step.notebook.stem, "message": message}})
+
+
+def run_record(task: Task) -> dict[str, Any]:
+    """What ``run.json`` says of a run of a sweep: as that of `anchorkit run`, and which steps it is made of."""
+    run = task.run
+    assert run is not None
+    notebooks: dict[str, Any] = {}
+    for key in run.steps:
+        record = read_step(step_folder(task.folder, key))
+        if record is None:
+            break
+        parameters = dict(record.parameters) | {"run_dir": str(task.folder / "runs" / run.name)}
+        notebooks[record.notebook] = {
+            "parameters": parameters,
+            "fingerprint": key,
+            "started": record.started,
+            "seconds": record.seconds,
+        }
+    used = [entry["parameters"] for entry in notebooks.values()]
+    known = {name: value for parameters in reversed(used) for name, value in parameters.items()}
+    installed = packages()
+    return {
+        "format": RUN_FORMAT,
+        "anchorkit": __version__,
+        "profile": task.profile,
+        "data": known.get("data"),
+        "detector": known.get("detector"),
+        "parameters": dict(run.given),
+        "seeds": {
+            stem: entry["parameters"]["seed"] for stem, entry in notebooks.items() if "seed" in entry["parameters"]
+        },
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: installed.get(name) for name in _RECORDED_PACKAGES},
+        "started": min((entry["started"] for entry in notebooks.values()), default=None),
+        "finished": None,
+        "notebooks": notebooks,
+        "sweep": {"name": task.sweep, "run": run.name, "varied": dict(run.varied), "steps": list(run.steps)},
+    }
+
+
+def finished_key(run_folder: Path) -> str | None:
+    """Key of the last step of a finished run's folder; None if there is none, or the run is not finished."""
+    path = run_folder / "run.json"
+    if not path.exists():
+        return None
+    record = read_json(path)
+    steps = (record.get("sweep") or {}).get("steps") if isinstance(record, dict) else None
+    return str(steps[-1]) if steps and record.get("finished") else None

@@ -1,0 +1,167 @@
+"""Processes on this machine that perform the tasks of a sweep.
+
+`Workers` is what a sweep needs of a scheduler; another one offers the same four methods and an attribute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+from anchorkit.batch.sweeps.tasks import Outcome, Task
+
+
+class Workers(Protocol):
+    """Performs tasks side by side."""
+
+    @property
+    def free(self) -> int:
+        """How many tasks could be started at once."""
+
+    def start(self, task: Task) -> None:
+        """Begin a task; one must be free."""
+
+    def wait(self, seconds: float) -> Outcome | None:
+        """The outcome of a task that ended within some seconds, if any."""
+
+    def stop(self) -> None:
+        """Ask what runs to end early and cleanly; outcomes still come."""
+
+    def close(self) -> None:
+        """End all workers, at once."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    log: Path
+    task: Task | None = None
+
+
+class LocalWorkers:
+    """Worker processes, started when they are needed first; see `anchorkit.batch.sweeps.worker`.
+
+    Args:
+        jobs: at most so many at a time.
+        lock: the sweep's open lock file, which they keep open.
+        logs: folder for what they and their notebooks' processes say.
+    """
+
+    def __init__(self, jobs: int, lock: int, logs: Path) -> None:
+        self._jobs, self._lock, self._logs = jobs, lock, logs
+        self._workers: list[_Worker] = []
+        self._outcomes: queue.SimpleQueue[tuple[_Worker, Outcome | None]] = queue.SimpleQueue()
+        self._stopping = False
+
+    @property
+    def free(self) -> int:
+        return 0 if self._stopping else self._jobs - sum(worker.task is not None for worker in self._workers)
+
+    def start(self, task: Task) -> None:
+        idle = [worker for worker in self._workers if worker.task is None]
+        worker = idle[0] if idle else self._new()
+        worker.task = task
+        self._say(worker, {"task": task.to_dict()})
+
+    def wait(self, seconds: float) -> Outcome | None:
+        try:
+            worker, outcome = self._outcomes.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        task, worker.task = worker.task, None
+        if outcome is not None:
+            return outcome
+        worker.process.wait()
+        self._workers.remove(worker)
+        if task is None:
+            return None
+        if self._stopping:
+            return Outcome(task.step.key, "stopped")
+        died = f"{task.step.notebook.stem}: its process died (killed, or out of memory?); see {worker.log}"
+        return Outcome(task.step.key, "failed", message=died)
+
+    def stop(self) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            self._say(worker, {"stop": True})
+
+    def close(self) -> None:
+        for worker in self._workers:
+            if worker.task is None and worker.process.stdin is not None:
+                worker.process.stdin.close()  # it has nothing to do, and ends by itself
+            else:
+                _kill(worker.process)
+        for worker in self._workers:
+            try:
+                worker.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                _kill(worker.process)
+                worker.process.wait()
+        self._workers.clear()
+
+    def _new(self) -> _Worker:
+        numbers = {worker.log.name for worker in self._workers}
+        name = next(name for n in range(1, self._jobs + 2) if (name := f"worker-{n}.log") not in numbers)
+        log = self._logs / name
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # Processes with as many threads as cores each would wait for one another.
+        threads = str(max(1, cores // self._jobs))
+        environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, **os.environ}
+        notebooks_log = log.with_name(log.name.replace("worker", "notebooks"))
+        command = [sys.executable, "-m", "anchorkit.batch.sweeps.worker", str(self._lock), str(notebooks_log)]
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+                pass_fds=(self._lock,),
+                start_new_session=True,  # Ctrl-C in the terminal is for the sweep, which tells its workers
+            )
+        worker = _Worker(process, log)
+        self._workers.append(worker)
+        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        return worker
+
+    def _listen(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        with contextlib.suppress(ValueError):  # a line that was cut off when the worker was killed
+            for line in worker.process.stdout:
+                self._outcomes.put((worker, Outcome(**json.loads(line))))
+        self._outcomes.put((worker, None))
+
+    def _say(self, worker: _Worker, message: dict[str, object]) -> None:
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(json.dumps(message) + "\n")
+            worker.process.stdin.flush()
+        except (BrokenPipeError, ValueError):  # it has died, which is told by the end of its answers
+            return
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a worker and its notebooks' process, which has a session of its own."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.kill()
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue

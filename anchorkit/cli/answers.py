@@ -1,0 +1,47 @@
+"""What a command answers with, and how tables and figures are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anchorkit.anchors import Configuration
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command has to say: for people, and with ``--json`` for programs."""
+
+    text: str
+    data: Mapping[str, Any]
+    exit_code: int = 0
+
+
+def kept(configuration: Configuration) -> str:
+    return f"{configuration.layout.detector}: {len(configuration)} of {len(configuration.layout)} anchors"
+
+
+def points(accuracy: float) -> str:
+    """An accuracy of 0..1 in points; COCO's -1 (nothing to find) as a dash."""
+    return "-" if accuracy < 0 else f"{100 * accuracy:.1f}"
+
+
+def count(value: float | None) -> str:
+    return "unknown" if value is None else f"{int(value):,}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as they need; the first to the left, numbers to the right."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )

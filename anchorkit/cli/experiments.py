@@ -1,0 +1,53 @@
+"""``anchorkit experiments``: the claims of the paper, on a run of one's own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anchorkit.cli.answers import EXIT_BAD_INPUT, EXIT_FAILED, Answer
+from anchorkit.cli.options import AddCommand, add_json, one_of
+from anchorkit.cli.runs import PROFILES
+
+
+def add_commands(add: AddCommand) -> None:
+    experiments = add("experiments", experiments_command, "check the claims of the paper on a run, then one HTML page")
+    experiments.add_argument(
+        "run", type=Path, metavar="RUN", help="a run's folder; any folder with -p predictions=... -p ground_truth=..."
+    )
+    experiments.add_argument(
+        "experiments", nargs="*", metavar="NAME", help="names or numbers, such as 12_finetune_or_retrain or 12; all"
+    )
+    experiments.add_argument(
+        "--profile", type=one_of("profile", PROFILES), help="smoke, quick or full (default: the run's own)"
+    )
+    experiments.add_argument(
+        "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of them; repeatable"
+    )
+    add_json(experiments)
+
+
+def experiments_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit experiments``: each experiment by itself, then the page with the answers."""
+    from anchorkit.batch import run_experiments
+    from anchorkit.batch.experiments import read_answers
+    from anchorkit.batch.parameters import parse_assignments
+    from anchorkit.batch.run_experiments import experiment_parameters
+    from anchorkit.errors import InputError
+
+    parameters = parse_assignments(options.parameters, experiment_parameters()) if options.parameters else {}
+    done = run_experiments(options.run, options.experiments or None, options.profile, parameters)
+    answers = read_answers(options.run)
+    lines = [f"{name}: {answer['verdict']}. {answer['answer']}" for name, answer in answers.items()]
+    # The second line of a failed notebook says where it is, and what follows is its traceback.
+    lines += [f"{name}: failed. {' '.join(str(error).splitlines()[:2])}" for name, error in done.failed.items()]
+    lines.append(f"The answers: open {done.page} in a browser")
+    data = {
+        "page": str(done.page),
+        "executed": list(done.executed),
+        "skipped": list(done.skipped),
+        "failed": {name: str(error) for name, error in done.failed.items()},
+        "answers": answers,
+    }
+    bug = any(not isinstance(error, InputError) for error in done.failed.values())
+    return Answer("\n".join(lines), data, EXIT_FAILED if bug else EXIT_BAD_INPUT if done.failed else 0)

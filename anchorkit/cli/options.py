@@ -1,0 +1,62 @@
+"""The parser, and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from anchorkit.cli.answers import Answer
+from anchorkit.errors import InputError
+from anchorkit.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from anchorkit.anchors import AnchorLayout, Configuration
+
+
+class AddCommand(Protocol):
+    """Registers a command under a name and gives the parser for its options."""
+
+    def __call__(
+        self, name: str, command: Callable[[argparse.Namespace], Answer], help_: str
+    ) -> argparse.ArgumentParser: ...
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as for any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a prediction table (.parquet)")
+    parser.add_argument("ground_truth", type=Path, metavar="GROUND_TRUTH", help="annotations (COCO .json)")
+
+
+def add_keep_drop(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--keep", metavar="IDS", help="the anchors to keep (default: all)")
+    which.add_argument("--drop", metavar="IDS", help="the anchors to leave out")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+
+
+def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"unknown {what} {text!r}; {did_you_mean(text, known)}")
+        return text
+
+    return check
+
+
+def chosen_configuration(layout: AnchorLayout, options: argparse.Namespace) -> Configuration:
+    from anchorkit.anchors import parse_anchor_list
+
+    keep = None if options.keep is None else parse_anchor_list(options.keep)
+    drop = None if options.drop is None else parse_anchor_list(options.drop)
+    return layout.configuration(keep=keep, drop=drop)

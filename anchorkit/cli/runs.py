@@ -1,0 +1,40 @@
+"""``anchorkit run``: the lessons, headless."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anchorkit.cli.answers import Answer
+from anchorkit.cli.options import AddCommand, one_of
+
+PROFILES = ("smoke", "quick", "full")
+
+
+def add_commands(add: AddCommand) -> None:
+    run = add("run", run_command, "the notebooks, headless, then one HTML page with the result")
+    run.add_argument(
+        "--profile", type=one_of("profile", PROFILES), default="quick", help="smoke, quick (default) or full"
+    )
+    run.add_argument("--data", default="shapes", help="a data set's name, or a folder with COCO json or VOC xml")
+    run.add_argument("--detector", default="tiny_ssd", metavar="NAME", help="default: tiny_ssd")
+    run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
+    run.add_argument(
+        "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of the notebooks; repeatable"
+    )
+
+
+def run_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit run``: the notebooks, headless, then the page."""
+    from anchorkit.batch import run_notebooks
+    from anchorkit.batch.parameters import parse_assignments, read_all_parameters
+    from anchorkit.bundled import notebooks_dir
+
+    parameters = {}
+    if options.parameters:
+        parameters = parse_assignments(options.parameters, read_all_parameters(notebooks_dir()))
+    folder = run_notebooks(
+        profile=options.profile, data=options.data, detector=options.detector, out=options.out, parameters=parameters
+    )
+    index = folder / "index.html"
+    return Answer(f"The result: open {index} in a browser", {"run": str(folder), "index": str(index)})

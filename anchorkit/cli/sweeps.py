@@ -1,0 +1,187 @@
+"""Commands for many runs: ``sweep``, ``compare``, ``rerun``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anchorkit.cli.answers import EXIT_FAILED, Answer, count, points, table
+from anchorkit.cli.options import AddCommand, add_json, one_of
+from anchorkit.costs import COSTS
+from anchorkit.errors import InputError
+
+if TYPE_CHECKING:
+    from anchorkit.batch.sweeps.estimate import SweepEstimate
+
+_SHOWN_DIFFERENCES = 12
+
+
+def add_commands(add: AddCommand) -> None:
+    sweep = add("sweep", sweep_command, "the notebooks over a grid or list of parameters; finished runs are skipped")
+    sweep.add_argument("file", type=Path, metavar="SWEEP", help="a YAML file: docs/sweeps.md, examples/sweep.yaml")
+    sweep.add_argument("--out", type=Path, metavar="DIR", help="the sweep's folder (default: sweeps/NAME)")
+    sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks side by side (default: 1)")
+    sweep.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    sweep.add_argument("--dry-run", action="store_true", help="show the plan and what it may take; start nothing")
+    add_json(sweep)
+
+    compare = add("compare", compare_command, "runs side by side: frontiers ranked, and the setting that mattered")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs' or sweeps' folders")
+    compare.add_argument("--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
+    compare.add_argument(
+        "--max-loss", type=float, default=0.002, metavar="X", help="accuracy that may be lost, 0..1 (default: 0.002)"
+    )
+    add_json(compare)
+
+    rerun = add("rerun", rerun_command, "repeat a run and say what comes out different")
+    rerun.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
+    rerun.add_argument("--out", type=Path, metavar="DIR", help="where (default: RUN-again)")
+    add_json(rerun)
+
+
+def sweep_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit sweep``: many runs of the same notebooks."""
+    if options.dry_run:
+        return _dry_run(options)
+    from anchorkit.batch.sweeps import run_sweep
+
+    summary = run_sweep(options.file, options.out, options.jobs, options.retry_failed)
+    index = summary.folder / "index.html"
+    text = [f"{len(summary.done)} runs done, {len(summary.failed)} failed: open {index} in a browser"]
+    text += [f"  {name}: {message.splitlines()[0]}" for name, message in summary.failed.items()]
+    if summary.failed:
+        text.append("--retry-failed tries these again")
+    data = {"sweep": str(summary.folder), "index": str(index), "results": str(summary.folder / "results.parquet")}
+    data_runs = {"done": list(summary.done), "failed": dict(summary.failed)}
+    return Answer("\n".join(text), {**data, **data_runs}, exit_code=EXIT_FAILED if summary.failed else 0)
+
+
+def compare_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit compare``: runs ranked, and which of their settings mattered."""
+    from anchorkit.batch.compare import main_effects, open_results, rank_runs, varied_parameters
+
+    if not 0 <= options.max_loss < 1:
+        raise InputError(f"--max-loss {options.max_loss:g}: an accuracy from 0 to 1 is needed (0.002 is 0.2 points)")
+    results = open_results(options.runs)
+    ranked, names = rank_runs(results, options.cost, options.max_loss), varied_parameters(results)
+    header = ("run", "rank", "hypervolume", "AP", "AP kept", options.cost, "saved", "anchors")
+    text = []
+    for number, group in ranked.groupby("group", sort=True):
+        records = group.to_dict("records")
+        rows = [
+            (
+                *(str(row["run"]), str(row["rank"]), f"{row['hypervolume']:.4f}", points(row["full"])),
+                *(
+                    points(row["accuracy"]),
+                    count(row["cheapest"]),
+                    f"{100 * row['saved']:.0f} %",
+                    str(row["n_anchors"]),
+                ),
+            )
+            for row in records
+        ]
+        said = f"down to {100 * records[0]['loss']:.1f} points of loss"
+        heading = f"Group {number}: other data or anchors than the others; " if ranked["group"].max() > 1 else ""
+        text += [f"{heading}hypervolume in {options.cost}, {said}", table(header, rows)]
+    effects = None
+    if names and len(ranked) >= 3 and len(set(ranked["hypervolume"])) > 1 and ranked["group"].max() == 1:
+        effects = main_effects(ranked, "hypervolume", names)
+        rows = [
+            (
+                *(row["parameter"], f"{row['spread']:.4f}"),
+                *(f"{100 * row[name]:.0f} %" for name in ("explained", "by_chance")),
+                row["best"],
+            )
+            for row in effects.to_dict("records")
+        ]
+        text.append(table(("what moved the hypervolume", "by up to", "explains", "by chance", "best"), rows))
+    data: dict[str, Any] = {"runs": _records(ranked), "effects": None if effects is None else _records(effects)}
+    return Answer("\n".join(text), data)
+
+
+def rerun_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit rerun``: a run once more."""
+    from anchorkit.batch.rerun import rerun
+
+    again = rerun(options.run, options.out)
+    word = "came out the same" if again.same else "did not come out the same"
+    text = [f"{again.figures} figures and {again.files} files compared: the run {word}. Its repetition: {again.folder}"]
+    # What matters most first: figures, then files, then what may explain them.
+    for kind in ("figure", "file", "data", "version", "commit", "machine"):
+        found = [difference for difference in again.differences if difference.kind == kind]
+        text += [
+            f"  {kind} {one.name}: {_brief(one.before)}, now {_brief(one.after)}" for one in found[:_SHOWN_DIFFERENCES]
+        ]
+        if len(found) > _SHOWN_DIFFERENCES:
+            text.append(f"  and {len(found) - _SHOWN_DIFFERENCES} more of this kind (--json has all)")
+    data = dataclasses.asdict(again) | {"folder": str(again.folder), "same": again.same}
+    return Answer("\n".join(text), data)
+
+
+def _dry_run(options: argparse.Namespace) -> Answer:
+    from anchorkit.batch.sweeps.estimate import estimate_sweep
+    from anchorkit.batch.sweeps.plan import make_plan
+    from anchorkit.batch.sweeps.reading import read_sweep
+    from anchorkit.batch.sweeps.running import sweep_folder
+
+    plan = make_plan(read_sweep(options.file))
+    folder = sweep_folder(plan, options.out)
+    found = estimate_sweep(plan, folder)
+    data = {
+        "sweep": str(folder),
+        "runs": [{"name": run.name, "given": dict(run.given), "state": found.runs[run.name]} for run in plan.runs],
+        "notebooks": [dataclasses.asdict(entry) for entry in found.notebooks],
+        "seconds": found.seconds,
+        "new_bytes": found.new_bytes,
+    }
+    return Answer(_plan_text(found, folder, options.jobs), data)
+
+
+def _plan_text(found: SweepEstimate, folder: Path, jobs: int) -> str:
+    rows = [
+        (
+            entry.notebook,
+            str(entry.runs),
+            str(entry.steps),
+            str(entry.to_do),
+            *_expected(entry.seconds, entry.new_bytes),
+        )
+        if entry.to_do
+        else (entry.notebook, str(entry.runs), str(entry.steps), "0", "", "")
+        for entry in found.notebooks
+    ]
+    time, room = _expected(found.seconds, found.new_bytes)
+    side = f", {_duration(found.seconds / jobs)} at best with {jobs} side by side" if found.seconds and jobs > 1 else ""
+    states = list(found.runs.values())
+    said = ", ".join(f"{states.count(state)} {state}" for state in ("to do", "done", "failed") if state in states)
+    lines = [f"{len(states)} runs in {folder}: {said}"]
+    lines += [f"  {name}{'' if state == 'to do' else f' ({state})'}" for name, state in found.runs.items()]
+    lines.append(table(("notebook", "runs", "executed", "to do", "time", "disk"), rows))
+    lines.append(f"In all: time {time}{side}; disk {room}. Judged by earlier runs with the most similar parameters.")
+    return "\n".join(lines)
+
+
+def _expected(seconds: float | None, new_bytes: float | None) -> tuple[str, str]:
+    return _duration(seconds), "unknown" if new_bytes is None else f"{new_bytes / 1e6:,.1f} MB"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _brief(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text  # a digest
+
+
+def _records(frame: Any) -> list[dict[str, Any]]:
+    """Rows as JSON can write them."""
+    import json
+
+    return list(json.loads(frame.to_json(orient="records", double_precision=15)))

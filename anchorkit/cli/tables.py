@@ -1,0 +1,214 @@
+"""Commands that work on a prediction table or a layout: ``evaluate``, ``search``, ``costs``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anchorkit.cli.answers import Answer, count, kept, points, table
+from anchorkit.cli.options import AddCommand, add_inputs, add_json, add_keep_drop, chosen_configuration, one_of
+from anchorkit.costs import COSTS
+from anchorkit.errors import InputError
+from anchorkit.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from anchorkit.anchors import AnchorLayout
+    from anchorkit.search import SearchResult
+
+METRICS = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
+    *("voc07", "voc"),
+)
+_FRONTIER_ROWS = 20
+_LEVEL_COUNTS = ("anchors", "boxes", "head_flops")
+
+
+def add_commands(add: AddCommand) -> None:
+    evaluate = add("evaluate", evaluate_command, "the accuracy of a configuration, as pycocotools says")
+    add_inputs(evaluate)
+    add_keep_drop(evaluate)
+    add_json(evaluate)
+
+    search = add("search", search_command, "the configurations that trade accuracy for cost best")
+    add_inputs(search)
+    search.add_argument("--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
+    search.add_argument(
+        "--metric",
+        type=one_of("metric", METRICS),
+        default="AP",
+        metavar="NAME",
+        help="what accuracy means: AP (default), another of COCO's figures, as AP50 or APs, voc07 or voc (VOC AP)",
+    )
+    search.add_argument("--threshold", type=float, metavar="X", help="least accuracy, 0..1: nothing below is explored")
+    search.add_argument("--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default) or authors")
+    search.add_argument(
+        "--moves",
+        type=one_of("kind of moves", ("auto", "anchor", "shared")),
+        default="auto",
+        help="what one step removes: an anchor, or a shape or level of a shared head (default: auto)",
+    )
+    search.add_argument(
+        "--out", type=Path, metavar="DIR", help="write the frontier there; a stopped search goes on from it"
+    )
+    add_json(search)
+
+    costs = add("costs", costs_command, "what a configuration costs: boxes, FLOPs, parameters")
+    costs.add_argument(
+        "layout", metavar="LAYOUT", help="a layout .json, a prediction table, a saved or a named detector"
+    )
+    costs.add_argument("--classes", type=int, metavar="N", help="object classes of a named detector (default: 80)")
+    costs.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input size of a named detector in pixels")
+    add_keep_drop(costs)
+    add_json(costs)
+
+
+def evaluate_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit evaluate``: the 12 COCO figures of a configuration."""
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.predictions import PredictionTable
+
+    predictions = PredictionTable.load(options.predictions)
+    configuration = chosen_configuration(predictions.layout, options)
+    stats = {
+        name: float(value) for name, value in Evaluator(predictions, options.ground_truth).stats(configuration).items()
+    }
+    rows = [(name, points(value)) for name, value in stats.items()]
+    return Answer(f"{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
+
+
+def search_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit search``: the configurations that no other one beats."""
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.predictions import PredictionTable
+    from anchorkit.search import STRATEGIES, SearchInterrupted, search
+
+    if options.strategy not in STRATEGIES:
+        raise InputError(f"--strategy {options.strategy}: unknown; {did_you_mean(options.strategy, STRATEGIES)}")
+    out: Path | None = options.out
+    with contextlib.ExitStack() as held:
+        if out is not None:
+            from anchorkit.batch.lock import locked
+
+            held.enter_context(locked(out))
+        evaluator = Evaluator(PredictionTable.load(options.predictions), options.ground_truth, metric=options.metric)
+        try:
+            result = search(
+                evaluator,
+                cost=options.cost,
+                threshold=options.threshold,
+                strategy=options.strategy,
+                moves=options.moves,
+                ledger=None if out is None else out / "ledger.jsonl",
+            )
+        except SearchInterrupted as interrupt:
+            raise KeyboardInterrupt(_keep_interrupted(interrupt.result, options.metric, out)) from None
+        if out is not None:
+            _save_search(result, out)
+    return Answer(_search_text(result, options.metric, out), _search_data(result))
+
+
+def costs_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit costs``: what a configuration costs, in all and level by level."""
+    from anchorkit.costs import costs, level_costs
+
+    configuration = chosen_configuration(_layout(options), options)
+    total, levels = costs(configuration), level_costs(configuration)
+    rows = [
+        (level["name"], f"{level['height']}x{level['width']}", *(count(level[key]) for key in _LEVEL_COUNTS))
+        for level in levels
+    ]
+    rows.append(("all", "", count(total["n_anchors"]), count(total["boxes"]), count(total["head_flops"])))
+    text = [
+        kept(configuration),
+        table(("level", "cells", "anchors", "boxes", "head FLOPs"), rows),
+        f"whole network: {count(total['total_flops'])} FLOPs; head: {count(total['head_parameters'])} parameters",
+    ]
+    return Answer("\n".join(text), {**total, "levels": levels})
+
+
+def _layout(options: argparse.Namespace) -> AnchorLayout:
+    path = Path(options.layout)
+    if path.suffix in {".json", ".parquet"} or path.is_dir():
+        if options.classes is not None or options.size is not None:
+            raise InputError(f"{path}: has its classes and size; --classes and --size are for a detector's name")
+        return _read_layout(path)
+    if path.exists() or len(path.parts) > 1:
+        raise InputError(f"{path}: not a layout .json, a prediction table .parquet or a detector's folder")
+    from anchorkit.detectors import layout_of
+
+    size = None if options.size is None else (options.size[0], options.size[1])
+    return layout_of(options.layout, 80 if options.classes is None else options.classes, size)
+
+
+def _read_layout(path: Path) -> AnchorLayout:
+    if path.suffix == ".parquet":
+        from anchorkit.predictions import PredictionTable
+
+        return PredictionTable.load(path).layout
+    from anchorkit.anchors import AnchorLayout
+    from anchorkit.files import read_json
+
+    source = path / "detector.json" if path.is_dir() else path
+    data = read_json(source)
+    if isinstance(data, dict) and "layout" in data:  # a saved detector's file has its layout inside
+        data = data["layout"]
+    return AnchorLayout.from_dict(data, str(source))
+
+
+def _save_search(result: SearchResult, out: Path) -> None:
+    from anchorkit import plots
+
+    result.save(out)
+    plots.setup()
+    chart = plots.frontier(result.frontier, result.cost, full=result.baseline.to_frame().T, evaluated=result.evaluated)
+    for name in ("frontier.png", "frontier.html"):
+        plots.save(chart, out / name)
+
+
+def _keep_interrupted(result: SearchResult, metric: str, out: Path | None) -> str:
+    """Write what an interrupted search has found, or show it, and say how to go on.
+
+    Standard output stays empty: nobody shall take half a search for the whole.
+    """
+    if out is not None:
+        print(f"stopping: writing what was found to {out}", file=sys.stderr)
+        _save_search(result, out)
+        return f"interrupted after {len(result.evaluated):,} configurations; the same command goes on from here"
+    print(_search_text(result, metric), file=sys.stderr)
+    return "interrupted; the frontier so far is above. With --out DIR, the same command would go on from here"
+
+
+def _search_data(result: SearchResult) -> dict[str, Any]:
+    names = [name for name in COSTS if name in result.frontier.columns]
+    frontier = [
+        {
+            "accuracy": float(row["accuracy"]),
+            "costs": {name: int(row[name]) for name in names},
+            "anchors": list(configuration.indices),
+        }
+        for row, configuration in zip(result.frontier.to_dict("records"), result.configurations, strict=True)
+    ]
+    return {"frontier": frontier, "evaluated": len(result.evaluated)}
+
+
+def _search_text(result: SearchResult, metric: str, out: Path | None = None) -> str:
+    names = [name for name in COSTS if name in result.frontier.columns]
+    rows = [
+        (points(row["accuracy"]), str(row["n_anchors"]), *(count(row[name]) for name in names))
+        for row in result.frontier.to_dict("records")
+    ]
+    step = max(1, -(-len(rows) // _FRONTIER_ROWS))
+    shown = rows[::step] if (len(rows) - 1) % step == 0 else [*rows[::step], rows[-1]]
+    good = "accuracy" if metric == "AP" else metric
+    heading = f"{len(rows)} configurations that no other one beats in {good} and {result.cost}"
+    if len(shown) < len(rows):
+        heading += f"; {len(shown)} of them"
+    text = [f"{len(result.evaluated)} configurations tried. {heading}:", table(("points", "anchors", *names), shown)]
+    if out is not None:
+        text.append(f"Written to {out}: frontier.csv, evaluated.parquet, frontier.png, frontier.html")
+    return "\n".join(text)

@@ -1,0 +1,60 @@
+"""Commands about the place to work in: ``doctor``, ``notebooks``, ``lab``, ``app``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anchorkit.cli.answers import EXIT_BAD_INPUT, Answer
+from anchorkit.cli.options import AddCommand, add_json
+
+
+def add_commands(add: AddCommand) -> None:
+    doctor = add("doctor", doctor_command, "what this machine has, what is missing, how to mend it")
+    add_json(doctor)
+
+    notebooks = add("notebooks", notebooks_command, "copy the lessons to a folder, to work on")
+    notebooks.add_argument("folder", type=Path, metavar="DIR")
+
+    lab = add("lab", lab_command, "JupyterLab on the lessons, copied to a folder first if they are not there")
+    lab.add_argument("folder", type=Path, nargs="?", default=Path("lessons"), metavar="DIR", help="default: lessons")
+
+    app = add(
+        "app", app_command, "the explorers as a page in the browser, no code needed (pip install 'anchorkit[app]')"
+    )
+    app.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run's folder (default: the shipped detector)")
+    app.add_argument("--port", type=int, default=0, metavar="N", help="default: any that is free")
+    app.add_argument("--no-browser", dest="browser", action="store_false", help="say the address, open nothing")
+
+
+def doctor_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit doctor``: what this machine has, what is missing, how to mend it."""
+    from anchorkit.doctor import examine, render, usable
+
+    checks = examine()
+    data = {"usable": usable(checks), "checks": [check.to_dict() for check in checks]}
+    return Answer(render(checks), data, exit_code=0 if usable(checks) else EXIT_BAD_INPUT)
+
+
+def notebooks_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit notebooks``: copy the lessons out, to work on."""
+    from anchorkit.bundled import copy_notebooks
+
+    copied = copy_notebooks(options.folder)
+    return Answer(f"{len(copied)} files in {options.folder}; start with: jupyter lab {options.folder}", {})
+
+
+def lab_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit lab``: JupyterLab on the lessons."""
+    from anchorkit.app.serving import open_lab
+
+    open_lab(options.folder)
+    return Answer("JupyterLab was stopped", {})
+
+
+def app_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit app``: the explorers as a page, for people who do not write code."""
+    from anchorkit.app.serving import serve_app
+
+    serve_app(options.run, port=options.port, browser=options.browser)
+    return Answer("The app was ended", {})

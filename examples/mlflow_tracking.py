@@ -1,0 +1,44 @@
+"""Track the runs of a sweep with MLflow: put `on_finished: mlflow_tracking:log_run` into a sweep file beside this one.
+
+The sweep calls `log_run` with the record of every run that has ended. Any other tracker is written likewise: a function
+of one dictionary. anchorkit does not need MLflow; `pip install mlflow` brings it. Where it keeps its records is its own
+matter: see MLFLOW_TRACKING_URI in its documentation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+try:
+    import mlflow
+except ImportError as error:
+    raise ImportError(
+        "mlflow is not installed: pip install mlflow, or take on_finished out of the sweep file"
+    ) from error
+
+
+def log_run(record: dict[str, Any]) -> None:
+    """Write one run of a sweep to MLflow.
+
+    Args:
+        record: ``sweep``, ``run`` and ``folder``, ``state`` (``"done"`` or ``"failed"``), ``varied`` and ``parameters``
+            by name, ``figures`` (numbers by name), ``seconds``; and ``error``, if it failed.
+    """
+    mlflow.set_experiment(record["sweep"])
+    with mlflow.start_run(run_name=record["run"]) as run:
+        mlflow.log_params(record["parameters"])
+        mlflow.log_metrics({_metric(name): float(value) for name, value in record["figures"].items()})
+        mlflow.log_metric("seconds", record["seconds"])
+        mlflow.set_tag("state", record["state"])
+        for name in ("run.json", "index.html"):
+            if (Path(record["folder"]) / name).exists():
+                mlflow.log_artifact(str(Path(record["folder"]) / name))
+        if record["state"] == "failed":
+            mlflow.set_tag("error", record["error"]["message"][:500])
+            mlflow.MlflowClient().set_terminated(run.info.run_id, status="FAILED")
+
+
+def _metric(name: str) -> str:
+    """A name that MLflow takes: letters, digits and ``_-./ `` only."""
+    return "".join(letter if letter.isalnum() or letter in "_-./ " else "_" for letter in name)

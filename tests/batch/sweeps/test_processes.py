@@ -1,0 +1,251 @@
+"""Sweeps with worker processes and kernels, as the command starts them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from .conftest import FIRST, MAKE, SECOND
+
+WAIT = """\
+import time
+sign = Path({folder!r}) / f'waiting-{{factor}}'
+if not (Path({folder!r}) / 'go').exists():
+    sign.write_text(str(os.getpid()))
+    try:
+        time.sleep(60)
+    finally:
+        (Path({folder!r}) / f'ended-{{factor}}').touch()
+(Path(run_dir) / 'figures.json').write_text(json.dumps({{'n': factor}}))"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def waiting(workshop) -> Any:
+    """A sweep whose second notebook waits, until a file called `go` is there."""
+    workshop.notebook("b_multiply", SECOND, [WAIT.format(folder=str(workshop.folder))])
+    workshop.file(grid={"factor": [1, 2, 3]})
+    return workshop
+
+
+def command(workshop: Any, *more: str) -> list[str]:
+    place = [str(workshop.folder / "sweep.yaml"), "--out", str(workshop.out)]
+    return [sys.executable, "-m", "anchorkit", "sweep", *place, *more]
+
+
+@contextlib.contextmanager
+def started(workshop: Any, *more: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """The command in the middle of its waiting notebooks, in a session of its own."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def hear_interrupts() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job is born deaf to Ctrl-C
+
+    with subprocess.Popen(
+        command(workshop, *more), **pipes, start_new_session=True, preexec_fn=hear_interrupts, **options
+    ) as process:
+        try:
+            while not list(workshop.folder.glob("waiting-*")):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
+
+
+def kernels(workshop: Any) -> list[psutil.Process]:
+    """The living processes that execute waiting notebooks."""
+    numbers = [int(path.read_text()) for path in workshop.folder.glob("waiting-*") if path.read_text()]
+    return [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(processes, timeout=15)[1]
+
+
+def status(workshop: Any) -> dict[str, int]:
+    return json.loads((workshop.out / "status.json").read_text())["counts"]
+
+
+def finish(workshop: Any, *more: str) -> None:
+    (workshop.folder / "go").touch()
+    done = subprocess.run(command(workshop, *more, "--json"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (len(said["done"]), said["failed"]) == (3, {})
+    assert sorted(value["n"] for value in workshop.figures().values()) == [1.0, 2.0, 3.0]
+    assert [path.name for path in (workshop.out / "runs").glob(".*")] == []
+
+
+def test_one_ctrl_c_stops_cleanly_and_the_same_command_goes_on(waiting) -> None:
+    with started(waiting, "--jobs", "2") as process:
+        while len(running := kernels(waiting)) < 2:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last == "anchorkit: stopped with 3 of 3 runs to do; the same command goes on from here"
+    assert len(list(waiting.folder.glob("ended-*"))) == 2  # the notebooks could tidy up
+    assert gone(running)
+    assert status(waiting) == {"done": 0, "failed": 0, "running": 0, "waiting": 3}
+    finish(waiting)
+
+
+STUBBORN = WAIT.replace("time.sleep(60)", "signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)")
+
+
+def test_a_second_ctrl_c_kills(waiting) -> None:
+    waiting.notebook("b_multiply", SECOND, ["import signal\n" + STUBBORN.format(folder=str(waiting.folder))])
+    with started(waiting) as process:
+        running = kernels(waiting)
+        time.sleep(0.5)  # until the notebook is deaf
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while "once more kills it" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=8)  # well below the time that a clean end may take
+    assert process.returncode == 130, err
+    assert gone(running)
+    assert not list(waiting.folder.glob("ended-*"))
+    finish(waiting)
+
+
+@pytest.mark.parametrize("whom", ["worker", "notebooks"])
+def test_a_killed_process_fails_its_run_alone(waiting, whom: str) -> None:
+    with started(waiting) as process:
+        (kernel,) = kernels(waiting)
+        victim = kernel if whom == "notebooks" else kernel.parent()
+        assert victim is not None
+        (waiting.folder / "go").touch()
+        victim.kill()
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert gone([kernel])
+    assert status(waiting) == {"done": 2, "failed": 1, "running": 0, "waiting": 0}
+    assert "process died" in out
+    finish(waiting, "--retry-failed")
+
+
+def test_a_killed_sweep_takes_its_processes_with_it_and_the_next_waits_for_that(waiting) -> None:
+    with started(waiting) as process:
+        running = kernels(waiting)
+        process.kill()
+        process.wait()
+        finish(waiting)  # at once: nobody of the killed one may write any more when it begins
+        assert gone(running)
+
+
+def test_a_second_sweep_is_refused_while_the_first_works(waiting) -> None:
+    with started(waiting) as process:
+        second = subprocess.run(command(waiting), capture_output=True, text=True, check=False)
+        assert second.returncode == 2
+        assert f"another process (id {process.pid}) is at work there" in second.stderr
+        process.send_signal(signal.SIGTERM)  # as polite as Ctrl-C
+        assert process.wait(timeout=60) == 130
+
+
+def test_a_failed_notebook_is_kept_with_its_error(workshop) -> None:
+    workshop.notebook("a_make", FIRST, ["assert size == 1, 'too large'", MAKE])
+    workshop.file(grid={"size": [1, 2], "factor": [1, 2]})
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0].startswith("2 runs done, 2 failed: open ")
+    failed = [line.split(":")[0].strip() for line in done.stdout.splitlines()[1:3]]
+    for name in failed:
+        folder = workshop.out / "runs" / name
+        assert [path.name for path in (folder / "notebooks").iterdir()] == ["a_make.failed.ipynb"]
+        error = json.loads((folder / "run.json").read_text())["error"]
+        assert error["notebook"] == "a_make"
+        assert error["message"].splitlines()[0] == "a_make failed: AssertionError: too large"
+        assert "\x1b" not in error["message"]
+        assert "too large" in (workshop.out / "logs" / f"{name}.log").read_text()
+    assert len(workshop.figures()) == 2
+    pages = [workshop.out / "runs" / run / "index.html" for run in os.listdir(workshop.out / "runs")]
+    assert sum(page.exists() for page in pages) == 2
+
+
+def test_no_terminal_plain_lines(workshop) -> None:
+    workshop.file(grid={"factor": [1, 2]})
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert lines[0] == "sweep: 2 runs, 0 done before, 0 failed before; 3 of 3 steps to do"
+    assert [line.split(":")[0].split(" for ")[0] for line in lines[1:]] == [
+        "[1/3] a_make",
+        "[2/3] b_multiply",
+        "[3/3] b_multiply",
+    ]
+
+
+def test_a_file_that_may_not_grow_is_as_a_full_disk(workshop) -> None:
+    """RLIMIT_FSIZE stands for a quota: no file may grow beyond it."""
+    workshop.file(grid={"factor": [1, 2]})
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65_000, 65_000))
+
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert "make room, and the same command goes on" in done.stderr
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(workshop.figures()) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a file system of 1 MB cannot be mounted here: that takes root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_really_full_disk(workshop, small_disk: Path) -> None:
+    workshop.out = small_disk / "out"
+    workshop.file(grid={"factor": [1, 2]}, base={"size": 5})
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(600_000))
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    filler.unlink()
+    workshop.file(grid={"factor": [1]}, base={"size": 5})
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
+    assert (done.returncode, len(workshop.figures())) in ((0, 1), (2, 0)), done.stderr
+
+
+def test_dry_run_starts_nothing(workshop) -> None:
+    workshop.file(grid={"factor": [1, 2]})
+    done = subprocess.run(command(workshop, "--dry-run"), capture_output=True, text=True, check=True)
+    assert not workshop.out.exists()
+    assert workshop.executed() == []
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"2 runs in {workshop.out}: 2 to do"
+    assert lines[3].split() == ["notebook", "runs", "executed", "to", "do", "time", "disk"]
+    assert lines[4].split() == ["a_make", "2", "1", "1", "unknown", "unknown"]
+    assert lines[5].split() == ["b_multiply", "2", "2", "2", "unknown", "unknown"]
