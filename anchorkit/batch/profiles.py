@@ -21,11 +21,30 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "04_search": {"max_drop": 0.005, "random_draws": 20},
         "05_prune_and_retrain": {"points": 1, "finetune_epochs": 1, "workers": 0},
         "07_deploy": {"rounds": 3},
+        "10_baselines": {"max_drop": 0.05, "random_draws": 20},
+        "11_better_searches": {"anchors": 6, "draws": 2, "budget": 400, "splits": 2},
+        "12_finetune_or_retrain": {
+            "shares": [0.5],
+            "max_drop": 1.0,
+            "seeds": 2,
+            "epochs": 1,
+            "finetune_epochs": 1,
+            "train_images": 8,
+        },
+        "13_overanchorized": {"input_size": 96, "max_drop": 1.0, "seeds": 2, "epochs": 1, "train_images": 8},
+        "14_shared_head": {"input_size": 96, "seeds": 2, "epochs": 1, "train_images": 8},
+        "15_backbones": {"budget": 300, "splits": 2},
+        "16_voc_metric": {"budget": 300, "splits": 2, "pictures": 1},
+        "18_is_it_luck": {"max_drop": 0.005, "draws": 40, "folds": 2},
     },
     # All images, a short training: useful on shapes, a first impression of other data.
     "quick": {
         "02_detector": {"epochs": 20},
         "05_prune_and_retrain": {"finetune_epochs": 2},
+        "12_finetune_or_retrain": {"shares": [0.5, 0.25], "epochs": 15, "finetune_epochs": 2, "train_images": 400},
+        "13_overanchorized": {"input_size": 128, "epochs": 15, "train_images": 400},
+        "14_shared_head": {"input_size": 128, "epochs": 15, "train_images": 400},
+        "18_is_it_luck": {"draws": 500},
     },
     # A retraining gets two fifths of the first training's epochs: enough to see whether it overtakes fine-tuning.
     "full": {

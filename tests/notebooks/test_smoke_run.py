@@ -1,18 +1,22 @@
-"""All lessons in order, as `anchorkit run --profile smoke` executes them."""
+"""All lessons in order, as `anchorkit run --profile smoke` executes them, and the experiments on what they leave."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
 
-from anchorkit.batch import run_notebooks
+from anchorkit.batch import run_experiments, run_notebooks
 from anchorkit.batch.execution import Kernel
+from anchorkit.batch.experiments import VERDICTS, read_answers
 from anchorkit.batch.lessons import load_data
+from anchorkit.batch.plans import EXPERIMENTS
+from anchorkit.batch.run_experiments import ExperimentsRun
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references
@@ -83,6 +87,15 @@ def test_the_executed_notebooks_are_quiet(run: Path) -> None:
         assert [output.text for output in outputs if output.get("name") == "stderr"] == [], path.name
 
 
+@pytest.mark.parametrize("lesson", ["00_start_here", "03_box_shapes", "04_search", "05_prune_and_retrain"])
+def test_an_explorer_leaves_a_picture_and_no_megabytes(run: Path, lesson: str) -> None:
+    path = run / "notebooks" / f"{lesson}.ipynb"
+    executed = nbformat.read(path, 4)
+    assert "widgets" not in executed.metadata
+    assert "widget-view" not in path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+
+
 def test_a_second_time_nothing_is_executed(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,3 +119,61 @@ def test_a_misspelt_parameter_is_refused(run: Path) -> None:
 def test_another_profile_in_the_same_folder_is_refused(run: Path) -> None:
     with pytest.raises(InputError, match="a run with profile 'smoke' is there"):
         run_notebooks("quick", out=run)
+
+
+@pytest.fixture(scope="module")
+def experiments(run: Path) -> ExperimentsRun:
+    """All of them on the run of the lessons, which is theirs to read; its own profile is smoke."""
+    return run_experiments(run, progress=False)
+
+
+def test_every_experiment_gives_an_answer(run: Path, experiments: ExperimentsRun) -> None:
+    names = sorted(path.stem for path in notebooks_dir().glob(EXPERIMENTS))
+    assert {name: str(error) for name, error in experiments.failed.items()} == {}
+    assert list(experiments.executed) == names
+    answers = read_answers(run)
+    assert sorted(answers) == names
+    for answer in answers.values():
+        assert answer["verdict"] in VERDICTS
+        assert answer["answer"]
+        assert "nan" not in answer["answer"].lower()
+    page = experiments.page.read_text()
+    assert remote_references(page) == []
+    for name, answer in answers.items():
+        assert escape(answer["claim"]) in page
+        assert f"{name}/{name}.html" in page
+    # The run itself is as the lessons left it.
+    assert json.loads((run / "run.json").read_text())["finished"] is not None
+    assert not list(run.glob("experiments/**/checkpoint.pt"))
+
+
+def test_experiments_are_quiet_and_not_executed_twice(
+    run: Path, experiments: ExperimentsRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in run.glob("experiments/*/*.ipynb"):
+        outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
+        assert [output.text for output in outputs if output.get("name") == "stderr"] == [], path.name
+
+    def never(*_: object) -> None:
+        raise AssertionError("an experiment was executed again")
+
+    monkeypatch.setattr(Kernel, "execute", never)
+    assert run_experiments(run, progress=False).skipped == experiments.executed
+
+
+def test_trainings_of_several_seeds_are_compared(run: Path, experiments: ExperimentsRun) -> None:
+    table = pd.read_csv(run / "experiments" / "12_finetune_or_retrain" / "trainings.csv")
+    counts = table.groupby(["treatment", "point"])["seed"].nunique()
+    assert set(counts) == {2}
+    assert set(table["treatment"]) == {"unpruned", "unpruned, fine-tuned", "pruned", "fine-tuned", "retrained"}
+    epochs = table.groupby("treatment")["epochs"].max()
+    assert epochs["retrained"] == epochs["unpruned"]  # retraining is given no longer than the first training
+    costs = table[table["point"] == "50 %"].pivot_table(index="seed", columns="treatment", values="head_flops")
+    assert (costs["pruned"] == costs["retrained"]).all()
+    assert (costs["pruned"] <= 0.5 * table.query("treatment == 'unpruned'")["head_flops"].max()).all()
+    shared = pd.read_csv(run / "experiments" / "14_shared_head" / "trainings.csv")
+    s1a1 = shared.query("point == 's1a1'")["head_flops"].max()
+    assert shared.query("point == 'as cheap as s1a1'")["head_flops"].max() <= s1a1
+    sets = pd.read_csv(run / "experiments" / "13_overanchorized" / "trainings.csv")
+    budget = sets.query("treatment == 'two squares'")["head_flops"].max()
+    assert (sets.query("treatment != 'overanchorized'")["head_flops"] <= budget).all()

@@ -1,0 +1,188 @@
+"""Charts of trainings repeated with several seeds, and of the sets of anchors that were trained (paper Figs. 3, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from anchorkit.plots.export import AnyChart
+from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, unit
+from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, QUIET, STAGE_COLORS, level_color
+from anchorkit.plots.tradeoffs import AP_TITLE
+
+UNPRUNED = "unpruned"
+_SHAPES = {"full": "diamond", "pruned": "circle", "fine-tuned": "triangle-up", "retrained": "square"}
+_OTHER_SHAPES = ("cross", "triangle-down", "triangle-left", "triangle-right")
+_CLEAR = 26  # pixels between a frame and the anchors in it, both sides together
+
+
+def trainings(
+    table: pd.DataFrame, cost: str = "head_flops", *, base: str = UNPRUNED, width: int = 640, height: int = 380
+) -> AnyChart:
+    """Accuracy against cost of trainings with several seeds: a small mark a seed, a large one and a line for the mean.
+
+    The dashed rule is the mean of `base`; the band around it reaches from its worst to its best seed, so that one
+    sees which differences are no larger than those between trainings that differ in nothing but their seed.
+
+    Args:
+        table: ``treatment``, ``point``, ``seed``, ``accuracy`` (0..1), `cost`; one row a training.
+        cost: name of the cost column on the x axis.
+        base: the treatment that the others are held against.
+        width: width of the plot in pixels.
+        height: height of the plot in pixels.
+
+    Raises:
+        InputError: a column is missing or there are no rows.
+    """
+    require(table, ("treatment", "point", "seed", "accuracy", cost), "table")
+    at_most(2 * len(table), "table")
+    scale = unit(cost, table[cost])
+    data = pd.DataFrame(
+        {
+            "x": (table[cost].astype(float) / scale.divisor).round(6),
+            "y": (100 * table["accuracy"].astype(float)).round(3),
+            "treatment": table["treatment"].astype(str),
+            "point": table["point"].astype(str),
+            "seed": table["seed"].astype(str),
+        }
+    )
+    means = data.groupby(["treatment", "point"], sort=False)[["x", "y"]].mean().round(4).reset_index()
+    names = list(dict.fromkeys(data["treatment"]))
+    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=22), axis=alt.Axis(tickCount=7))
+    y = alt.Y("y:Q", title=AP_TITLE, scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
+    legend = alt.Legend(orient="top", title=None, columns=4, symbolOpacity=1)
+    color = alt.Color("treatment:N", scale=alt.Scale(domain=names, range=_colors(names, base)), legend=legend)
+    shape = alt.Shape("treatment:N", scale=alt.Scale(domain=names, range=_shapes(names, base)), legend=legend)
+    layers: list[Any] = []
+    of_base = data.loc[data["treatment"] == base, "y"]
+    if len(of_base):
+        ends = pd.DataFrame({"y": [of_base.min()], "y2": [of_base.max()], "mean": [round(of_base.mean(), 3)]})
+        chart = alt.Chart(ends)
+        layers.append(chart.mark_rect(color=INK, opacity=0.08, aria=False).encode(y=y, y2="y2:Q"))
+        layers.append(
+            chart.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7, aria=False).encode(y="mean:Q")
+        )
+    tooltip = [alt.Tooltip(name) for name in ("treatment:N", "point:N", "seed:N", "y:Q")]
+    layers += [
+        alt.Chart(means).mark_line(strokeWidth=2.2).encode(x=x, y=y, color=color, detail="treatment:N"),
+        alt.Chart(data)
+        .mark_point(filled=True, size=46, opacity=0.5)
+        .encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip),
+        alt.Chart(means)
+        .mark_point(filled=True, size=170, opacity=1, stroke="#ffffff", strokeWidth=1)
+        .encode(x=x, y=y, color=color, shape=shape, tooltip=["treatment:N", "point:N", "y:Q"]),
+    ]
+    subtitle = "small: one seed; large: mean over the seeds"
+    if len(of_base):
+        subtitle += f"; dashed: mean of {base}, the band its worst to best seed"
+    title = alt.TitleParams("Trained again, with several seeds", subtitle=subtitle)
+    return alt.layer(*layers).properties(width=width, height=height, title=title)
+
+
+def anchor_sets(
+    sets: Mapping[str, pd.DataFrame], *, notes: Mapping[str, str] | None = None, frame: float | None = None
+) -> AnyChart:
+    """Sets of anchors side by side, a row a set and a column a level, all drawn to one scale (paper Fig. 4).
+
+    Args:
+        sets: by name, ``anchor_id``, ``level``, ``width``, ``height`` (input pixels) and, if there, ``kept`` (bool):
+            dropped anchors are dashed outlines.
+        notes: a second line under the name of a set, such as what it costs.
+        frame: side of the network's input in pixels, drawn as a frame in each cell; the largest anchor's by default.
+
+    Raises:
+        InputError: there are no sets, a column is missing, or a set has no rows.
+    """
+    for name, board in sets.items():
+        require(board, ANCHOR_COLUMNS, name)
+    everything = pd.concat([board.assign(set=name) for name, board in sets.items()] or [pd.DataFrame()])
+    require(everything, ("set",), "sets")
+    at_most(len(everything), "sets")
+    if "kept" not in everything:
+        everything["kept"] = True
+    everything["kept"] = everything["kept"].astype("boolean").fillna(True).astype(bool)
+    everything["color"] = everything["level"].map(level_color)
+    largest = float(everything[["width", "height"]].to_numpy().max())
+    side = max(largest, frame or 0.0)
+    levels = sorted({int(level) for level in everything["level"]})
+    cell = max(72, min(150, 720 // len(levels)))
+    rows: list[Any] = [
+        alt.hconcat(
+            _name(str(name), (notes or {}).get(str(name), ""), cell),
+            *(_cell(of_set[of_set["level"] == level], side, frame or side, cell, level, row == 0) for level in levels),
+            spacing=8,
+        )
+        for row, (name, of_set) in enumerate(everything.groupby("set", sort=False))
+    ]
+    title = alt.TitleParams("Sets of anchors", subtitle="to one scale, level by level; frame: the network's input")
+    return alt.vconcat(*rows, spacing=10).properties(title=title)
+
+
+def _name(name: str, note: str, cell: int) -> AnyChart:
+    data = pd.DataFrame({"name": [name], "note": [note]})
+    text: dict[str, Any] = {"align": "left", "baseline": "middle"}
+    place = {"x": alt.value(0), "y": alt.value(cell / 2)}
+    return alt.layer(
+        alt.Chart(data).mark_text(**text, fontSize=14, fontWeight=600, dy=-9).encode(**place, text="name:N"),
+        alt.Chart(data).mark_text(**text, color=QUIET, dy=11).encode(**place, text="note:N"),
+    ).properties(width=170, height=cell)
+
+
+def _cell(anchors: pd.DataFrame, side: float, frame: float, cell: int, level: int, first: bool) -> AnyChart:
+    """The anchors of one level of one set, around one centre."""
+    boxes = pd.DataFrame(
+        {
+            "x": -anchors["width"] / 2,
+            "x2": anchors["width"] / 2,
+            "y": -anchors["height"] / 2,
+            "y2": anchors["height"] / 2,
+            "id": anchors["anchor_id"].astype(str),
+            "kept": anchors["kept"],
+            "color": anchors["color"],
+        }
+    ).round(2)
+    half = side / 2 * cell / (cell - _CLEAR / 2)
+    axes = {
+        "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-half, half], nice=False)),
+        "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-half, half], nice=False)),
+    }
+    channels: dict[str, Any] = {**axes, "x2": "x2:Q", "y2": "y2:Q"}
+    edge = pd.DataFrame({"x": [-frame / 2], "x2": [frame / 2], "y": [-frame / 2], "y2": [frame / 2]})
+    layers: list[Any] = [
+        alt.Chart(edge).mark_rect(filled=False, stroke="#dfe3e8", strokeWidth=1, aria=False).encode(**channels)
+    ]
+    kept, dropped = boxes[boxes["kept"]], boxes[~boxes["kept"]]
+    if len(dropped):
+        outline: dict[str, Any] = {"filled": False, "stroke": GHOST, "strokeDash": [3, 2], "strokeWidth": 1}
+        layers.append(alt.Chart(dropped).mark_rect(**outline).encode(**channels, tooltip="id:N"))
+    if len(kept):
+        stroke = alt.Stroke("color:N", scale=None)
+        layers.append(
+            alt.Chart(kept).mark_rect(filled=False, strokeWidth=2).encode(**channels, stroke=stroke, tooltip="id:N")
+        )
+    total = f"{len(kept)} of {len(boxes)}" if len(dropped) else str(len(kept))
+    title = alt.TitleParams(
+        f"level {level}: {total}" if first else total,
+        fontSize=12,
+        fontWeight="normal",
+        color=QUIET,
+        anchor="middle",
+        offset=3,
+    )
+    return alt.layer(*layers).properties(width=cell, height=cell, title=title)
+
+
+def _colors(names: list[str], base: str) -> list[str]:
+    """The stages in their own colours, what is not one of them in those that the stages leave."""
+    spare = iter(OTHER_COLORS[2:] + OTHER_COLORS[:2])
+    known = {**STAGE_COLORS, base: INK}
+    return [known[name] if name in known else next(spare, GHOST) for name in names]
+
+
+def _shapes(names: list[str], base: str) -> list[str]:
+    spare = iter(_OTHER_SHAPES)
+    known = {**_SHAPES, base: "diamond"}
+    return [known[name] if name in known else next(spare, "circle") for name in names]

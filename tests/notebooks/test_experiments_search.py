@@ -1,0 +1,129 @@
+"""The experiments that search and train nothing (10, 11, 15, 16, 17), on a small run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+import anchorkit as ak
+from anchorkit.batch.experiments import VERDICTS
+from anchorkit.batch.lessons import choose_data
+from anchorkit.batch.profiles import PROFILES
+from anchorkit.bundled import data_dir, notebooks_dir
+
+NAMES = ("10_baselines", "11_better_searches", "15_backbones", "16_voc_metric", "17_cost_tables")
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ak.plots, "setup", lambda: None)  # it would stay for the tests that follow
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
+    patch.setenv("ANCHORKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    if not (data_dir() / "detectors" / "tiny_ssd-shapes").is_dir():
+        pytest.skip("the trained detector is not in data/detectors; data/make_detector.py makes it")
+    folder = tmp_path_factory.mktemp("run")
+    data = choose_data(folder, "shapes", train_images=1, val_images=24, test_images=1, progress=False)
+    detector = ak.load_detector("tiny_ssd", weights="shapes")
+    ak.save_detector(detector, folder / "detector")
+    ak.collect_predictions(detector, data.val, progress=False).save(folder / "predictions.parquet")
+    (folder / "truth.json").write_text(json.dumps(data.val.ground_truth))
+    return folder
+
+
+def execute(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
+    """The experiment's cells without a kernel; the names they leave, and what they answered as ``written``."""
+    known: dict[str, Any] = {}
+    values = PROFILES["smoke"].get(name, {}) | parameters
+    for cell in nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, known)
+        if "parameters" in cell.metadata.get("tags", ()):
+            known.update(values, run_dir=str(folder))
+    answer = json.loads((folder / "experiments" / name / "answer.json").read_text())
+    assert answer == json.loads(json.dumps(known["written"]))
+    assert answer["verdict"] in VERDICTS
+    return known
+
+
+def test_baselines(run: Path) -> None:
+    known = execute("10_baselines", run)
+    rivals = pd.read_csv(run / "experiments" / "10_baselines" / "rivals.csv")
+    counts = rivals.groupby("rival").size().to_dict()
+    assert counts == {"random": 20, "layer by layer": 5, "symmetric": 14, "score mass": 29, "filter magnitude": 29}
+    # A configuration of a rival counts against the search only if nothing as cheap is as good.
+    worst = min(found["lead"].min() for found in known["leads"].values())
+    assert (known["verdict"] == "did not hold") == (worst < -0.001)
+    assert set(known["elsewhere"]) == set(counts)
+    assert (run / "experiments" / "10_baselines" / "rivals.svg").is_file()
+
+
+def test_a_table_alone_is_enough(run: Path, tmp_path: Path) -> None:
+    shutil.copy(run / "predictions.parquet", tmp_path / "table.parquet")
+    known = execute(
+        "10_baselines",
+        tmp_path / "elsewhere",
+        predictions=str(tmp_path / "table.parquet"),
+        ground_truth=str(run / "truth.json"),
+    )
+    assert "filter magnitude" not in known["worth"]  # that needs the detector's weights
+
+
+def test_better_searches(run: Path) -> None:
+    known = execute("11_better_searches", run)
+    gaps = known["gaps"]
+    assert len(gaps) == 2 * 3
+    assert (gaps["largest AP gap (points)"] >= 0).all()
+    assert (gaps["hypervolume missing (%)"] >= -1e-9).all()
+    assert (gaps["evaluated"] < 2**6).all()
+    assert {name: len(found.evaluated) <= 400 for name, found in known["results"].items()} == dict.fromkeys(
+        ("algorithm1", "authors", "local"), True
+    )
+    assert known["curves"]["share"].max() == pytest.approx(1.0)
+
+
+def test_one_detector_says_nothing_of_backbones(run: Path) -> None:
+    known = execute("15_backbones", run)
+    assert known["verdict"] == "cannot be told here"
+    assert "other_run_dir" in known["answer"]
+
+
+def test_a_detector_is_like_itself(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    known = execute("15_backbones", run, other_run_dir=str(tmp_path / "other"))
+    assert known["verdict"] == "held"
+    assert known["largest"] == 0.0
+    assert len(known["results"]) == 2
+
+
+def test_voc_metric(run: Path) -> None:
+    known = execute("16_voc_metric", run)
+    assert known["by_metric"]["VOC"]["gain (points)"] >= 0
+    assert (known["gains"].xs("here", axis=1, level=1) >= 0).all().all()
+    folder = run / "experiments" / "16_voc_metric"
+    assert (folder / "more_confident_less_accurate.png").exists() == bool(known["sheets"])
+    changed = known["changed"]
+    assert changed["gained"].is_monotonic_decreasing
+    kept = set(known["best"].indices)
+    assert set(changed["after_anchor"]) <= kept
+
+
+def test_cost_tables(run: Path) -> None:
+    known = execute("17_cost_tables", run)
+    tables = known["tables"]
+    assert len(tables) == 27
+    differing = [(model, what) for _, model, what in tables.index[~tables["agrees"]]]
+    assert differing == [("MobileNetV3-Small-SSDLite", "share")]
+    assert known["configurations"]["A"].per_level == (4, 4, 5, 3, 2, 1)
+    assert known["configurations"]["B"].per_level == (2, 4, 5, 3, 2, 1)
