@@ -38,8 +38,17 @@ _HOME = {
     "collect_predictions": "predictions",
     "Evaluator": "evaluation",
     "search": "search",
+    "exhaustive_search": "search",
+    "layer_wise_pruning": "search",
+    "prune_by_ranking": "search",
     "random_pruning": "search",
+    "symmetric_pruning": "search",
     "SearchResult": "search",
+    "cross_fit": "statistics",
+    "frontier_changes": "statistics",
+    "holdout_report": "statistics",
+    "safe_to_remove": "statistics",
+    "split_images": "statistics",
 }
 
 # Reached as attributes too (`ak.plots.setup()`), loaded on first use.
@@ -52,6 +61,7 @@ _SUBMODULES = (
     "latency",
     "plots",
     "redundancy",
+    "statistics",
     "training",
     "widgets",
 )
@@ -72,7 +82,16 @@ if TYPE_CHECKING:
         measure_latency,
     )
     from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions
-    from anchorkit.search import SearchResult, random_pruning, search
+    from anchorkit.search import (
+        SearchResult,
+        exhaustive_search,
+        layer_wise_pruning,
+        prune_by_ranking,
+        random_pruning,
+        search,
+        symmetric_pruning,
+    )
+    from anchorkit.statistics import cross_fit, frontier_changes, holdout_report, safe_to_remove, split_images
     from anchorkit.training import fit
 
 

@@ -166,6 +166,18 @@ class PredictionTable:
             f"({listed}): they count for top-k and the cap, and for no AP"
         ]
 
+    def subset(self, image_ids: npt.ArrayLike) -> PredictionTable:
+        """The rows of some images, in their order. Images without rows may be named."""
+        ids = np.asarray(image_ids, np.int64)
+        stays = np.isin(self.image_id, ids)
+        other = copy.copy(self)
+        other.source = f"{self.source} ({len(ids)} images of it)"
+        for name in ("image_id", "anchor", "category_id", "score", "boxes"):
+            rows = getattr(self, name)[stays]
+            rows.setflags(write=False)
+            setattr(other, name, rows)
+        return other
+
     def with_postprocess(self, postprocess: PostProcess) -> PredictionTable:
         """The same rows with another post-processing; nothing is copied."""
         other = copy.copy(self)

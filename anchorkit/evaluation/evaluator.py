@@ -35,6 +35,7 @@ from anchorkit.predictions import PredictionTable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from anchorkit.evaluation.bootstrapping import Bootstrap, Subject
     from anchorkit.evaluation.building import MatchingRules
     from anchorkit.evaluation.engine import Engine
     from anchorkit.evaluation.index import Index
@@ -118,6 +119,7 @@ class Evaluator:
     def _begin(self) -> None:
         """Build what the metric needs, with nothing remembered."""
         self._accuracies: dict[int, float] = {}
+        self._drawn: dict[Any, npt.NDArray[np.float64]] = {}
         self._read: Callable[[Reading], float] | None = None
         if isinstance(self._metric, OfDetections):
             self._engine(self._coco_rules, every_area=False)
@@ -285,6 +287,71 @@ class Evaluator:
         with self._lock:
             other._begin()
         return other
+
+    def subset(self, image_ids: Iterable[int]) -> Evaluator:
+        """An evaluator of the same predictions on some of the images: what pycocotools says of these alone.
+
+        Post-processing, metric and options stay. It is built anew, in its share of the time that this one took.
+
+        Args:
+            image_ids: ids of the ground truth, in any order.
+
+        Raises:
+            InputError: there is no such image, or one is named twice.
+        """
+        truth = self.ground_truth.subset(image_ids)
+        table = self.predictions.subset(truth.image_ids).with_postprocess(self.postprocess)
+        with warnings.catch_warnings():
+            # What is strange about the table was told when this evaluator was made.
+            warnings.simplefilter("ignore", UserWarning)
+            return Evaluator(
+                table,
+                truth,
+                self._metric,
+                iou_thresholds=self._thresholds,
+                max_dets=self._max_dets,
+                threads=self._threads,
+                memory_limit=self._memory_limit,
+            )
+
+    def bootstrap(
+        self, configurations: Sequence[Subject], draws: int = 2000, seed: int = 0, progress: bool = False
+    ) -> Bootstrap:
+        """AP of the full detector and of some configurations on data sets drawn from the images with replacement.
+
+        All are told on the same draws. In each, AP is to the last bit what pycocotools says of the data set in which an
+        image that was drawn w times stands w times, as copies with ids next to each other. Every draw is remembered: a
+        call that was interrupted goes on.
+
+        Args:
+            configurations: those to compare with the full one; also `anchorkit.evaluation.bootstrapping.ByImage`.
+            draws: number of data sets, each with as many images as there are.
+            seed: the same seed gives the same data sets.
+            progress: show a progress bar on standard error.
+
+        Raises:
+            InputError: the metric is not AP, AP50, AP75, APs, APm or APl, or there are no images or draws.
+        """
+        from anchorkit.evaluation.bootstrapping import bootstrap
+
+        return bootstrap(self, configurations, draws, seed, progress)
+
+    def weighted(self, configurations: Sequence[Subject], weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """AP of some configurations on data sets in which every image stands as often as a weight says.
+
+        Args:
+            configurations: as for `bootstrap`.
+            weights: whole numbers (data sets, images), images by rising id, 0 for one that is left out.
+
+        Returns:
+            float64 (data sets, configurations); -1 where a data set has no box to be found.
+
+        Raises:
+            InputError: as for `bootstrap`, or the weights have another shape or are no whole numbers of 0 to 65535.
+        """
+        from anchorkit.evaluation.bootstrapping import weighted
+
+        return weighted(self, configurations, weights)
 
     def verify(self, n: int = 10, seed: int = 0) -> float:
         """Compare with numpy NMS and pycocotools (or Pascal VOC's definition) on `n` random configurations.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,33 @@ class GroundTruth:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def subset(self, image_ids: Iterable[int]) -> GroundTruth:
+        """The annotated boxes of some images; all categories stay.
+
+        Raises:
+            InputError: there is no such image, or one is named twice.
+        """
+        wanted = np.array(sorted(int(image_id) for image_id in image_ids), np.int64)
+        unknown = wanted[~np.isin(wanted, self.image_ids)]
+        if len(unknown):
+            raise InputError(f"subset: there is no image {unknown[0]} in the ground truth")
+        twice = wanted[1:][wanted[1:] == wanted[:-1]]
+        if len(twice):
+            raise InputError(f"subset: image {twice[0]} is named twice")
+        stays = np.isin(self.image_ids, wanted)
+        number = np.cumsum(stays, dtype=np.int32) - 1
+        boxes = stays[self.image]
+        return GroundTruth(
+            wanted,
+            self.category_ids,
+            number[self.image[boxes]].astype(np.int32),
+            self.category[boxes],
+            self.boxes[boxes],
+            self.area[boxes],
+            self.crowd[boxes],
+            self.difficult[boxes],
+        )
 
     def to_ids(self) -> dict[str, Any]:
         """A COCO dict with nothing but the ids of images and categories."""

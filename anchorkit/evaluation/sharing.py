@@ -55,6 +55,11 @@ def threads_for(n_rows: int) -> int:
     return min(os.cpu_count() or 1, MOST_THREADS, 1 + n_rows // ROWS_PER_THREAD)
 
 
+def threads_for_all() -> int:
+    """How many threads to use for work that is long whatever the table."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
+
+
 def balanced(start: Array, n: int) -> Array:
     """Cut the things whose items begin at `start` into `n` ranges with about as many items each: (n + 1,) bounds."""
     cuts = np.searchsorted(start, np.linspace(0, start[-1], n + 1)[1:-1])

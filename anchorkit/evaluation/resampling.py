@@ -1,0 +1,311 @@
+# mypy: allow-untyped-calls
+"""COCO's AP on data sets in which each image stands as often as a weight says, without matching anything anew.
+
+What a detection matched depends on its own image alone. So the outcomes of a configuration are gathered once, and a
+data set made of copies of the images is one pass over them with weights: it gives the bits that pycocotools gives on
+the data set written out, in which the copies of an image have ids next to each other, in the order of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from anchorkit.errors import InputError
+from anchorkit.evaluation import weighing
+from anchorkit.evaluation.building import MatchingRules
+from anchorkit.evaluation.index import Index
+from anchorkit.evaluation.matching import HIT
+from anchorkit.evaluation.reading import Reading
+from anchorkit.evaluation.sharing import Sharing
+from anchorkit.evaluation.tables import N_RECALLS, NO_PLACE, PLACE, RECALLS, Array
+from anchorkit.evaluation.weighing import DRAWS
+
+RESAMPLED = {"AP": 0, "AP50": 0, "AP75": 0, "APs": 1, "APm": 2, "APl": 3}
+"""The figures that can be told under weights, and the area range of each (see `tables.AREA_RANGES`)."""
+
+_ALL_THRESHOLDS = np.uint64(2**31 - 1)
+
+
+class Seen(NamedTuple):
+    """The N detections of one configuration that count in an area range, or hit a box that is to be found there.
+
+    Attributes:
+        place: int64 (N,), rising, see `tables.Matching`.
+        counted: bool (N,), whether it is counted among the detections.
+        hit: uint32 (N,), the IoU thresholds at which it hits a box to be found, as bits; off: uint32 (N,), those at
+            which it is no false positive although it is counted.
+    """
+
+    place: Array
+    counted: Array
+    hit: Array
+    off: Array
+
+
+class Steps(NamedTuple):
+    """The same in the order of a walk. A step is a detection that matched something, or several that tie in score.
+
+    Attributes:
+        class_step: int64 (K + 1,), first step of each class that has boxes to be found.
+        fill_start: int64 (S + 1,), first of the detections between the step before and each step; fill_image: int32,
+            image of each of them.
+        image: int32 (S,), the image of each step.
+        item_start: int64 (S + 1,), first item of each step; hit, off: uint32; counted: uint8, see `Seen`.
+        most: most items of one class; most_tied: most items of steps with several items of one class.
+    """
+
+    class_step: Array
+    fill_start: Array
+    fill_image: Array
+    image: Array
+    item_start: Array
+    hit: Array
+    off: Array
+    counted: Array
+    most: int
+    most_tied: int
+
+
+class ToFind(NamedTuple):
+    """The boxes to be found, class by class, of the classes that have any.
+
+    Attributes:
+        start: int64 (K + 1,), first box of each class; image: int32 (boxes,), its image.
+    """
+
+    start: Array
+    image: Array
+
+
+class Room(NamedTuple):
+    """Memory for one class in `DRAWS` data sets, n items after copies of ties are written out.
+
+    Attributes:
+        hit, off: uint32 (n,); times, before, found: int32 (n, DRAWS); curve: float64 (n, DRAWS).
+        n_real, column: int64 (DRAWS,); need: int32 (DRAWS, 101); counted, right, off_so_far: int32 (DRAWS,); best:
+            float64 (DRAWS,).
+    """
+
+    hit: Array
+    off: Array
+    times: Array
+    before: Array
+    found: Array
+    curve: Array
+    n_real: Array
+    column: Array
+    need: Array
+    counted: Array
+    right: Array
+    off_so_far: Array
+    best: Array
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How often each image stands in each data set.
+
+    Attributes:
+        counts: uint16 (draws, I).
+
+    Raises:
+        InputError: a weight is negative, no whole number, or above 65,535.
+    """
+
+    counts: npt.NDArray[np.uint16]
+
+    @classmethod
+    def read(cls, values: npt.ArrayLike, n_images: int) -> Weights:
+        """Weights from an array (draws, I) of whole numbers."""
+        array = np.asarray(values)
+        if array.ndim != 2 or array.shape[1] != n_images:
+            raise InputError(f"weights has shape {array.shape}; (data sets, {n_images} images) is needed")
+        if array.dtype.kind not in "iub" or (array.size and not 0 <= array.min() <= array.max() < 2**16):
+            raise InputError("weights: whole numbers from 0 to 65535 are needed, how often each image stands")
+        return cls(array.astype(np.uint16))
+
+    @classmethod
+    def drawn(cls, n_images: int, draws: int, seed: int) -> Weights:
+        """`draws` bootstrap samples: as many images as there are, drawn with replacement. Few draws begin the many."""
+        if n_images == 0:
+            raise InputError("there are no images to draw from")
+        random = np.random.default_rng(seed)
+        counts = np.empty((draws, n_images), np.uint16)
+        for draw in range(draws):
+            counts[draw] = np.bincount(random.integers(n_images, size=n_images), minlength=n_images)
+        return cls(counts)
+
+    def with_all(self) -> Weights:
+        """The same with one data set before them: all images, once each."""
+        return Weights(np.concatenate([np.ones((1, self.counts.shape[1]), np.uint16), self.counts]))
+
+    @cached_property
+    def blocks(self) -> list[Array]:
+        """uint16 (I, DRAWS) each; the last one is filled up with data sets without images."""
+        n = -(-len(self.counts) // DRAWS) * DRAWS
+        filled = np.zeros((n, self.counts.shape[1]), np.uint16)
+        filled[: len(self.counts)] = self.counts
+        return [np.ascontiguousarray(filled[first : first + DRAWS].T) for first in range(0, n, DRAWS)]
+
+    @property
+    def largest(self) -> int:
+        return int(self.counts.max(initial=0))
+
+
+class Resampler:
+    """One of COCO's AP figures under weights.
+
+    Args:
+        index: the tables. rules: IoU thresholds and numbers of detections.
+        figure: a name of `RESAMPLED`. work: threads.
+    """
+
+    def __init__(self, index: Index, rules: MatchingRules, figure: str, work: Sharing) -> None:
+        self._work = work
+        self.area, self._n_thresholds = RESAMPLED[figure], len(rules.thresholds)
+        iou = {"AP50": 0.5, "AP75": 0.75}.get(figure)
+        self._which = slice(None) if iou is None else np.flatnonzero(np.equal(rules.thresholds, iou))
+        matching, classes = index.matching(rules)
+        rows, truth = index.rows, index.truth
+        self._place_start = 64 * classes.place_word
+        measured = matching.place != NO_PLACE
+        place = matching.place[measured] & PLACE
+        self._image = np.zeros(int(self._place_start[-1]), np.int32)
+        self._image[place] = np.repeat(np.arange(rows.n_images, dtype=np.int32), np.diff(rows.image_start))[measured]
+        self._falling = np.zeros(len(self._image), np.uint32)
+        self._falling[place] = rows.falling[measured]
+        rows.forget("falling")
+        real = matching.real >> self.area & 1 == 1
+        n_real = classes.n_real[self.area]
+        self._classes = np.flatnonzero(n_real)
+        by_class = np.argsort(truth.category[real], kind="stable")
+        self._to_find = ToFind(np.append(0, np.cumsum(n_real[self._classes])), truth.image[real][by_class])
+
+    def see(self, reading: Reading) -> Seen:
+        """The detections on a board."""
+        shown = np.flatnonzero(np.unpackbits(reading.bits[self.area].view(np.uint8), bitorder="little"))
+        first, end = np.searchsorted(reading.board.at, [self.area << 32, self.area + 1 << 32])
+        at = reading.board.at[first:end] & np.int64(PLACE)
+        outcome = reading.board.outcome[first:end]
+        place = np.union1d(shown, at)
+        counted = np.zeros(len(place), bool)
+        counted[np.searchsorted(place, shown)] = True
+        hit, off = np.zeros((2, len(place)), np.uint32)
+        hit[np.searchsorted(place, at)] = outcome >> HIT & _ALL_THRESHOLDS
+        off[np.searchsorted(place, at)] = outcome & _ALL_THRESHOLDS
+        return Seen(place, counted, hit, off)
+
+    def mixed(self, parts: Sequence[Seen], part_of_image: Array) -> Seen:
+        """The detections of each image from the part that belongs to it."""
+        chosen = [
+            Seen(*(column[part_of_image[self._image[seen.place]] == number] for column in seen))
+            for number, seen in enumerate(parts)
+        ]
+        columns = [np.concatenate(column) for column in zip(*chosen, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return Seen(*(column[order] for column in columns))
+
+    def steps(self, seen: Seen) -> Steps:
+        """The walk over some detections; what comes after the last hit of a class changes nothing and is left out."""
+        place, counted, hit, off = seen
+        klass = np.searchsorted(self._place_start, place, side="right") - 1
+        image, falling = self._image[place], self._falling[place]
+        is_hit = hit != 0
+        # Detections of one image and class that tie, where one of them is a hit: their copies take turns.
+        begins = np.ones(len(place), bool)
+        begins[1:] = (image[1:] != image[:-1]) | (falling[1:] != falling[:-1]) | (klass[1:] != klass[:-1])
+        tie = np.cumsum(begins) - 1
+        hits_of_tie = np.bincount(tie, is_hit, minlength=1)
+        in_turns = (np.bincount(tie, minlength=1)[tie] > 1) & (hits_of_tie[tie] > 0)
+        last = np.full(len(self._place_start), -1)
+        matters = is_hit | in_turns
+        last[klass[matters]] = np.flatnonzero(matters)  # of equal indices the last one stays
+        stays = np.arange(len(klass)) <= last[klass]
+        klass, image, counted, begins, in_turns = (
+            klass[stays], image[stays], counted[stays], begins[stays], in_turns[stays],
+        )  # fmt: skip
+        hit, off = hit[stays], off[stays]
+        is_item = (hit != 0) | (off != 0) | in_turns
+        opens = is_item & (begins | ~in_turns)
+        fillers_before = np.cumsum(~is_item)
+        first_items = np.flatnonzero(opens[is_item])
+        step_class = klass[opens]
+        tied = np.bincount(klass[in_turns], minlength=1).max()
+        return Steps(
+            class_step=np.append(np.searchsorted(step_class, self._classes), len(step_class)).astype(np.int64),
+            fill_start=np.append(0, fillers_before[opens]).astype(np.int64),
+            fill_image=image[~is_item],
+            image=image[opens],
+            item_start=np.append(first_items, is_item.sum()).astype(np.int64),
+            hit=hit[is_item],
+            off=off[is_item],
+            counted=counted[is_item].astype(np.uint8),
+            most=int(np.bincount(klass[is_item], minlength=1).max()),
+            most_tied=int(tied),
+        )
+
+    def figures(self, steps: Steps, weights: Weights) -> npt.NDArray[np.float64]:
+        """The figure in each data set: float64 (draws,), -1 where it has nothing to be found."""
+        n_items = steps.most + steps.most_tied * max(weights.largest - 1, 0)
+        most = (len(steps.fill_image) + len(steps.hit)) * max(weights.largest, 1)
+        if max(most, len(self._to_find.image) * weights.largest) >= 2**31:
+            raise InputError(f"weights: with images that stand {weights.largest:,} times, detections cannot be counted")
+        free: SimpleQueue[_Desk] = SimpleQueue()
+        for _ in range(self._work.n_threads):
+            free.put(_Desk.of(n_items, self._n_thresholds, len(self._classes)))
+
+        def work(block: Array) -> list[float]:
+            desk = free.get()
+            try:
+                weighing.weighted_precision(
+                    block, steps, self._to_find, RECALLS, self._n_thresholds, desk.room, desk.lines, desk.n_columns
+                )
+                return [self._mean(desk, draw) for draw in range(DRAWS)]
+            finally:
+                free.put(desk)
+
+        blocks: list[Callable[[], list[float]]] = [partial(work, block) for block in weights.blocks]
+        return np.array(self._work.all(blocks), np.float64).ravel()[: len(weights.counts)]
+
+    def _mean(self, desk: _Desk, draw: int) -> float:
+        """The mean as pycocotools takes it: over one contiguous row of numbers (the order decides the bits)."""
+        n = int(desk.n_columns[draw])
+        lines = desk.lines[draw, self._which]
+        size = len(lines) * N_RECALLS * n
+        if size == 0:
+            return -1.0
+        weighing.spread(lines, n, desk.row)
+        return float(np.mean(desk.row[:size]))
+
+
+class _Desk(NamedTuple):
+    """What one thread needs. `lines` takes most: 13 kB for each IoU threshold and class."""
+
+    room: Room
+    lines: Array
+    n_columns: Array
+    row: Array
+
+    @classmethod
+    def of(cls, n: int, n_thresholds: int, n_classes: int) -> _Desk:
+        def one(kind: Any) -> Array:
+            return np.empty(DRAWS, kind)
+
+        def each(kind: Any) -> Array:
+            return np.empty((n, DRAWS), kind)
+
+        room = Room(
+            hit=np.empty(n, np.uint32), off=np.empty(n, np.uint32), times=each(np.int32), before=each(np.int32),
+            found=each(np.int32), curve=each(np.float64), n_real=one(np.int64), column=one(np.int64),
+            need=np.empty((DRAWS, N_RECALLS), np.int32), counted=one(np.int32), right=one(np.int32),
+            off_so_far=one(np.int32), best=one(np.float64),
+        )  # fmt: skip
+        shape = (n_thresholds, n_classes, N_RECALLS)
+        return cls(room, np.empty((DRAWS, *shape)), np.empty(DRAWS, np.int64), np.empty(int(np.prod(shape))))

@@ -1,0 +1,184 @@
+"""Cross-fitted frontiers: each image is told with a configuration that it took no part in choosing.
+
+The images are divided into folds. For each fold the search runs on the others, and chooses; the fold's images are
+then looked at with that choice. The detections of all folds together make one AP on all images, which compares with the
+AP of the full detector on the same images and with what the search promised. AP of a single fold would not: with few
+boxes of a class it is another figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from anchorkit.anchors import Configuration
+from anchorkit.costs import COSTS, CostFunction, cost_function
+from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.bootstrapping import ByImage
+from anchorkit.search import SearchResult, search
+from anchorkit.statistics.holdout import LOSSES
+from anchorkit.statistics.intervals import Floats, percentile_interval
+from anchorkit.statistics.splits import Integers, fold_images
+from anchorkit.statistics.statements import check_same_detector
+from anchorkit.statistics.tried import searched_on
+
+MOST_BUDGETS = 25
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """What a search promises on its own images, and what it keeps on images it has not seen.
+
+    Attributes:
+        cost: name of the cost.
+        optimism: how much of the frontier's AP is luck, 0..1: in-sample less cross-fitted, the mean over all budgets.
+            Each fold chooses with fewer images than the search had, so it is rather a little too large.
+        optimism_interval: its interval with the choices as they are.
+        budgets: a row a budget: the `cost` that may be spent; ``in_sample`` and ``cross_fitted``, the change of AP
+            against the full detector, with ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``; ``mean_cost``
+            that the folds spend.
+        losses: a row for each loss of AP that the choice allows: ``allowed``; ``n_anchors``, the mean over the folds;
+            ``mean_cost``; ``in_sample``, ``cross_fitted``, ``low`` and ``high``.
+        folds: int64 (I,), the fold of each image.
+        results: the search without each fold.
+        confidence: of the intervals.
+    """
+
+    cost: str
+    optimism: float
+    optimism_interval: tuple[float, float]
+    budgets: pd.DataFrame = field(repr=False)
+    losses: pd.DataFrame = field(repr=False)
+    folds: Integers = field(repr=False)
+    results: tuple[SearchResult, ...] = field(repr=False)
+    confidence: float
+
+    def __str__(self) -> str:
+        low, high = (100 * end for end in self.optimism_interval)
+        return (
+            f"At equal cost, {100 * self.optimism:.2f} points of what the search shows on its own images are luck "
+            f"({100 * self.confidence:g} % interval {low:.2f} to {high:.2f}; {len(self.results)} folds, "
+            f"{len(self.folds):,} images)."
+        )
+
+
+def cross_fit(
+    evaluator: Evaluator,
+    result: SearchResult,
+    folds: int = 5,
+    seed: int = 0,
+    *,
+    cost: CostFunction | None = None,
+    losses: Sequence[float] = LOSSES,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    ledgers: str | Path | None = None,
+    progress: bool = True,
+) -> CrossFit:
+    """Search again without each fold of the images, and tell what is chosen on the fold.
+
+    Args:
+        evaluator: of all images.
+        result: the search on all of them; cost, threshold, strategy and moves are taken from it.
+        folds: how many, 2 or more.
+        seed: of the division into folds and of the draws.
+        cost: the callable, where the search's cost was one.
+        losses: losses of AP that a choice may allow, 0..1.
+        confidence: of the intervals, 0..1.
+        draws: bootstrap samples of the images.
+        ledgers: a folder for the ledgers of the searches; what is there is not searched again.
+        progress: show progress bars on standard error.
+
+    Raises:
+        InputError: an option is out of range, the layouts differ, the result is one of other images, or the search's
+            cost was a callable and is not given.
+    """
+    check_same_detector(evaluator, result)
+    full = evaluator.accuracy(evaluator.full)
+    if not searched_on(evaluator, result):
+        raise InputError(
+            f"the search found AP {float(result.baseline['accuracy']):.4f} for the full detector, the evaluator says "
+            f"{full:.4f}: cross-fitting needs the evaluator of the search"
+        )
+    if result.cost not in COSTS and cost is None:
+        raise InputError(f"the search's cost {result.cost!r} was a callable: give it as cost=")
+    asked: str | CostFunction = result.cost if cost is None else cost
+    fold = fold_images(evaluator.ground_truth, folds, seed)
+    results = tuple(
+        _search_without(evaluator, result, fold == number, asked, None if ledgers is None else Path(ledgers), progress)
+        for number in range(folds)
+    )
+    _, cost_of = cost_function(asked)
+
+    # With fewer images a search may have ended earlier: only budgets that every fold can keep are compared.
+    least = max(float(found.frontier[result.cost].min()) for found in (result, *results))
+    budgets = _thinned(np.sort(result.frontier[result.cost].to_numpy(float)), least)
+
+    def choices(found: SearchResult) -> list[Configuration]:
+        within_budget = [found.best(**{result.cost: budget}) for budget in budgets.tolist()]
+        return within_budget + [found.cheapest(max_loss=loss) for loss in losses]
+
+    in_sample = choices(result)
+    by_fold = list(zip(*map(choices, results), strict=True))
+    told = evaluator.bootstrap([*in_sample, *(ByImage(own, fold) for own in by_fold)], draws, seed, progress)
+
+    n, n_budgets = len(in_sample), len(budgets)
+    low, high = percentile_interval(told.changes, confidence)
+    frame = pd.DataFrame(
+        {
+            "in_sample": told.change[:n],
+            "in_sample_low": low[:n],
+            "in_sample_high": high[:n],
+            "cross_fitted": told.change[n:],
+            "low": low[n:],
+            "high": high[n:],
+            "n_anchors": [float(np.mean([len(c) for c in own])) for own in by_fold],
+            "mean_cost": [float(np.mean([cost_of(c) for c in own])) for own in by_fold],
+        }
+    )
+    luck = told.changes[:, :n_budgets] - told.changes[:, n : n + n_budgets]
+    ends: Floats = np.concatenate(percentile_interval(luck.mean(axis=1, keepdims=True), confidence))
+    of_budgets, of_losses = frame.iloc[:n_budgets].copy(), frame.iloc[n_budgets:].reset_index(drop=True)
+    of_budgets.insert(0, result.cost, budgets)
+    of_losses.insert(0, "allowed", list(losses))
+    return CrossFit(
+        cost=result.cost,
+        optimism=float((of_budgets["in_sample"] - of_budgets["cross_fitted"]).mean()),
+        optimism_interval=(float(ends[0]), float(ends[1])),
+        budgets=of_budgets.drop(columns="n_anchors"),
+        losses=of_losses.drop(columns=["in_sample_low", "in_sample_high"]),
+        folds=fold,
+        results=results,
+        confidence=confidence,
+    )
+
+
+def _search_without(
+    evaluator: Evaluator,
+    result: SearchResult,
+    left_out: np.ndarray,
+    cost: str | CostFunction,
+    ledgers: Path | None,
+    progress: bool,
+) -> SearchResult:
+    """The search on the other images, as far down as the first one went."""
+    others = evaluator.subset(evaluator.ground_truth.image_ids[~left_out])
+    threshold = None
+    if result.threshold is not None:
+        drop = float(result.baseline["accuracy"]) - result.threshold
+        threshold = min(max(others.accuracy(others.full) - drop, 0.0), 1.0)
+    ledger = None if ledgers is None else ledgers / f"ledger-{others.fingerprint}.jsonl"
+    return search(others, cost, threshold, result.strategy, result.moves, ledger, progress)
+
+
+def _thinned(costs: Floats, least: float) -> Floats:
+    """`least` and of the rising costs above it as many as `MOST_BUDGETS` allows, evenly, the last one among them."""
+    costs = np.unique(np.append(costs[costs > least], least))
+    at = np.linspace(0, len(costs) - 1, min(len(costs), MOST_BUDGETS)).round().astype(int)
+    found: Floats = costs[at]
+    return found

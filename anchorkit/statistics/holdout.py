@@ -1,0 +1,58 @@
+"""Choosing on some images, telling on others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator
+from anchorkit.search import SearchResult
+from anchorkit.statistics.statements import change_columns, check_same_detector
+
+LOSSES = (0.0, 0.002, 0.005, 0.01, 0.02)
+"""Losses of AP that a choice may allow, 0..1."""
+
+
+def holdout_report(
+    result: SearchResult,
+    holdout: Evaluator,
+    losses: Sequence[float] = LOSSES,
+    margin: float = 0.005,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """What was chosen on the images of a search, told on images that took no part in it.
+
+    Args:
+        result: a search, for example on ``evaluator.subset(split.search)``.
+        holdout: an evaluator of other images, for example ``evaluator.subset(split.holdout)``, or of a test split.
+        losses: for each, the cheapest configuration that loses no more on the images of the search, 0..1.
+        margin: a loss of AP that does not matter, 0..1.
+        confidence: of the intervals, 0..1.
+        draws: bootstrap samples of the images.
+        seed: of the draws.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        A row a loss: ``allowed``; ``n_anchors``, ``anchors`` (ids kept) and the search's cost; ``searched``, the change
+        of AP against the full detector on the images of the search; ``change``, the same on the others, with ``low``,
+        ``high`` and ``within_margin`` (see `frontier_changes`). The choice knew nothing of these images, so that the
+        intervals need no correction.
+
+    Raises:
+        InputError: an option is out of range, or the layouts differ.
+    """
+    check_same_detector(holdout, result)
+    if not losses:
+        raise InputError("holdout_report: no loss to choose by")
+    chosen = [result.cheapest(max_loss=loss) for loss in losses]
+    found = holdout.bootstrap(chosen, draws, seed, progress)
+    told = result.frontier.set_index("anchors").loc[[" ".join(c.ids) for c in chosen]].reset_index()
+    frame = told[["n_anchors", "anchors", result.cost]].astype({"n_anchors": int})
+    frame.insert(0, "allowed", list(losses))
+    frame["searched"] = told["accuracy"].to_numpy(float) - float(result.baseline["accuracy"])
+    return frame.assign(**change_columns(found, margin, confidence))

@@ -1,0 +1,268 @@
+"""What may be said of a frontier: the change of AP at each point with its error, and what is safe to remove."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from anchorkit.anchors import Configuration
+from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.bootstrapping import Bootstrap
+from anchorkit.search import SearchResult
+from anchorkit.statistics.intervals import (
+    LowerBounds,
+    check_margin,
+    check_share,
+    percentile_interval,
+    share_within,
+    simultaneous_bounds,
+)
+from anchorkit.statistics.tried import sample_of_tried, searched_on
+
+
+def frontier_changes(
+    evaluator: Evaluator,
+    result: SearchResult,
+    margin: float = 0.005,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """The change of AP against the full detector at every point of a frontier, and what the images tell about it.
+
+    Args:
+        evaluator: what the changes are told on: the images of the search, or others (``evaluator.subset``).
+        result: the search whose frontier it is.
+        margin: a loss of AP that does not matter, 0..1 (0.005 is half a point).
+        confidence: of the intervals and bounds, 0..1.
+        draws: bootstrap samples of the images.
+        seed: of the draws.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The frontier's costs, ``n_anchors`` and ``anchors``; ``accuracy`` on these images; ``change`` against the full
+        detector; ``low`` and ``high``, its interval for a point picked beforehand; ``within_margin``, the share of
+        draws in which it loses no more than the margin; ``least``, a lower bound that holds for all points at once, so
+        for whichever is picked (on the images of the search, for whatever it might have picked); and ``safe``: it is
+        above -margin.
+
+    Raises:
+        InputError: an option is out of range, the result is one of another detector, or the evaluator's metric is none
+            of those that the bootstrap tells.
+    """
+    return _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)[0]
+
+
+def _frontier_changes(
+    evaluator: Evaluator,
+    result: SearchResult,
+    margin: float,
+    confidence: float,
+    draws: int,
+    seed: int,
+    progress: bool,
+) -> tuple[pd.DataFrame, LowerBounds]:
+    check_margin(margin)
+    check_share(confidence, "confidence")
+    check_same_detector(evaluator, result)
+    points = result.configurations
+    # Where the same images picked the frontier, the bounds allow for what it was picked from.
+    others = sample_of_tried(result) if searched_on(evaluator, result) else []
+    found = evaluator.bootstrap([*points, *others], draws, seed, progress)
+    bounds = simultaneous_bounds(found.change, found.changes, confidence).first(len(points))
+    found = found.first(len(points))
+    frame = result.frontier.drop(columns="accuracy").reset_index(drop=True)
+    frame.insert(0, "accuracy", found.accuracy)
+    frame = frame.assign(**change_columns(found, margin, confidence), least=bounds.least)
+    return frame.assign(safe=frame["least"] > -margin), bounds
+
+
+def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[str, np.ndarray]:
+    """``change``, ``low``, ``high`` and ``within_margin`` of what was bootstrapped, for frames."""
+    low, high = percentile_interval(found.changes, confidence)
+    return {
+        "change": found.change,
+        "low": low,
+        "high": high,
+        "within_margin": share_within(found.changes, margin),
+    }
+
+
+def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
+    """Refuse a result that belongs to other anchors.
+
+    Raises:
+        InputError: the layouts differ.
+    """
+    if result.layout != evaluator.layout:
+        raise InputError(
+            f"the search was one of {result.layout.detector} ({len(result.layout)} anchors), the predictions are of "
+            f"{evaluator.layout.detector} ({len(evaluator.layout)} anchors): their layouts differ"
+        )
+
+
+@dataclass(frozen=True)
+class SafeRemoval:
+    """How many anchors may go, said with a margin and a confidence. `str` gives the sentence.
+
+    Attributes:
+        configuration: the cheapest point of the frontier that is safe; the full one if none is.
+        change: of AP against the full detector, measured, 0..1.
+        least: what the change is at the worst, with `confidence`; it holds for whichever point was picked.
+        metric: the figure, such as ``"AP"``. margin, confidence: as asked for. n_images: on how many images.
+        hoped: the cheapest point that shows no loss on these images. hoped_least: what its change is at the worst.
+        images_needed: about how many images like these would show `hoped` to be safe, if its change stays as measured.
+        tried: how many configurations a search tried on these same images to find the frontier; 0 for other images.
+        points: the frame of `frontier_changes`.
+        width: how many standard errors the bounds lie below the points.
+        caveats: what the statement does not tell, a sentence each.
+    """
+
+    configuration: Configuration = field(repr=False)
+    change: float
+    least: float
+    metric: str
+    margin: float
+    confidence: float
+    n_images: int
+    hoped: Configuration = field(repr=False)
+    hoped_least: float
+    images_needed: int
+    tried: int
+    points: pd.DataFrame = field(repr=False)
+    width: float
+    caveats: tuple[str, ...] = field(repr=False)
+
+    @property
+    def n_removed(self) -> int:
+        """How many anchors may go."""
+        return len(self.configuration.dropped)
+
+    @property
+    def sentence(self) -> str:
+        """The statement in words."""
+        total = len(self.configuration.layout)
+        images = f"images like these {self.n_images:,}{', which the search has seen' if self.tried else ''}"
+        sure = f"{100 * self.confidence:g} % confidence"
+        if self.n_removed:
+            text = (
+                f"{self.n_removed} of {total} anchors can go. With {sure} the {self.metric} falls by less than "
+                f"{_points(self.margin)} (measured: {100 * self.change:+.2f}) on {images}."
+            )
+        else:
+            text = (
+                f"No anchor can be called safe to remove: that the {self.metric} falls by less than "
+                f"{_points(self.margin)} cannot be told with {sure} from {images}."
+            )
+        more = len(self.hoped.dropped)
+        if more > self.n_removed:
+            text += (
+                f" {more} can go without a loss here, but that may be luck: it could cost "
+                f"{-100 * self.hoped_least:.1f} points; about {self.images_needed:,} such images would tell."
+            )
+        return text
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def safe_to_remove(
+    evaluator: Evaluator,
+    result: SearchResult,
+    margin: float = 0.005,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    progress: bool = False,
+) -> SafeRemoval:
+    """The cheapest point of a frontier of which the images show that it loses less AP than a margin.
+
+    The bounds hold for all points of the frontier at once, so that the choice among them costs nothing more. On the
+    images of the search, which picked the frontier from many more, they also allow for a random sample of all that was
+    tried; in simulations that is enough. Images that took no part need no such allowance.
+
+    Args:
+        evaluator: what the statement is told on: the images of the search, or others (``evaluator.subset``).
+        result: the search whose frontier it is.
+        margin: the loss of AP that does not matter, 0..1.
+        confidence: in which share of cases the statement shall hold, 0..1.
+        draws: bootstrap samples of the images.
+        seed: of the draws.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: as for `frontier_changes`.
+    """
+    points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
+    least, change, cost = (points[name].to_numpy(np.float64) for name in ("least", "change", result.cost))
+    n_images = len(evaluator.ground_truth.image_ids)
+    safe = np.flatnonzero(points["safe"])
+    at = int(safe[cost[safe].argmin()]) if len(safe) else None
+    # A search may have dropped the full configuration from its frontier: it is safe all the same.
+    if at is None:
+        chosen, own_change, own_least = evaluator.full, 0.0, 0.0
+    else:
+        chosen, own_change, own_least = result.configurations[at], float(change[at]), float(least[at])
+    harmless = np.flatnonzero(change >= 0)
+    hoped, hoped_least, needed = chosen, own_least, n_images
+    if len(harmless):
+        best = int(harmless[cost[harmless].argmin()])
+        hoped, hoped_least = result.configurations[best], float(least[best])
+        room = margin + float(change[best])
+        error = bounds.width * float(bounds.standard_error[best])
+        needed = math.ceil(n_images * max((error / room) ** 2, 1.0)) if room > 0 else 0
+    tried = len(result.evaluated) if searched_on(evaluator, result) else 0
+    return SafeRemoval(
+        configuration=chosen,
+        change=own_change,
+        least=own_least,
+        metric=evaluator.metric,
+        margin=margin,
+        confidence=confidence,
+        n_images=n_images,
+        hoped=hoped,
+        hoped_least=hoped_least,
+        images_needed=_rounded(needed),
+        tried=tried,
+        points=points,
+        width=bounds.width,
+        caveats=_caveats(evaluator, chosen, n_images, tried),
+    )
+
+
+def _caveats(evaluator: Evaluator, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
+    """What a statement does not tell. `tried` is the number of configurations of a search on the same images, or 0."""
+    rare = max(n_images // 3, 1)
+    said = [
+        f"It is about images like these {n_images:,}: other cameras, places or seasons may differ.",
+        # With 95 % confidence, what was not seen in n images shows in fewer than 3 of n.
+        f"What shows in fewer than one image of {rare:,} may not be among them at all, and would not be missed.",
+    ]
+    before, after = evaluator.per_class(evaluator.full), evaluator.per_class(chosen)
+    falls = {key: before[key] - after[key] for key in before if before[key] >= 0}
+    if len(falls) > 1:
+        worst = max(falls, key=lambda key: falls[key])
+        told = f"category {worst} falls by {100 * falls[worst]:.1f} here" if falls[worst] > 0 else "none falls here"
+        said.append(f"AP is a mean over {len(falls)} classes, and one may lose more than the mean: {told}.")
+    if tried:
+        said.append(
+            f"{tried:,} configurations were tried on these same images. The bound allows for that by a rule of thumb "
+            "that held in simulations; images that took no part in the search would be a better witness."
+        )
+    return tuple(said)
+
+
+def _points(accuracy: float) -> str:
+    number = f"{100 * accuracy:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def _rounded(number: int) -> int:
+    """A count with two significant digits, rounded up: it is a rough guess."""
+    step = int(10 ** max(len(str(number)) - 2, 0))
+    return math.ceil(number / step) * step

@@ -1,0 +1,101 @@
+"""Charts of what is luck: what is drawn is what was told, few points and many."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+from PIL import Image
+
+from anchorkit import plots
+from anchorkit.errors import InputError
+
+
+def points(n: int = 12) -> pd.DataFrame:
+    """A frontier that falls towards the cheap end, its costlier half safe."""
+    change = 0.004 - 0.03 * np.linspace(0, 1, n) ** 2
+    frame = pd.DataFrame({"head_flops": np.linspace(15e6, 6e6, n).round(), "n_anchors": np.arange(n, 0, -1)})
+    return frame.assign(
+        change=change, low=change - 0.004, high=change + 0.005, least=change - 0.008, safe=change - 0.008 > -0.005
+    )
+
+
+def budgets(n: int = 10) -> pd.DataFrame:
+    frame = points(n)[["head_flops", "change", "low", "high"]].iloc[::-1]
+    frame = frame.rename(columns={"change": "in_sample", "low": "in_sample_low", "high": "in_sample_high"})
+    return frame.assign(
+        cross_fitted=frame["in_sample"] - 0.006, low=frame["in_sample"] - 0.01, high=frame["in_sample"] - 0.002
+    )
+
+
+def values(chart: Any) -> list[dict[str, Any]]:
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def drawn(chart: Any) -> np.ndarray:
+    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return np.asarray(Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart.to_dict(), vl_version=version))))
+
+
+@pytest.mark.parametrize("n", [1, 12, 300])
+def test_every_point_with_its_interval_and_its_bound(n: int) -> None:
+    frame = points(n)
+    chart = plots.frontier_intervals(frame, full=2e7)
+    rows = sorted((row for row in values(chart) if "least" in row and "label" not in row), key=lambda row: -row["x"])
+    for name in ("change", "low", "high", "least"):
+        assert [row[name] for row in rows] == pytest.approx((100 * frame[name]).round(4).tolist())
+    assert [row["told"] == "safe to remove" for row in rows] == frame["safe"].tolist()
+    assert drawn(chart).std() > 5
+    marks = {layer["mark"]["type"] for layer in chart.to_dict()["layer"]}
+    assert ("area" in marks) == (n == 300)  # of many points a band
+    assert ("tick" in marks) == (n != 300)
+
+
+def test_the_cheapest_safe_point_is_marked_with_what_it_saves() -> None:
+    frame = points()
+    [marked] = [row for row in values(plots.frontier_intervals(frame, full=2e7)) if "label" in row]
+    cheapest = frame[frame["safe"]]["head_flops"].min()
+    assert marked["x"] == pytest.approx(cheapest / 1e6)
+    assert marked["label"] == "cheapest safe: 13.4 M (\N{MINUS SIGN}33 %)"
+    nothing = plots.frontier_intervals(frame.assign(safe=False), full=2e7)
+    assert not [row for row in values(nothing) if "label" in row]
+
+
+def test_the_margin_and_the_confidence_are_said() -> None:
+    text = json.dumps(plots.frontier_intervals(points(), margin=0.02, confidence=0.9, metric="AP50").to_dict())
+    for words in ("margin, 2", "90 % interval of one point", "90 % bound for all at once", "Change of AP50"):
+        assert words in text
+
+
+def test_deep_losses_do_not_press_the_rest_flat() -> None:
+    frame = points()
+    frame.loc[len(frame) - 1, ["change", "low", "least"]] = -0.9
+    chart = plots.frontier_intervals(frame).to_dict()
+    low, _ = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert low > -10
+
+
+def test_both_frontiers_and_their_mean_distance() -> None:
+    frame = budgets()
+    chart = plots.optimism(frame)
+    rows = [row for row in values(chart) if "side" in row]
+    for side, name in (("on the images of the search", "in_sample"), ("on images it has not seen", "cross_fitted")):
+        own = sorted((row["x"], row["change"]) for row in rows if row["side"] == side)
+        assert [y for _, y in own] == pytest.approx((100 * frame[name]).round(4).tolist())
+    assert "0.60 points of the frontier are luck" in chart.to_dict()["title"]["subtitle"][0]
+    assert drawn(chart).std() > 5
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(InputError, match="lacks the column 'least'"):
+        plots.frontier_intervals(points().drop(columns="least"))
+    with pytest.raises(InputError, match="no rows"):
+        plots.optimism(budgets().iloc[:0])
+    with pytest.raises(InputError, match="too many for one chart"):
+        plots.frontier_intervals(points(1001))
