@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from html import escape
@@ -45,10 +46,11 @@ def render_notebook(notebook: Path) -> Page:
         raise InputError(f"{notebook}: not a notebook, or cut off ({reason}); execute it again") from None
     title = _title(content) or notebook.stem
     target = notebook.with_suffix(".html")
-    # Rendering takes seconds altogether, and a report is often written again.
-    if not target.exists() or target.stat().st_mtime < notebook.stat().st_mtime:
+    # Rendering takes seconds altogether, and a report is often written again. Clocks may be set; contents tell.
+    mark = f"<!-- of {hashlib.sha256(notebook.read_bytes()).hexdigest()} -->"
+    if not target.exists() or mark not in target.read_text(encoding="utf-8"):
         body = drop_remote_references(_cells(content))
-        back = '<p class="over"><a href="../index.html">the run</a></p>'
+        back = f'{mark}<p class="over"><a href="../index.html">the run</a></p>'
         write_text(target, page(title, back + body, "style.css", "notebook.css"))
     return Page(notebook, target, title)
 

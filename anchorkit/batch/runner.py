@@ -23,6 +23,7 @@ from anchorkit.batch.plans import (
     profile_named,
     say,
 )
+from anchorkit.batch.provenance import provenance
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
@@ -179,6 +180,7 @@ def _execute_all(
             write_json(folder / "run.json", record)
             say(f"{seconds:.0f} s\n", progress)
     record["finished"] = now()
+    record["provenance"] = provenance(folder)
     write_json(folder / "run.json", record)
 
 

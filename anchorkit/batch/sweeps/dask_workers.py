@@ -1,0 +1,142 @@
+# mypy: allow-untyped-calls
+"""Workers of a Dask cluster that perform the tasks of a sweep: on any machine that sees the sweep's folder.
+
+Dask decides where a notebook is executed and does it again elsewhere if a worker dies. On the worker it runs in a process
+of its own, as on one machine, which ends as soon as nobody wants its answer any more.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anchorkit.batch.sweeps.tasks import Outcome, Task
+from anchorkit.batch.sweeps.workers import LocalWorkers
+from anchorkit.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+class DaskWorkers:
+    """See `anchorkit.batch.sweeps.workers.Workers`.
+
+    Args:
+        client: of the cluster; see `anchorkit.cluster.connect`.
+        most: at most so many notebooks at a time; None for as many as the workers have threads at the moment.
+    """
+
+    def __init__(self, client: Client, most: int | None = None) -> None:
+        self._client, self._most = client, most
+        self._address = str(client.scheduler_info(n_workers=0)["address"])
+        self._running: dict[str, tuple[Task, Future[Any]]] = {}
+        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._stopping = False
+
+    @property
+    def free(self) -> int:
+        if self._stopping:
+            return 0
+        threads = sum(self._client.nthreads().values())
+        # Without a worker, tasks wait for the first one: a cluster may be starting.
+        return max(0, min(threads, self._most or threads) - len(self._running))
+
+    def start(self, task: Task) -> None:
+        key = task.step.key
+        future = self._client.submit(perform_here, task.to_dict(), pure=False)
+        self._running[key] = (task, future)
+        future.add_done_callback(lambda _: self._ended.put(key))
+
+    def wait(self, seconds: float) -> Outcome | None:
+        try:
+            key = self._ended.get(timeout=seconds)
+        except queue.Empty:
+            if self._client.status not in ("running", "connecting"):
+                raise self._lost() from None
+            return None
+        if key not in self._running:
+            return None
+        task, future = self._running.pop(key)
+        if self._stopping:
+            return Outcome(key, "stopped")
+        if future.status == "cancelled" or self._client.status != "running":
+            raise self._lost()
+        error = future.exception()
+        if error is None:
+            return Outcome(**future.result())
+        return Outcome(key, "failed", message=f"{task.step.notebook.stem}: {type(error).__name__}: {error}")
+
+    def stop(self) -> None:
+        self._stopping = True
+        for key, (_, future) in list(self._running.items()):
+            future.cancel()
+            self._ended.put(key)
+
+    def close(self) -> None:
+        for _, future in self._running.values():
+            with suppress(Exception):  # the cluster may be gone
+                future.cancel()
+        self._running.clear()
+        self._client.close()
+
+    def _lost(self) -> InputError:
+        return InputError(
+            f"the cluster at {self._address} was lost: when it is back, the same command goes on with what is left"
+        )
+
+
+_kept: dict[int, tuple[str, LocalWorkers]] = {}
+"""By thread of a Dask worker: the sweep it works for, and its process."""
+
+
+def perform_here(data: dict[str, Any]) -> dict[str, Any]:
+    """Perform a task on a Dask worker, in a process that is kept for the next one of the same sweep.
+
+    Args:
+        data: see `Task.to_dict`.
+
+    Returns:
+        An `Outcome` as a dict.
+    """
+    task, thread = Task.from_dict(data), threading.get_ident()
+    if not task.folder.is_dir():
+        raise InputError(f"{task.folder}: not to be seen from {socket.gethostname()}: share it among the machines")
+    sweep = str(task.folder)
+    kept, workers = _kept.get(thread, ("", None))
+    if workers is None or kept != sweep:
+        if workers is not None:
+            workers.close()
+        workers = _process(task.folder)
+        _kept[thread] = (sweep, workers)
+    workers.start(task)
+    while (outcome := workers.wait(0.5)) is None:
+        if _unwanted():
+            workers.close()
+            del _kept[thread]
+            return vars(Outcome(task.step.key, "stopped"))
+    return vars(outcome)
+
+
+def _process(folder: Path) -> LocalWorkers:
+    # The sweep's lock is held by whoever drives it; here is nothing to hold.
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    logs = folder / "logs" / f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+    logs.mkdir(parents=True, exist_ok=True)
+    return LocalWorkers(1, nothing, logs)
+
+
+def _unwanted() -> bool:
+    """Whether the sweep was stopped, or has died: Dask then cancels what it had asked for."""
+    from distributed import get_worker
+    from distributed.worker import thread_state
+
+    try:
+        task = get_worker().state.tasks.get(thread_state.key)
+    except (ValueError, AttributeError):
+        return False
+    return task is None or task.state in ("cancelled", "released", "forgotten")
