@@ -134,8 +134,8 @@ def _flip(reading: Reading, events: list[Events], child: int) -> None:
 
 def _changes(events: list[Events], child: int) -> Matches:
     """Where a child changes outcomes, rising, and what they become."""
-    at = np.concatenate([part.change_at[child, : part.n_changes[child]] for part in events])
-    outcome = np.concatenate([part.change_to[child, : part.n_changes[child]] for part in events])
+    at = np.concatenate([part.change_at[child][: part.n_changes[child]] for part in events])
+    outcome = np.concatenate([part.change_to[child][: part.n_changes[child]] for part in events])
     order = np.argsort(at)
     return at[order], outcome[order]
 

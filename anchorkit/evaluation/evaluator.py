@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
 from anchorkit.evaluation.accuracies import Accuracies
+from anchorkit.evaluation.fingerprints import fingerprint_of, image_digests
 from anchorkit.evaluation.ground_truth import read_ground_truth
-from anchorkit.evaluation.metrics import COCO_MAX_DETS, COCO_THRESHOLDS, Metric, OfDetections, read_metric
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections, read_metric
 from anchorkit.evaluation.tables import Array
 from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.postprocess import PostProcess
@@ -105,15 +105,8 @@ class Evaluator(Accuracies):
 
         Equal for equal accuracies under the same metric and post-processing.
         """
-        digest = hashlib.sha256()
-        table, truth = self.predictions, self.ground_truth
-        for column in (table.image_id, table.anchor, table.category_id, table.score, table.boxes):
-            digest.update(column.tobytes())
-        for item in dataclasses.fields(truth):
-            digest.update(getattr(truth, item.name).tobytes())
-        if (self._thresholds, self._max_dets) != (COCO_THRESHOLDS, COCO_MAX_DETS):
-            digest.update(repr((self._thresholds, self._max_dets)).encode())
-        return digest.hexdigest()[:16]
+        digests = image_digests(self.predictions, self.ground_truth)
+        return fingerprint_of(digests, self.ground_truth, self._thresholds, self._max_dets)
 
     @property
     def memory(self) -> dict[str, int]:

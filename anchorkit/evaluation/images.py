@@ -12,7 +12,19 @@ from anchorkit.evaluation import advancing
 from anchorkit.evaluation.building import MatchingRules
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.sharing import balanced
-from anchorkit.evaluation.tables import UNLIMITED, Array, Children, Events, Groups, Matching, Rules, Scratch, Standing
+from anchorkit.evaluation.tables import (
+    AREA_RANGES,
+    UNLIMITED,
+    Array,
+    Children,
+    Events,
+    Groups,
+    Matching,
+    Rules,
+    Scratch,
+    Standing,
+)
+from anchorkit.postprocess import PostProcess
 
 CHILDREN_AT_ONCE = 32
 """Children looked at in one pass over the images. More would need more memory for their events and gain nothing."""
@@ -39,16 +51,7 @@ class Images:
         self.work = work = index.work
         self._groups, self._overlaps = index.groups, index.overlaps
         self._matching, self.classes = index.matching(rules)
-        n_areas = len(self.classes.n_real) if every_area else 1
-        self.rules = Rules(
-            topk=index.post.topk or 0,
-            n_scopes=index.n_scopes,
-            cap=index.post.max_detections or UNLIMITED,
-            most_shown=rules.max_dets[-1],
-            n_thresholds=len(rules.thresholds),
-            n_areas=n_areas,
-            ranks=np.array(rules.max_dets[:-1] if every_area else (), np.int64),
-        )
+        self.rules = numbers_of(rules, every_area, index.post, index.n_scopes)
         self.n_anchors = len(index.layout)
         groups, matching = self._groups, self._matching
         by_group, by_rank = int(groups.word[-1]), int(matching.word_start[-1])
@@ -61,7 +64,7 @@ class Images:
             shown=np.zeros(by_rank, np.uint64),
             horizon=np.zeros(len(groups.image_start) - 1, np.int32),
             fullest=np.zeros(len(groups.image_start) - 1, np.int32),
-            outcome=np.zeros(n_areas * len(matching.inside), np.uint64),
+            outcome=np.zeros(self.rules.n_areas * len(matching.inside), np.uint64),
         )
         self._scratch = [_scratch(groups, matching, self.rules.n_scopes) for _ in range(work.n_threads)]
         # Kept from one pass to the next: fresh memory costs more than what is written to it.
@@ -138,6 +141,19 @@ class Images:
                 self._events[room] = _more_room(events, n, n * self.rules.n_areas)
 
         return self.work.all([partial(advance, part) for part in range(len(self._parts) - 1)])
+
+
+def numbers_of(rules: MatchingRules, every_area: bool, post: PostProcess, n_scopes: int) -> Rules:
+    """The numbers that decide, see `Images`."""
+    return Rules(
+        topk=post.topk or 0,
+        n_scopes=n_scopes,
+        cap=post.max_detections or UNLIMITED,
+        most_shown=rules.max_dets[-1],
+        n_thresholds=len(rules.thresholds),
+        n_areas=len(AREA_RANGES) if every_area else 1,
+        ranks=np.array(rules.max_dets[:-1] if every_area else (), np.int64),
+    )
 
 
 def bits_of(mask: int) -> list[int]:
