@@ -233,11 +233,16 @@ class PredictionTable:
             pq.write_table(table, temporary, compression="zstd")
 
     @classmethod
-    def load(cls, path: str | Path) -> PredictionTable:
+    def load(cls, path: str | Path, images: tuple[float, float] | None = None) -> PredictionTable:
         """Read a table that `save` or another framework wrote.
 
         Columns beside those of `COLUMNS` are ignored. Integer columns may have another integer type if every value
         fits; nothing else is converted.
+
+        Args:
+            path: the file.
+            images: the first and the last image id of which to read the rows, for tables that are larger than memory;
+                None for all. Rows are then counted among those of these images.
 
         Raises:
             InputError: the file is missing, cut off or not Parquet, a column is missing or of another type, a row
@@ -247,7 +252,7 @@ class PredictionTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        source = str(path)
+        source = str(path) if images is None else f"{path} (image ids {images[0]} to {images[1]})"
         if not Path(path).is_file():
             raise InputError(f"{source}: no such file")
         try:
@@ -255,7 +260,7 @@ class PredictionTable:
                 schema = file.schema_arrow
                 for name in COLUMNS:
                     _check_type(schema, name, source)
-                columns = _read_columns(file, source)
+                columns = _read_columns(file, source) if images is None else _read_images(file, source, images)
         except (pa.ArrowException, OSError) as error:
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"{source}: not a Parquet file, or cut off ({reason}); write it anew") from None
@@ -381,18 +386,48 @@ def _read_columns(file: pq.ParquetFile, source: str) -> dict[str, Array]:
         columns[name] = columns["boxes"][:, position]
     done = 0
     for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
-        for name in COLUMNS:
-            column = batch.column(name)
-            if column.null_count:
-                row = done + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-                raise InputError(f"{source}: column {name}, row {row} (counted from 0): no value (null)")
-            # Not to_numpy(): that imports pandas, which takes longer than reading a small table.
-            values = np.from_dlpack(column)
+        for name, values in _values(batch, done, source).items():
             if name not in columns:
                 columns[name] = np.empty(n, values.dtype)
             columns[name][done : done + len(values)] = values
         done += batch.num_rows
     return {name: columns.get(name, np.empty(0, COLUMNS.get(name))) for name in ("boxes", *COLUMNS)}
+
+
+def _read_images(file: pq.ParquetFile, source: str, images: tuple[float, float]) -> dict[str, Array]:
+    """As `_read_columns`, of the rows of some images alone. Parts of the file that have none of them are not read."""
+    first, last = images
+    parts: dict[str, list[Array]] = {name: [np.empty(0, kind)] for name, kind in COLUMNS.items()}
+    position = [file.schema.column(i).path for i in range(file.metadata.num_columns)].index("image_id")
+    done = 0
+    for group in range(file.metadata.num_row_groups):
+        about = file.metadata.row_group(group)
+        known = about.column(position).statistics
+        if known is not None and known.has_min_max and (known.max < first or known.min > last):
+            done += about.num_rows
+            continue
+        for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=list(COLUMNS)):
+            values = _values(batch, done, source)
+            wanted = (values["image_id"] >= first) & (values["image_id"] <= last)
+            for name in COLUMNS:
+                parts[name].append(values[name][wanted])
+            done += batch.num_rows
+    # The empty beginning of each list has the column's own type and must not widen another one.
+    columns = {name: np.concatenate(parts[name][1:] or parts[name]) for name in COLUMNS}
+    return {"boxes": np.column_stack([columns[name] for name in ("x1", "y1", "x2", "y2")]), **columns}
+
+
+def _values(batch: pa.RecordBatch, done: int, source: str) -> dict[str, Array]:
+    """The columns of some rows, of which `done` came before."""
+    found = {}
+    for name in COLUMNS:
+        column = batch.column(name)
+        if column.null_count:
+            row = done + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+            raise InputError(f"{source}: column {name}, row {row} (counted from 0): no value (null)")
+        # Not to_numpy(): that imports pandas, which takes longer than reading a small table.
+        found[name] = np.from_dlpack(column)
+    return found
 
 
 def _arrow_name(numpy_name: str) -> str:

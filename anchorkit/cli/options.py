@@ -41,6 +41,15 @@ def add_keep_drop(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--drop", metavar="IDS", help="the anchors to leave out")
 
 
+def add_scheduler(parser: argparse.ArgumentParser) -> None:
+    """Offer to have a cluster do the work."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="spread the work over the workers of a Dask scheduler, as tcp://10.0.0.1:8786 (extra cluster)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
 

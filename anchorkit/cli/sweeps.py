@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.cli.answers import EXIT_FAILED, Answer, count, points, table
-from anchorkit.cli.options import AddCommand, add_json, one_of
+from anchorkit.cli.options import AddCommand, add_json, add_scheduler, one_of
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 
@@ -22,7 +22,8 @@ def add_commands(add: AddCommand) -> None:
     sweep = add("sweep", sweep_command, "the notebooks over a grid or list of parameters; finished runs are skipped")
     sweep.add_argument("file", type=Path, metavar="SWEEP", help="a YAML file: docs/sweeps.md, examples/sweep.yaml")
     sweep.add_argument("--out", type=Path, metavar="DIR", help="the sweep's folder (default: sweeps/NAME)")
-    sweep.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks side by side (default: 1)")
+    sweep.add_argument("--jobs", type=int, metavar="N", help="notebooks side by side (default: 1; on a cluster, all)")
+    add_scheduler(sweep)
     sweep.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     sweep.add_argument("--dry-run", action="store_true", help="show the plan and what it may take; start nothing")
     add_json(sweep)
@@ -47,7 +48,7 @@ def sweep_command(options: argparse.Namespace) -> Answer:
         return _dry_run(options)
     from anchorkit.batch.sweeps import run_sweep
 
-    summary = run_sweep(options.file, options.out, options.jobs, options.retry_failed)
+    summary = run_sweep(options.file, options.out, options.jobs, options.retry_failed, scheduler=options.scheduler)
     index = summary.folder / "index.html"
     text = [f"{len(summary.done)} runs done, {len(summary.failed)} failed: open {index} in a browser"]
     text += [f"  {name}: {message.splitlines()[0]}" for name, message in summary.failed.items()]
@@ -136,7 +137,7 @@ def _dry_run(options: argparse.Namespace) -> Answer:
         "seconds": found.seconds,
         "new_bytes": found.new_bytes,
     }
-    return Answer(_plan_text(found, folder, options.jobs), data)
+    return Answer(_plan_text(found, folder, options.jobs or 1), data)
 
 
 def _plan_text(found: SweepEstimate, folder: Path, jobs: int) -> str:

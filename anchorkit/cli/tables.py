@@ -9,14 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.cli.answers import Answer, count, kept, points, table
-from anchorkit.cli.options import AddCommand, add_inputs, add_json, add_keep_drop, chosen_configuration, one_of
+from anchorkit.cli.options import (
+    AddCommand,
+    add_inputs,
+    add_json,
+    add_keep_drop,
+    add_scheduler,
+    chosen_configuration,
+    one_of,
+)
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from anchorkit.anchors import AnchorLayout
-    from anchorkit.search import SearchResult
+    from anchorkit.search import AccuracyOf, SearchResult
 
 METRICS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
@@ -53,6 +63,7 @@ def add_commands(add: AddCommand) -> None:
     search.add_argument(
         "--out", type=Path, metavar="DIR", help="write the frontier there; a stopped search goes on from it"
     )
+    add_scheduler(search)
     add_json(search)
 
     costs = add("costs", costs_command, "what a configuration costs: boxes, FLOPs, parameters")
@@ -83,8 +94,6 @@ def search_command(options: argparse.Namespace) -> Answer:
     """``anchorkit search``: the configurations that no other one beats."""
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
-    from anchorkit.evaluation import Evaluator
-    from anchorkit.predictions import PredictionTable
     from anchorkit.search import STRATEGIES, SearchInterrupted, search
 
     if options.strategy not in STRATEGIES:
@@ -95,7 +104,7 @@ def search_command(options: argparse.Namespace) -> Answer:
             from anchorkit.batch.lock import locked
 
             held.enter_context(locked(out))
-        evaluator = Evaluator(PredictionTable.load(options.predictions), options.ground_truth, metric=options.metric)
+        evaluator = held.enter_context(_evaluator(options))
         try:
             result = search(
                 evaluator,
@@ -110,6 +119,24 @@ def search_command(options: argparse.Namespace) -> Answer:
         if out is not None:
             _save_search(result, out)
     return Answer(_search_text(result, options.metric, out), _search_data(result))
+
+
+@contextlib.contextmanager
+def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
+    """Of the table: here, or on the cluster that was named."""
+    if options.scheduler is not None:
+        from anchorkit.cluster import ShardedEvaluator, connect
+
+        with (
+            connect(options.scheduler) as client,
+            ShardedEvaluator(client, options.predictions, options.ground_truth, options.metric) as spread,
+        ):
+            yield spread
+    else:
+        from anchorkit.evaluation import Evaluator
+        from anchorkit.predictions import PredictionTable
+
+        yield Evaluator(PredictionTable.load(options.predictions), options.ground_truth, metric=options.metric)
 
 
 def costs_command(options: argparse.Namespace) -> Answer:

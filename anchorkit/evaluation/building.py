@@ -163,10 +163,8 @@ def build_matching(
 
     Memory, in bytes: 8 a candidate, 1 / 8 a candidate and group of its image, 13 a candidate with pairs, 5 a pair.
     """
-    ignored = truth.crowd | truth.difficult if rules.voc else truth.crowd
-    in_range = np.ones(len(truth), np.uint8) if rules.voc else _in_ranges(truth.area)
-    real = np.where(ignored, np.uint8(0), in_range)
-    n_real, need, column = _to_be_found(truth, real)
+    ignored, real = boxes_to_find(truth, rules)
+    n_real, need, column = recalls(truth, real)
     known = np.ones(rows.n_classes, np.bool_) if rules.every_class else (column >= 0).any(axis=0)
     measured = np.append(known, np.zeros(rows.n_all_classes - rows.n_classes, np.bool_))
 
@@ -268,7 +266,14 @@ def _in_ranges(area: Array) -> Array:
     return bits
 
 
-def _to_be_found(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
+def boxes_to_find(truth: GroundTruth, rules: MatchingRules) -> tuple[Array, Array]:
+    """Bool (G,): which annotated boxes are passed over; and `Matching.real`."""
+    ignored = truth.crowd | truth.difficult if rules.voc else truth.crowd
+    in_range = np.ones(len(truth), np.uint8) if rules.voc else _in_ranges(truth.area)
+    return ignored, np.where(ignored, np.uint8(0), in_range)
+
+
+def recalls(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
     """`Classes.n_real`, `need` and `column`, of `Matching.real`."""
     n_classes = len(truth.category_ids)
     n_real = np.zeros((len(AREA_RANGES), n_classes), np.int64)

@@ -12,95 +12,52 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from anchorkit.evaluation import advancing, curves
-from anchorkit.evaluation.building import MatchingRules
-from anchorkit.evaluation.index import Index
+from anchorkit.evaluation import curves
+from anchorkit.evaluation.images import CHILDREN_AT_ONCE
 from anchorkit.evaluation.reading import Reading
-from anchorkit.evaluation.sharing import balanced
-from anchorkit.evaluation.tables import (
-    UNLIMITED,
-    Array,
-    Children,
-    Events,
-    Groups,
-    Matching,
-    Rules,
-    Scratch,
-    Standing,
-)
+from anchorkit.evaluation.sharing import Sharing
+from anchorkit.evaluation.tables import Array, Classes, Events, Rules
 
 Figure = TypeVar("Figure")
 
-CHILDREN_AT_ONCE = 32
-"""Children looked at in one pass over the images. More would need more memory for their events and gain nothing."""
 
-FIRST_ROOM = 4096
+class Standpoint(Protocol):
+    """What tells an engine how configurations differ: `images.Images`, or images that lie on other machines."""
+
+    def restart(self) -> None: ...
+    def is_far(self, here: int, there: int) -> bool: ...
+    def move(self, here: int, there: int) -> list[Events]: ...
+    def look(self, here: int, children: Sequence[int]) -> list[Events]: ...
 
 
 class Engine:
     """Moves from configuration to configuration.
 
-    Memory: 4 bits a member (of begun 64s) and 2 a candidate; 8 bytes a candidate that overlaps an annotated box, for
-    each area range; 1 bit a candidate for each area range and thread; and for the events of 32 children 4 bytes a
-    detection that changes and 16 a match.
+    Memory: 1 bit a candidate for each area range and thread, and 16 bytes a match.
 
     Args:
-        index: what does not depend on the configuration.
-        rules: IoU thresholds and numbers of detections.
-        every_area: outcomes in all four area ranges, and the ranks that recall at fewer detections needs.
+        images: how they stand.
+        rules: the numbers by which they stand so.
+        classes: what the curves need of each class.
+        work: threads.
     """
 
-    def __init__(self, index: Index, rules: MatchingRules, every_area: bool) -> None:
-        self._work = work = index.work
-        self._groups, self._overlaps = index.groups, index.overlaps
-        self._matching, classes = index.matching(rules)
-        n_areas = len(classes.n_real) if every_area else 1
-        self._rules = Rules(
-            topk=index.post.topk or 0,
-            n_scopes=index.n_scopes,
-            cap=index.post.max_detections or UNLIMITED,
-            most_shown=rules.max_dets[-1],
-            n_thresholds=len(rules.thresholds),
-            n_areas=n_areas,
-            ranks=np.array(rules.max_dets[:-1] if every_area else (), np.int64),
-        )
-        self.n_anchors = len(index.layout)
-        groups, matching = self._groups, self._matching
-        by_group, by_rank = int(groups.word[-1]), int(matching.word_start[-1])
-        self._standing = Standing(
-            alive=np.zeros(by_group, np.uint64),
-            kept=np.zeros(by_group, np.uint64),
-            dead=np.zeros(by_group, np.uint64),
-            once=np.zeros(by_group, np.uint64),
-            by_rank=np.zeros(by_rank, np.uint64),
-            shown=np.zeros(by_rank, np.uint64),
-            horizon=np.zeros(len(groups.image_start) - 1, np.int32),
-            fullest=np.zeros(len(groups.image_start) - 1, np.int32),
-            outcome=np.zeros(n_areas * len(matching.inside), np.uint64),
-        )
+    def __init__(self, images: Standpoint, rules: Rules, classes: Classes, work: Sharing) -> None:
+        self._images, self._work = images, work
         self._readings = [
             Reading(
-                np.zeros((n_areas, int(classes.place_word[-1])), np.uint64),
+                np.zeros((rules.n_areas, int(classes.place_word[-1])), np.uint64),
                 classes,
-                self._rules.n_thresholds,
-                len(self._rules.ranks),
+                rules.n_thresholds,
+                len(rules.ranks),
             )
             for _ in range(work.n_threads)
         ]
         self._matches = _NO_MATCHES
-        self._scratch = [_scratch(groups, matching, self._rules.n_scopes) for _ in range(work.n_threads)]
-        # Kept from one pass to the next: fresh memory costs more than what is written to it.
-        self._events = {
-            (n_children, part): _room(n_children, FIRST_ROOM, FIRST_ROOM)
-            for n_children in (1, CHILDREN_AT_ONCE)
-            for part in range(work.n_threads)
-        }
-        self._parts = balanced(groups.image_start, work.n_threads)
-        self._sizes: Array | None = None
         self._mask: int | None = 0  # None: an interrupt left the state between two configurations
 
     def figure(self, mask: int, read: Callable[[Reading], Figure]) -> Figure:
@@ -116,49 +73,31 @@ class Engine:
             found += self._look(children[first : first + CHILDREN_AT_ONCE], read)
         return found
 
-    def detections(self, mask: int) -> tuple[Array, Array]:
-        """The image and rank, int64 each, of what the detector outputs: image by image, best first."""
-        self.move(mask)
-        word_start = self._matching.word_start
-        at = np.flatnonzero(np.unpackbits(self._standing.by_rank.view(np.uint8), bitorder="little"))
-        image = np.searchsorted(word_start, at >> 6, side="right") - 1
-        rank = at - 64 * word_start[image]
-        order = np.arange(len(at)) - np.searchsorted(image, image)
-        within = order < self._rules.cap
-        return image[within], rank[within]
-
     def memory(self) -> int:
-        """Bytes that the state takes."""
-        arrays = [*self._standing, *self._matches, *(reading.bits for reading in self._readings)]
-        arrays += [array for events in self._events.values() for array in events]
-        return sum(array.nbytes for array in arrays)
+        """Bytes that the state takes, without that of the images."""
+        return sum(array.nbytes for array in (*self._matches, *(reading.bits for reading in self._readings)))
 
     def move(self, mask: int) -> None:
         """Be at the configuration with the bits of `mask` set."""
         if mask == self._mask:
             return
         here, self._mask = self._mask, None
-        if here is None or self._cost(here ^ mask) >= self._cost(mask):
-            for array in (*self._standing, *(reading.bits for reading in self._readings)):
-                array[:] = 0
+        if here is None or self._images.is_far(here, mask):
+            self._images.restart()
+            for reading in self._readings:
+                reading.bits[:] = 0
             self._matches = _NO_MATCHES
             here = 0
-        events = self._advance(here, [mask], commit=True)
+        events = self._images.move(here, mask)
         self._work.all([partial(_flip, reading, events, 0) for reading in self._readings])
         self._matches = _merged(self._matches, _changes(events, 0))
         for reading in self._readings:
             reading.show(*self._matches)
         self._mask = mask
 
-    def _cost(self, mask: int) -> int:
-        """Candidates of the anchors in `mask`: what moving by them costs, more or less."""
-        if self._sizes is None:
-            self._sizes = members_of_anchors(self._groups, self.n_anchors)
-        return sum(int(self._sizes[anchor]) for anchor in bits_of(mask))
-
     def _look(self, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
         assert self._mask is not None
-        events = self._advance(self._mask, children, commit=False)
+        events = self._images.look(self._mask, children)
         free: SimpleQueue[Reading] = SimpleQueue()
         for reading in self._readings:
             free.put(reading)
@@ -182,35 +121,6 @@ class Engine:
         self._mask = here
         return figures
 
-    def _advance(self, here: int, there: Sequence[int], commit: bool) -> list[Events]:
-        """What differs from the configuration `here`, for each range of images."""
-        children = Children(
-            *_lists([here & ~mask for mask in there]),
-            *_lists([mask & ~here for mask in there]),
-            np.array([[mask >> a & 1 for a in range(self.n_anchors)] for mask in there], np.uint8).reshape(
-                len(there), self.n_anchors
-            ),
-        )
-
-        def advance(part: int) -> Events:
-            first, last = int(self._parts[part]), int(self._parts[part + 1])
-            # One child is apt to be far away, and would make room for as many changes in every other.
-            room = (1 if len(there) == 1 else CHILDREN_AT_ONCE, part)
-            self._events[room].n_flips[:] = 0
-            self._events[room].n_changes[:] = 0
-            while True:
-                events = self._events[room]
-                first = advancing.advance(
-                    first, last, self._groups, self._overlaps, self._matching, self._rules, self._standing, children,
-                    events, self._scratch[part], commit,
-                )  # fmt: skip
-                if first == last:
-                    return events
-                n = int(np.diff(self._groups.image_start[first : first + 2])[0])
-                self._events[room] = _more_room(events, n, n * self._rules.n_areas)
-
-        return self._work.all([partial(advance, part) for part in range(len(self._parts) - 1)])
-
 
 Matches = tuple[Array, Array]
 _NO_MATCHES: Matches = (np.empty(0, np.int64), np.empty(0, np.uint64))
@@ -224,8 +134,8 @@ def _flip(reading: Reading, events: list[Events], child: int) -> None:
 
 def _changes(events: list[Events], child: int) -> Matches:
     """Where a child changes outcomes, rising, and what they become."""
-    at = np.concatenate([part.change_at[child, : part.n_changes[child]] for part in events])
-    outcome = np.concatenate([part.change_to[child, : part.n_changes[child]] for part in events])
+    at = np.concatenate([part.change_at[child][: part.n_changes[child]] for part in events])
+    outcome = np.concatenate([part.change_to[child][: part.n_changes[child]] for part in events])
     order = np.argsort(at)
     return at[order], outcome[order]
 
@@ -237,76 +147,3 @@ def _merged(old: Matches, changes: Matches) -> Matches:
     at = np.concatenate((old[0][stays], changes[0][comes]))
     order = np.argsort(at)
     return at[order], np.concatenate((old[1][stays], changes[1][comes]))[order]
-
-
-def bits_of(mask: int) -> list[int]:
-    """The set bits of a mask, rising."""
-    return [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
-
-
-def members_of_anchors(groups: Groups, n_anchors: int) -> Array:
-    """int64 (A,): how many candidates each anchor has."""
-    first = groups.word[groups.image_group]
-    starts = (n_anchors * first[:-1, None] + np.arange(n_anchors) * np.diff(first)[:, None]).ravel()
-    counts = np.append(np.bitwise_count(groups.by_anchor), 0)
-    sizes = np.add.reduceat(counts, starts, dtype=np.int64).reshape(-1, n_anchors)
-    found: Array = sizes[np.diff(first) > 0].sum(axis=0)
-    return found
-
-
-def _lists(masks: Sequence[int]) -> tuple[Array, Array]:
-    lists = [bits_of(mask) for mask in masks]
-    start = np.cumsum([0, *map(len, lists)]).astype(np.int64)
-    return start, np.array([bit for bits in lists for bit in bits], np.int32)
-
-
-def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
-    """Enough for the largest image."""
-    by_group = int(np.diff(groups.word[groups.image_group]).max(initial=1))
-    by_rank = int(np.diff(matching.word_start).max(initial=1))
-    return Scratch(
-        alive=np.zeros(by_group, np.uint64),
-        touched=np.zeros(by_group, np.uint64),
-        dead=np.zeros(by_group, np.uint64),
-        twice=np.zeros(by_group, np.uint64),
-        reached=np.zeros(by_group, np.uint64),
-        released=np.zeros(by_group, np.uint64),
-        by_rank=np.zeros(by_rank, np.uint64),
-        shown=np.zeros(by_rank, np.uint64),
-        used=np.zeros(int(matching.truth_count.max(initial=1)), np.uint64),
-        taken=np.zeros(n_scopes, np.int64),
-    )
-
-
-def _room(n_children: int, flips: int, changes: int) -> Events:
-    return Events(
-        np.empty((n_children, flips), np.uint32),
-        np.zeros(n_children, np.int64),
-        np.empty((n_children, changes), np.int64),
-        np.empty((n_children, changes), np.uint64),
-        np.zeros(n_children, np.int64),
-    )
-
-
-def _more_room(events: Events, flips: int, changes: int) -> Events:
-    """Room for so many more of each in every child, and to spare."""
-    more_flips, more_changes = (
-        2 * size if int(n.max()) + wanted > size else 0
-        for size, n, wanted in (
-            (events.flips.shape[1], events.n_flips, flips),
-            (events.change_at.shape[1], events.n_changes, changes),
-        )
-    )
-    if more_flips:
-        events = events._replace(flips=_wider(events.flips, more_flips + flips))
-    if more_changes:
-        wider = more_changes + changes
-        events = events._replace(change_at=_wider(events.change_at, wider), change_to=_wider(events.change_to, wider))
-    return events
-
-
-def _wider(array: Array, columns: int) -> Array:
-    # Rows that begin a power of two apart would all fall on the same few lines of the processor's cache.
-    wider = np.empty((len(array), columns + 64 - columns % 64 + 16), array.dtype)
-    wider[:, : array.shape[1]] = array
-    return wider

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -14,20 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from anchorkit.anchors import AnchorLayout, Configuration, Move
+from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
+from anchorkit.evaluation.accuracies import Accuracies
+from anchorkit.evaluation.fingerprints import fingerprint_of, image_digests
 from anchorkit.evaluation.ground_truth import read_ground_truth
-from anchorkit.evaluation.metrics import (
-    COCO_MAX_DETS,
-    COCO_THRESHOLDS,
-    FScore,
-    Metric,
-    OfDetections,
-    VocAP,
-    figure_names,
-    read_metric,
-)
-from anchorkit.evaluation.tables import MOST_THRESHOLDS, UNLIMITED
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections, read_metric
+from anchorkit.evaluation.tables import Array
 from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
@@ -38,11 +28,11 @@ if TYPE_CHECKING:
     from anchorkit.evaluation.bootstrapping import Bootstrap, Subject
     from anchorkit.evaluation.building import MatchingRules
     from anchorkit.evaluation.engine import Engine
+    from anchorkit.evaluation.images import Images
     from anchorkit.evaluation.index import Index
-    from anchorkit.evaluation.reading import Reading
 
 
-class Evaluator:
+class Evaluator(Accuracies):
     """Accuracy of every configuration of a detector, with the bits of numpy NMS and pycocotools.
 
     Built once from the raw predictions on a set of images and its ground truth. A configuration then costs what it
@@ -90,19 +80,16 @@ class Evaluator:
             InputError: the ground truth is broken, predictions belong to an image that it lacks, an option is out of
                 range, or the evaluation would not fit in memory.
         """
+        super().__init__(metric, iou_thresholds, max_dets)
         self.predictions = predictions
         self.ground_truth = read_ground_truth(ground_truth)
-        self.layout: AnchorLayout = predictions.layout
+        self.layout = predictions.layout
         self.postprocess: PostProcess = predictions.postprocess
-        self._thresholds = COCO_THRESHOLDS if iou_thresholds is None else _checked_thresholds(iou_thresholds)
-        self._max_dets = _checked_limits(max_dets)
-        self._metric = read_metric(metric, self._max_dets)
         self._threads, self._memory_limit = threads, memory_limit
         for warning in predictions.check(self.ground_truth.to_ids()):
             warnings.warn(warning, UserWarning, stacklevel=2)
-        self._lock = threading.RLock()
         self._index = self._new_index(self.postprocess)
-        self._engines: dict[tuple[MatchingRules, bool], Engine] = {}
+        self._images: dict[Engine, Images] = {}
         self._begin()
 
     def _new_index(self, post: PostProcess) -> Index:
@@ -117,30 +104,8 @@ class Evaluator:
         return Index(rows, self.ground_truth, post, work, limit)
 
     def _begin(self) -> None:
-        """Build what the metric needs, with nothing remembered."""
-        self._accuracies: dict[int, float] = {}
         self._drawn: dict[Any, npt.NDArray[np.float64]] = {}
-        self._read: Callable[[Reading], float] | None = None
-        if isinstance(self._metric, OfDetections):
-            self._engine(self._coco_rules, every_area=False)
-        else:
-            from anchorkit.evaluation.reading import reader_of
-
-            rules = self._rules
-            self._read, every_area = reader_of(
-                self._metric,
-                self._thresholds,
-                self.ground_truth.category_ids,
-                figure_names(self._max_dets),
-                lambda score: self._index.ends(rules, score),
-            )
-            self._main = self._engine(rules, every_area)
-        self._index.rows.forget()
-
-    @property
-    def metric(self) -> str:
-        """The name of what `accuracy` tells."""
-        return self._metric.name
+        super()._begin()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -148,86 +113,15 @@ class Evaluator:
 
         Equal for equal accuracies under the same metric and post-processing.
         """
-        digest = hashlib.sha256()
-        table, truth = self.predictions, self.ground_truth
-        for column in (table.image_id, table.anchor, table.category_id, table.score, table.boxes):
-            digest.update(column.tobytes())
-        for item in dataclasses.fields(truth):
-            digest.update(getattr(truth, item.name).tobytes())
-        if (self._thresholds, self._max_dets) != (COCO_THRESHOLDS, COCO_MAX_DETS):
-            digest.update(repr((self._thresholds, self._max_dets)).encode())
-        return digest.hexdigest()[:16]
-
-    @property
-    def full(self) -> Configuration:
-        """The configuration that keeps every anchor."""
-        return self.layout.full
+        digests = image_digests(self.predictions, self.ground_truth)
+        return fingerprint_of(digests, self.ground_truth, self._thresholds, self._max_dets)
 
     @property
     def memory(self) -> dict[str, int]:
         """Bytes that the tables of the evaluation take, by what they are for; the predictions themselves not."""
         with self._lock:
-            return self._index.memory() | {"state": sum(engine.memory() for engine in self._engines.values())}
-
-    def accuracy(self, c: Configuration | Iterable[int | str]) -> float:
-        """The metric: by default AP at IoU 0.50:0.95 over all areas."""
-        configuration = self._configuration(c)
-        with self._lock:
-            found = self._accuracies.get(configuration.mask)
-            if found is None:
-                if self._read is None:
-                    found = self._of_detections(configuration)
-                else:
-                    found = self._main.figure(configuration.mask, self._read)
-                self._accuracies[configuration.mask] = found
-        return found
-
-    def children(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> npt.NDArray[np.float64]:
-        """The accuracy of each configuration that a move leads to: float64 (len(moves),).
-
-        All are found in one pass over the images, which is several times as fast as one after the other.
-        """
-        configuration = self._configuration(c)
-        masks = [configuration.without(move.anchors).mask for move in moves]
-        with self._lock:
-            if self._read is None:
-                return np.array([self.accuracy(configuration.without(move.anchors)) for move in moves], np.float64)
-            unknown = list(dict.fromkeys(mask for mask in masks if mask not in self._accuracies))
-            if unknown:
-                found = self._main.figures(configuration.mask, unknown, self._read)
-                self._accuracies.update(zip(unknown, found, strict=True))
-            return np.array([self._accuracies[mask] for mask in masks], np.float64)
-
-    def stats(self, c: Configuration | Iterable[int | str]) -> dict[str, float]:
-        """The 12 figures of COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl.
-
-        With other `max_dets`, one AR for each of them. AP50 and AP75 are -1 if their IoU is not among the thresholds.
-        """
-        configuration = self._configuration(c)
-        with self._lock:
-            return self._engine(self._coco_rules, every_area=True).figure(configuration.mask, self._figures)
-
-    def children_stats(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> list[dict[str, float]]:
-        """The 12 figures of COCO (see `stats`) of each configuration that a move leads to."""
-        configuration = self._configuration(c)
-        masks = [configuration.without(move.anchors).mask for move in moves]
-        with self._lock:
-            engine = self._engine(self._coco_rules, every_area=True)
-            return engine.figures(configuration.mask, masks, self._figures)
-
-    def per_class(self, c: Configuration | Iterable[int | str]) -> dict[int, float]:
-        """The AP of each category of the ground truth, by its id: Pascal VOC's if that is the metric, else COCO's."""
-        configuration = self._configuration(c)
-        metric = self._metric
-        with self._lock:
-            if isinstance(metric, VocAP):
-                values = self._main.figure(
-                    configuration.mask, lambda reading: reading.per_class(reading.voc(metric.points))
-                )
-            else:
-                engine = self._engine(self._coco_rules, every_area=False)
-                values = engine.figure(configuration.mask, lambda reading: reading.per_class(reading.precision()))
-        return dict(zip(self.ground_truth.category_ids.tolist(), values, strict=True))
+            state = sum(engine.memory() + self._images[engine].memory() for engine in self._engines.values())
+            return self._index.memory() | {"state": state}
 
     def detections(self, c: Configuration | Iterable[int | str]) -> pd.DataFrame:
         """What the detector would output: after top-k, NMS and cap.
@@ -240,7 +134,9 @@ class Evaluator:
 
         configuration = self._configuration(c)
         with self._lock:
-            image, rank = next(iter(self._engines.values())).detections(configuration.mask)
+            engine = next(iter(self._engines.values()))
+            engine.move(configuration.mask)
+            image, rank = self._images[engine].detections()
         rows = self._index.rows.row[self._index.rows.image_start[image] + rank]
         table = self.predictions
         columns = {name: getattr(table, name)[rows] for name in ("image_id", "category_id", "score")}
@@ -272,7 +168,7 @@ class Evaluator:
                 other._index = other._new_index(post)
             else:
                 other._index = self._index.with_postprocess(post)
-            other._engines = {}
+            other._engines, other._images = {}, {}
             other._begin()
         return other
 
@@ -374,68 +270,21 @@ class Evaluator:
         other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("fingerprint", "_main")})
         return other
 
-    @property
-    def _coco_rules(self) -> MatchingRules:
-        from anchorkit.evaluation.building import MatchingRules
+    def _new_engine(self, rules: MatchingRules, every_area: bool) -> Engine:
+        from anchorkit.evaluation.engine import Engine
+        from anchorkit.evaluation.images import Images
 
-        return MatchingRules(self._thresholds, self._max_dets)
+        images = Images(self._index, rules, every_area)
+        self._index.rows.forget()
+        engine = Engine(images, images.rules, images.classes, images.work)
+        self._images[engine] = images
+        return engine
 
-    @property
-    def _rules(self) -> MatchingRules:
-        """How the metric matches."""
-        from anchorkit.evaluation.building import MatchingRules
-
-        if isinstance(self._metric, VocAP):
-            return MatchingRules((self._metric.iou,), (UNLIMITED,), voc=True)
-        if isinstance(self._metric, FScore):
-            return MatchingRules((self._metric.iou,), self._max_dets[-1:], every_class=True)
-        return self._coco_rules
-
-    def _engine(self, rules: MatchingRules, every_area: bool) -> Engine:
-        found = self._engines.get((rules, every_area))
-        if found is None:
-            from anchorkit.evaluation.engine import Engine
-
-            found = self._engines[rules, every_area] = Engine(self._index, rules, every_area)
-            self._index.rows.forget()
-        return found
-
-    def _figures(self, reading: Reading) -> dict[str, float]:
-        from anchorkit.evaluation.reading import coco_figures
-
-        return coco_figures(reading, self._thresholds, figure_names(self._max_dets))
+    def _ends(self, rules: MatchingRules, score_threshold: float) -> Array:
+        ends = self._index.ends(rules, score_threshold)
+        self._index.rows.forget()
+        return ends
 
     def _of_detections(self, configuration: Configuration) -> float:
         assert isinstance(self._metric, OfDetections)
         return float(self._metric.function(self.detections(configuration), self.ground_truth))
-
-    def _configuration(self, c: Configuration | Iterable[int | str]) -> Configuration:
-        if not isinstance(c, Configuration):
-            return self.layout.configuration(keep=c)
-        if c.layout is not self.layout and c.layout != self.layout:
-            raise InputError(
-                f"the configuration is one of {c.layout.detector} ({len(c.layout)} anchors), the predictions are of "
-                f"{self.layout.detector} ({len(self.layout)} anchors): their layouts differ"
-            )
-        return c
-
-
-def _checked_thresholds(values: Sequence[float]) -> tuple[float, ...]:
-    try:
-        thresholds = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        raise InputError(f"iou_thresholds is {values!r}; numbers above 0 and up to 1 are needed") from None
-    rising = all(low < high for low, high in itertools.pairwise(thresholds))
-    if not thresholds or not rising or not 0 < thresholds[0] <= thresholds[-1] <= 1:
-        raise InputError(f"iou_thresholds is {list(thresholds)}; rising numbers above 0 and up to 1 are needed")
-    if len(thresholds) > MOST_THRESHOLDS:
-        raise InputError(f"iou_thresholds has {len(thresholds)} numbers; {MOST_THRESHOLDS} are the most")
-    return thresholds
-
-
-def _checked_limits(values: Sequence[int]) -> tuple[int, ...]:
-    limits = tuple(values) if isinstance(values, Sequence | np.ndarray) else ()
-    whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0 for value in limits)
-    if not 1 <= len(limits) <= 3 or not whole or any(low >= high for low, high in itertools.pairwise(limits)):
-        raise InputError(f"max_dets is {values!r}; one to three rising whole numbers of 1 or more are needed")
-    return tuple(int(value) for value in limits)

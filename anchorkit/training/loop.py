@@ -1,7 +1,7 @@
 """The training loop: one function to read from top to bottom.
 
-Hugging Face accelerate runs it on one or many GPUs, in mixed precision, or on the CPU. A run with a folder writes a
-checkpoint after each epoch; when it is started again it goes on there and ends with the same weights as if it had never
+Hugging Face accelerate runs it on one or many GPUs or machines (``accelerate launch SCRIPT``), in mixed precision, or on
+the CPU. A run with a folder writes a checkpoint after each epoch; when it is started again it goes on there and ends with the same weights as if it had never
 been stopped (on a GPU up to the non-determinism of its kernels).
 """
 
@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration, broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
@@ -76,12 +77,15 @@ def fit(
     The weights kept are those of the last epoch (their running mean, where the recipe has one): choosing the best epoch
     would fit the validation set.
 
+    Started by ``accelerate launch`` in several processes, each works on its share of every batch, so that recipe and
+    schedule stay what they are; batch norm sees the share alone. All end with the weights of the first.
+
     Args:
         detector: trained in place; stays on the CPU unless there is a GPU.
         data: `train` is trained on; `val` is looked at only to report.
         recipe: a name of `RECIPES`, or a `Recipe`.
         epochs: instead of the recipe's; the milestones move in proportion.
-        batch_size: instead of the recipe's.
+        batch_size: instead of the recipe's; of all processes together.
         out: folder for checkpoints and the history; None keeps nothing on disk.
         seed: of the order of images and of the augmentation.
         precision: ``"no"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the hardware computes in it, else no.
@@ -98,7 +102,14 @@ def fit(
     """
     plan = _plan(recipe, epochs, batch_size, len(data.train))
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
-    accelerator = Accelerator(mixed_precision=_precision(precision))
+    accelerator = Accelerator(
+        mixed_precision=_precision(precision), dataloader_config=DataLoaderConfiguration(split_batches=True)
+    )
+    if min(plan.batch_size, len(data.train)) % accelerator.num_processes:
+        raise InputError(
+            f"a batch of {min(plan.batch_size, len(data.train))} images cannot be shared by "
+            f"{accelerator.num_processes} processes: choose a multiple of that as batch_size"
+        )
     module = detector.module.to(accelerator.device)
     dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, workers)
@@ -113,7 +124,8 @@ def fit(
     validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed), progress=False)
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
-    bar = tqdm(total=steps, initial=len(rows) * len(loader), disable=not progress, unit="step", desc="training")
+    watched = progress and accelerator.is_local_main_process
+    bar = tqdm(total=steps, initial=len(rows) * len(loader), disable=not watched, unit="step", desc="training")
     try:
         for epoch in range(len(rows) + 1, plan.epochs + 1):
             started, total = time.perf_counter(), 0.0
@@ -160,6 +172,8 @@ def fit(
             vars(module).pop(name, None)
     if mean is not None:
         module.load_state_dict(mean.module.state_dict())
+    # Statistics of batch norm are each process's own.
+    broadcast(module.state_dict(), from_process=0)
     module.eval()
     return History(tuple(rows))
 

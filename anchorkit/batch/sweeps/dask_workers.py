@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls
 """Workers of a Dask cluster that perform the tasks of a sweep: on any machine that sees the sweep's folder.
 
-Dask decides where a notebook is executed and does it again elsewhere if a worker dies. On the worker it runs in a process
-of its own, as on one machine, which ends as soon as nobody wants its answer any more.
+Dask decides where a notebook is executed and does it again elsewhere if a worker dies. On the worker it runs in a
+process of its own, as on one machine, which ends as soon as nobody wants its answer any more.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ class DaskWorkers:
     def free(self) -> int:
         if self._stopping:
             return 0
-        threads = sum(self._client.nthreads().values())
-        # Without a worker, tasks wait for the first one: a cluster may be starting.
+        threads = int(sum(self._client.nthreads().values()))
         return max(0, min(threads, self._most or threads) - len(self._running))
 
     def start(self, task: Task) -> None:
@@ -133,10 +132,7 @@ def _process(folder: Path) -> LocalWorkers:
 def _unwanted() -> bool:
     """Whether the sweep was stopped, or has died: Dask then cancels what it had asked for."""
     from distributed import get_worker
-    from distributed.worker import thread_state
 
-    try:
-        task = get_worker().state.tasks.get(thread_state.key)
-    except (ValueError, AttributeError):
-        return False
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
     return task is None or task.state in ("cancelled", "released", "forgotten")

@@ -59,24 +59,29 @@ class SweepInterrupted(KeyboardInterrupt):
 def run_sweep(
     sweep_file: str | Path,
     out: str | Path | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     retry_failed: bool = False,
     progress: bool = True,
+    scheduler: str | None = None,
 ) -> SweepSummary:
     """Execute all runs of a sweep that are not finished, and gather what came out.
 
     Args:
         sweep_file: a YAML file, see docs/sweeps.md.
         out: the sweep's folder; ``sweeps/NAME`` by default.
-        jobs: how many notebooks are executed side by side.
+        jobs: at most so many notebooks are executed side by side; None for 1, or on a cluster as many as it can.
         retry_failed: try again what failed before; else it stays failed.
         progress: tell on standard error how it goes.
+        scheduler: address of a Dask scheduler whose workers see the folder, see docs/cluster.md; None for processes on
+            this machine.
 
     Raises:
-        InputError: something in the file is wrong, the folder is in use or holds another sweep, or the disk is full.
+        MissingExtraError: a scheduler is named and Dask is not installed (extra ``cluster``).
+        InputError: no scheduler answers, something in the file is wrong, the folder is in use or holds another sweep,
+            or the disk is full.
         SweepInterrupted: Ctrl-C, or a polite request to end (SIGTERM).
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}: at least 1 is needed")
     plan = make_plan(read_sweep(sweep_file))
     folder = sweep_folder(plan, out)
@@ -86,7 +91,7 @@ def run_sweep(
             remove_leftovers(place)
         notes = Notes(folder, plan, progress)
         drive = _Drive(folder, plan, notes)
-        workers = LocalWorkers(jobs, lock, folder / "logs")
+        workers = LocalWorkers(jobs or 1, lock, folder / "logs") if scheduler is None else _on_cluster(scheduler, jobs)
         try:
             drive.look_around(retry_failed)
             with _signals(drive):
@@ -106,6 +111,13 @@ def run_sweep(
             f"stopped with {left} of {len(plan.runs)} runs to do; the same command goes on from here"
         )
     return SweepSummary(folder, tuple(drive.done), dict(drive.failed))
+
+
+def _on_cluster(scheduler: str, jobs: int | None) -> Workers:
+    from anchorkit.batch.sweeps.dask_workers import DaskWorkers
+    from anchorkit.cluster import connect
+
+    return DaskWorkers(connect(scheduler), jobs)
 
 
 def sweep_folder(plan: SweepPlan, out: str | Path | None) -> Path:

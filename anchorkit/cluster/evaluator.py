@@ -1,0 +1,271 @@
+# mypy: allow-untyped-calls
+"""Accuracy of every configuration, of images that lie on the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import math
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.cluster import shards
+from anchorkit.cluster.scheduler import told_plainly
+from anchorkit.cluster.shards import Differences, Shard, Survey
+from anchorkit.errors import InputError
+from anchorkit.evaluation.accuracies import Accuracies
+from anchorkit.evaluation.building import MatchingRules, boxes_to_find, recalls
+from anchorkit.evaluation.engine import Engine
+from anchorkit.evaluation.fingerprints import fingerprint_of
+from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.images import bits_of, numbers_of
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections
+from anchorkit.evaluation.sharing import Sharing, threads_for
+from anchorkit.evaluation.sorting import falling_key, starts_of
+from anchorkit.evaluation.tables import PLACE, Array, Classes, Events
+from anchorkit.postprocess import PostProcess
+from anchorkit.predictions import PredictionTable
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_NO_IMAGES = (1.0, 0.0)
+
+PATIENCE = 5.0
+"""Seconds after which to look whether those who were asked are still there."""
+
+
+class ShardedEvaluator(Accuracies):
+    """What `anchorkit.Evaluator` answers, of a table whose images are spread over the workers of a Dask cluster.
+
+    Each shard has a range of image ids; its worker reads only their rows, holds their tables and tells, for any
+    configuration, which detections and matches differ. What they add up to is one board (a bit for each prediction)
+    here, from which accuracies are read with the same bits as on one machine. A worker that dies takes nothing with
+    it: Dask does its work again elsewhere, from the files. Leave it (``with``, or `close`) to free the workers' memory.
+
+    Memory here: 8 bytes a prediction while it begins, then 1 bit, and the annotated boxes. On the workers, together:
+    as `anchorkit.Evaluator`, and 4 bytes a prediction.
+
+    Attributes:
+        postprocess: how detections are made of the raw predictions.
+        n_shards: into how many shares the images are divided.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        predictions: str | Path | Sequence[str | Path],
+        ground_truth: Any,
+        metric: str | Metric = "AP",
+        *,
+        n_shards: int | None = None,
+        iou_thresholds: Sequence[float] | None = None,
+        max_dets: Sequence[int] = COCO_MAX_DETS,
+    ) -> None:
+        """Spread the images.
+
+        Args:
+            client: see `connect`.
+            predictions: the file of the table, or several of one detector, as every worker can reach them. The fewer
+                images a Parquet row group has, the less is read twice.
+            ground_truth: path of a COCO json file (read here), a COCO dict, or a pycocotools ``COCO``.
+            metric: see `anchorkit.Evaluator`; not a function of the detections.
+            n_shards: into how many shares to divide the images; None for as many as the workers have threads.
+            iou_thresholds: see `anchorkit.Evaluator`.
+            max_dets: see `anchorkit.Evaluator`.
+
+        Raises:
+            InputError: as `anchorkit.Evaluator`; or the cluster has no workers or is lost, or the files are of
+                different detectors.
+        """
+        super().__init__(metric, iou_thresholds, max_dets)
+        if isinstance(self._metric, OfDetections):
+            raise InputError("a function of the detections needs all of them in one place: use anchorkit.Evaluator")
+        self._client = client
+        self._address = str(client.scheduler_info()["address"])
+        self._paths = _checked_paths(predictions)
+        self.layout, self.postprocess = _facts(self._paths)
+        self.ground_truth = read_ground_truth(ground_truth)
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise InputError(f"the cluster at {self._address} has no workers: start some with `dask worker ADDRESS`")
+        self.n_shards = min(n_shards or threads, max(1, len(self.ground_truth.image_ids)))
+        self._evaluation = uuid.uuid4().hex
+        self._homes: list[str] = []
+        # What the questions stand on may be done by anybody, so that Dask can do it again whoever is left.
+        self._shards = [client.submit(_itself, shard, pure=False) for shard in self._divided()]
+        counts = self._survey()
+        scores = [client.submit(shards.falling_scores, shard, pure=False) for shard in self._shards]
+        numbered = client.submit(shards.number, counts, *scores, pure=False)
+        self._places = [client.submit(itemgetter(n), numbered, pure=False) for n in range(self.n_shards)]
+        self._begin()
+
+    @property
+    def fingerprint(self) -> str:
+        """The same as that of an `anchorkit.Evaluator` of the whole table."""
+        return fingerprint_of(self._digests, self.ground_truth, self._thresholds, self._max_dets)
+
+    def close(self) -> None:
+        """Free the workers' memory. The accuracies that were asked for are still known."""
+        self._shards, self._places = [], []
+        self._client.run(shards.forget, self._evaluation, on_error="ignore")
+
+    def __enter__(self) -> ShardedEvaluator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _divided(self) -> Iterable[Shard]:
+        truth = self.ground_truth
+        cuts = np.linspace(0, len(truth.image_ids), self.n_shards + 1).astype(int).tolist()
+        for number, (first, last) in enumerate(pairwise(cuts)):
+            # From the end of one to the end of the next: a row of an image that nobody knows must reach somebody.
+            begin = -math.inf if number == 0 else int(truth.image_ids[first - 1]) + 1
+            end = math.inf if last == len(truth.image_ids) else int(truth.image_ids[last - 1])
+            part = truth.subset(truth.image_ids[first:last])
+            yield Shard(self._evaluation, number, self._paths, (begin, end), part, self.postprocess)
+
+    def _ask(self, task: Callable[..., Any], *arguments: Any, places: bool = False) -> list[Any]:
+        """Ask every shard, each where it lives; what it answers last says where that is."""
+
+        def submit(number: int, at_home: bool) -> Future[Any]:
+            about = [self._shards[number], *([self._places[number]] if places else [])]
+            home = {"workers": [self._homes[number]], "allow_other_workers": True} if at_home else {}
+            return self._client.submit(task, *about, *arguments, pure=False, **home)
+
+        with told_plainly(self._address):
+            asked = [submit(number, at_home=bool(self._homes)) for number in range(self.n_shards)]
+            while not _all_done(self._client, asked):
+                # Dask lets a task wait for a worker that is gone, though others may do it.
+                alive = self._client.scheduler_info(n_workers=-1)["workers"] if self._homes else {}
+                for number, future in enumerate(asked):
+                    if self._homes and not future.done() and self._homes[number] not in alive:
+                        asked[number] = submit(number, at_home=False)
+            answers: list[shards.Answer] = self._client.gather(asked)
+        self._homes = [answer.worker for answer in answers]
+        return [answer.found for answer in answers]
+
+    def _survey(self) -> Array:
+        """Look the shards over. Returns candidates by shard and class, int64 (shards, K)."""
+        found: list[Survey] = self._ask(shards.survey)
+        for warning in dict.fromkeys(warning for survey in found for warning in survey.warnings):
+            warnings.warn(warning, UserWarning, stacklevel=4)
+        self._digests = b"".join(survey.digests for survey in found)
+        self._sizes = np.sum([survey.sizes for survey in found], axis=0)
+        counts = np.array([survey.counts for survey in found])
+        self._place_word = starts_of((counts.sum(axis=0) + 63) // 64)
+        if 64 * int(self._place_word[-1]) >= PLACE:
+            raise InputError(
+                f"{self._paths[0]}: over {PLACE:,} predictions are too many for one board: raise the score_threshold"
+            )
+        return counts
+
+    def _new_engine(self, rules: MatchingRules, every_area: bool) -> Engine:
+        # Every class has places: its boxes may lie in any shard.
+        rules = replace(rules, every_class=True)
+        pairs = self._ask(shards.pairs, rules)
+        _, real = boxes_to_find(self.ground_truth, rules)
+        classes = Classes(
+            self._place_word, int(np.sum(pairs, axis=0).max(initial=0)), *recalls(self.ground_truth, real)
+        )
+        numbers = numbers_of(rules, every_area, self.postprocess, n_scopes=0)
+        ask = partial(self._differences, rules, every_area)
+        work = Sharing(threads_for(64 * int(self._place_word[-1])))
+        return Engine(_RemoteImages(self._sizes, ask), numbers, classes, work)
+
+    def _differences(
+        self, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], stay: bool
+    ) -> list[Events]:
+        arguments = (rules, every_area, here, list(there), stay)
+        found: list[Differences] = self._ask(shards.differences, *arguments, places=True)
+        return [_events(part) for part in found]
+
+    def _ends(self, rules: MatchingRules, score_threshold: float) -> Array:
+        limit = int(falling_key(np.array([score_threshold], np.float32))[0])
+        ends: Array = 64 * self._place_word[:-1] + np.sum(self._ask(shards.above, limit), axis=0)
+        return ends
+
+    def _of_detections(self, configuration: Configuration) -> float:
+        raise AssertionError("refused at the beginning")
+
+
+class _RemoteImages:
+    """What an `Engine` asks, see `engine.Standpoint`. The images are where they were last told to go."""
+
+    def __init__(self, sizes: Array, ask: Callable[[int, Sequence[int], bool], list[Events]]) -> None:
+        self._sizes, self._ask = sizes, ask
+
+    def restart(self) -> None:
+        """Nothing to do: each question says where the board is."""
+
+    def is_far(self, here: int, there: int) -> bool:
+        return self._cost(here ^ there) >= self._cost(there)
+
+    def move(self, here: int, there: int) -> list[Events]:
+        return self._ask(here, [there], False)
+
+    def look(self, here: int, children: Sequence[int]) -> list[Events]:
+        return self._ask(here, children, True)
+
+    def _cost(self, mask: int) -> int:
+        return int(self._sizes[bits_of(mask)].sum())
+
+
+def _events(found: Differences) -> Events:
+    """A row a child. Ragged: a list stands for the rows of `Events`, which nobody but the engine reads here."""
+    rows: Any = [
+        np.split(values, np.cumsum(counts)[:-1])
+        for values, counts in (
+            (found.flips, found.n_flips),
+            (found.change_at, found.n_changes),
+            (found.change_to, found.n_changes),
+        )
+    ]
+    return Events(rows[0], found.n_flips, rows[1], rows[2], found.n_changes)
+
+
+def _checked_paths(predictions: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    given = [predictions] if isinstance(predictions, str | Path) else list(predictions)
+    paths = [
+        part for path in map(Path, given) for part in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])
+    ]
+    if not paths:
+        raise InputError(f"{predictions}: no prediction table (.parquet) there")
+    return tuple(str(path.resolve()) for path in paths)
+
+
+def _facts(paths: tuple[str, ...]) -> tuple[AnchorLayout, PostProcess]:
+    """The layout and the post-processing of the table, which all its files must have."""
+    first, *others = [PredictionTable.load(path, images=_NO_IMAGES) for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other.layout != first.layout or other.postprocess != first.postprocess:
+            raise InputError(f"{path}: its layout or post-processing is not that of {paths[0]}: two detectors?")
+    return first.layout, first.postprocess
+
+
+def _itself(shard: Shard) -> Shard:
+    return shard
+
+
+def _all_done(client: Client, futures: list[Future[Any]]) -> bool:
+    """Wait for all, for some seconds."""
+    from distributed import wait
+
+    try:
+        with client.as_current():
+            wait(futures, timeout=PATIENCE)
+    except TimeoutError:
+        return False
+    return True

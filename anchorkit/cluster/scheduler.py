@@ -1,0 +1,64 @@
+# mypy: allow-untyped-calls
+"""Reaching a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from anchorkit.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def connect(address: str, timeout: float = 30.0) -> Client:
+    """A client of the Dask cluster whose scheduler is at an address, such as ``"tcp://10.0.0.1:8786"``.
+
+    Args:
+        address: what the scheduler says when it starts.
+        timeout: seconds to wait for it.
+
+    Raises:
+        MissingExtraError: Dask is not installed (extra ``cluster``).
+        InputError: nothing answers there.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingExtraError("a cluster needs Dask: pip install 'anchorkit[cluster]'") from None
+    try:
+        return Client(address, timeout=timeout, set_as_default=False)
+    except (TimeoutError, OSError, ValueError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__}): start one with `dask scheduler`, and "
+            "workers with `dask worker ADDRESS`, and give the address that it says"
+        ) from None
+
+
+@contextmanager
+def told_plainly(address: str) -> Iterator[None]:
+    """Say in one line what went wrong with a cluster, and what to do about it.
+
+    Raises:
+        InputError: the connection is gone, or a piece of work killed its workers.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+    from distributed.client import ClosedClientError
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise InputError(
+            f"the cluster at {address}: workers died one after the other at the same images (most likely for want of "
+            f"memory: more shards, or workers with more of it; {error.task}). A search with a ledger goes on where it "
+            "was"
+        ) from None
+    except (CancelledError, ClosedClientError, OSError) as error:
+        raise InputError(
+            f"the cluster at {address} was lost ({type(error).__name__}): when it is back, begin again with a new "
+            "evaluator; a search with a ledger goes on where it was"
+        ) from None

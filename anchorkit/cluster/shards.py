@@ -1,0 +1,292 @@
+# mypy: allow-untyped-calls
+"""What a worker does with its share of the images.
+
+Every function here is a task: what it returns depends on its arguments alone, so that a worker that dies costs time and
+nothing else. That a worker keeps the tables of its shards, and where each of them stands, only saves work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anchorkit.evaluation.building import MatchingRules
+from anchorkit.evaluation.fingerprints import image_digests
+from anchorkit.evaluation.ground_truth import GroundTruth
+from anchorkit.evaluation.images import Images, members_of_anchors
+from anchorkit.evaluation.index import Index, check_memory
+from anchorkit.evaluation.sharing import Sharing
+from anchorkit.evaluation.sorting import SortedRows, starts_of
+from anchorkit.evaluation.tables import PLACE, Array, Events
+from anchorkit.postprocess import PostProcess
+from anchorkit.predictions import PredictionTable
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A share of the images: all there is to know to load it anywhere.
+
+    Attributes:
+        evaluation: names the evaluation it belongs to; number: which of its shards.
+        paths: the files that hold the table.
+        images: the range of image ids whose rows belong to it, both ends included.
+        truth: the annotated boxes of its images, with all categories.
+        post: the post-processing.
+    """
+
+    evaluation: str
+    number: int
+    paths: tuple[str, ...]
+    images: tuple[float, float]
+    truth: GroundTruth
+    post: PostProcess
+
+    def __dask_tokenize__(self) -> tuple[str, int]:
+        return (self.evaluation, self.number)
+
+
+class Answer(NamedTuple):
+    """What a shard answers, and which worker did."""
+
+    found: Any
+    worker: str
+
+
+class Survey(NamedTuple):
+    """What the owner of a board has to know of a shard.
+
+    Attributes:
+        counts: int64 (K,), candidates of each class; sizes: int64 (A,), candidates of each anchor.
+        digests: see `image_digests`; warnings: see `PredictionTable.check`.
+    """
+
+    counts: Array
+    sizes: Array
+    digests: bytes
+    warnings: list[str]
+
+
+class Differences(NamedTuple):
+    """What differs in N children, by places among all shards; see `tables.Events`.
+
+    Attributes:
+        n_flips: int64 (N,); flips: uint32, child by child.
+        n_changes: int64 (N,); change_at: int64; change_to: uint64, child by child.
+    """
+
+    n_flips: Array
+    flips: Array
+    n_changes: Array
+    change_at: Array
+    change_to: Array
+
+
+class _Standing:
+    """Images, and the configuration they are at; None where an error left them between two."""
+
+    def __init__(self, index: Index, rules: MatchingRules, every_area: bool) -> None:
+        self._images = Images(index, rules, every_area)
+        self._at: int | None = 0
+
+    def differences(self, here: int, there: Sequence[int], stay: bool) -> Events:
+        self._go(here)
+        if stay:
+            [events] = self._images.look(here, there)
+        else:
+            [events] = self._move(here, there[0])
+        return events
+
+    def _go(self, here: int) -> None:
+        if self._at is None or (self._at != here and self._images.is_far(self._at, here)):
+            self._images.restart()
+            self._at = 0
+        if self._at != here:
+            self._move(self._at, here)
+
+    def _move(self, here: int, there: int) -> list[Events]:
+        self._at = None
+        events = self._images.move(here, there)
+        self._at = there
+        return events
+
+
+class _Loaded:
+    """A shard in the memory of a worker."""
+
+    def __init__(self, shard: Shard) -> None:
+        tables = [PredictionTable.load(path, shard.images) for path in shard.paths]
+        self.table = table = tables[0] if len(tables) == 1 else _joined(tables)
+        self.warnings = table.check(shard.truth.to_ids())
+        # Shards are the threads: a worker has as many at work as it has cores.
+        work = Sharing(1)
+        limit = check_memory(table, shard.post.score_threshold, None)
+        self.rows = SortedRows(table, shard.truth, shard.post.score_threshold, work)
+        self.index = Index(self.rows, shard.truth, shard.post, work, limit)
+        self._standing: dict[tuple[MatchingRules, bool], _Standing] = {}
+
+    def standing(self, rules: MatchingRules, every_area: bool) -> _Standing:
+        if (rules, every_area) not in self._standing:
+            self._standing[rules, every_area] = _Standing(self.index, rules, every_area)
+        return self._standing[rules, every_area]
+
+
+class _Seat:
+    """The place of a shard in the memory of a worker, and whose turn it is there."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.loaded: _Loaded | None = None
+
+
+_seats: dict[tuple[str, int], _Seat] = {}
+_seating = threading.Lock()
+
+
+@contextmanager
+def _at_work(shard: Shard) -> Iterator[_Loaded]:
+    """The shard, loaded if it is not, for one thread at a time."""
+    with _seating:
+        seat = _seats.setdefault((shard.evaluation, shard.number), _Seat())
+    with seat.lock:
+        if seat.loaded is None:
+            seat.loaded = _Loaded(shard)
+        yield seat.loaded
+        seat.loaded.rows.forget()
+
+
+def survey(shard: Shard) -> Answer:
+    """Look a shard over: a `Survey`.
+
+    Raises:
+        InputError: a file cannot be read or breaks a rule, a row belongs to an image that the ground truth lacks, or
+            the shard does not fit in the worker's memory.
+    """
+    with _at_work(shard) as loaded:
+        rows = loaded.rows
+        counts = np.bincount(rows.klass, minlength=rows.n_all_classes)[: rows.n_classes].astype(np.int64)
+        sizes = members_of_anchors(loaded.index.groups, len(loaded.table.layout))
+        return _answer(Survey(counts, sizes, image_digests(loaded.table, shard.truth), loaded.warnings))
+
+
+def falling_scores(shard: Shard) -> Array:
+    """uint32: keys of the candidates' scores that rise as scores fall, class by class, each in its order."""
+    with _at_work(shard) as loaded:
+        rows = loaded.rows
+        known = rows.klass < rows.n_classes
+        falling, klass = rows.falling[known], rows.klass[known]
+        found: Array = falling[np.lexsort((falling, klass))]
+        return found
+
+
+def number(counts: Array, *falling: Array) -> list[Array]:
+    """Number the candidates of all shards as if they were one table's.
+
+    Args:
+        counts: int64 (shards, K), candidates of each class in each shard.
+        falling: see `falling_scores`, of each shard.
+
+    Returns:
+        uint32 of each shard: for each place of its own (each class begins a new word of 64) the place among all.
+    """
+    first = _places_first(counts.sum(axis=0))
+    own = [_places_first(row) for row in counts]
+    begin = [starts_of(row) for row in counts]
+    found = [np.zeros(int(places[-1]), np.uint32) for places in own]
+    for klass in range(counts.shape[1]):
+        keys = [scores[begin[n][klass] : begin[n][klass + 1]] for n, scores in enumerate(falling)]
+        together = np.concatenate(keys)
+        # Stable: of equal scores the image with the lower id comes first, and so does its shard.
+        order = np.argsort(together, kind="stable")
+        place = np.empty(len(together), np.uint32)
+        place[order] = np.arange(len(together), dtype=np.uint32) + np.uint32(first[klass])
+        ends = np.cumsum([len(part) for part in keys])
+        for n, part in enumerate(np.split(place, ends[:-1])):
+            found[n][own[n][klass] : own[n][klass] + len(part)] = part
+    return found
+
+
+def _places_first(counts: Array) -> Array:
+    """int64 (K + 1,): the first place of each class."""
+    return 64 * starts_of((counts + 63) // 64)
+
+
+def above(shard: Shard, limit: int) -> Answer:
+    """int64 (K,): how many candidates of each class have a key (see `falling_scores`) below a limit."""
+    with _at_work(shard) as loaded:
+        rows = loaded.rows
+        found = np.bincount(rows.klass[rows.falling < limit], minlength=rows.n_all_classes)
+        return _answer(found[: rows.n_classes].astype(np.int64))
+
+
+def pairs(shard: Shard, rules: MatchingRules) -> Answer:
+    """int64 (K,): how many candidates of each class could match something."""
+    with _at_work(shard) as loaded:
+        rows = loaded.rows
+        matching, _ = loaded.index.matching(rules)
+        found = np.bincount(rows.klass[matching.slot >= 0], minlength=rows.n_all_classes)
+        return _answer(found[: rows.n_classes].astype(np.int64))
+
+
+def differences(
+    shard: Shard, places: Array, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], stay: bool
+) -> Answer:
+    """What differs in configurations from the one `here`, all as bit masks: `Differences`.
+
+    Args:
+        shard: the images.
+        places: uint32, see `number`.
+        rules: IoU thresholds and numbers of detections, for every class: it may have its boxes in other shards.
+        every_area: see `Images`.
+        here: where the board is.
+        there: where to look, or the one to go to.
+        stay: look, and stay where the board is.
+    """
+    with _at_work(shard) as loaded:
+        events = loaded.standing(rules, every_area).differences(here, there, stay)
+        children = range(len(there))
+        flips = np.concatenate([events.flips[child, : events.n_flips[child]] for child in children])
+        at = np.concatenate([events.change_at[child, : events.n_changes[child]] for child in children])
+        found = Differences(
+            events.n_flips[: len(there)].copy(),
+            places[flips & PLACE] | (flips & ~PLACE),
+            events.n_changes[: len(there)].copy(),
+            (at & ~np.int64(PLACE)) | places[at & np.int64(PLACE)].astype(np.int64),
+            np.concatenate([events.change_to[child, : events.n_changes[child]] for child in children]),
+        )
+        return _answer(found)
+
+
+def forget(evaluation: str) -> None:
+    """Let go of the shards of an evaluation."""
+    for key in [key for key in _seats if key[0] == evaluation]:
+        del _seats[key]
+
+
+def _answer(found: Any) -> Answer:
+    from distributed import get_worker
+
+    return Answer(found, str(get_worker().address))
+
+
+def _joined(tables: Sequence[PredictionTable]) -> PredictionTable:
+    first = tables[0]
+
+    def column(name: str) -> Array:
+        return np.concatenate([getattr(table, name) for table in tables])
+
+    return PredictionTable(
+        column("image_id"),
+        column("anchor"),
+        column("category_id"),
+        column("score"),
+        column("boxes"),
+        first.layout,
+        first.postprocess,
+        source=f"{first.source} and others",
+        copy=False,
+    )

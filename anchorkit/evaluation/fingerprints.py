@@ -1,0 +1,49 @@
+"""Telling whether two evaluations are of the same predictions and ground truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from anchorkit.evaluation.ground_truth import GroundTruth
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, COCO_THRESHOLDS
+from anchorkit.predictions import PredictionTable
+
+_DIGITS = 16
+
+
+def image_digests(predictions: PredictionTable, truth: GroundTruth) -> bytes:
+    """A hash of the rows of each image of the ground truth, one after the other, 32 bytes each.
+
+    Image by image, so that a table that is spread over several machines has the same ones.
+    """
+    image_id = predictions.image_id
+    rows = None
+    if (image_id[1:] < image_id[:-1]).any():
+        rows = np.argsort(image_id, kind="stable")
+        image_id = image_id[rows]
+    columns = [
+        column if rows is None else column[rows]
+        for column in (predictions.anchor, predictions.category_id, predictions.score, predictions.boxes)
+    ]
+    starts = np.searchsorted(image_id, truth.image_ids, side="left").tolist()
+    ends = np.searchsorted(image_id, truth.image_ids, side="right").tolist()
+    digests = []
+    for start, end in zip(starts, ends, strict=True):
+        digest = hashlib.sha256()
+        for column in columns:
+            digest.update(column[start:end].tobytes())
+        digests.append(digest.digest())
+    return b"".join(digests)
+
+
+def fingerprint_of(digests: bytes, truth: GroundTruth, thresholds: tuple[float, ...], max_dets: tuple[int, ...]) -> str:
+    """A hash (16 hexadecimal digits) of what the digests stand for, the ground truth and COCO's options."""
+    digest = hashlib.sha256(digests)
+    for item in dataclasses.fields(truth):
+        digest.update(getattr(truth, item.name).tobytes())
+    if (thresholds, max_dets) != (COCO_THRESHOLDS, COCO_MAX_DETS):
+        digest.update(repr((thresholds, max_dets)).encode())
+    return digest.hexdigest()[:_DIGITS]

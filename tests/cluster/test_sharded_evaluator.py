@@ -1,0 +1,224 @@
+"""A table that is spread over workers gives the bits of a table in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import anchorkit as ak
+from anchorkit.anchors import Move
+from anchorkit.evaluation.metrics import FScore, WeightedAP
+from anchorkit.predictions import PredictionTable
+
+from ..evaluation.cases import Case, random_case
+
+distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
+
+from anchorkit.cluster import ShardedEvaluator, connect, shards  # noqa: E402
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quiet() -> None:
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two workers that are threads of this process."""
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def processes() -> Iterator[Any]:
+    """Two workers that are processes, and can be killed."""
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as found,
+    ):
+        yield found
+
+
+def evaluators(client: Any, folder: Path, case: Case, **options: Any) -> tuple[ak.Evaluator, ShardedEvaluator]:
+    case.predictions.save(folder / "table.parquet")
+    n_shards = options.pop("n_shards", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = ak.Evaluator(case.predictions, case.ground_truth, **options)
+        spread = ShardedEvaluator(client, folder / "table.parquet", case.ground_truth, n_shards=n_shards, **options)
+    return one, spread
+
+
+def large_case() -> Case:
+    """The first case with anchors enough for a search that takes a while."""
+    return next(
+        case
+        for case in map(random_case, range(1000))
+        if 6 <= len(case.predictions.layout) <= 9
+        and len(case.ground_truth["images"]) >= 5
+        and len(case.predictions) > 200
+        and ak.Evaluator(case.predictions, case.ground_truth).accuracy(case.predictions.layout.full) > 0
+    )
+
+
+@pytest.mark.parametrize("seed", [4, 6, 7, 10, 11, 13, 14, 15, 17, 19, 24, 29, 30, 34, 35, 36, 37, *range(200, 220)])
+def test_same_bits(client: Any, tmp_path: Path, seed: int) -> None:
+    one, spread = evaluators(client, tmp_path, random_case(seed), n_shards=1 + seed % 4)
+    random = np.random.default_rng(seed)
+    with spread:
+        for _ in range(4):
+            keep = np.flatnonzero(random.random(len(one.layout)) < random.uniform(0.2, 1)).tolist()
+            moves = [Move((anchor,), str(anchor)) for anchor in keep]
+            assert spread.accuracy(keep) == one.accuracy(keep)
+            assert spread.children(keep, moves).tolist() == one.children(keep, moves).tolist()
+        assert spread.stats(keep) == one.stats(keep)
+        assert spread.children_stats(keep, moves) == one.children_stats(keep, moves)
+        assert spread.per_class(keep) == one.per_class(keep)
+        assert spread.fingerprint == one.fingerprint
+    assert not any(evaluation == spread._evaluation for evaluation, _ in shards._seats)  # the memory is free again
+
+
+@pytest.mark.parametrize("seed", [6, 7, 11, 13, 37])
+def test_same_bits_by_any_metric(client: Any, tmp_path: Path, seed: int) -> None:
+    case = random_case(seed)
+    some = {category["id"]: 1.0 + n for n, category in enumerate(case.ground_truth["categories"])}
+    for metric in ("voc07", "voc", "AP50", "APs", "AR10", FScore(0.3), FScore(0.6, 0.7, 2.0), WeightedAP(some)):
+        one, spread = evaluators(client, tmp_path, case, metric=metric, n_shards=3)
+        with spread:
+            full = one.layout.full
+            assert spread.accuracy(full) == one.accuracy(full)
+            assert spread.children(full, ak.moves(full)).tolist() == one.children(full, ak.moves(full)).tolist()
+
+
+def test_several_files_with_images_anyhow(client: Any, tmp_path: Path) -> None:
+    case = random_case(6)
+    table = case.predictions
+    ids = np.unique(table.image_id)
+    assert len(ids) > 3
+    for number in range(3):
+        rows = np.isin(table.image_id, ids[number::3])
+        columns = [getattr(table, name)[rows] for name in ("image_id", "anchor", "category_id", "score", "boxes")]
+        PredictionTable(*columns, table.layout, table.postprocess).save(tmp_path / f"part{number}.parquet")
+    one, _ = evaluators(client, tmp_path / "..", case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spread = ShardedEvaluator(client, tmp_path, case.ground_truth, n_shards=2)
+    with spread:
+        assert spread.accuracy(one.layout.full) == one.accuracy(one.layout.full)
+        assert spread.stats(one.layout.full) == one.stats(one.layout.full)
+
+
+def test_a_search_may_begin_here_and_end_there(client: Any, tmp_path: Path) -> None:
+    one, spread = evaluators(client, tmp_path, large_case())
+    ledger = tmp_path / "ledger.jsonl"
+    with spread:
+        steps = 0
+
+        def stop(progress: Any) -> None:
+            nonlocal steps
+            steps += 1
+            if steps == 2:
+                progress.stop()
+
+        begun = ak.search(spread, cost="boxes", ledger=ledger, progress=False, watch=stop)
+    whole = ak.search(one, cost="boxes", progress=False)
+    ended = ak.search(one, cost="boxes", ledger=ledger, progress=False)
+    assert 1 < len(begun.evaluated) <= len(whole.evaluated)
+    assert ended.evaluated.equals(whole.evaluated)
+    assert ended.frontier.equals(whole.frontier)
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_take_nothing_with_them(processes: Any, tmp_path: Path) -> None:
+    one, spread = evaluators(processes, tmp_path, large_case(), n_shards=3)
+    pids = list(processes.run(os.getpid).values())
+    assert len(pids) == 2
+    steps = 0
+
+    def kill(progress: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps in (2, 4):
+            # The second one by then has all shards.
+            os.kill(pids[steps // 2 - 1], signal.SIGKILL)
+
+    with spread:
+        found = ak.search(spread, cost="boxes", progress=False, watch=kill)
+    assert steps > 4
+    whole = ak.search(one, cost="boxes", progress=False)
+    assert found.evaluated.equals(whole.evaluated)  # none lost, none twice, the same bits in the same order
+    assert found.frontier.equals(whole.frontier)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_told_and_the_ledger_goes_on(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, ledger, case = f"tcp://127.0.0.1:{port}", tmp_path / "ledger.jsonl", large_case()
+    whole = ak.search(ak.Evaluator(case.predictions, case.ground_truth), cost="boxes", progress=False)
+    dask = [sys.executable, "-m", "dask"]
+    scheduler_command = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    worker_command = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60"]
+    with contextlib.ExitStack() as stack:
+
+        def start(command: list[str]) -> subprocess.Popen[bytes]:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        scheduler = start(scheduler_command)
+        start(worker_command)
+
+        def search(watch: Any = None) -> ak.SearchResult:
+            with connect(address, timeout=60) as client:
+                client.wait_for_workers(1, timeout=60)
+                _, spread = evaluators(client, tmp_path, case)
+                return ak.search(spread, cost="boxes", ledger=ledger, progress=False, watch=watch)
+
+        with pytest.raises(ak.InputError, match=r"cluster at .* goes on where it was"):
+            search(lambda progress: scheduler.kill())
+        assert ledger.exists()
+        scheduler.wait()
+        start(scheduler_command)
+        start(worker_command)
+        assert search().evaluated.equals(whole.evaluated)
+
+
+def test_refusals(client: Any, tmp_path: Path) -> None:
+    case = random_case(6)
+    case.predictions.save(tmp_path / "table.parquet")
+    without = {**case.ground_truth, "images": case.ground_truth["images"][1:]}
+    gone = case.ground_truth["images"][0]["id"]
+    without["annotations"] = [a for a in case.ground_truth["annotations"] if a["image_id"] != gone]
+    with pytest.raises(ak.InputError, match="no such image"):
+        ShardedEvaluator(client, tmp_path / "table.parquet", without)
+    with pytest.raises(ak.InputError, match="no such file"):
+        ShardedEvaluator(client, tmp_path / "none.parquet", case.ground_truth)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ak.InputError, match="no prediction table"):
+        ShardedEvaluator(client, tmp_path / "empty", case.ground_truth)
+    with pytest.raises(ak.InputError, match="in one place"):
+        ShardedEvaluator(client, tmp_path / "table.parquet", case.ground_truth, metric=lambda *_: 0.5)
+    with pytest.raises(ak.InputError, match=r"dask scheduler.*dask worker"):
+        connect("tcp://127.0.0.1:1", timeout=1)
+    other = random_case(7).predictions
+    other.save(tmp_path / "table2.parquet")
+    with pytest.raises(ak.InputError, match="two detectors"):
+        ShardedEvaluator(client, [tmp_path / "table.parquet", tmp_path / "table2.parquet"], case.ground_truth)
