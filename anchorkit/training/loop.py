@@ -1,8 +1,8 @@
 """The training loop: one function to read from top to bottom.
 
-Hugging Face accelerate runs it on one or many GPUs or machines (``accelerate launch SCRIPT``), in mixed precision, or on
-the CPU. A run with a folder writes a checkpoint after each epoch; when it is started again it goes on there and ends with the same weights as if it had never
-been stopped (on a GPU up to the non-determinism of its kernels).
+Hugging Face accelerate runs it on one or many GPUs or machines (``accelerate launch SCRIPT``), in mixed precision, or
+on the CPU. A run with a folder writes a checkpoint after each epoch; when it is started again it goes on there and ends
+with the same weights as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -222,3 +223,20 @@ def test_refusals(client: Any, tmp_path: Path) -> None:
     other.save(tmp_path / "table2.parquet")
     with pytest.raises(ak.InputError, match="two detectors"):
         ShardedEvaluator(client, [tmp_path / "table.parquet", tmp_path / "table2.parquet"], case.ground_truth)
+
+
+def test_the_command_says_the_same_on_a_cluster(
+    client: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from anchorkit.cli import main
+
+    case = large_case()
+    case.predictions.save(tmp_path / "table.parquet")
+    (tmp_path / "truth.json").write_text(json.dumps(case.ground_truth))
+    answers = []
+    for cluster in ([], ["--scheduler", client.scheduler_info()["address"]]):
+        files = [str(tmp_path / "table.parquet"), str(tmp_path / "truth.json")]
+        assert main(["search", *files, "--cost", "boxes", "--json", *cluster]) == 0
+        answers.append(capsys.readouterr().out)
+    assert json.loads(answers[0])["evaluated"] > 10
+    assert answers[0] == answers[1]

@@ -21,6 +21,7 @@ from .cases import Case, dense_case, random_case
 from .properties import build
 
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+pytestmark = pytest.mark.filterwarnings("ignore:.*have a category that")
 CASES = 5_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 150
 
 

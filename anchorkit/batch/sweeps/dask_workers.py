@@ -34,6 +34,7 @@ class DaskWorkers:
     def __init__(self, client: Client, most: int | None = None) -> None:
         self._client, self._most = client, most
         self._address = str(client.scheduler_info(n_workers=0)["address"])
+        self._sweep = ""
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
         self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._stopping = False
@@ -46,7 +47,7 @@ class DaskWorkers:
         return max(0, min(threads, self._most or threads) - len(self._running))
 
     def start(self, task: Task) -> None:
-        key = task.step.key
+        key, self._sweep = task.step.key, str(task.folder)
         future = self._client.submit(perform_here, task.to_dict(), pure=False)
         self._running[key] = (task, future)
         future.add_done_callback(lambda _: self._ended.put(key))
@@ -77,9 +78,10 @@ class DaskWorkers:
             self._ended.put(key)
 
     def close(self) -> None:
-        for _, future in self._running.values():
-            with suppress(Exception):  # the cluster may be gone
+        with suppress(Exception):  # the cluster may be gone
+            for _, future in self._running.values():
                 future.cancel()
+            self._client.run(release, self._sweep, on_error="ignore")
         self._running.clear()
         self._client.close()
 
@@ -116,9 +118,17 @@ def perform_here(data: dict[str, Any]) -> dict[str, Any]:
     while (outcome := workers.wait(0.5)) is None:
         if _unwanted():
             workers.close()
-            del _kept[thread]
+            _kept.pop(thread, None)
             return vars(Outcome(task.step.key, "stopped"))
     return vars(outcome)
+
+
+def release(sweep: str) -> None:
+    """End the processes that this Dask worker keeps for a sweep."""
+    for thread, (kept, workers) in list(_kept.items()):
+        if kept == sweep:
+            _kept.pop(thread, None)
+            workers.close()
 
 
 def _process(folder: Path) -> LocalWorkers:
