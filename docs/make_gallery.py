@@ -15,11 +15,17 @@ PICTURES = DOCS / "gallery"
 
 ORDER = (
     "anchor_board",
+    "anchor_sets",
     "ground_truth_shapes",
     "box_shapes",
     "shape_map",
     "coverage_matrix",
     "frontier",
+    "rivals",
+    "budget_curves",
+    "relative_frontiers",
+    "frontier_intervals",
+    "optimism",
     "before_after",
     "level_costs",
     "class_changes",
@@ -27,7 +33,10 @@ ORDER = (
     "boxes_on_image",
     "training_curve",
     "recovery",
+    "trainings",
     "latency",
+    "run_frontiers",
+    "setting_effects",
 )
 """The examples in the order of the page: from the anchors over the search to the pruned detector."""
 

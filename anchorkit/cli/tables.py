@@ -53,7 +53,9 @@ def add_commands(add: AddCommand) -> None:
         help="what accuracy means: AP (default), another of COCO's figures, as AP50 or APs, voc07 or voc (VOC AP)",
     )
     search.add_argument("--threshold", type=float, metavar="X", help="least accuracy, 0..1: nothing below is explored")
-    search.add_argument("--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default) or authors")
+    search.add_argument(
+        "--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default), authors or local"
+    )
     search.add_argument(
         "--moves",
         type=one_of("kind of moves", ("auto", "anchor", "shared")),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve
+from anchorkit.plots.comparisons import run_frontiers, setting_effects
 from anchorkit.plots.export import AnyChart, save, to_svg
 from anchorkit.plots.image_charts import boxes_on_image
 from anchorkit.plots.images import contact_sheet, draw_boxes
@@ -16,32 +17,44 @@ from anchorkit.plots.picking import to_pickable_svg
 from anchorkit.plots.reasons import error_changes
 from anchorkit.plots.shape_map import shape_map
 from anchorkit.plots.shapes import box_shapes, ground_truth_shapes
+from anchorkit.plots.statistics import frontier_intervals, optimism
+from anchorkit.plots.strategies import budget_curves, relative_frontiers, rivals
 from anchorkit.plots.theme import aspect, level_color, setup
 from anchorkit.plots.tradeoffs import frontier, pointer_on_frontier, recovery
+from anchorkit.plots.trainings import anchor_sets, trainings
 
 __all__ = [
     "AnyChart",
     "anchor_board",
+    "anchor_sets",
     "aspect",
     "before_after",
     "box_shapes",
     "boxes_on_image",
+    "budget_curves",
     "class_changes",
     "contact_sheet",
     "coverage_matrix",
     "draw_boxes",
     "error_changes",
     "frontier",
+    "frontier_intervals",
     "ground_truth_shapes",
     "latency",
     "level_color",
     "level_costs",
+    "optimism",
     "pointer_on_frontier",
     "recovery",
+    "relative_frontiers",
+    "rivals",
+    "run_frontiers",
     "save",
+    "setting_effects",
     "setup",
     "shape_map",
     "to_pickable_svg",
     "to_svg",
     "training_curve",
+    "trainings",
 ]

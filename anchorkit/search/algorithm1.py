@@ -36,15 +36,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from anchorkit.anchors import moves
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.measuring import Measurer, Node
+from anchorkit.search.space import Space
 
-Explore = Callable[[Measurer, Node, str, float, Frontier[Node]], list[Node]]
+Explore = Callable[[Measurer, Node, Space, float, Frontier[Node]], list[Node]]
 
 
 def explore_algorithm1(
-    measurer: Measurer, parent: Node, kind: str, threshold: float, frontier: Frontier[Node]
+    measurer: Measurer, parent: Node, space: Space, threshold: float, frontier: Frontier[Node]
 ) -> list[Node]:
     """One round of the loop of Algorithm 1: measure all new children of `parent`, and judge each in order.
 
@@ -53,14 +53,14 @@ def explore_algorithm1(
     """
     tried = len(measurer.nodes)
     try:
-        measurer.children(parent, moves(parent.configuration, kind))
+        measurer.children(parent, space.moves(parent.configuration))
     finally:  # of a batch that was cut short, what was measured is judged
         entered = [child for child in measurer.nodes[tried:] if child.accuracy >= threshold and frontier.add(child)]
     return entered
 
 
 def explore_authors(
-    measurer: Measurer, parent: Node, kind: str, threshold: float, frontier: Frontier[Node]
+    measurer: Measurer, parent: Node, space: Space, threshold: float, frontier: Frontier[Node]
 ) -> list[Node]:
     """One round of the authors' loop: jump to the first child that is no worse, else judge the best of the siblings.
 
@@ -68,45 +68,39 @@ def explore_authors(
         The children that entered `frontier`.
     """
     siblings: Frontier[Node] = Frontier()
-    for child in measurer.children_in_turn(parent, moves(parent.configuration, kind)):
-        if child.accuracy >= parent.accuracy:
-            siblings = Frontier()
-            siblings.add(child)
-            break
-        if child.accuracy >= threshold:
-            siblings.add(child)
-    offered = sorted(siblings.members(), key=lambda child: child.order)
-    return [child for child in offered if child.accuracy >= threshold and frontier.add(child)]
-
-
-STRATEGIES: dict[str, Explore] = {"algorithm1": explore_algorithm1, "authors": explore_authors}
+    try:
+        for child in measurer.children_in_turn(parent, space.moves(parent.configuration)):
+            if child.accuracy >= parent.accuracy:
+                siblings = Frontier()
+                siblings.add(child)
+                break
+            if child.accuracy >= threshold:
+                siblings.add(child)
+    finally:  # of siblings that were cut short, what was measured is judged
+        offered = sorted(siblings.members(), key=lambda child: child.order)
+        entered = [child for child in offered if child.accuracy >= threshold and frontier.add(child)]
+    return entered
 
 
 def explore_all(
-    measurer: Measurer,
-    full: Node,
-    explore: Explore,
-    frontier: Frontier[Node],
-    kind: str = "auto",
-    threshold: float | None = None,
+    explore: Explore, measurer: Measurer, full: Node, frontier: Frontier[Node], space: Space, least: float
 ) -> None:
     """Explore from the full configuration until nothing is left to explore.
 
     Args:
+        explore: what to do with one configuration out of S.
         measurer: measures configurations; afterwards it holds all that were tried.
         full: the full configuration, measured.
-        explore: what to do with one configuration out of S.
-        frontier: an empty one, P; when the search is interrupted, it is that of the configurations judged so far.
-        kind: kind of moves, see `anchorkit.anchors.moves`.
-        threshold: least accuracy, 0..1, or None.
+        frontier: an empty one, P; when the search is cut short, it is that of the configurations judged so far.
+        space: where the search may go.
+        least: least accuracy, 0..1.
     """
-    least = 0.0 if threshold is None else threshold
     frontier.add(full)
     inserted = 0
     unexplored = [(-full.accuracy, full.cost, inserted, full)]
     while unexplored:
         *_, parent = heapq.heappop(unexplored)
-        for child in explore(measurer, parent, kind, least, frontier):
+        for child in explore(measurer, parent, space, least, frontier):
             inserted += 1
             heapq.heappush(unexplored, (-child.accuracy, child.cost, inserted, child))
         if measurer.bar is not None:

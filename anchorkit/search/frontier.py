@@ -98,6 +98,40 @@ def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: 
     return area / full_cost
 
 
+def contributions(accuracies: Sequence[float], costs: Sequence[float], full_cost: float) -> list[float]:
+    """What each configuration of a frontier adds to its `hypervolume`: how much would be lost without it alone.
+
+    Args:
+        accuracies: accuracies of a frontier, falling, 0..1.
+        costs: its costs, falling.
+        full_cost: the cost of the configuration with every anchor.
+    """
+    right = [full_cost, *costs]
+    below = [*accuracies[1:], 0.0]
+    return [
+        max(min(dearer, full_cost) - max(cost, 0.0), 0.0) * (accuracy - next_accuracy) / max(full_cost, 1e-300)
+        for accuracy, cost, dearer, next_accuracy in zip(accuracies, costs, right, below, strict=False)
+    ]
+
+
+def accuracy_within(accuracies: Sequence[float], costs: Sequence[float], budgets: Sequence[float]) -> np.ndarray:
+    """The best accuracy that some configurations have at each budget: the staircase under a frontier.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        costs: their costs, in the same order.
+        budgets: the most that may be spent.
+
+    Returns:
+        float64, one for each budget; NaN where nothing is that cheap.
+    """
+    cost = np.asarray(costs, dtype=float)
+    order = np.argsort(cost, kind="stable")
+    best = np.maximum.accumulate(np.asarray(accuracies, dtype=float)[order]) if len(order) else np.empty(0)
+    reached = np.searchsorted(cost[order], np.asarray(budgets, dtype=float), side="right")
+    return np.where(reached > 0, np.append(best, np.nan)[reached - 1], np.nan)
+
+
 def knee(accuracies: Sequence[float], costs: Sequence[float]) -> int:
     """Index of the configuration where a frontier bends most: from there on, saving more costs ever more accuracy.
 

@@ -24,6 +24,10 @@ A batch costs the evaluator less than single questions. The more are asked for, 
 """
 
 
+class BudgetSpent(Exception):  # noqa: N818  # nothing went wrong
+    """As many configurations were tried as may be. It never leaves this package."""
+
+
 class AccuracyOf(Protocol):
     """All that a search asks of an evaluator. Accuracies are 0..1.
 
@@ -49,7 +53,7 @@ class Node:
         accuracy: 0..1.
         cost: in the unit of the search's cost.
         order: how many configurations were tried before it.
-        parent: `order` of the configuration it was reached from first; -1 for the full one.
+        parent: `order` of the configuration it was reached from first; -1 for one that was not reached from another.
     """
 
     configuration: Configuration
@@ -69,8 +73,10 @@ class Measurer:
         ledger: where accuracies are looked up first and written to.
         bar: a progress bar to move, or None.
         pulse: called between the steps of a search; what it raises ends the search. See `anchorkit.search.watching`.
+        budget: how many configurations may be tried, or None for as many as it takes.
 
     Raises:
+        BudgetSpent: one more would have to be tried; all before it have been measured.
         InputError: the cost is unknown or cannot be computed, the evaluator's answers are no accuracies, or the ledger
             cannot be written.
     """
@@ -81,17 +87,19 @@ class Measurer:
     bar: tqdm[Any] | None = None
     nodes: list[Node] = field(default_factory=list)
     pulse: Callable[[], None] | None = None
+    budget: int | None = None
 
     def __post_init__(self) -> None:
         self.cost_name, self._cost_of = cost_function(self.cost)
         self._node_of: dict[int, Node] = {}
         self._answers: dict[int, float] = {}  # what the evaluator said of configurations that are not yet nodes
 
-    def measure(self, configuration: Configuration) -> Node:
-        """Measure one configuration by itself."""
+    def measure(self, configuration: Configuration, parent: int = -1) -> Node:
+        """Measure one configuration by itself; `parent` is the `order` of the one it was reached from."""
+        self._check_budget([configuration])
         if self._unknown(configuration):
             self._answers[configuration.mask] = float(self.evaluator.accuracy(configuration))
-        return self._take([configuration], parent=-1)[0]
+        return self._take([configuration], parent)[0]
 
     def children(self, parent: Node, moves: Sequence[Move]) -> list[Node]:
         """Measure the children of a configuration in one batch, leaving out none.
@@ -104,14 +112,17 @@ class Measurer:
             The children in the order of the moves. Those that were met before come as they were: not measured again.
         """
         children = [parent.configuration.without(move.anchors) for move in moves]
-        self._ask(parent, moves, children)
+        within = self._within_budget(children)
+        self._ask(parent, moves[:within], children[:within])
+        taken: list[Node] = []
         if self.cost_name in COSTS:
-            return self._take(children, parent.order)
-        # Measuring a cost may take long: what has been measured is safe before the next one is.
-        taken = []
-        for child in children:
-            taken += self._take([child], parent.order)
-            self.beat()
+            taken = self._take(children[:within], parent.order)
+        else:
+            # Measuring a cost may take long: what has been measured is safe before the next one is.
+            for child in children[:within]:
+                taken += self._take([child], parent.order)
+                self.beat()
+        self._check_budget(children[within:])
         return taken
 
     def children_in_turn(self, parent: Node, moves: Sequence[Move]) -> Iterator[Node]:
@@ -122,6 +133,7 @@ class Measurer:
         """
         children = [parent.configuration.without(move.anchors) for move in moves]
         for number, child in enumerate(children):
+            self._check_budget([child])
             if self._unknown(child):
                 batch = slice(number, number + AHEAD)
                 self._ask(parent, moves[batch], children[batch])
@@ -132,6 +144,23 @@ class Measurer:
         """Call the pulse, if there is one."""
         if self.pulse is not None:
             self.pulse()
+
+    def _within_budget(self, configurations: Sequence[Configuration]) -> int:
+        """How many of these, from the first on, may be tried; those that were tried before are free."""
+        if self.budget is None:
+            return len(configurations)
+        room = self.budget - len(self.nodes)
+        new: set[int] = set()
+        for position, configuration in enumerate(configurations):
+            if configuration.mask not in self._node_of:
+                new.add(configuration.mask)
+            if len(new) > room:
+                return position
+        return len(configurations)
+
+    def _check_budget(self, configurations: Sequence[Configuration]) -> None:
+        if self._within_budget(configurations) < len(configurations):
+            raise BudgetSpent
 
     def _unknown(self, configuration: Configuration) -> bool:
         mask = configuration.mask
@@ -219,7 +248,7 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
         warnings.warn(
             f"threshold {threshold:g} is above the accuracy of the full configuration, {full.accuracy:.4f}: the "
             "frontier will hold the full configuration alone unless taking anchors away gains that much",
-            stacklevel=3,
+            stacklevel=4,
         )
     return full
 

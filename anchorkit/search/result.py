@@ -35,12 +35,14 @@ class SearchResult:
         layout: the layout whose anchors were searched.
         cost: name of the cost that the frontier is about.
         threshold: least accuracy that was asked for, 0..1, or None.
-        strategy: ``"algorithm1"`` or ``"authors"``.
+        strategy: a name of `anchorkit.search.STRATEGIES`, or ``"exhaustive"``.
         moves: kind of moves, ``"anchor"``, ``"shared"`` or ``"auto"``.
         frontier: the configurations that no other one beats, most accurate first.
         evaluated: every configuration tried, in order; also ``order`` (0, 1, ...) and ``parent`` (the order of the one
             it was first reached from, -1 for the full configuration, which is the first row).
-        complete: False if the search was interrupted: there is more to find.
+        complete: False if the search was interrupted: the same call has more to find.
+        budget: how many configurations the search was allowed to try, or None.
+        among: ids of the anchors that were allowed to go, or None for all.
     """
 
     layout: AnchorLayout = field(repr=False)
@@ -51,6 +53,8 @@ class SearchResult:
     frontier: pd.DataFrame = field(repr=False)
     evaluated: pd.DataFrame = field(repr=False)
     complete: bool = True
+    budget: int | None = None
+    among: tuple[str, ...] | None = None
 
     @cached_property
     def configurations(self) -> list[Configuration]:
@@ -163,6 +167,8 @@ class SearchResult:
                 frontier=_read(folder / "frontier.csv"),
                 evaluated=_read(folder / "evaluated.parquet"),
                 complete=bool(about.get("complete", True)),
+                budget=about.get("budget"),
+                among=None if about.get("among") is None else tuple(about["among"]),
             )
         except KeyError as error:
             raise InputError(f"{source}: lacks {error.args[0]!r}; search again") from None
@@ -185,6 +191,8 @@ class SearchResult:
             "full_accuracy": float(self.baseline["accuracy"]),
             "evaluated": len(self.evaluated),
             "complete": self.complete,
+            "budget": self.budget,
+            "among": self.among,
             "versions": {
                 "anchorkit": __version__,
                 "python": platform.python_version(),

@@ -1,19 +1,27 @@
-"""Random pruning, the rival that the paper's Fig. 2 compares the search with."""
+"""Ways to prune that a search has to beat: at random (paper section 3.2), layer by layer, and symmetrically (3.4)."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from anchorkit.anchors import Configuration, moves
+from anchorkit.anchors import AnchorLayout, Configuration, Move, moves
 from anchorkit.costs import CostFunction
 from anchorkit.errors import InputError
-from anchorkit.search.frontier import Frontier
+from anchorkit.search.frontier import Frontier, accuracy_within
 from anchorkit.search.ledger import Ledger
 from anchorkit.search.measuring import AccuracyOf, Measurer, progress_bar
 from anchorkit.search.watching import Pulse, Stopped, Watch
+
+MOST_GROUPS = 8
+"""Up to so many symmetric groups, every subset of them is measured."""
+
+_SAME_ASPECT = 0.1  # octaves: 1/2 and 0.51 are one aspect ratio
 
 
 def random_pruning(
@@ -58,12 +66,159 @@ def random_pruning(
         walk = _random_walk(evaluator.layout.full, kind, rng)
         if walk:
             chosen[walk[int(rng.integers(len(walk)))]] = None
-    with progress_bar("random pruning", progress, total=len(chosen)) as bar:
+    return measure_all(evaluator, cost, chosen, "random pruning", progress, watch)
+
+
+def layer_wise_pruning(
+    evaluator: AccuracyOf, cost: str | CostFunction = "head_flops", *, progress: bool = True
+) -> pd.DataFrame:
+    """Prune every level to the same number of anchors, level by level (paper section 3.4).
+
+    On one level after the other, from the first on, the anchor goes that costs least accuracy, until k are left; levels
+    that have k or fewer stay as they are. That is done afresh for each k, from the most anchors a level has less one
+    down to one. Configurations that were only tried on the way do not count: a row is what came out.
+
+    Args:
+        evaluator: answers for accuracies.
+        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        A row for each k, with the columns of `SearchResult.evaluated` and ``k``, the most anchors of a level.
+
+    Raises:
+        InputError: the cost is unknown.
+    """
+    layout = evaluator.layout
+    most = max((len(level.anchors) for level in layout.levels), default=0)
+    found = []
+    for k in range(most - 1, 0, -1):
+        configuration = layout.full
+        for level in range(len(layout.levels)):
+            while configuration.per_level[level] > k:
+                steps = [Move((a.index,), a.id) for a in configuration.anchors if a.level == level]
+                best = steps[int(np.argmax(evaluator.children(configuration, steps)))]
+                configuration = configuration.without(best.anchors)
+        found.append(configuration)
+    frame = measure_all(evaluator, cost, found, "layer-wise pruning", progress)
+    return frame.assign(k=range(most - 1, 0, -1))
+
+
+def symmetric_groups(layout: AnchorLayout) -> dict[str, Configuration]:
+    """The anchors that symmetric pruning removes together: an aspect ratio and its inverse, on all levels.
+
+    Where a level has an aspect ratio in several sizes, the smaller and the larger ones are groups of their own (SSD's
+    1 and 1+, RetinaNet's three scales).
+
+    Returns:
+        By name, such as ``"2:1"`` or ``"1:1 size 2"``, the most elongated first, of those the largest first.
+    """
+    classes = _aspect_classes(layout)
+    groups: dict[tuple[float, int], set[int]] = {}
+    for level in range(len(layout.levels)):
+        by_ratio: dict[tuple[float, bool], list[tuple[float, int]]] = {}
+        for anchor in layout.anchors:
+            if anchor.level == level:
+                aspect = classes[anchor.index]
+                wide = anchor.width > anchor.height and aspect > _SAME_ASPECT
+                by_ratio.setdefault((aspect, wide), []).append((anchor.width * anchor.height, anchor.index))
+        for (aspect, _), anchors in by_ratio.items():
+            for size, (_, index) in enumerate(sorted(anchors)):
+                groups.setdefault((aspect, size), set()).add(index)
+    sizes = {aspect: max(size for other, size in groups if other == aspect) for aspect, _ in groups}
+    return {
+        f"{2**aspect:.3g}:1" + (f" size {size + 1}" if sizes[aspect] else ""): layout.configuration(
+            keep=groups[aspect, size]
+        )
+        for aspect, size in sorted(groups, reverse=True)
+    }
+
+
+def _aspect_classes(layout: AnchorLayout) -> list[float]:
+    """For each anchor the octaves between its longer and its shorter side; nearly equal ones are made equal.
+
+    SSD cuts its largest anchors off at the border of the image. What is left of one was more elongated once: it counts
+    with the next class that is.
+    """
+    slants = [abs(math.log2(anchor.width / anchor.height)) for anchor in layout.anchors]
+    height, width = layout.input_size
+    cut = [abs(a.width - width) < 0.5 or abs(a.height - height) < 0.5 for a in layout.anchors]
+    classes: list[float] = []
+    for slant in sorted(slant for slant, is_cut in zip(slants, cut, strict=True) if not is_cut or all(cut)):
+        if not classes or slant - classes[-1] > _SAME_ASPECT:
+            classes.append(slant)
+    found = []
+    for slant, is_cut in zip(slants, cut, strict=True):
+        longer = [value for value in classes if value >= slant - _SAME_ASPECT]
+        shorter = [value for value in classes if value <= slant + 1e-9]
+        found.append(longer[0] if is_cut and longer else shorter[-1] if shorter else classes[0])
+    return found
+
+
+def symmetric_pruning(
+    evaluator: AccuracyOf, cost: str | CostFunction = "head_flops", *, progress: bool = True
+) -> pd.DataFrame:
+    """Remove aspect ratios together with their inverses, on all levels at once: what is usually tried by hand (3.4).
+
+    The smaller heads of the SSD paper are among them: without 3 and 1/3, and without 2 and 1/2 too. Up to eight groups
+    (see `symmetric_groups`), every subset is measured, which is kinder to this rival than any choice by hand. Of more,
+    they go one after the other, the most elongated first.
+
+    Args:
+        evaluator: answers for accuracies.
+        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        A row a configuration, with the columns of `SearchResult.evaluated` and ``removed``, the groups that went.
+
+    Raises:
+        InputError: the cost is unknown.
+    """
+    layout = evaluator.layout
+    groups = symmetric_groups(layout)
+    names = list(groups)
+    if len(names) <= MOST_GROUPS:
+        subsets = [subset for n in range(1, len(names)) for subset in itertools.combinations(names, n)]
+    else:
+        subsets = [tuple(names[:n]) for n in range(1, len(names))]
+    found = {layout.full.without([i for name in subset for i in groups[name]]): subset for subset in subsets}
+    frame = measure_all(evaluator, cost, found, "symmetric pruning", progress)
+    return frame.assign(removed=[", ".join(subset) for subset in found.values()])
+
+
+def lead(frontier: pd.DataFrame, rival: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """How much more accurate a frontier is than each configuration of a rival, at no higher cost.
+
+    Args:
+        frontier: columns ``accuracy`` (0..1) and `cost`.
+        rival: the same columns.
+        cost: name of the cost column.
+
+    Returns:
+        The rows of `rival` that the frontier has an answer to (something that costs no more), with ``lead``: accuracy
+        of the frontier less that of the rival.
+    """
+    best = accuracy_within(frontier["accuracy"].tolist(), frontier[cost].tolist(), rival[cost].tolist())
+    return rival.assign(lead=best - rival["accuracy"].to_numpy(dtype=float)).dropna(subset="lead")
+
+
+def measure_all(
+    evaluator: AccuracyOf,
+    cost: str | CostFunction,
+    configurations: Iterable[Configuration],
+    what: str,
+    progress: bool,
+    watch: Watch | None = None,
+) -> pd.DataFrame:
+    """Measure configurations one after the other; a row each, with the columns of `SearchResult.evaluated`."""
+    wanted = list(configurations)
+    with progress_bar(what, progress, total=len(wanted)) as bar:
         measurer = Measurer(evaluator, cost, Ledger(evaluator), bar)
         if watch is not None:
             measurer.pulse = Pulse(watch, measurer, Frontier())
         with contextlib.suppress(Stopped):
-            for configuration in chosen:
+            for configuration in wanted:
                 measurer.measure(configuration)
                 measurer.beat()
     return measurer.frame()

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anchorkit.search.frontier import Frontier, hypervolume, knee
+from anchorkit.search.frontier import Frontier, accuracy_within, contributions, hypervolume, knee
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,31 @@ def test_knee():
     # Below the chord nothing bends the right way.
     assert knee([0.5, 0.2, 0.1], [10, 8, 1]) == 0
     assert knee([0.5, 0.3, 0.1], [10, 5, 0]) == 0
+
+
+@given(POINTS)
+def test_a_contribution_is_what_is_lost_without_a_member(pairs):
+    frontier: Frontier[Point] = Frontier()
+    for accuracy, cost in pairs:
+        frontier.add(Point(accuracy / 6, float(cost)))
+    members = frontier.members()
+    accuracies, costs = [p.accuracy for p in members], [p.cost for p in members]
+    found = contributions(accuracies, costs, 6.0)
+    whole = hypervolume(accuracies, costs, 6.0)
+    for number, value in enumerate(found):
+        rest = members[:number] + members[number + 1 :]
+        without = hypervolume([p.accuracy for p in rest], [p.cost for p in rest], 6.0)
+        assert value == pytest.approx(whole - without, abs=1e-12)
+
+
+@given(POINTS, st.lists(st.floats(-1, 8), max_size=8))
+def test_accuracy_within_a_budget_is_the_best_that_is_cheap_enough(pairs, budgets):
+    accuracies, costs = [a / 6 for a, _ in pairs], [float(c) for _, c in pairs]
+    found = accuracy_within(accuracies, costs, budgets)
+    for budget, value in zip(budgets, found, strict=True):
+        cheap = [a for a, c in zip(accuracies, costs, strict=True) if c <= budget]
+        assert value == max(cheap) if cheap else np.isnan(value)
+
+
+def test_nothing_is_within_any_budget_of_no_configuration():
+    assert np.isnan(accuracy_within([], [], [1.0, 2.0])).all()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from anchorkit.anchors import moves
 from anchorkit.costs import cost_of
 from anchorkit.errors import InputError
-from anchorkit.search import STRATEGIES, random_pruning, search
+from anchorkit.search import random_pruning, search
 from anchorkit.search.ledger import Ledger
 from anchorkit.search.measuring import AHEAD, Measurer
 
@@ -130,7 +130,7 @@ REFEREES = {"algorithm1": printed_algorithm_1, "authors": authors_algorithm}
 
 
 @pytest.mark.filterwarnings("ignore:threshold")
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", REFEREES)
 @given(evaluator=EVALUATORS, threshold=THRESHOLDS, cost=st.sampled_from(["boxes", "head_flops", "head_parameters"]))
 def test_the_search_does_what_is_printed(strategy, evaluator, threshold, cost):
     layout = evaluator.layout
@@ -249,7 +249,7 @@ def test_a_threshold_above_the_full_accuracy_warns():
 
 def test_bad_input_is_refused_before_anything_is_evaluated():
     evaluator = ToyEvaluator(toy_layout(2))
-    with pytest.raises(InputError, match="'greedy'.*'algorithm1' or 'authors'"):
+    with pytest.raises(InputError, match="'greedy'.*'algorithm1' or 'authors' or 'local'"):
         search(evaluator, strategy="greedy", progress=False)
     with pytest.raises(InputError, match="unknown cost 'flops'"):
         search(evaluator, cost="flops", progress=False)

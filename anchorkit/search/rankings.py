@@ -1,0 +1,91 @@
+"""Pruning by a ranking: anchors are put in order once, and then cut one after the other.
+
+This is what pruning of filters usually does (Li et al., "Pruning filters for efficient convnets", 2016), and what the
+paper sets itself apart from in section 2.2: such an order does not know that of two anchors that stand in for each
+other either may go, but not both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.costs import CostFunction
+from anchorkit.errors import InputError
+from anchorkit.search.measuring import AccuracyOf
+from anchorkit.search.rivals import measure_all
+
+
+class RawScores(Protocol):
+    """What `score_mass` needs of a prediction table."""
+
+    @property
+    def layout(self) -> AnchorLayout: ...
+
+    @property
+    def anchor(self) -> np.ndarray[Any, Any]: ...  # (N,), index of the anchor
+
+    @property
+    def score(self) -> np.ndarray[Any, Any]: ...  # (N,), 0..1
+
+
+def score_mass(predictions: RawScores) -> np.ndarray[Any, Any]:
+    """How much each anchor says: the sum of the scores of its raw predictions.
+
+    Args:
+        predictions: a `anchorkit.PredictionTable`, or anything with its ``layout``, ``anchor`` and ``score``.
+
+    Returns:
+        float64, one for each anchor of the layout.
+    """
+    weights = np.asarray(predictions.score, dtype=float)
+    return np.bincount(predictions.anchor, weights=weights, minlength=len(predictions.layout))
+
+
+def prune_by_ranking(
+    evaluator: AccuracyOf,
+    cost: str | CostFunction = "head_flops",
+    ranking: Iterable[int | str] | None = None,
+    *,
+    worth: Sequence[float] | np.ndarray[Any, Any] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Cut anchors one after the other in a given order, and measure every configuration on the way.
+
+    Args:
+        evaluator: answers for accuracies.
+        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        ranking: every anchor once (indices or ids), the one that goes first in front.
+        worth: instead of `ranking` a number for each anchor, such as `score_mass`: the least goes first, of equals the
+            first.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        A row a configuration, from one anchor less to one anchor left, with the columns of `SearchResult.evaluated`.
+
+    Raises:
+        InputError: not exactly one of `ranking` and `worth` is given, an anchor is unknown, missing or named twice, or
+            a number is missing or is none.
+    """
+    layout = evaluator.layout
+    if (ranking is None) == (worth is None):
+        raise InputError("prune_by_ranking: give either the ranking or the worth of each anchor")
+    if worth is not None:
+        values = np.asarray(worth, dtype=float)
+        if values.shape != (len(layout),) or not np.isfinite(values).all():
+            raise InputError(f"worth: {len(layout)} numbers are needed, one for each anchor of {layout.detector}")
+        order = np.argsort(values, kind="stable").tolist()
+    else:
+        order = [layout.index(anchor) for anchor in ranking or ()]
+        if sorted(order) != list(range(len(layout))):
+            raise InputError(f"ranking: every one of the {len(layout)} anchors of {layout.detector} is needed, once")
+    found: list[Configuration] = []
+    configuration = layout.full
+    for anchor in order[:-1]:
+        configuration = configuration.without([anchor])
+        found.append(configuration)
+    return measure_all(evaluator, cost, found, "ranking", progress)
