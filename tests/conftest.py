@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +15,16 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The times that tests/browser measured, from whichever process."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    times = [text for one in reports for key, text in getattr(one, "user_properties", ()) if key == "click to picture"]
+    if times:
+        terminalreporter.write_sep("-", "from a click to the new picture")
+        for line in dict.fromkeys(times):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

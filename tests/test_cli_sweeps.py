@@ -66,17 +66,18 @@ def test_sweep_tells_by_its_exit_code(tmp_path: Path, capsys, monkeypatch) -> No
     seen: list[Any] = []
     failed: dict[str, str] = {}
 
-    def run_sweep(*arguments: Any) -> SweepSummary:
-        seen.append(arguments)
+    def run_sweep(*arguments: Any, scheduler: str | None) -> SweepSummary:
+        seen.append((*arguments, scheduler))
         return SweepSummary(tmp_path, ("a",), failed)
 
     monkeypatch.setattr(sweeps, "run_sweep", run_sweep)
     code, out, _ = call(capsys, "sweep", "x.yaml", "--out", "there", "--jobs", "3", "--retry-failed")
     assert code == 0
-    assert seen == [(Path("x.yaml"), Path("there"), 3, True)]
+    assert seen == [(Path("x.yaml"), Path("there"), 3, True, None)]
     assert out == f"1 runs done, 0 failed: open {tmp_path / 'index.html'} in a browser\n"
     failed["b"] = "broken: why\nlong story"
-    code, out, _ = call(capsys, "sweep", "x.yaml")
+    code, out, _ = call(capsys, "sweep", "x.yaml", "--scheduler", "tcp://there:1")
+    assert seen[1:] == [(Path("x.yaml"), None, None, False, "tcp://there:1")]
     assert code == 1
     assert out.splitlines()[1:] == ["  b: broken: why", "--retry-failed tries these again"]
     code, out, _ = call(capsys, "sweep", "x.yaml", "--json")

@@ -62,6 +62,32 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "search/search.json is missing" in capsys.readouterr().err
 
 
+def test_the_page_begins_with_what_was_picked_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sys.path.insert(0, str(Path(__file__).parent / "browser"))
+    import material
+
+    from anchorkit.app import pages
+    from anchorkit.batch.selection import save_selection
+    from anchorkit.evaluation import Evaluator
+
+    monkeypatch.setenv("ANCHORKIT_CACHE", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    material.write_run(run)
+    found = pages.from_run(run)
+    begun: list[Any] = []
+    board = pages.AnchorBoard
+    monkeypatch.setattr(
+        pages, "AnchorBoard", lambda *given, start, **more: begun.append(start) or board(*given, **more)
+    )
+    pages.page(found)
+    evaluator = Evaluator(found.predictions, found.split.ground_truth)
+    picked = evaluator.full.without([2])
+    save_selection(run, picked, evaluator.fingerprint)
+    pages.page(found)
+    assert begun == [found.result.cheapest(pages._MAX_LOSS), picked]
+    assert begun[0] != picked
+
+
 def test_a_server_that_ends_is_no_server() -> None:
     with (
         subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as server,

@@ -10,6 +10,7 @@ from pathlib import Path
 import ipywidgets
 
 from anchorkit import plots
+from anchorkit.anchors import Configuration
 from anchorkit.app.serving import RUN_VARIABLE
 from anchorkit.datasets import Split, load_dataset
 from anchorkit.evaluation import Evaluator
@@ -36,12 +37,14 @@ class Material:
         split: the images.
         predictions: of the detector on them.
         result: a search of these predictions.
+        run: the run's folder; None for the shipped detector.
     """
 
     title: str
     split: Split
     predictions: PredictionTable
     result: SearchResult
+    run: Path | None = None
 
 
 def from_run(run: Path) -> Material:
@@ -54,7 +57,7 @@ def from_run(run: Path) -> Material:
 
     predictions = PredictionTable.load(left_by_earlier(run, "predictions.parquet"))
     result = SearchResult.load(left_by_earlier(run, "search/search.json").parent)
-    return Material(f"{predictions.layout.detector} in {run}", load_data(run).val, predictions, result)
+    return Material(f"{predictions.layout.detector} in {run}", load_data(run).val, predictions, result, run)
 
 
 def shipped() -> Material:
@@ -84,12 +87,15 @@ def load() -> Material:
 def page(material: Material) -> ipywidgets.Widget:
     """The explorers in tabs, all about the same predictions; the images follow the board.
 
+    The board begins with the configuration that was picked in the lesson on the search, if there is one.
+
     Everything is made before it is sent: widgets that a thread makes while Voila's page connects get lost.
     """
     split, result = material.split, material.result
     names = {category.id: category.name for category in split.categories}
     evaluator = Evaluator(material.predictions, split.ground_truth)
-    board = AnchorBoard(evaluator, result, start=result.cheapest(_MAX_LOSS), names=names)
+    start = _picked(material.run, evaluator) or result.cheapest(_MAX_LOSS)
+    board = AnchorBoard(evaluator, result, start=start, names=names)
     images = ImageExplorer(evaluator, split, evaluator.full, board.selected, names=names)
     board.observe(lambda board: images.set(after=board.selected))
     explorers = {
@@ -103,6 +109,12 @@ def page(material: Material) -> ipywidgets.Widget:
         titles=list(explorers),
     )
     return ipywidgets.VBox([_text(f"anchorkit: {material.title}"), tabs])
+
+
+def _picked(run: Path | None, evaluator: Evaluator) -> Configuration | None:
+    from anchorkit.batch.selection import load_selection
+
+    return None if run is None else load_selection(run, evaluator.layout, evaluator.fingerprint)
 
 
 def _text(text: str) -> ipywidgets.HTML:

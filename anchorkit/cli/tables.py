@@ -56,6 +56,7 @@ def add_commands(add: AddCommand) -> None:
     search.add_argument(
         "--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default), authors or local"
     )
+    search.add_argument("--budget", type=int, metavar="N", help="end after so many configurations (docs/search.md)")
     search.add_argument(
         "--moves",
         type=one_of("kind of moves", ("auto", "anchor", "shared")),
@@ -115,6 +116,7 @@ def search_command(options: argparse.Namespace) -> Answer:
                 strategy=options.strategy,
                 moves=options.moves,
                 ledger=None if out is None else out / "ledger.jsonl",
+                budget=options.budget,
             )
         except SearchInterrupted as interrupt:
             raise KeyboardInterrupt(_keep_interrupted(interrupt.result, options.metric, out)) from None

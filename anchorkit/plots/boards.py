@@ -15,6 +15,8 @@ from anchorkit.plots.picking import pick_channels, with_marks, with_picks
 from anchorkit.plots.theme import GHOST, INK, QUIET, level_color, readable
 
 _ALL = "all others"
+_DROPPED = "#6f7781"
+"""The size of an anchor that is dropped."""
 
 
 def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = False) -> AnyChart:
@@ -65,12 +67,13 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = Fals
             layers.append(alt.Chart(dropped).mark_rect(**outline).encode(**boxes))
     if len(kept):
         layers.append(alt.Chart(kept).mark_rect(fillOpacity=0.82, strokeWidth=1).encode(color=color, **boxes))
-    ink = alt.condition("datum.kept", alt.value(INK), alt.value("#8a929c"))
-    layers.append(
-        alt.Chart(data)
-        .mark_text(baseline="top", fontSize=13)
-        .encode(x=x("center"), y=y("foot"), text="size:N", color=ink)
-    )
+    sizes = {"x": x("center"), "y": y("foot"), "text": "size:N"}
+    if pickable:
+        sizes |= {"color": alt.value(INK), **pick_channels()}
+    else:
+        sizes["color"] = alt.condition("datum.kept", alt.value(INK), alt.value(_DROPPED))
+    named = with_marks(data, data["anchor_id"]) if pickable else data
+    layers.append(alt.Chart(named).mark_text(baseline="top", fontSize=13).encode(**sizes))
     slots = {"x": x("left"), "x2": "right:Q", "y": y("top"), "y2": "bottom:Q"}
     if not pickable and data["ringed"].any():
         ring = alt.Chart(data[data["ringed"]])
@@ -100,8 +103,9 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
     Args:
         coverage: ``anchor_id``, ``by_id`` (an anchor id or ``"all others"``), ``share`` (0..1; NaN where the anchor
             has no boxes: such a row stays white, and a note names the anchor).
-        pickable: for `anchorkit.widgets.Picture`: rows answer ``anchor_id``, cells ``anchor_id|by_id``; a frame around
-            a row is there to be shown by the name ``frame anchor_id``.
+        pickable: for `anchorkit.widgets.Picture`: rows answer ``anchor_id``, cells ``anchor_id|by_id`` (in large
+            matrices the empty ones answer as their row does); a frame around a row is there to be shown by the name
+            ``frame anchor_id``.
 
     Raises:
         InputError: a column is missing, there are no rows, or a share is not within 0..1.
@@ -120,28 +124,30 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
     cells = cells.nlargest(MAX_ROWS - len(rows), "share") if len(cells) > MAX_ROWS - len(rows) else cells
     data = cells[["anchor_id", "by_id"]].assign(percent=(100 * cells["share"]).round().astype(int))
     few = max(len(rows), len(columns)) <= 20
+    if pickable and not few:  # most cells say nothing, and what can be pointed at takes the longest to draw
+        data = data[data["percent"] > 0]
     step = 26 if few else 28 if len(rows) <= 36 and not pickable else 19
     label = _label_color([*rows, *columns])
     x = alt.X(
         "by_id:N",
         sort=columns,
         title=None if pickable else "... is covered by the boxes of",
-        scale=alt.Scale(domain=columns),
-        axis=alt.Axis(labelAngle=-90, labelColor=label, ticks=False, domain=False, labelLimit=120),
+        scale={"domain": columns},
+        axis={"labelAngle": -90, "labelColor": label, "ticks": False, "domain": False, "labelLimit": 0},
     )
     y = alt.Y(
         "anchor_id:N",
         sort=rows,
         title=None if pickable else "Share of the boxes of anchor ...",
-        scale=alt.Scale(domain=rows),
-        axis=alt.Axis(labelColor=label, ticks=False, domain=False, labelLimit=120),
+        scale={"domain": rows},
+        axis={"labelColor": label, "ticks": False, "domain": False, "labelLimit": 0},
     )
     color = alt.Color(
         "percent:Q",
         title="covered (%)",
-        scale=alt.Scale(domain=[0, 100], range=["#f4f6f9", "#c8d8f2", "#7fa6e3", "#2f62bd", "#0b2a63"]),
+        scale={"domain": [0, 100], "range": ["#f4f6f9", "#c8d8f2", "#7fa6e3", "#2f62bd", "#0b2a63"]},
         # On top: beside some thirty columns it would not fit on a notebook's page.
-        legend=alt.Legend(orient="top", gradientLength=200, values=[0, 25, 50, 75, 100]),
+        legend={"orient": "top", "gradientLength": 200, "values": [0, 25, 50, 75, 100]},
     )
     layers: list[Any] = []
     channels: dict[str, Any] = {"tooltip": ["anchor_id", "by_id", "percent"]}
@@ -166,7 +172,7 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
             (data[data["percent"] >= 65], "#ffffff"),
         ):
             texts = with_marks(part, part["anchor_id"]) if pickable else part
-            text = alt.Chart(texts).mark_text(fontSize=13, color=ink).encode(x=x, y=y, text="percent:Q")
+            text = alt.Chart(texts).mark_text(fontSize=13, color=ink).encode(x=x, y=y, text=alt.Text("percent:Q"))
             layers.append(text.encode(**pick_channels()) if pickable else text)
     if pickable:
         frames = with_marks(whole, "frame " + whole["anchor_id"])

@@ -2,7 +2,8 @@
 
 The functions that make charts know only one set of colours, that of white ground. What a colour becomes on dark ground
 depends on what it is used for: greys (ground, grids, text) and scales from the ground to its opposite are turned over,
-text in a level's colour gets light enough to read, and colourful marks stay as they are unless they are very dark.
+text in a level's colour gets light enough to read, and colourful marks stay as they are unless they are very dark. What
+is drawn on an image stays as it is: the image is the same on any ground.
 """
 
 from __future__ import annotations
@@ -23,8 +24,30 @@ Use: TypeAlias = Literal["mark", "text", "scale"]
 
 def on_dark(spec: dict[str, Any]) -> dict[str, Any]:
     """The Vega-Lite specification with all colours turned for dark ground, but the theme's, which has a dark form."""
-    turned_over: dict[str, Any] = _turn({key: part for key, part in spec.items() if key != "config"}, "mark")
+    on_images = _data_on_images(spec)
+    kept = {name: rows for name, rows in spec.get("datasets", {}).items() if name in on_images}
+    rest = {key: part for key, part in spec.items() if key not in ("config", "datasets")}
+    rest["datasets"] = {name: rows for name, rows in spec.get("datasets", {}).items() if name not in kept}
+    turned_over: dict[str, Any] = _turn(rest, "mark")
+    turned_over["datasets"] |= kept
     return turned_over | {"config": spec.get("config", {})}
+
+
+def _is_photograph(part: Any) -> bool:
+    """Whether a chart draws on an image: what stands out there is the same on any ground around it."""
+    marks = [layer.get("mark") for layer in part.get("layer", ()) if isinstance(layer, dict)]
+    return any(mark == "image" or (isinstance(mark, dict) and mark.get("type") == "image") for mark in marks)
+
+
+def _data_on_images(part: Any, inside: bool = False) -> set[str]:
+    """Names of the data sets that are drawn on images."""
+    if isinstance(part, list):
+        return set().union(*(_data_on_images(item, inside) for item in part)) if part else set()
+    if not isinstance(part, dict):
+        return set()
+    inside = inside or _is_photograph(part)
+    own = {str(part["data"]["name"])} if inside and "name" in part.get("data", {}) else set()
+    return own.union(*(_data_on_images(item, inside) for key, item in part.items() if key != "datasets"))
 
 
 def _turn(part: Any, use: Use) -> Any:
@@ -34,6 +57,8 @@ def _turn(part: Any, use: Use) -> Any:
         return [_turn(item, use) for item in part]
     if not isinstance(part, dict):
         return part
+    if _is_photograph(part):
+        return {key: value if key == "layer" else _turn(value, use) for key, value in part.items()}
     mark = part.get("mark")
     is_text = mark == "text" or (isinstance(mark, dict) and mark.get("type") == "text")
     # A scale of colours over numbers goes from what is like the ground to what is most unlike it.

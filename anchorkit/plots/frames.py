@@ -125,12 +125,14 @@ def thin_outlines(contours: pd.DataFrame, rows: int, keys: Sequence[str]) -> pd.
     enough.
     """
     ordered = contours.sort_values([*keys, "order"], kind="stable")
-    groups = [group for _, group in ordered.groupby(list(keys), sort=False)]
+    corners = np.log2(ordered[["width", "height"]].to_numpy(float))
+    new = ordered[[*keys]].ne(ordered[[*keys]].shift()).any(axis=1).to_numpy()
+    paths = np.split(corners, np.flatnonzero(new)[1:])
     tolerance = 0.01
     while True:
-        kept = [group[_corners(np.log2(group[["width", "height"]].to_numpy(float)), tolerance)] for group in groups]
-        if sum(map(len, kept)) <= rows or tolerance > 1:
-            return pd.concat(kept) if kept else ordered
+        kept = np.concatenate([_corners(path, tolerance) for path in paths])
+        if kept.sum() <= rows or tolerance > 1:
+            return ordered[kept]
         tolerance *= 1.6
 
 

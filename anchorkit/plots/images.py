@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from anchorkit.errors import InputError
-from anchorkit.plots.theme import LEVEL_COLORS
+from anchorkit.plots.theme import LEVEL_COLORS, look
 
 _LEAST_SIDE = 320
 
@@ -67,6 +67,8 @@ def draw_boxes(
 def contact_sheet(images: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None) -> Image.Image:
     """Pictures side by side in rows of `columns`, each fitted into a cell as large as the largest.
 
+    Light or dark, as `setup` says.
+
     Args:
         images: the pictures, in reading order.
         columns: pictures in a row.
@@ -86,14 +88,15 @@ def contact_sheet(images: Sequence[Image.Image], columns: int, captions: Sequenc
     band = size + 14 if captions is not None else 0
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + band + gap) + gap), (255, 255, 255))
+    size_of_sheet = (columns * (width + gap) + gap, rows * (height + band + gap) + gap)
+    sheet = Image.new("RGB", size_of_sheet, ImageColor.getrgb(look().ground))
     draw = ImageDraw.Draw(sheet)
     for number, image in enumerate(images):
         left = gap + number % columns * (width + gap)
         top = gap + number // columns * (height + band + gap)
         sheet.paste(image.convert("RGB"), (left + (width - image.width) // 2, top + (height - image.height) // 2))
         if captions is not None:
-            draw.text((left + 2, top + height + 5), captions[number], fill="#1f2328", font=font)
+            draw.text((left + 2, top + height + 5), captions[number], fill=look().ink, font=font)
     return sheet
 
 

@@ -10,11 +10,12 @@ import pandas as pd
 
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, thin_outlines
+from anchorkit.plots.labels import label_places
 from anchorkit.plots.picking import pick_channels, with_marks, with_picks
 from anchorkit.plots.shapes import object_grid, powers_of_two, trim_marginals
 from anchorkit.plots.theme import ASPECT_SHAPES, ASPECTS, GHOST, aspect, level_color, level_shades, readable
 
-_CONTOUR_ROWS = 1500
+_CONTOUR_ROWS, _LIVE_CONTOUR_ROWS = 1500, 1000
 _CELL_SHADES = (0xEE, 0xF1, 0xF4), (0xC2, 0xC9, 0xD1)
 """Red, green and blue of cells with no object and with the most."""
 _MANY = 12
@@ -36,7 +37,7 @@ def shape_map(
 
     Filled regions hold the shares of boxes named in ``mass``; the mark in the anchor's own proportions shows the
     anchor's own shape; the curves on the sides are the distributions of width and height alone. Outlines are thinned to
-    about 1,500 corners altogether.
+    about 1,500 corners altogether, in a pickable chart to 1,000.
 
     Args:
         contours: ``anchor_id``, ``mass`` (0..1), ``path``, ``order``, ``width``, ``height`` (input pixels): closed
@@ -61,19 +62,19 @@ def shape_map(
     own = _looks(anchors, pickable)
     outlines = contours[contours["anchor_id"].isin(own["anchor_id"])]
     if len(outlines):
-        outlines = thin_outlines(outlines, _CONTOUR_ROWS, ["anchor_id", "mass", "path"])
+        corners = _LIVE_CONTOUR_ROWS if pickable else _CONTOUR_ROWS
+        outlines = thin_outlines(outlines, corners, ["anchor_id", "mass", "path"])
     curves = trim_marginals(marginals[marginals["anchor_id"].isin(own.loc[~own["guest"], "anchor_id"])])
     if not log:  # a share per octave becomes one per pixel
         curves = curves.assign(density=curves["density"] / curves["value"] / np.log(2))
     home = own.loc[~own["guest"], "anchor_id"]
     seen = pd.concat([outlines[outlines["anchor_id"].isin(home)], own[~own["guest"]]])[["width", "height"]]
     low, high = _ends(seen.to_numpy(float), log)
-    scale = (
-        alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
-        if log
-        else alt.Scale(domain=[0, 2**high], nice=False)
-    )
-    axis: Any = alt.Axis(values=powers_of_two(low, high), format="d") if log else alt.Axis(tickCount=6)
+    # Scales and axes as dictionaries: Altair copies its objects, with all that is not set in them, again and again.
+    domain = {"domain": [2**low if log else 0, 2**high], "nice": False}
+    scale: dict[str, Any] = {"type": "log", "base": 2, **domain} if log else domain
+    axis: dict[str, Any] = {"values": powers_of_two(low, high), "format": "d"} if log else {"tickCount": 6}
+    axis["labelLimit"] = 0  # looking whether labels have to be cut takes longer than drawing them
     titles = "Width (input pixels)", "Height (input pixels)"
     x = alt.X("width:Q", title=titles[0], scale=scale, axis=axis)
     y = alt.Y("height:Q", title=titles[1], scale=scale, axis=axis)
@@ -88,7 +89,7 @@ def shape_map(
             "y": alt.Y("y:Q", title=titles[1], scale=scale, axis=axis),
         }
         behind = alt.Chart(cells).mark_rect(clip=True, aria=False)
-        layers.append(behind.encode(**at, x2="x2:Q", y2="y2:Q", color=paint["color"]))
+        layers.append(behind.encode(**at, x2=alt.X2("x2:Q"), y2=alt.Y2("y2:Q"), color=paint["color"]))
     ends = [2**low, 2**high]
     diagonal = alt.Chart(pd.DataFrame({"width": ends, "height": ends}))
     layers.append(diagonal.mark_line(color=GHOST, strokeWidth=1, strokeDash=[4, 4], clip=True).encode(x=x, y=y))
@@ -97,14 +98,14 @@ def shape_map(
     if pickable:
         marks = with_picks(own, own["anchor_id"], own["label"])
         names = with_marks(own, "name " + own["anchor_id"])
-    form = alt.Scale(domain=list(ASPECTS), range=[ASPECT_SHAPES[name] for name in ASPECTS])
+    form = {"domain": list(ASPECTS), "range": [ASPECT_SHAPES[name] for name in ASPECTS]}
     points = alt.Chart(marks[_fields(marks, ["anchor_id", "width", "height", "shape", "color"])])
     layers.append(
         points.mark_point(filled=True, size=120, opacity=1, stroke="#ffffff", strokeWidth=1.2, clip=True).encode(
             x=x, y=y, color=paint["color"], shape=alt.Shape("shape:N", legend=None, scale=form), **_channels(pickable)
         )
     )
-    layers += _names(names, x, y, pickable)
+    layers += _names(names, x, y, pickable, (low, high), size, log)
     main = alt.layer(*layers).properties(width=size, height=size)
     at_most(len(outlines) + len(curves) + len(cells) + 3 * len(own), "shape_map")
     curves = curves.assign(color=curves["anchor_id"].map(colors))
@@ -134,9 +135,6 @@ def _looks(anchors: pd.DataFrame, pickable: bool) -> pd.DataFrame:
     one_level = len(set(home["level"])) == 1
     if one_level:
         colors |= dict(zip(home["anchor_id"], level_shades(int(home["level"].iloc[0]), len(home)), strict=True))
-    # Anchors of one kind are neighbours: their names stand above and below by turns, the smallest square's below,
-    # since a larger square often stands right above it.
-    above = (own.groupby("shape").cumcount() + (own["shape"] == "square")) % 2 == 0
     own = own.assign(
         color=own["anchor_id"].map(colors),
         ink=[readable(colors[name]) for name in own["anchor_id"]],
@@ -144,7 +142,6 @@ def _looks(anchors: pd.DataFrame, pickable: bool) -> pd.DataFrame:
             name if guest or not one_level else name.split("/")[-1]
             for name, guest in zip(own["anchor_id"], own["guest"], strict=True)
         ],
-        above=above,
     )
     return own.sort_values("area", ascending=False, kind="stable").round({"width": 2, "height": 2})
 
@@ -181,46 +178,75 @@ def _fields(rows: pd.DataFrame, names: list[str]) -> list[str]:
 
 
 def _regions(outlines: pd.DataFrame, own: pd.DataFrame, pickable: bool) -> alt.Chart:
-    ids = list(own["anchor_id"])
-    # Outlines are drawn in the order of the data.
-    rows = outlines.assign(place=outlines["anchor_id"].map({name: place for place, name in enumerate(ids)}))
-    rows = rows.sort_values(["place", "mass", "path", "order"], ascending=[True, False, True, True], kind="stable")
+    # Outlines are drawn in the order of the data: large regions first, or small ones could not be pointed at.
+    rows = outlines.assign(place=-outlines["anchor_id"].astype(str).map(_extents(outlines)).astype(float))
+    by = ["place", "anchor_id", "mass", "path", "order"]
+    rows = rows.sort_values(by, ascending=[True, True, False, True, True], kind="stable")
     rows = rows[["anchor_id", "mass", "path", "order", "width", "height"]].round({"width": 2, "height": 2})
     rows = rows.assign(color=rows["anchor_id"].map(own.set_index("anchor_id")["color"]))
     if pickable:
         labels = rows["anchor_id"].map(dict(zip(own["anchor_id"], own["label"], strict=True)))
         rows = with_picks(rows, rows["anchor_id"], labels)
+        # A line takes them from its first corner; in all of them they would be most of what is drawn from.
+        rest = rows.duplicated(["anchor_id", "mass", "path"])
+        rows = rows.assign(**{name: rows[name].mask(rest, None) for name in ("pick_link", "pick_label")})
+    channels: dict[str, Any] = _channels(True) if pickable else {}
     regions: alt.Chart = (
         alt.Chart(rows)
         .mark_line(interpolate="linear-closed", strokeWidth=1.2, fillOpacity=0.16, clip=True)
-        .encode(detail=["anchor_id:N", "mass:N", "path:N"], order="order:Q", **(_channels(True) if pickable else {}))
+        .encode(
+            detail=[alt.Detail(f"{name}:N") for name in ("anchor_id", "mass", "path")],
+            order=alt.Order("order:Q"),
+            **channels,
+        )
     )
     return regions
 
 
-def _names(own: pd.DataFrame, x: alt.X, y: alt.Y, pickable: bool) -> list[alt.Chart]:
-    texts = []
-    for part, dy in ((own[own["above"]], -14), (own[~own["above"]], 16)):
-        if part.empty:
-            continue
-        text = alt.Chart(part[_fields(part, ["width", "height", "name", "ink"])]).encode(x=x, y=y, text="name:N")
-        if pickable:
-            text = text.encode(**_channels(True))
-        look: dict[str, Any] = {"dy": dy, "fontSize": 13, "clip": True}
-        texts.append(text.mark_text(**look, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round"))
-        texts.append(text.mark_text(**look).encode(color=alt.Color("ink:N", scale=None)))
-    return texts
+def _extents(outlines: pd.DataFrame) -> pd.Series[float]:
+    """How large each anchor's region is, by its sides in octaves."""
+    sides = outlines[["width", "height"]].astype(float).groupby(outlines["anchor_id"].astype(str))
+    extents: pd.Series[float] = np.log2(sides.max() / sides.min()).prod(axis=1)
+    return extents
+
+
+def _names(
+    own: pd.DataFrame, x: alt.X, y: alt.Y, pickable: bool, ends: tuple[float, float], size: int, log: bool
+) -> list[alt.Chart]:
+    """Each anchor's name beside its mark; guests choose their places last."""
+    if own.empty:
+        return []
+    own = own.sort_values("guest", kind="stable")
+    low, high = ends
+    at = own[["width", "height"]].to_numpy(float)
+    share = (np.log2(at) - low) / (high - low) if log else at / 2**high  # 0..1 along the axes
+    pixels = np.column_stack([share[:, 0], 1 - share[:, 1]]) * size
+    places = label_places(pixels, list(own["name"]), size, size) / size
+    share = np.column_stack([places[:, 0], 1 - places[:, 1]])
+    # Vega-Lite moves texts by a mark's own offset only, so they stand at data of their own.
+    sides = 2 ** (low + share * (high - low)) if log else share * 2**high
+    rows = own[_fields(own, ["name", "ink"])].assign(width=sides[:, 0].round(3), height=sides[:, 1].round(3))
+    text = alt.Chart(rows).encode(x=x, y=y, text=alt.Text("name:N"))
+    if pickable:
+        text = text.encode(**_channels(True))
+    look: dict[str, Any] = {"fontSize": 13, "clip": True, "baseline": "middle"}
+    names = text.mark_text(**look).encode(color=alt.Color("ink:N", scale=None))
+    if pickable:  # the page sees to a halo
+        return [names]
+    return [text.mark_text(**look, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round"), names]
 
 
 def _sides(
-    curves: pd.DataFrame, scale: alt.Scale, size: int, title: str, pickable: bool
+    curves: pd.DataFrame, scale: dict[str, Any], size: int, title: str, pickable: bool
 ) -> tuple[alt.Chart, alt.Chart]:
     """The distributions of width, above the plot, and of height, on its right."""
     fields = ["anchor_id", "side", "value", "density", "color"]
     rows = with_marks(curves[fields], curves["anchor_id"]) if pickable else curves[fields]
-    density = alt.Scale(domain=[0, max(float(curves["density"].max()) if len(curves) else 1.0, 1e-9)], nice=False)
+    densest = max(float(curves["density"].max()) if len(curves) else 1.0, 1e-9)
+    density = {"domain": [0, densest], "nice": False}
     look: dict[str, Any] = {"strokeWidth": 1.8, "clip": True, "interpolate": "monotone", "aria": False}
-    channels: dict[str, Any] = {"color": alt.Color("color:N", scale=None), "order": "value:Q", "detail": "anchor_id:N"}
+    channels: dict[str, Any] = {"color": alt.Color("color:N", scale=None), "order": alt.Order("value:Q")}
+    channels["detail"] = alt.Detail("anchor_id:N")
     if pickable:
         channels |= pick_channels()
     top = (

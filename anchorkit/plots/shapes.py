@@ -262,17 +262,18 @@ def _shape_panel(
 
 def trim_marginals(marginals: pd.DataFrame) -> pd.DataFrame:
     """The marginals without their empty tails; every second value goes as long as they are too many."""
+    ordered = marginals.sort_values(["anchor_id", "side", "value"], kind="stable")
+    new = ordered[["anchor_id", "side"]].ne(ordered[["anchor_id", "side"]].shift()).any(axis=1).to_numpy()
     parts = []
-    for _, group in marginals.groupby(["anchor_id", "side"], sort=False):
-        ordered = group.sort_values("value")
-        filled = np.flatnonzero(ordered["density"].to_numpy() > 0)
+    for rows in np.split(np.arange(len(ordered)), np.flatnonzero(new)[1:]):
+        filled = np.flatnonzero(ordered["density"].to_numpy()[rows] > 0)
         if len(filled):
-            parts.append(ordered.iloc[max(filled[0] - 1, 0) : filled[-1] + 2])
+            parts.append(rows[max(filled[0] - 1, 0) : filled[-1] + 2])
     while sum(map(len, parts)) > _MARGINAL_ROWS and max(map(len, parts)) > 4:
-        parts = [part.iloc[::2] for part in parts]
+        parts = [part[::2] for part in parts]
     if not parts:
         return marginals.iloc[:0]
-    return pd.concat(parts).round({"value": 2, "density": 5})
+    return ordered.iloc[np.concatenate(parts)].round({"value": 2, "density": 5})
 
 
 def _domains(anchors: pd.DataFrame, outlines: pd.DataFrame) -> dict[int, tuple[float, float]]:

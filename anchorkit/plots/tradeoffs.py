@@ -17,8 +17,11 @@ from anchorkit.plots.picking import corners, pick_channels, with_picks
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS
 
 AP_TITLE = "AP 0.50:0.95 (points)"
+_TICKS: dict[str, Any] = {"tickCount": 7, "labelLimit": 0}  # numbers need no cutting, and looking takes a while
 _RANDOM_ROWS = 800
 _BINS = (48, 30)
+_NARROW = 400
+"""Of a chart that is narrower, in pixels, the unpruned detector's label says its name and no figures."""
 _FRONTIER, _RANDOM, _BEATEN = "frontier of the search", "random pruning", "tried, and beaten"
 
 
@@ -73,9 +76,9 @@ def frontier(
     shown = [frontier, *([] if base is None else [base]), *(frames[name] for name in frames if name not in _CLOUDS)]
     scale = unit(cost, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
     low, high = _accuracy_range(shown, frames)
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=alt.Axis(tickCount=7))
+    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=_TICKS)
     y_title = AP_TITLE if metric == "AP" else f"{metric} (points)"
-    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=7))
+    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[low, high], nice=False), axis=_TICKS)
     names, colors = _series(frames, others)
     color = alt.Color(
         "series:N",
@@ -114,8 +117,9 @@ def frontier(
             )
         )
     if base is not None:
-        dy = _free_place(frontier, base, cost, width, height / (high - low), high, floor)
-        layers += _baseline_mark(base, cost, scale, x, y, dy, metric)
+        short = width < _NARROW
+        dy = _free_place(frontier, base, cost, width, (low, high), height, floor, 80 if short else 210)
+        layers += _baseline_mark(base, cost, scale, x, y, dy, metric, short)
     if "chosen" in frames and len(frames["chosen"]):
         layers += _chosen(frames["chosen"], cost, scale, base, x, y)
     if pickable:
@@ -174,7 +178,7 @@ def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640
     data["point"], data["stage"] = rest["point"].astype(str).to_numpy(), rest["stage"].to_numpy()
     top, bottom = 100 * points["accuracy"].max(), 100 * points["accuracy"].min()
     pad = max(0.12 * (top - bottom), 0.4)
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=34), axis=alt.Axis(tickCount=7))
+    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=34), axis=_TICKS)
     y_scale = alt.Scale(domain=[bottom - 1.6 * pad, top + pad], nice=False)
     y, y_low = alt.Y("y:Q", title=AP_TITLE, scale=y_scale), alt.Y("low:Q", title=AP_TITLE, scale=y_scale)
     stages = [stage for stage in STAGE_COLORS if stage in set(rest["stage"])]
@@ -316,12 +320,20 @@ def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
 
 
 def _baseline_mark(
-    base: pd.DataFrame, cost: str, scale: Unit, x: alt.X, y: alt.Y, dy: float = -19, metric: str = "AP"
+    base: pd.DataFrame,
+    cost: str,
+    scale: Unit,
+    x: alt.X,
+    y: alt.Y,
+    dy: float = -19,
+    metric: str = "AP",
+    short: bool = False,
 ) -> list[Any]:
-    """The unpruned detector: a diamond and, `dy` pixels below it, its figures."""
+    """The unpruned detector: a diamond and, `dy` pixels below it, its figures, or its name alone if that is `short`."""
     row = _rows(base, cost, scale, None, "unpruned")
     of = " boxes" if cost == "boxes" else ""
-    row["label"] = [f"unpruned: {metric} {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
+    figures = [f": {metric} {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
+    row["label"] = ["unpruned" + ("" if short else more) for more in figures]
     text: dict[str, Any] = {"align": "right", "baseline": "middle", "dx": 6, "dy": dy}
     chart = alt.Chart(row)
     return [
@@ -338,36 +350,43 @@ def _free_place(
     base: pd.DataFrame,
     cost: str,
     width: int,
-    pixels: float,
-    high: float,
-    floor: float | None = None,
+    ends: tuple[float, float],
+    height: int,
+    floor: float | None,
+    wide: int,
 ) -> float:
     """How far below (negative: above) the unpruned detector its label crosses no line of the frontier, in pixels.
+
+    Where it crosses one everywhere, the place that is farthest from them.
 
     Args:
         frontier: the staircase to keep clear of.
         base: the unpruned detector.
         cost: the cost on the x axis.
         width: width of the plot in pixels.
-        pixels: pixels a point of accuracy.
-        high: top of the y axis in points.
+        ends: ends of the y axis in points.
+        height: height of the plot in pixels.
         floor: a rule across the chart to keep clear of, in points.
+        wide: about how wide the label is, in pixels; it ends at the detector's own mark.
     """
     at, own = float(base[cost].iloc[0]), 100 * float(base["accuracy"].iloc[0])
+    pixels = height / (ends[1] - ends[0])  # a point of accuracy
     costs = frontier[cost].astype(float).to_numpy()
+    accuracies = frontier["accuracy"].astype(float).to_numpy()[None]
     span = max(max(costs.max(), at) - min(costs.min(), at), 1e-9)
-    # The label is about 210 pixels wide and ends at the detector's own mark.
-    under = np.linspace(at - 210 * span / width, at, 40)
-    reached = np.where(costs[None] <= under[:, None], frontier["accuracy"].astype(float).to_numpy()[None], -np.inf).max(
-        1
-    )
+    under = np.linspace(at - wide * span / width, at, 40)
+    reached = np.where(costs[None] <= under[:, None], accuracies, -np.inf).max(axis=1)
     steps = (own - 100 * reached[np.isfinite(reached)]) * pixels
+    # A step up is a line as well: from the lowest to the highest that the label passes.
+    rise = np.arange(steps.min(), steps.max(), 4.0) if len(steps) else steps
+    steps = np.concatenate([steps, rise, [0.0]])
     if floor is not None:
         steps = np.append(steps, (own - floor) * pixels)
-    for dy in (-19.0, -27.0, -35.0, -43.0, 21.0, 29.0):
-        if own - dy / pixels < high + 8 / pixels and not (np.abs(steps - dy) < 14).any():
-            return dy
-    return -19.0
+    lowest = (own - ends[0]) * pixels - 12
+    places = [dy for dy in (-19.0, -27.0, -35.0, 21.0, 29.0, 37.0, 45.0) if dy <= lowest]
+    places = [dy for dy in places if own - dy / pixels < ends[1] + 8 / pixels] or [-19.0]
+    clear = {dy: float(np.abs(steps - dy).min()) for dy in places}
+    return next((dy for dy in places if clear[dy] >= 14), max(places, key=lambda dy: clear[dy]))
 
 
 def _beaten(

@@ -173,7 +173,17 @@ def _search_without(
         drop = float(result.baseline["accuracy"]) - result.threshold
         threshold = min(max(others.accuracy(others.full) - drop, 0.0), 1.0)
     ledger = None if ledgers is None else ledgers / f"ledger-{others.fingerprint}.jsonl"
-    return search(others, cost, threshold, result.strategy, result.moves, ledger, progress)
+    return search(
+        others,
+        cost,
+        threshold,
+        result.strategy,
+        result.moves,
+        ledger,
+        progress,
+        budget=result.budget,
+        among=result.among,
+    )
 
 
 def _thinned(costs: Floats, least: float) -> Floats:

@@ -16,7 +16,7 @@ from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import points, unit
 from anchorkit.redundancy import anchor_frame
-from anchorkit.widgets.explorer import Explorer
+from anchorkit.widgets.explorer import Explorer, board_width
 from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import COST_NAMES, numbers_html
 from anchorkit.widgets.picture import Picture
@@ -204,11 +204,8 @@ class AnchorBoard(Explorer):
     def board_chart(self, *, pickable: bool = False, width: int | None = None) -> plots.AnyChart:
         """The anchors; ringed are those that differ from what is compared with, or that are advised to go."""
         frame = anchor_frame(self.selected)
-        if width is None:  # room for the frontier beside it, but not so little that many anchors become dots
-            most = max(len(level.anchors) for level in self._full.layout.levels)
-            width = max(490, 92 + 60 * most)
         frame["ringed"] = [index in self._ringed() for index in range(len(frame))]
-        return plots.anchor_board(frame, width=width, pickable=pickable)
+        return plots.anchor_board(frame, width=width or board_width(self._full.layout), pickable=pickable)
 
     def frontier_chart(self, *, pickable: bool = False) -> plots.AnyChart:
         """Where the board stands: beside the frontier of the search, or beside what was tried on the board."""
@@ -218,8 +215,8 @@ class AnchorBoard(Explorer):
             self.cost,
             full=self._row(self._full),
             chosen=chosen,
-            width=320,
-            height=280,
+            width=310,
+            height=250,
             pickable=pickable,
         )
 
@@ -253,13 +250,18 @@ class AnchorBoard(Explorer):
         cost.observe(lambda change: self._set_cost(change["new"]), names="value")
         details = ipywidgets.Dropdown(options=_DETAILS, description="Show", style=wide)
         details.observe(lambda change: self._set_details(change["new"]), names="value")
+        cost.layout.width, details.layout.width = "14em", "13em"
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
+        # The figures stand beside the anchors, not above them: who clicks on the last level sees them as well.
+        beside = ipywidgets.VBox(
+            [self._figures, self._said, ipywidgets.HBox([cost, details], layout=row), self._frontier],
+            layout=ipywidgets.Layout(width="408px", padding="6px 0 0 4px"),
+        )
         return ipywidgets.VBox(
             [
-                ipywidgets.HBox([*self.buttons.values(), cost, details], layout=row),
-                self._figures,
-                self._said,
-                ipywidgets.HBox([self._board, self._frontier], layout=row),
+                ipywidgets.HBox([*self.buttons.values()], layout=row),
+                ipywidgets.HBox([self._board, beside], layout=top),
                 self._more,
             ]
         )
@@ -271,13 +273,6 @@ class AnchorBoard(Explorer):
         # longer than all the rest, and a click should show at once.
         if not self._board.svg:
             self._board.draw(self.board_chart(pickable=True))
-        line = self._line()
-        drawn = (self.cost, tuple(line[self.cost]))
-        if drawn != self._drawn:
-            self._frontier.draw(self.frontier_chart(pickable=True))
-            self._drawn = drawn
-        place = plots.pointer_on_frontier(line, self.cost, self._row(self._full), here)
-        self._frontier.pointer = {**place, "text": "you"}
         ringed = self._ringed()
         kept = {anchor.id: anchor.index in self.selected for anchor in layout.anchors}
         self._board.classes = {
@@ -294,6 +289,14 @@ class AnchorBoard(Explorer):
         self.buttons["Undo"].disabled = len(self._past) < 2
         self.buttons["Redo"].disabled = not self._future
         self.buttons["Forget A"].disabled = self._compared is None
+        # Last: without a search to stand beside, the line itself may change, and drawing it takes a while.
+        line = self._line()
+        drawn = (self.cost, tuple(line[self.cost]))
+        if drawn != self._drawn:
+            self._frontier.draw(self.frontier_chart(pickable=True))
+            self._drawn = drawn
+        place = plots.pointer_on_frontier(line, self.cost, self._row(self._full), here)
+        self._frontier.pointer = {**place, "text": "you"}
 
     def __repr__(self) -> str:
         return f"AnchorBoard: {self.selected}"
@@ -367,7 +370,8 @@ class AnchorBoard(Explorer):
     def _sentence(self) -> str:
         if self._advised is not None:
             lost = 100 * (self._accuracy(self.selected.without(self._advised.anchors)) - self.accuracy)
-            return f"Best next removal: <b>{escape(self._advised.label)}</b>, AP {lost:+.2f} points."
+            change = f"{lost:+.2f}".replace("-", "\N{MINUS SIGN}")
+            return f"Best next removal: <b>{escape(self._advised.label)}</b>, AP {change} points."
         lead = self.lead
         if self._result is None:
             return "Pick an anchor to take it away; with Shift, the same shape on every level."

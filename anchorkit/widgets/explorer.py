@@ -13,7 +13,20 @@ from typing import Any
 import ipywidgets
 
 from anchorkit import plots
+from anchorkit.anchors import AnchorLayout
 from anchorkit.widgets.front_end import is_live
+
+ROOM = "anchorkit-explorer"
+"""The class of an explorer's outermost box, by which `picture.js` finds it."""
+
+
+def board_width(layout: AnchorLayout) -> int:
+    """How wide a board of all anchors is, in pixels.
+
+    There is room for a frontier beside it on a small screen, but many anchors do not become dots.
+    """
+    most = max(len(level.anchors) for level in layout.levels)
+    return max(490, 92 + 60 * most)
 
 
 class Explorer:
@@ -60,6 +73,7 @@ class Explorer:
         """The widgets, made now if they were not yet, for putting them into a page of one's own."""
         if self._box is None:
             self._box = self.controls()
+            self._box.add_class(ROOM)
             self.draw()
         return self._box
 

@@ -23,3 +23,8 @@ def block(content: str, size: int = 14, style: str = "") -> str:
         style: further CSS.
     """
     return f'<div style="{text_style(size)}{style}">{content}</div>'
+
+
+def quiet(content: str) -> str:
+    """HTML content in the colour of what matters less."""
+    return f'<span style="color:{look().quiet}">{content}</span>'

@@ -13,12 +13,12 @@ from anchorkit import plots
 from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
 from anchorkit.widgets.explorer import Explorer
+from anchorkit.widgets.html_parts import block, quiet
 from anchorkit.widgets.image_comparison import LABELS, ORDERS, SIDES, Detects, ImageComparison
 from anchorkit.widgets.picture import Picture
 
 _OVERLAPS = (0.5, 0.75, 0.9)
 _KEY = "Solid: finds an object. Dashed: false alarm. Dotted: not found. Yellow: differs between before and after."
-_TEXT = "font:15px/1.45 sans-serif;color:#1f2328;background:#fff"
 
 
 class Images(Protocol):
@@ -244,9 +244,10 @@ class ImageExplorer(Explorer):
         self._mark()
         change = self.changes["change"].iloc[self.place]
         where = f"place {self.place + 1:,} of {len(self.changes):,}"
-        self._said.value = (
-            f'<div style="{_TEXT}"><b>Image {self._image_id}</b> ({where}): change <b>{_signed(change)}</b> in scores; '
-            f'{self._compared.told(self._image_id)}.<br><span style="color:#5f6873">{_KEY}</span></div>'
+        self._said.value = block(
+            f"<b>Image {self._image_id}</b> ({where}): change <b>{_signed(change)}</b> in scores; "
+            f"{self._compared.told(self._image_id)}.<br>{quiet(_KEY)}",
+            15,
         )
         self._drawing = True
         try:
@@ -316,10 +317,10 @@ class ImageExplorer(Explorer):
     def _mark(self) -> None:
         """Ring what was picked on both sides, and say who made it."""
         if self._picked is None:
-            said = '<span style="color:#5f6873">Pick a box to see who made it, before and after.</span>'
+            said = quiet("Pick a box to see who made it, before and after.")
         else:
             said = self._compared.who(self._image_id, self._picked)
-        self._details.value = f'<div style="{_TEXT}">{said}</div>'
+        self._details.value = block(said, 15)
         self._picture.classes = {} if self._picked is None else {f"{side} {self._picked}": "ring" for side in SIDES}
 
     def _asked(self, act: Callable[[Any], None], value: Any) -> None:

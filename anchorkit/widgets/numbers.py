@@ -1,4 +1,4 @@
-"""Figures before and after, as a row of large numbers."""
+"""Figures before and after, as large numbers side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def numbers_html(numbers: pd.DataFrame, was: str = "was", metric: str = "AP") -> str:
-    """A table of one row: each figure after, how it changed, and what it was before.
+    """Each figure after, how it changed, and what it was before; in as many rows as the page needs.
 
     Args:
         numbers: columns ``before`` and ``after``; rows are costs by name, ``n_anchors`` and ``accuracy`` (0..1).
@@ -40,9 +40,9 @@ def numbers_html(numbers: pd.DataFrame, was: str = "was", metric: str = "AP") ->
             scale = unit(str(name), [float(before)])
             texts = scale.text(float(before)), scale.text(float(after)), change(float(before), float(after))
         cells.append(
-            '<td style="padding:2px 22px 6px 0;text-align:left">'
+            '<div style="min-width:8.4em">'
             f'<div style="color:{look().quiet}">{escape(title)}</div>'
             f'<div style="font-size:20px;font-weight:600">{texts[1]}</div>'
-            f"<div>{texts[2]}, {escape(was)} {texts[0]}</div></td>"
+            f"<div>{texts[2]}, {escape(was)} {texts[0]}</div></div>"
         )
-    return f'<table style="{text_style()}border:0"><tr>{"".join(cells)}</tr></table>'
+    return f'<div style="{text_style()}display:flex;flex-wrap:wrap;gap:4px 14px">{"".join(cells)}</div>'

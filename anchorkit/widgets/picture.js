@@ -1,13 +1,17 @@
-// A picture to touch: shows an SVG that Python drew and tells Python which of its marks was picked.
+// A picture to touch: shows an SVG that Python drew and tells Python which of its marks was picked. It also sees to the
+// explorer that it is in: one ground below all of its parts, and a name for every control.
 //
 // Marks that can be picked are <a data-pick="..."> elements with an aria-label; <a data-mark="..."> only change their
 // looks. What changes often (which marks are off or ringed, where the pointer stands) is changed in place, without a
 // new drawing. Nothing is loaded from anywhere.
 
 const STYLE = `
-.anchorkit-picture { --ground: #fff; --ink: #1f2328; --ghost: #9aa3ad;
-  position: relative; display: inline-block; max-width: 100%; background: var(--ground); }
-.anchorkit-picture.dark { --ground: #1d1d1d; --ink: #e6ecf3; --ghost: #636b74; }
+.anchorkit-picture, .anchorkit-explorer { --ground: #fff; --ink: #1f2328; --ghost: #9aa3ad; --quiet: #6f7781; }
+.anchorkit-picture.dark, .anchorkit-explorer.dark { --ground: #1d1d1d; --ink: #e6ecf3; --ghost: #636b74; --quiet: #8a929b; }
+.anchorkit-picture { position: relative; display: inline-block; max-width: 100%; background: var(--ground); }
+.anchorkit-explorer { background: var(--ground); color: var(--ink);
+  --jp-widgets-label-color: var(--ink); --jp-widgets-readout-color: var(--ink); }
+.anchorkit-explorer :focus-visible { outline: 2px solid var(--ink); outline-offset: 1px; }
 .anchorkit-picture svg { max-width: 100%; height: auto; display: block; }
 .anchorkit-picture a[data-pick] { cursor: pointer; outline: none; }
 .anchorkit-picture a[data-pick]:hover > *, .anchorkit-picture a[data-pick]:focus-visible > * {
@@ -16,12 +20,17 @@ const STYLE = `
 .anchorkit-picture a.off[data-mark] > * {
   fill-opacity: 0; stroke: var(--ghost); stroke-opacity: 1; stroke-width: 1.4px; stroke-dasharray: 3 3;
 }
+.anchorkit-picture a.off[data-mark] > text { fill: var(--quiet); fill-opacity: 1; stroke: none; }
+.anchorkit-picture a[data-mark].ring > text { font-weight: bold; }
 .anchorkit-picture a.ring[data-pick] > * { stroke: var(--ink); stroke-width: 2.4px; stroke-opacity: 1; }
 .anchorkit-picture a.frame > * { stroke: var(--ink); stroke-width: 2.6px; stroke-opacity: 1; }
 .anchorkit-picture a.inset > * { stroke: var(--ink); stroke-width: 5px; } /* its neighbours cover the outer half */
 .anchorkit-picture a.lit > path[aria-roledescription='line mark'] { stroke-width: 2.2px; }
 .anchorkit-picture a.dim > * { opacity: 0.16; }
+.anchorkit-picture.dark a.dim > * { opacity: 0.34; }
 .anchorkit-picture a.gone { display: none; }
+.anchorkit-picture a[data-mark^="name "] > text { paint-order: stroke; stroke: var(--ground); stroke-width: 3.5px;
+  stroke-linejoin: round; }
 .anchorkit-picture a[data-mark], .anchorkit-picture a[data-corner] { pointer-events: none; }
 .anchorkit-picture .pointer circle { fill: none; stroke: var(--ink); stroke-width: 2.2px; }
 .anchorkit-picture .pointer text { font: 700 15px sans-serif; fill: var(--ink); paint-order: stroke; stroke: var(--ground);
@@ -82,6 +91,7 @@ function render({ model, el }) {
     if (at.length) focusAt(at, again >= 0 ? again : Math.min(current, at.length - 1));
     if (again >= 0) at[again].focus();
     point();
+    furnish();
     drawn();
   };
 
@@ -146,6 +156,22 @@ function render({ model, el }) {
 
   const markOf = (event) => (event.target instanceof Element ? event.target.closest("a[data-pick]") : null);
 
+  // ipywidgets gives sliders and their numbers no name for those who cannot see the label beside them.
+  const furnish = () => {
+    const room = frame.closest(".anchorkit-explorer");
+    if (!room) return;
+    room.classList.toggle("dark", model.get("dark"));
+    for (const part of room.querySelectorAll(".widget-hslider, .slider-container")) {
+      const control = part.closest(".widget-hslider") ?? part;
+      const name = control.querySelector(".widget-label")?.textContent;
+      const number = control.querySelector(".widget-readout");
+      if (!name) continue;
+      control.querySelectorAll("[role=slider]").forEach((handle) => handle.setAttribute("aria-label", name));
+      number?.setAttribute("aria-label", `${name}, as a number`);
+      if (number?.isContentEditable) number.setAttribute("role", "textbox");
+    }
+  };
+
   const showTip = (event) => {
     const mark = markOf(event);
     const text = mark && mark.getAttribute("aria-label");
@@ -196,7 +222,7 @@ function render({ model, el }) {
   for (const [event, act] of Object.entries(changed)) model.on(event, act);
   draw();
   // Before the page has a layout the corners have no place.
-  const seen = new ResizeObserver(point);
+  const seen = new ResizeObserver(() => (point(), furnish()));
   seen.observe(frame);
   return () => {
     seen.disconnect();

@@ -1,4 +1,4 @@
-"""Choosing a configuration from the frontier with a slider."""
+"""Choosing a configuration from the frontier with a slider, or by a click on its point."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from anchorkit import plots
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points
+from anchorkit.redundancy import anchor_frame
+from anchorkit.widgets.explorer import ROOM, board_width
 from anchorkit.widgets.front_end import is_live
-from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import COST_NAMES, numbers_html
+from anchorkit.widgets.picture import Picture
 
 
 class Frontier(Protocol):
@@ -60,7 +62,7 @@ class PointChooser:
         self._full = result.baseline
         costs = [name for name in (result.cost, *COST_NAMES) if name in self._rows and self._rows[name].notna().all()]
         options = [(COST_NAMES.get(name, name.replace("_", " ")), name) for name in dict.fromkeys(costs)]
-        wide = {"description_width": "10em"}
+        wide = {"description_width": "initial"}
         self.cost = ipywidgets.Dropdown(options=options, value=result.cost, description="Cost", style=wide)
         self._order = self._unbeaten(result.cost)
         enough = self._rows["accuracy"].to_numpy() >= float(self._full["accuracy"]) - max_loss - 1e-12
@@ -72,10 +74,10 @@ class PointChooser:
             description="accurate → cheap",
             readout=False,
             style=wide,
-            layout=ipywidgets.Layout(width="36em", max_width="100%"),
+            layout=ipywidgets.Layout(width="38em", max_width="100%"),
         )
-        self._picture: ipywidgets.HTML | None = None
         self._box: ipywidgets.VBox | None = None
+        self._drawn = ""
         self.cost.observe(self._cost_changed, names="value")
         self.slider.observe(self._draw, names="value")
 
@@ -91,35 +93,22 @@ class PointChooser:
         place: int = self.slider.value
         return self._rows.iloc[self._order[place]]
 
-    def frontier_chart(self) -> plots.AnyChart:
-        """The frontier with the chosen point marked."""
+    def frontier_chart(self, *, pickable: bool = False) -> plots.AnyChart:
+        """The frontier with the chosen point marked; in a chart to touch, `Picture` marks it."""
         return plots.frontier(
             self._rows.iloc[self._order],
             self.cost.value,
             full=self._full.to_frame().T,
-            chosen=self.row.to_frame().T.assign(label="chosen"),
-            width=520,
+            chosen=None if pickable else self.row.to_frame().T.assign(label="chosen"),
+            width=310 if pickable else 520,
             height=300,
+            pickable=pickable,
         )
 
-    def board_chart(self) -> plots.AnyChart:
+    def board_chart(self, *, pickable: bool = False) -> plots.AnyChart:
         """The anchors that the chosen configuration keeps and drops."""
-        chosen = self.selected
-        return plots.anchor_board(
-            pd.DataFrame(
-                [
-                    {
-                        "anchor_id": anchor.id,
-                        "level": anchor.level,
-                        "width": anchor.width,
-                        "height": anchor.height,
-                        "kept": anchor.index in chosen,
-                    }
-                    for anchor in self._result.layout.anchors
-                ]
-            ),
-            width=760,
-        )
+        frame = anchor_frame(self.selected)
+        return plots.anchor_board(frame, width=board_width(self._result.layout) if pickable else 760, pickable=pickable)
 
     def numbers(self) -> pd.DataFrame:
         """Anchors, boxes, FLOPs and AP (0..1) of the full detector and of the choice: columns before and after."""
@@ -176,18 +165,46 @@ class PointChooser:
         self._draw()
 
     def _draw(self, _: Any = None) -> None:
-        if self._picture is not None:
-            charts = plots.to_svg(self.frontier_chart()) + plots.to_svg(self.board_chart())
-            self._picture.value = block(numbers_html(self.numbers()) + charts, style="max-width:860px")
+        if self._box is None:
+            return
+        if self._drawn != self.cost.value:
+            # The point that is chosen is a pointer on the frontier, and what it drops a look of the board: moving the
+            # slider draws neither of them again.
+            self._drawn = self.cost.value
+            self._frontier.draw(self.frontier_chart(pickable=True))
+        layout, chosen, line = self._result.layout, self.selected, self._rows.iloc[self._order]
+        full, row = ({str(name): value for name, value in one.items()} for one in (self._full, self.row))
+        place = plots.pointer_on_frontier(line, self.cost.value, full, row)
+        self._frontier.pointer = {**place, "text": "chosen"}
+        kept = {anchor.id: anchor.index in chosen for anchor in layout.anchors}
+        self._board.classes = {name: "" if there else "off" for name, there in kept.items()}
+        self._figures.value = numbers_html(self.numbers())
+
+    def _picked(self, what: str, _: bool) -> None:
+        self.slider.value = self._order.index(int(what))
+
+    def _shown(self) -> ipywidgets.Widget:
+        """The widgets, made when they are first shown."""
+        if self._box is None:
+            self._board = Picture("the anchors of the chosen point")
+            self._frontier = Picture("accuracy against cost: pick a point to choose it", self._picked)
+            self._figures = ipywidgets.HTML()
+            self._board.draw(self.board_chart(pickable=True))
+            beside = ipywidgets.VBox(
+                [self._figures, self._frontier], layout=ipywidgets.Layout(width="408px", padding="6px 0 0 4px")
+            )
+            row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+            top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
+            parts = [ipywidgets.HBox([self.cost, self.slider], layout=row)]
+            self._box = ipywidgets.VBox([*parts, ipywidgets.HBox([self._board, beside], layout=top)])
+            self._box.add_class(ROOM)
+            self._draw()
+        return self._box
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = f"PointChooser: {self.selected}"
         if not is_live():
             # What is not sent cannot make the notebook large, and a slider that nobody can move is no picture.
             return {"text/plain": about, "image/svg+xml": plots.to_svg(self.show())}
-        if self._box is None:
-            self._picture = ipywidgets.HTML()
-            self._draw()
-            self._box = ipywidgets.VBox([ipywidgets.HBox([self.cost, self.slider]), self._picture])
-        bundle = self._box._repr_mimebundle_(include=include, exclude=exclude)
+        bundle = self._shown()._repr_mimebundle_(include=include, exclude=exclude)
         return {**bundle, "text/plain": about}

@@ -204,7 +204,7 @@ class SearchExplorer(SearchSession):
             wanted: _Key = ()
         else:
             shown = (self._wants("dominated"), self._wants("random") and self._random_key(view) in self._random)
-            wanted = (id(view), label(self.answer), self.max_loss, self.budget, *self._runs, *shown, is_dark())
+            wanted = (view, label(self.answer), self.max_loss, self.budget, *self._runs, *shown, is_dark())
         if wanted != self._wanted and not self._drawing:
             self._wanted, self._drawing = wanted, True
             self._drawer.submit(self._picture)

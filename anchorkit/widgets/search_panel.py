@@ -52,11 +52,14 @@ class SearchPanel:
 
         self.frontier = Picture("accuracy against cost: pick a point to select it", on_point)
         self.lose = ipywidgets.Checkbox(value=max_loss is not None, description="lose at most", indent=False)
+        # The text of the box before a number is its label; who cannot see that it stands there hears a description.
+        unseen = {"style": {"description_width": "0px"}}
         self.loss = ipywidgets.BoundedFloatText(
-            value=100 * (0.002 if max_loss is None else max_loss), min=-100, max=100, step=0.1
+            value=100 * (0.002 if max_loss is None else max_loss), min=-100, max=100, step=0.1, **unseen
         )
         self.spend = ipywidgets.Checkbox(value=False, description="spend at most", indent=False)
-        self.budget = ipywidgets.BoundedFloatText(min=0, max=1e15, step=0.1)
+        self.budget = ipywidgets.BoundedFloatText(min=0, max=1e15, step=0.1, **unseen)
+        self.loss.description, self.budget.description = "points to lose at most", "cost at most"
         for box, number in ((self.lose, self.loss), (self.spend, self.budget)):
             box.layout.width, number.layout.width = "116px", "88px"
         self.loss_unit, self.budget_unit = ipywidgets.Label("points"), ipywidgets.Label()

@@ -19,7 +19,7 @@ from anchorkit.widgets.numbers import COST_NAMES
 
 T = TypeVar("T")
 
-STRATEGY_NAMES = {"algorithm1": "Algorithm 1", "authors": "authors' code"}
+STRATEGY_NAMES = {"algorithm1": "Algorithm 1", "authors": "authors' code", "local": "local search"}
 """What the strategies are called on the screen."""
 
 

@@ -79,7 +79,7 @@ class ShapeExplorer(Explorer):
         self._view = replace(self._view, level=self.redundant_level)
         self._drawn: tuple[View, bool] | None = None
         self._marks: list[str] = []
-        self._work: Background[tuple[tuple[View, bool], list[str], str, str]] = Background(self._show, self._failed)
+        self._work: Background[tuple[tuple[View, bool], str]] = Background(self._show, self._failed)
 
     @property
     def view(self) -> View:
@@ -269,16 +269,21 @@ class ShapeExplorer(Explorer):
         shares = mine.set_index(other)["share"].sort_values(ascending=False, kind="stable")
         return shares[shares > 0]
 
-    def _pictures(self, view: View, dark: bool) -> tuple[tuple[View, bool], list[str], str, str]:
+    def _pictures(self, view: View, dark: bool) -> tuple[tuple[View, bool], str]:
+        """Draw both, and show the first while the second is drawn."""
         shapes, drawn = shapes_chart(self._table, view, pickable=True)
-        matrix = matrix_chart(self._table, view, pickable=True)
-        return (view, dark), drawn, plots.to_pickable_svg(shapes), plots.to_pickable_svg(matrix)
+        svg = plots.to_pickable_svg(shapes)
+        if view == self._view:
+            self._marks = drawn
+            with self._map.hold_sync():
+                self._dress()
+                self._map.put(svg, dark)
+        return (view, dark), plots.to_pickable_svg(matrix_chart(self._table, view, pickable=True))
 
-    def _show(self, made: tuple[tuple[View, bool], list[str], str, str]) -> None:
-        self._drawn, self._marks, shapes, matrix = made
-        self._dress()
-        self._map.put(shapes, self._drawn[1])
+    def _show(self, made: tuple[tuple[View, bool], str]) -> None:
+        self._drawn, matrix = made
         self._matrix.put(matrix, self._drawn[1])
+        self._dress()
 
     def _failed(self, error: Exception) -> None:
         self._said.value = block(f"<b>{escape(str(error))}</b>")

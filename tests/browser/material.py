@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,18 +75,29 @@ def split() -> Any:
     )
 
 
-class Slow:
-    """An evaluator that takes its time, so that a search can be stopped while it runs."""
+def slow_searches(seconds: float = 0.25) -> None:
+    """Make the searches of explorers take their time, so that they can be stopped while they run.
 
-    def __init__(self, evaluator: ak.Evaluator, seconds: float) -> None:
-        self._evaluator, self._seconds = evaluator, seconds
+    They run on threads; what the cells of a notebook ask an evaluator is as fast as ever.
+    """
+    children = ak.Evaluator.children
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._evaluator, name)
+    def slow(self: ak.Evaluator, *arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(seconds)
+        return children(self, *arguments)
 
-    def children(self, *arguments: Any) -> Any:
-        time.sleep(self._seconds)
-        return self._evaluator.children(*arguments)
+    ak.Evaluator.children = slow  # type: ignore[method-assign]
+
+
+def slow_kernels(folder: Path) -> dict[str, str]:
+    """Variables with which every kernel begins with `slow_searches`; `folder` is made for it."""
+    startup = folder / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    here = str(Path(__file__).parent)
+    lines = ("import sys", f"sys.path.insert(0, {here!r})", "import material", "material.slow_searches()")
+    (startup / "00-slow.py").write_text("\n".join(lines))
+    return {"IPYTHONDIR": str(folder)}
 
 
 def write_run(folder: Path, images: int = 12) -> None:
@@ -99,3 +111,17 @@ def write_run(folder: Path, images: int = 12) -> None:
     threshold = evaluator.accuracy(evaluator.full) / 2
     ak.search(evaluator, threshold=threshold, progress=False).save(folder / "search")
     write_json(folder / "run.json", {})
+
+
+def write_lessons_run(folder: Path, images: int = 24, max_drop: float = 0.01) -> None:
+    """A run's folder as lessons 01, 02 and 04 leave it, with the shipped detector, on a few images of shapes."""
+    from anchorkit.batch.lessons import choose_data
+
+    data = choose_data(folder, "shapes", train_images=8, val_images=images, test_images=6, progress=False)
+    detector = ak.load_detector("tiny_ssd", weights="shapes")
+    ak.save_detector(detector, folder / "detector")
+    table = ak.collect_predictions(detector, data.val, progress=False)
+    table.save(folder / "predictions.parquet")
+    evaluator = ak.Evaluator(table, data.val.ground_truth)
+    threshold = evaluator.accuracy(evaluator.full) - max_drop
+    ak.search(evaluator, cost="head_flops", threshold=threshold, progress=False).save(folder / "search")

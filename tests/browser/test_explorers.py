@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Visit
+from .browsing import Lab, Visit
+from .conftest import figure
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -37,17 +38,18 @@ shapes = ak.widgets.ShapeExplorer(material.TABLE, material.TRUTH)
 shapes
 """,
     "search": """
-searching = ak.widgets.SearchExplorer(material.Slow(evaluator, 0.3), max_drop=0.9)
+searching = ak.widgets.SearchExplorer(evaluator, result=result)
 searching
 """,
 }
 
 
 @pytest.fixture(scope="module")
-def notebook(open_notebook: Callable[[Any], Visit]) -> Visit:
-    made = open_notebook(list(CELLS.values()))
+def notebook(browser: Any, lab: Lab) -> Iterator[Visit]:
+    made = lab.open(browser, lab.write(list(CELLS.values())))
     made.page.locator(".anchorkit-picture a[data-pick]").first.wait_for()
-    return made
+    yield made
+    lab.close(made)
 
 
 @pytest.fixture(autouse=True)
@@ -62,19 +64,14 @@ def output(notebook: Visit, name: str) -> Any:
     return found
 
 
-def figure(place: Any, title: str) -> Any:
-    """The large number below a title."""
-    return place.locator("td", has=place.page.get_by_text(title, exact=True)).locator("div").nth(1)
-
-
-def test_an_anchor_goes_by_a_click_and_comes_back_by_the_keyboard(notebook: Visit) -> None:
+def test_an_anchor_goes_by_a_click_and_comes_back_by_the_keyboard(notebook: Visit, pick: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 
     place, keyboard = output(notebook, "board"), notebook.page.keyboard
     board, frontier = place.locator(".anchorkit-picture").nth(0), place.locator(".anchorkit-picture").nth(1)
     anchors, accuracy = figure(place, "Anchors"), figure(place, "AP (points)")
     expect(anchors).to_have_text("9")
-    notebook.pick(board, "anchor board, an anchor", "L0/16x16")
+    pick(notebook, board, "anchor board, an anchor", "L0/16x16")
     expect(anchors).to_have_text("8")
     mark = board.locator('a[data-pick="L0/16x16"]')
     expect(mark).to_have_class("off")
@@ -94,11 +91,11 @@ def test_an_anchor_goes_by_a_click_and_comes_back_by_the_keyboard(notebook: Visi
         keyboard.press("Enter")
         expect(anchors).to_have_text(count)
     expect(accuracy).to_have_text(reached)
-    notebook.pick(frontier, "anchor board, a point")
+    pick(notebook, frontier, "anchor board, a point")
     expect(place.get_by_text("level with the greedy search")).to_be_visible()
 
 
-def test_images_by_the_keyboard_and_a_box_by_a_click(notebook: Visit) -> None:
+def test_images_by_the_keyboard_and_a_box_by_a_click(notebook: Visit, pick: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 
     place, keyboard = output(notebook, "images"), notebook.page.keyboard
@@ -113,7 +110,7 @@ def test_images_by_the_keyboard_and_a_box_by_a_click(notebook: Visit) -> None:
     place.get_by_role("button", name="Next").focus()
     keyboard.press("Enter")
     expect(place.get_by_text("place 3 of 30")).to_be_visible()
-    mark = notebook.pick(picture, "image explorer, a box")
+    mark = pick(notebook, picture, "image explorer, a box")
     expect(picture.locator(f'a[data-pick="{mark}"]')).to_have_class("ring")
     expect(place.get_by_text("Pick a box")).to_have_count(0)
 
@@ -129,29 +126,49 @@ def test_a_point_of_the_frontier_by_the_keyboard(notebook: Visit) -> None:
     expect(anchors).not_to_have_text(was)
 
 
-def test_shapes_of_an_anchor_by_a_click(notebook: Visit) -> None:
+def test_shapes_of_an_anchor_by_a_click(notebook: Visit, pick: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 
     place = output(notebook, "shapes")
     picture = place.locator(".anchorkit-picture").first
     notebook.settled(picture)
     text = place.inner_text()
-    notebook.pick(picture, "shape explorer, an anchor")
+    pick(notebook, picture, "shape explorer, an anchor")
     expect(place).not_to_have_text(text, use_inner_text=True)
 
 
-def test_a_search_is_stopped_while_it_runs(notebook: Visit) -> None:
+def test_a_search_is_stopped_while_it_runs(notebook: Visit, pick: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 
     place = output(notebook, "search")
     picture = place.locator(".anchorkit-picture").first
+    notebook.settled(picture)
+    drawings = picture.get_attribute("data-drawings")
     place.get_by_role("button", name="Start", exact=True).click()
     expect(place.get_by_text("Searching")).to_be_visible()
-    picture.locator("a[data-pick]:visible").first.wait_for()  # the frontier grows while it runs
+    expect(picture).not_to_have_attribute("data-drawings", drawings)  # the frontier grows while it runs
     place.get_by_role("button", name="Stop", exact=True).click()
-    expect(place.get_by_text("Stopped early")).to_be_visible()
-    mark = notebook.pick(picture, "search explorer, a point")
+    expect(place.get_by_text("Stopped early:")).to_be_visible()
+    # Of a search that has only begun, the frontier may be a single point: pick one of the first result.
+    menu = place.get_by_label("Result", exact=True)
+    menu.select_option(index=0)
+    expect(place.get_by_text("Done:")).to_be_visible()
+    mark = pick(notebook, picture, "search explorer, a point")
     expect(picture.locator(f'a[data-pick="{mark}"]').first).to_have_class("ring")
+    expect(figure(place, "Anchors")).to_have_text(str(int(mark, 16).bit_count()))
+    menu.select_option(index=1)
+    expect(place.get_by_text("Stopped early:")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["board", "images", "points", "shapes", "search"])
+def test_every_control_has_a_name_and_is_reached_by_tab(notebook: Visit, name: str) -> None:
+    place = output(notebook, name)
+    notebook.settled(place.locator(".anchorkit-picture").first)
+    controls = notebook.controls(place)
+    assert len(controls) >= 4
+    assert [role for role, called in controls if not called.strip()] == []
+    assert {role for role, _ in controls} <= {"button", "combobox", "slider", "checkbox", "spinbutton", "textbox"}
+    assert notebook.missed_by_tab(place) == []
 
 
 def test_what_was_done_is_there_in_the_next_cell(notebook: Visit) -> None:

@@ -16,6 +16,7 @@ import anchorkit as ak
 from anchorkit.batch.lessons import choose_data, load_data
 from anchorkit.batch.parameters import read_parameters
 from anchorkit.batch.profiles import PROFILES
+from anchorkit.batch.selection import save_selection
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.plots.export import remote_references
 
@@ -194,6 +195,20 @@ def test_training_may_be_left_out(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert costs["unpruned"] > costs["A"] > costs["B"]
     execute("06_report", folder)
     assert "Not there yet: pruned detectors that were trained again" in (folder / "index.html").read_text()
+
+
+def test_what_was_picked_by_hand_is_pruned_as_well(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert not (folder / "search" / "selected.json").exists()  # nobody touched lesson 4
+    table = ak.PredictionTable.load(folder / "predictions.parquet")
+    evaluator = ak.Evaluator(table, load_data(folder).val.ground_truth)
+    mine = evaluator.full.without([0, 5, 9])
+    save_selection(folder, mine, evaluator.fingerprint)
+    known = execute("05_prune_and_retrain", folder, points=1, max_loss=0.0, finetune_epochs=0, retrain_epochs=0)
+    assert list(known["chosen"].values())[1:] == [mine]
+    points = pd.read_csv(folder / "retrained" / "points.csv")
+    assert " ".join(mine.ids) in set(points["anchors"])
 
 
 def test_nothing_to_prune_is_told(run: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import altair as alt
 import chart_samples as samples
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -19,6 +20,7 @@ from anchorkit.plots.theme import (
     GRID,
     INK,
     LEVEL_COLORS,
+    LIGHT,
     QUIET,
     SEARCH_COLOR,
     STAGE_COLORS,
@@ -145,6 +147,34 @@ def test_dark_charts_turn_greys_and_text_and_leave_marks(tmp_path: Path) -> None
     plots.setup()
     assert not is_dark()
     assert colors_in(plots.to_svg(chart)) == light
+
+
+@pytest.mark.usefixtures("as_before")
+def test_what_is_drawn_on_an_image_is_the_same_on_dark_ground() -> None:
+    boxes = pd.DataFrame({"x1": [2.0], "y1": [2.0], "x2": [30.0], "y2": [30.0]})
+    boxes = boxes.assign(color="#1f2328", style="found", label="L0/16x16", marked=True)
+    chart = plots.boxes_on_image(np.zeros((40, 40, 3), np.uint8), boxes, title="An image")
+    beside = chart | plots.anchor_board(samples.anchors())
+    light = plots.to_svg(chart)
+    plots.setup(dark=True)
+    for svg in (plots.to_svg(chart), plots.to_svg(beside)):
+        assert DARK.ground in svg
+        # The label's plate and its letters, the hairline, the mark.
+        assert {"#1f2328", "#ffffff"} <= colors_in(svg)
+        (title,) = re.findall(r'<text[^>]*fill="(#[0-9a-f]{6})"[^>]*>An image', svg)
+        assert title == DARK.ink
+    assert colors_in(light) <= colors_in(plots.to_svg(chart)) | {LIGHT.ground, LIGHT.ink}
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_contact_sheet_has_the_present_ground() -> None:
+    pictures = [Image.new("RGB", (30, 30), "#808080")] * 2
+    light = plots.contact_sheet(pictures, 2, ["a", "b"])
+    plots.setup(dark=True)
+    dark = plots.contact_sheet(pictures, 2, ["a", "b"])
+    for sheet, ground in ((light, LIGHT.ground), (dark, DARK.ground)):
+        assert "#{:02x}{:02x}{:02x}".format(*sheet.getpixel((0, 0))) == ground
+    assert light.size == dark.size
 
 
 @pytest.mark.usefixtures("as_before")

@@ -221,7 +221,8 @@ def test_controls_follow(live: None) -> None:
     assert not board.buttons["Undo"].disabled
     board.undo()
     assert not board.buttons["Redo"].disabled
-    menus = {w.description: w for w in box.children[0].children if w.description in ("Cost", "Show")}
+    beside = box.children[1].children[1]
+    menus = {menu.description: menu for menu in beside.children[2].children}
     menus["Cost"].value = "boxes"
     assert board.cost == "boxes"
     menus["Show"].value = "classes"

@@ -102,14 +102,29 @@ def test_with_a_front_end_it_is_a_widget_that_redraws(result: Result, monkeypatc
     chooser = PointChooser(result)
     bundle = chooser._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert chooser._picture is not None
-    pictures = []
+    drawn = chooser._board.svg, chooser._frontier.svg
+    seen = []
     for place in (0, 5):
         chooser.slider.value = place
-        pictures.append(chooser._picture.value)
-        assert f">{len(chooser.selected)}</div>" in pictures[-1]
-    assert pictures[0] != pictures[1]
-    assert "http://" not in pictures[1].replace("http://www.w3.org", "")
+        assert f">{len(chooser.selected)}</div>" in chooser._figures.value
+        dropped = {name for name, look in chooser._board.classes.items() if look == "off"}
+        assert dropped == set(result.layout.ids) - set(chooser.selected.ids)
+        seen.append(chooser._frontier.pointer)
+    assert seen[0] != seen[1]
+    # What the slider moves is not drawn again.
+    assert (chooser._board.svg, chooser._frontier.svg) == drawn
+    assert "http://" not in drawn[1].replace("http://www.w3.org", "")
+
+
+def test_a_point_that_is_picked_moves_the_slider(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anchorkit.widgets.point_chooser.is_live", lambda: True)
+    chooser = PointChooser(result)
+    chooser._repr_mimebundle_()
+    chooser.cost.value = "boxes"
+    for row in chooser._order[:3]:
+        assert f'data-pick="{row}"' in chooser._frontier.svg
+        chooser._frontier.pick(str(row))
+        assert chooser.selected == result.configurations[row]
 
 
 def test_bad_input(result: Result) -> None:
