@@ -77,7 +77,7 @@ class SearchSettings:
         parts = [
             STRATEGY_NAMES[self.strategy],
             COST_NAMES.get(self.cost, self.cost).replace("Head", "head").replace("Boxes per image", "boxes"),
-            f"\N{MINUS SIGN}{100 * self.max_drop:g} points",
+            f"\N{MINUS SIGN}{100 * self.max_drop:.4g} points",
         ]
         words = {"metric": "by {}", "nms_iou": "NMS IoU {:g}", "score_threshold": "score > {:g}"}
         for item in fields(self):

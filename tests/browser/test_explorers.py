@@ -38,7 +38,7 @@ shapes = ak.widgets.ShapeExplorer(material.TABLE, material.TRUTH)
 shapes
 """,
     "search": """
-searching = ak.widgets.SearchExplorer(evaluator, result=result)
+searching = ak.widgets.SearchExplorer(evaluator, result=result, max_drop=0.9)
 searching
 """,
 }

@@ -91,7 +91,7 @@ def test_the_executed_notebooks_are_quiet(run: Path) -> None:
 def test_an_explorer_leaves_a_picture_and_no_megabytes(run: Path, lesson: str) -> None:
     path = run / "notebooks" / f"{lesson}.ipynb"
     executed = nbformat.read(path, 4)
-    assert "widgets" not in executed.metadata
+    assert len(json.dumps(executed.metadata.get("widgets", {}))) < 20_000  # a slider's state, at most
     assert "widget-view" not in path.read_text(encoding="utf-8")
     assert path.stat().st_size < 1_000_000
 
