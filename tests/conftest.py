@@ -17,6 +17,14 @@ settings.register_profile("nightly", deadline=None, max_examples=5000, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the longest tests to the night."""
+    if os.environ.get("HYPOTHESIS_PROFILE") != "nightly":
+        for item in items:
+            if "nightly" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="long: HYPOTHESIS_PROFILE=nightly make test runs it"))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The times that tests/browser measured, from whichever process."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]

@@ -12,6 +12,7 @@ DISTURB = runpy.run_path(str(Path(__file__).with_name("disturb.py")), run_name="
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_sweep_that_is_killed_again_and_again_comes_to_the_same_results(tmp_path: Path) -> None:
     sweep = DISTURB["write_sweep"](tmp_path / "a workshop {ünïcode} 工")
     peace, war = tmp_path / "peace", tmp_path / "war 戦"

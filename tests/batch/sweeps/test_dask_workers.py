@@ -8,11 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import psutil
 import pytest
 
+import anchorkit.cluster
 from anchorkit.batch.sweeps import run_sweep
 from anchorkit.errors import InputError
 
@@ -101,7 +103,8 @@ def test_a_sweep_that_is_stopped_leaves_no_notebook_running(workshop, cluster) -
         time.sleep(0.2)
 
 
-def test_a_scheduler_that_is_not_there_is_told(workshop) -> None:
+def test_a_scheduler_that_is_not_there_is_told(workshop, monkeypatch) -> None:
+    monkeypatch.setattr(anchorkit.cluster, "connect", partial(anchorkit.cluster.connect, timeout=2))
     workshop.file(grid={"seed": [1]})
     with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
         run_sweep(workshop.folder / "sweep.yaml", workshop.out, progress=False, scheduler="tcp://127.0.0.1:9")

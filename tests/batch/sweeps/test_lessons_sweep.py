@@ -20,7 +20,7 @@ base: {train_images: 4, val_images: 24, test_images: 4, random_draws: 10, max_dr
 grid: {cost: [head_flops, boxes]}
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")
