@@ -1,12 +1,16 @@
-"""The trainings of an experiment: each is made once, goes on where it was stopped, and is measured in one way.
+"""The trainings of a run's experiments: each is made once, goes on where it was stopped, and is measured in one way.
 
 An experiment that compares trainings makes many of them, which takes hours. Every one has a folder whose name says what
 it begins with and how it is done, so an experiment that is stopped, or asked for one more seed, trains only what is
-not there yet. Checkpoints of finished trainings are removed: their weights are what is needed of them.
+not there yet. All experiments of a run keep them in one place: what one of them has trained, or the lesson that trained
+the run's own detector, no other trains again. Checkpoints of finished trainings are removed: their weights are what is
+needed of them.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +22,15 @@ from anchorkit.costs import known_costs
 from anchorkit.datasets import Dataset, Split
 from anchorkit.detectors import Detector, load_detector, save_detector
 from anchorkit.evaluation import Evaluator
-from anchorkit.files import read_json, write_json
+from anchorkit.files import read_json, replacing, write_json
 from anchorkit.predictions import PredictionTable, collect_predictions
 from anchorkit.search import SearchResult, search
 from anchorkit.training import fit
-from anchorkit.training.loop import CHECKPOINT_FILE
+from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts
 
 MEASURED_FILE = "measured.json"
+LESSON_FOLDER = Path("detector") / "training"
+"""Where 02_detector leaves the checkpoint of the run's own detector."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,13 @@ class Trainer:
     """What the trainings of an experiment have in common.
 
     Attributes:
-        folder: where the trainings are kept.
+        folder: where the trainings are kept, those of other experiments too.
         dataset: what is trained on and measured by.
         precision: as for `anchorkit.fit`.
         workers: as for `anchorkit.fit`.
         progress: show progress bars on standard error.
+        lesson: the folder of a training that is there already (``detector/training`` of a run); whichever of the
+            trainings asked for is the very same begins with its checkpoint, and so ends at once. None for none.
     """
 
     folder: Path
@@ -63,6 +71,15 @@ class Trainer:
     precision: str = "auto"
     workers: int = 0
     progress: bool = True
+    lesson: Path | None = None
+
+    @classmethod
+    def of_run(
+        cls, run_dir: str | Path, dataset: Dataset, precision: str = "auto", workers: int = 0, progress: bool = True
+    ) -> Trainer:
+        """The trainer of a run's experiments: its trainings lie in ``RUN/experiments/trainings``, whoever asks."""
+        run = Path(run_dir)
+        return cls(run / "experiments" / "trainings", dataset, precision, workers, progress, run / LESSON_FOLDER)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -74,13 +91,10 @@ class Trainer:
         """The split to tell accuracies on: ``test``, or ``val`` where there is no other."""
         return "test" if "test" in self.splits else "val"
 
-    def train(
-        self, name: str, network: Detector, recipe: str, epochs: int, seed: int, start: Trained | None = None
-    ) -> Trained:
+    def train(self, network: Detector, recipe: str, epochs: int, seed: int, start: Trained | None = None) -> Trained:
         """Train `network` in place, unless that was done before.
 
         Args:
-            name: what the training is called in names of folders, such as ``"unpruned"``.
             network: the detector to train.
             recipe: a name of `anchorkit.training.RECIPES`.
             epochs: passes over the training images.
@@ -91,9 +105,19 @@ class Trainer:
             InputError: as `anchorkit.fit`.
         """
         before = None if start is None else start.folder.name
-        facts = (network.layout.to_dict(), self.dataset.fingerprint(), recipe, epochs, seed, before)
-        folder = training_folder(self.folder / name, *facts)
+        facts = (
+            network.layout.to_dict(),
+            dict(network.options),
+            self.dataset.fingerprint(),
+            recipe,
+            epochs,
+            seed,
+            before,
+        )
+        folder = training_folder(self.folder / network.architecture, *facts)
         if not (folder / MEASURED_FILE).exists():
+            if start is None:
+                self._take_over(folder, training_facts(network, self.dataset, recipe, epochs, seed))
             history = fit(
                 network,
                 self.dataset,
@@ -143,6 +167,16 @@ class Trainer:
         threshold = max(evaluator.accuracy(evaluator.full) - max_drop, 0.0)
         ledger = trained.folder / f"ledger-{evaluator.fingerprint}.jsonl"  # other predictions, other ledger
         return search(evaluator, cost=cost, threshold=threshold, ledger=ledger, progress=self.progress)
+
+    def _take_over(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Begin with the checkpoint of the lesson's training where that is the same training."""
+        if self.lesson is None or (folder / CHECKPOINT_FILE).exists():
+            return
+        noted, checkpoint = self.lesson / FACTS_FILE, self.lesson / CHECKPOINT_FILE
+        if noted.exists() and checkpoint.exists() and read_json(noted) == json.loads(json.dumps(facts)):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / CHECKPOINT_FILE) as temporary:
+                shutil.copyfile(checkpoint, temporary)
 
     def _measured(self, detector: Detector, kept: Path | None = None) -> dict[str, Evaluator]:
         found = {}

@@ -178,6 +178,17 @@ def fit(
     return History(tuple(rows))
 
 
+def training_facts(
+    detector: Detector, data: Dataset, recipe: str | Recipe, epochs: int | None, seed: int
+) -> dict[str, Any]:
+    """What tells one training from another, as `fit` notes it beside its checkpoints; not the weights it begins with.
+
+    Raises:
+        InputError: as `fit`, of the recipe and the epochs.
+    """
+    return _facts(detector, data, _plan(recipe, epochs, None, len(data.train)), seed)
+
+
 def validate(detector: Detector, module: nn.Module, split: Split, *, progress: bool = True) -> float:
     """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
     own = detector.module
