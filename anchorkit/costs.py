@@ -91,6 +91,11 @@ def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
     ]
 
 
+def cost_in_words(cost: str) -> str:
+    """A cost within a sentence: ``head FLOPs`` for ``"head_flops"``."""
+    return {"head_flops": "head FLOPs", "total_flops": "total FLOPs"}.get(cost, cost.replace("_", " "))
+
+
 def cost_function(cost: str | CostFunction) -> tuple[str, CostFunction]:
     """A cost's name and the function that computes it.
 

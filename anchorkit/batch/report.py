@@ -22,12 +22,12 @@ from anchorkit.batch.report_results import (
     after_training,
     card,
     configurations,
-    cost_name,
     headline,
     marked,
     row_of,
     told,
 )
+from anchorkit.costs import cost_in_words
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_text
 from anchorkit.search.result import SearchResult
@@ -134,7 +134,7 @@ def _result(run: _Run, name: str) -> str:
     cards = "".join(card(measure, full, row) for measure in MEASURES if measure in row.index and pd.notna(row[measure]))
     note = (
         "Each point is a configuration that no other one beats in accuracy and "
-        f"{escape(cost_name(search.cost))} at once; "
+        f"{escape(cost_in_words(search.cost))} at once; "
         f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
     )
     return "".join(

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from anchorkit.anchors import Configuration
+from anchorkit.costs import cost_in_words
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points, unit
 from anchorkit.search.result import SearchResult
@@ -35,7 +36,7 @@ def headline(search: SearchResult, chosen: Configuration, row: pd.Series[Any]) -
         if cost in row.index:
             difference = change(float(full[cost]), float(row[cost]))
             if difference != "±0 %":
-                parts.insert(-1, f"{cost_name(cost)} {difference}")
+                parts.insert(-1, f"{cost_in_words(cost)} {difference}")
     return f"{len(chosen)} of {total} anchors are enough: {', '.join(parts)}"
 
 
@@ -198,8 +199,3 @@ def card(measure: str, full: pd.Series[Any], row: pd.Series[Any]) -> str:
 def row_of(search: SearchResult, configuration: Configuration) -> pd.Series[Any]:
     """The frontier's row of a configuration."""
     return search.frontier.iloc[search.configurations.index(configuration)]
-
-
-def cost_name(cost: str) -> str:
-    """A cost within a sentence."""
-    return {"head_flops": "head FLOPs", "total_flops": "total FLOPs"}.get(cost, cost.replace("_", " "))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import Configuration
+from anchorkit.costs import cost_in_words
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap
@@ -114,6 +115,7 @@ class SafeRemoval:
         configuration: the cheapest point of the frontier that is safe; the full one if none is.
         change: of AP against the full detector, measured, 0..1.
         least: what the change is at the worst, with `confidence`; it holds for whichever point was picked.
+        cost: name of the search's cost. saved, hoped_saved: the share of it that goes with `configuration` and `hoped`.
         metric: the figure, such as ``"AP"``. margin, confidence: as asked for. n_images: on how many images.
         hoped: the cheapest point that shows no loss on these images. hoped_least: what its change is at the worst.
         images_needed: about how many images like these would show `hoped` to be safe, if its change stays as measured.
@@ -126,6 +128,9 @@ class SafeRemoval:
     configuration: Configuration = field(repr=False)
     change: float
     least: float
+    cost: str
+    saved: float
+    hoped_saved: float
     metric: str
     margin: float
     confidence: float
@@ -146,24 +151,23 @@ class SafeRemoval:
     @property
     def sentence(self) -> str:
         """The statement in words."""
-        total = len(self.configuration.layout)
+        total, cost = len(self.configuration.layout), cost_in_words(self.cost)
         images = f"images like these {self.n_images:,}{', which the search has seen' if self.tried else ''}"
+        falls = f"{self.metric} falls by less than {_points(self.margin)}"
         sure = f"{100 * self.confidence:g} % confidence"
         if self.n_removed:
             text = (
-                f"{self.n_removed} of {total} anchors can go. With {sure} the {self.metric} falls by less than "
-                f"{_points(self.margin)} (measured: {100 * self.change:+.2f}) on {images}."
+                f"{self.n_removed} of {total} anchors are safe to remove, which saves {100 * self.saved:.0f} % of "
+                f"{cost}: with {sure}, {falls} on {images} (measured: {100 * self.change:+.2f})."
             )
         else:
-            text = (
-                f"No anchor can be called safe to remove: that the {self.metric} falls by less than "
-                f"{_points(self.margin)} cannot be told with {sure} from {images}."
-            )
+            text = f"No anchor is shown to be safe to remove: that {falls} cannot be told with {sure} from {images}."
         more = len(self.hoped.dropped)
         if more > self.n_removed:
             text += (
-                f" {more} can go without a loss here, but that may be luck: it could cost "
-                f"{-100 * self.hoped_least:.1f} points; about {self.images_needed:,} such images would tell."
+                f" Without {more} of them (saving {100 * self.hoped_saved:.0f} %) no loss is measured, but that may be "
+                f"luck: it could be a loss of {-100 * self.hoped_least:.1f} points. "
+                f"About {self.images_needed:,} such images would tell."
             )
         return text
 
@@ -217,10 +221,16 @@ def safe_to_remove(
         error = bounds.width * float(bounds.standard_error[best])
         needed = math.ceil(n_images * max((error / room) ** 2, 1.0)) if room > 0 else 0
     tried = len(result.evaluated) if searched_on(evaluator, result) else 0
+    spent = result.frontier.set_index("anchors")[result.cost].to_dict()
+    whole = float(result.baseline[result.cost])
+    saved, hoped_saved = (1.0 - spent.get(" ".join(c.ids), whole) / whole for c in (chosen, hoped))
     return SafeRemoval(
         configuration=chosen,
         change=own_change,
         least=own_least,
+        cost=result.cost,
+        saved=float(saved),
+        hoped_saved=float(hoped_saved),
         metric=evaluator.metric,
         margin=margin,
         confidence=confidence,
