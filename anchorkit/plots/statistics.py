@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -15,7 +16,7 @@ SAFE_COLOR = STAGE_COLORS["retrained"]
 _BAND = "#f6c4a5"
 _FEW = 40
 _SAFE, _NOT_SHOWN = "safe to remove", "not shown to be safe"
-_IN_SAMPLE, _CROSS_FITTED = "on the images of the search", "on images it has not seen"
+_IN_SAMPLE, _CROSS_FITTED, _LUCK = "on the images of the search", "on images it has not seen", "luck"
 
 
 def frontier_intervals(
@@ -123,75 +124,96 @@ def optimism(
     budgets: pd.DataFrame,
     cost: str = "head_flops",
     *,
+    interval: tuple[float, float] | None = None,
     confidence: float = 0.95,
     metric: str = "AP",
     width: int = 640,
-    height: int = 380,
+    height: int = 300,
 ) -> AnyChart:
-    """How much of a frontier is luck: in-sample against cross-fitted, with the mean distance in words.
+    """How much of a frontier is luck: what the search shows, what is kept elsewhere, and below the distance of the two.
+
+    The distance has an interval of its own, far narrower than those of the two lines: both are told on the same images.
 
     Args:
         budgets: as from `anchorkit.statistics.CrossFit.budgets`: `cost` (what may be spent); ``in_sample`` and
-            ``cross_fitted``, changes of AP against the unpruned detector (0..1), with the intervals
-            ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``.
+            ``cross_fitted``, changes of AP against the unpruned detector (0..1); ``luck``, the former less the latter,
+            with ``luck_low`` and ``luck_high``.
         cost: name of the cost column on the x axis.
+        interval: of the mean distance, 0..1, as `CrossFit.optimism_interval`; None leaves it unsaid.
         confidence: of the intervals, 0..1.
         metric: what the accuracies are.
         width: width of the plot in pixels.
-        height: height of the plot in pixels.
+        height: height of the upper plot in pixels; the lower one has half of it.
 
     Raises:
         InputError: a column is missing, or there are no rows or more than 1,000.
     """
-    sides = {
-        _IN_SAMPLE: ("in_sample", "in_sample_low", "in_sample_high"),
-        _CROSS_FITTED: ("cross_fitted", "low", "high"),
-    }
-    require(budgets, (cost, *(name for names in sides.values() for name in names)), "budgets")
+    names = {"in_sample": "shown", "cross_fitted": "kept", "luck": "luck", "luck_low": "low", "luck_high": "high"}
+    require(budgets, (cost, *names), "budgets")
     at_most(3 * len(budgets), "budgets")
     ordered = budgets.sort_values(cost)
     scale = unit(cost, ordered[cost])
-    parts = []
-    for side, names in sides.items():
-        part = (100 * ordered[list(names)].astype(float)).round(4).set_axis(["change", "low", "high"], axis=1)
-        parts.append(part.assign(x=ordered[cost].astype(float) / scale.divisor, side=side))
-    rows = pd.concat(parts, ignore_index=True)
-    rows["cost"] = [scale.text(value * scale.divisor) for value in rows["x"]]
+    rows = (100 * ordered[list(names)].astype(float)).round(4).rename(columns=names)
+    rows = rows.assign(x=ordered[cost].astype(float) / scale.divisor, cost=[scale.text(v) for v in ordered[cost]])
     assert len(rows) <= MAX_ROWS
-    distance = 100 * float((ordered["in_sample"] - ordered["cross_fitted"]).mean())
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
-    top, bottom = float(rows["high"].max()), float(rows["low"].min())
-    y_scale = alt.Scale(
-        domain=[round(bottom - 0.06 * (top - bottom), 4), round(top + 0.06 * (top - bottom), 4)], nice=False
-    )
+    axis = alt.Axis(tickCount=7)
 
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", title=f"Change of {metric} against unpruned (points)", scale=y_scale)
+    def x(title: str | None) -> alt.X:
+        return alt.X("x:Q", title=title, scale=alt.Scale(zero=False, padding=14), axis=axis)
+
+    def y(name: str, title: str, columns: Sequence[str]) -> alt.Y:
+        values = [0.0, *(v for column in columns for v in rows[column])]
+        pad = 0.08 * (max(values) - min(values)) or 0.1
+        domain = [round(min(values) - pad, 4), round(max(values) + pad, 4)]
+        return alt.Y(f"{name}:Q", title=title, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=5))
+
+    def change_of(name: str) -> alt.Y:
+        return y(name, f"Change of {metric} (points)", ("shown", "kept"))
+
+    def distance(name: str) -> alt.Y:
+        return y(name, "Luck (points)", ("low", "high"))
 
     color = alt.Color(
         "side:N",
         title=None,
-        scale=alt.Scale(domain=list(sides), range=[SEARCH_COLOR, OTHER_COLORS[0]]),
-        legend=alt.Legend(orient="top", columns=2, labelLimit=360, symbolOpacity=1),
+        scale=alt.Scale(domain=[_IN_SAMPLE, _CROSS_FITTED, _LUCK], range=[SEARCH_COLOR, OTHER_COLORS[0], _BAND]),
+        legend=alt.Legend(orient="top", columns=3, labelLimit=360, symbolOpacity=1, symbolType="circle"),
     )
     base = alt.Chart(rows)
-    layers: list[Any] = [
-        base.mark_area(interpolate="step-after", opacity=0.16).encode(x=x, y=y("low"), y2="high:Q", color=color),
-        *_rules({"unpruned": 0.0}, y, width),
-        # The first is wider, so that it shows where the second lies on it.
-        *(
-            base.transform_filter(alt.datum.side == side)
-            .mark_line(interpolate="step-after", strokeWidth=stroke)
-            .encode(x=x, y=y("change"), color=color)
-            for side, stroke in ((_IN_SAMPLE, 4.5), (_CROSS_FITTED, 2.0))
+    tooltip = [alt.Tooltip(name) for name in ("cost", "shown", "kept", "luck", "low", "high")]
+    upper: list[Any] = [
+        base.transform_calculate(side=f"'{_LUCK}'")
+        .mark_area(interpolate="step-after", opacity=0.55)
+        .encode(x=x(None), y=change_of("kept"), y2="shown:Q", color=color),
+        *_rules({"unpruned": 0.0}, change_of, width),
+    ]
+    # The first is wider, so that it shows where the second lies on it.
+    for side, name, stroke in ((_IN_SAMPLE, "shown", 4.5), (_CROSS_FITTED, "kept", 2.0)):
+        own = base.transform_calculate(side=f"'{side}'").encode(
+            x=x(None), y=change_of(name), color=color, tooltip=tooltip
+        )
+        upper += [own.mark_line(interpolate="step-after", strokeWidth=stroke), own.mark_circle(size=50, opacity=1)]
+    mean = float(rows["luck"].mean())
+    lower: list[Any] = [
+        base.mark_area(interpolate="step-after", opacity=0.55, color=_BAND).encode(
+            x=x(scale.title), y=distance("low"), y2="high:Q"
         ),
-        base.mark_circle(size=50, opacity=1).encode(
-            x=x, y=y("change"), color=color, tooltip=[alt.Tooltip("cost"), alt.Tooltip("change"), alt.Tooltip("side")]
+        *_rules({"none": 0.0, f"mean {mean:.2f}": mean}, distance, width),
+        base.mark_line(interpolate="step-after", strokeWidth=2.5, color=INK, point={"color": INK, "size": 40}).encode(
+            x=x(scale.title), y=distance("luck"), tooltip=tooltip
         ),
     ]
-    told = f"{distance:.2f} points of the frontier are luck (mean distance of the lines); bands: {100 * confidence:g} %"
+    told = f"{mean:.2f} points of the frontier are luck: the mean distance of the two lines"
+    percent = f"{100 * confidence:g} %"
+    if interval is not None:
+        told += f" ({percent} interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
     title = alt.TitleParams("How much of it is luck", subtitle=[told])
-    return alt.layer(*layers).properties(width=width, height=height, title=title)
+    below = alt.TitleParams(f"The distance by itself, with its {percent} interval", fontSize=13, anchor="start")
+    return alt.vconcat(
+        alt.layer(*upper).properties(width=width, height=height),
+        alt.layer(*lower).properties(width=width, height=height // 2, title=below),
+        title=title,
+    )
 
 
 def _told_of(rows: pd.DataFrame) -> list[str]:

@@ -40,8 +40,8 @@ class CrossFit:
             Each fold chooses with fewer images than the search had, so it is rather a little too large.
         optimism_interval: its interval with the choices as they are.
         budgets: a row a budget: the `cost` that may be spent; ``in_sample`` and ``cross_fitted``, the change of AP
-            against the full detector, with ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``; ``mean_cost``
-            that the folds spend.
+            against the full detector, with ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``; ``luck``, the
+            former less the latter, with ``luck_low`` and ``luck_high``; ``mean_cost`` that the folds spend.
         losses: a row for each loss of AP that the choice allows: ``allowed``; ``n_anchors``, the mean over the folds;
             ``mean_cost``; ``in_sample``, ``cross_fitted``, ``low`` and ``high``.
         folds: int64 (I,), the fold of each image.
@@ -142,13 +142,16 @@ def cross_fit(
         }
     )
     luck = told.changes[:, :n_budgets] - told.changes[:, n : n + n_budgets]
+    luck_low, luck_high = percentile_interval(luck, confidence)
     ends: Floats = np.concatenate(percentile_interval(luck.mean(axis=1, keepdims=True), confidence))
     of_budgets, of_losses = frame.iloc[:n_budgets].copy(), frame.iloc[n_budgets:].reset_index(drop=True)
     of_budgets.insert(0, result.cost, budgets)
+    of_budgets["luck"] = of_budgets["in_sample"] - of_budgets["cross_fitted"]
+    of_budgets["luck_low"], of_budgets["luck_high"] = luck_low, luck_high
     of_losses.insert(0, "allowed", list(losses))
     return CrossFit(
         cost=result.cost,
-        optimism=float((of_budgets["in_sample"] - of_budgets["cross_fitted"]).mean()),
+        optimism=float(of_budgets["luck"].mean()),
         optimism_interval=(float(ends[0]), float(ends[1])),
         budgets=of_budgets.drop(columns="n_anchors"),
         losses=of_losses.drop(columns=["in_sample_low", "in_sample_high"]),

@@ -27,11 +27,9 @@ def points(n: int = 12) -> pd.DataFrame:
 
 
 def budgets(n: int = 10) -> pd.DataFrame:
-    frame = points(n)[["head_flops", "change", "low", "high"]].iloc[::-1]
-    frame = frame.rename(columns={"change": "in_sample", "low": "in_sample_low", "high": "in_sample_high"})
-    return frame.assign(
-        cross_fitted=frame["in_sample"] - 0.006, low=frame["in_sample"] - 0.01, high=frame["in_sample"] - 0.002
-    )
+    frame = points(n)[["head_flops", "change"]].iloc[::-1]
+    frame = frame.rename(columns={"change": "in_sample"})
+    return frame.assign(cross_fitted=frame["in_sample"] - 0.006, luck=0.006, luck_low=0.003, luck_high=0.008)
 
 
 def values(chart: Any) -> list[dict[str, Any]]:
@@ -81,14 +79,18 @@ def test_deep_losses_do_not_press_the_rest_flat() -> None:
     assert low > -10
 
 
-def test_both_frontiers_and_their_mean_distance() -> None:
+def test_both_frontiers_their_distance_and_its_mean() -> None:
     frame = budgets()
-    chart = plots.optimism(frame)
-    rows = [row for row in values(chart) if "side" in row]
-    for side, name in (("on the images of the search", "in_sample"), ("on images it has not seen", "cross_fitted")):
-        own = sorted((row["x"], row["change"]) for row in rows if row["side"] == side)
-        assert [y for _, y in own] == pytest.approx((100 * frame[name]).round(4).tolist())
-    assert "0.60 points of the frontier are luck" in chart.to_dict()["title"]["subtitle"][0]
+    chart = plots.optimism(frame, interval=(0.004, 0.0075), confidence=0.9)
+    rows = sorted((row for row in values(chart) if "luck" in row), key=lambda row: row["x"])
+    columns = {"shown": "in_sample", "kept": "cross_fitted", "luck": "luck", "low": "luck_low", "high": "luck_high"}
+    for name, column in columns.items():
+        assert [row[name] for row in rows] == pytest.approx((100 * frame[column]).round(4).tolist())
+    [told] = chart.to_dict()["title"]["subtitle"]
+    assert told.startswith("0.60 points of the frontier are luck")
+    assert told.endswith("(90 % interval 0.40 to 0.75)")
+    assert "interval" not in plots.optimism(frame).to_dict()["title"]["subtitle"][0]
+    assert [row["name"] for row in values(chart) if "name" in row] == ["unpruned", "none", "mean 0.60"]
     assert drawn(chart).std() > 5
 
 

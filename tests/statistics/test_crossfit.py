@@ -57,7 +57,9 @@ def test_each_fold_is_told_with_what_the_others_chose(own, result, fitted):
 
 def test_optimism_is_the_mean_distance_of_the_two_frontiers(result, fitted):
     budgets = fitted.budgets
-    assert fitted.optimism == pytest.approx((budgets["in_sample"] - budgets["cross_fitted"]).mean())
+    assert budgets["luck"].to_numpy() == pytest.approx((budgets["in_sample"] - budgets["cross_fitted"]).to_numpy())
+    assert fitted.optimism == pytest.approx(budgets["luck"].mean())
+    assert (budgets["luck_low"] <= budgets["luck_high"]).all()
     assert fitted.optimism_interval[0] <= fitted.optimism <= fitted.optimism_interval[1]
     assert set(budgets["head_flops"][1:]) <= set(result.frontier["head_flops"])
     assert (budgets["mean_cost"] <= budgets["head_flops"]).all()
