@@ -2,9 +2,12 @@
 
     python benchmarks/spread.py --images 20000
 
-Every answer of the workers must equal the single process's, or this stops. Workers have one thread each. Of a child's
-wall-clock time *work* is what the slowest shard's kernel took, *reading* what the accuracies took
-that are read off the board here (threads add up), *the rest* is Dask: graphs, messages, copying.
+Every answer of the workers must equal the single process's, or this stops. Workers have one thread each. A question
+asks for all children of a configuration; it is told by the child. *A child* is wall-clock time, in the fastest of the
+questions: of it, *work* is what the slowest shard took, *reading* what the accuracies took that are read off
+the board here (threads add up), *the rest* is Dask (graphs, messages), copying, and the board. *Processor time* is the
+mean over the questions, here (Dask's scheduler lives in this process too) and in all workers together: unlike the
+others it stands a machine with fewer free cores than workers.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import coco_scale
@@ -27,7 +31,7 @@ import anchorkit as ak
 from anchorkit.cluster import ShardedEvaluator, shards
 from anchorkit.evaluation.engine import Engine
 
-PARENTS = 3
+PARENTS = 6
 HERE = Path(__file__).parent
 
 
@@ -43,7 +47,8 @@ def main() -> None:
 
     alone = in_one_process(made)
     expected = alone.pop("answers")
-    rows = [("", "ready", "a child", "of it: work", "reading", "the rest", "sent, a child", "memory here", "a worker")]
+    heads = ("", "ready", "a child", "of it: work", "reading", "the rest", "processor: here", "workers")
+    rows = [(*heads, "sent, a child", "memory here", "a worker")]
     rows.append(line("one process, threads=1", alone))
     found = {"alone": alone}
     for n in options.workers:
@@ -61,8 +66,10 @@ def main() -> None:
 def in_one_process(made: coco_scale.Files) -> dict[str, Any]:
     start = time.perf_counter()
     evaluator = ak.Evaluator(ak.PredictionTable.load(made.predictions), str(made.truth), threads=1)
-    answers, figures = ask(evaluator)
-    return {"ready": time.perf_counter() - start - figures["asking"], "answers": answers, **figures, "here": memory()}
+    answers = [evaluator.accuracy(evaluator.layout.full)]
+    ready = time.perf_counter() - start
+    found, figures = ask(evaluator)
+    return {"ready": ready, "answers": answers + found, **figures, "here": memory()}
 
 
 def on_workers(made: coco_scale.Files, n: int) -> dict[str, Any]:
@@ -75,29 +82,40 @@ def on_workers(made: coco_scale.Files, n: int) -> dict[str, Any]:
         client.run(compile_all)
         start = time.perf_counter()
         with ShardedEvaluator(client, made.predictions, str(made.truth)) as evaluator:
-            sent, work = [], []
+            answers = [evaluator.accuracy(evaluator.layout.full)]
+            ready = time.perf_counter() - start
+            found, figures = ask(evaluator, Watch(evaluator, client))
+            used = list(client.run(memory).values())
+    return {"ready": ready, "answers": answers + found, **figures, "here": memory(), "worker": max(used)}
 
-            @contextmanager
-            def watched() -> Iterator[None]:
-                """Count what comes from the shards, and how long the slowest took."""
-                own = evaluator._ask
 
-                def asked(task: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
-                    if task is not shards.differences:
-                        return own(task, *arguments, **options)
-                    answers = own(timed, *arguments, **options)
-                    sent.append(sum(sum(array.nbytes for array in answer) for answer, _ in answers))
-                    work.append(max(seconds for _, seconds in answers))
-                    return [answer for answer, _ in answers]
+class Watch:
+    """Counts what comes from the shards, how long the slowest took, and how long all processors."""
 
-                evaluator._ask = asked  # type: ignore[method-assign]
-                yield
+    def __init__(self, evaluator: ShardedEvaluator, client: Any) -> None:
+        self._client = client
+        self.begin()
+        self._ask = evaluator._ask
+        evaluator._ask = self._asked  # type: ignore[method-assign]
 
-            with watched():
-                answers, figures = ask(evaluator, work=work, sent=sent)
-            total = time.perf_counter() - start
-            used = max(client.run(memory).values())
-    return {"ready": total - figures["asking"], "answers": answers, **figures, "here": memory(), "worker": used}
+    def begin(self) -> None:
+        """Count from here."""
+        self.sent, self.work, self._before = 0, 0.0, self._processor()
+
+    def counted(self) -> dict[str, float]:
+        """What was counted since the beginning."""
+        return {"work": self.work, "sent": self.sent, "workers' processor": self._processor() - self._before}
+
+    def _processor(self) -> float:
+        return float(sum(self._client.run(time.process_time).values()))
+
+    def _asked(self, task: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+        if task is not shards.differences:
+            return self._ask(task, *arguments, **options)
+        answers = self._ask(timed, *arguments, **options)
+        self.sent += sum(sum(array.nbytes for array in answer) for answer, _ in answers)
+        self.work += max(seconds for _, seconds in answers)
+        return [answer for answer, _ in answers]
 
 
 def timed(*arguments: Any) -> shards.Answer:
@@ -112,40 +130,59 @@ def compile_all() -> None:
     warm_up(1)
 
 
-def ask(evaluator: Any, work: list[float] | None = None, sent: list[int] | None = None) -> tuple[Any, dict[str, float]]:
-    """Children of some parents, as a search asks for them."""
+def ask(evaluator: Any, watch: Watch | None = None) -> tuple[list[Any], dict[str, float]]:
+    """Children of some parents, as a search asks for them: the answers, and what a child took."""
     layout = evaluator.layout
-    parents = [layout.full.without(range(n)) for n in range(PARENTS)]
-    answers: list[Any] = [evaluator.accuracy(parents[0])]
-    reading = 0.0
-    own = Engine._look
+    answers: list[Any] = []
+    questions: list[dict[str, float]] = []
+    with reading() as read:
+        for n in range(PARENTS):
+            parent = layout.full.without(range(n))
+            answers.append(evaluator.accuracy(parent))  # to go there is no part of the question
+            read.seconds = 0.0
+            if watch is not None:
+                watch.begin()
+            processor = time.process_time()
+            seconds, found = clock(lambda parent=parent: evaluator.children(parent, ak.moves(parent)).tolist())
+            processor = time.process_time() - processor
+            answers.append(found)
+            question = {"child": seconds, "reading": read.seconds, "processor": processor}
+            if watch is not None:
+                question |= watch.counted()
+            questions.append({name: value / len(found) for name, value in question.items()})
+    fastest = min(questions, key=lambda question: question["child"])
+    means = {
+        name: mean([question[name] for question in questions])
+        for name in fastest
+        if name == "sent" or "processor" in name
+    }
+    return answers, fastest | means
+
+
+class Read:
+    """Seconds that reading accuracies off boards took."""
+
+    seconds = 0.0
+
+
+@contextmanager
+def reading() -> Iterator[Read]:
+    """Clock what an engine reads."""
+    own, total = Engine._look, Read()
 
     def look(self: Engine, children: Any, read: Any) -> Any:
         def timed_read(board: Any) -> Any:
-            nonlocal reading
             seconds, figure = clock(lambda: read(board))
-            reading += seconds
+            total.seconds += seconds
             return figure
 
         return own(self, children, timed_read)
 
-    if work is not None and sent is not None:
-        work.clear()
-        sent.clear()
     Engine._look = look  # type: ignore[method-assign]
     try:
-        asking, asked = 0.0, 0
-        for parent in parents:
-            seconds, found = clock(lambda parent=parent: evaluator.children(parent, ak.moves(parent)).tolist())
-            answers.append(found)
-            asking += seconds
-            asked += len(found)
+        yield total
     finally:
         Engine._look = own  # type: ignore[method-assign]
-    figures = {"asking": asking, "child": asking / asked, "reading": reading / asked}
-    if work:
-        figures |= {"work": sum(work) / asked, "sent": sum(sent or []) / asked}
-    return answers, figures
 
 
 def memory() -> int:
@@ -163,6 +200,8 @@ def line(name: str, found: dict[str, Any]) -> tuple[str, ...]:
         human(work) if work else human(found["child"] - found["reading"]),
         human(found["reading"]),
         human(rest) if rest else "",
+        human(found["processor"]),
+        human(found["workers' processor"]) if work else "",
         f"{found['sent'] / 1e3:,.0f} kB" if "sent" in found else "",
         f"{found['here'] / 1e6:,.0f} MB",
         f"{found['worker'] / 1e6:,.0f} MB" if "worker" in found else "",

@@ -19,7 +19,7 @@ import numpy as np
 
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.cluster import shards
-from anchorkit.cluster.scheduler import told_plainly
+from anchorkit.cluster.scheduler import can_be_reached, told_plainly
 from anchorkit.cluster.shards import Differences, Shard, Survey
 from anchorkit.errors import InputError
 from anchorkit.evaluation.accuracies import Accuracies
@@ -68,6 +68,7 @@ class ShardedEvaluator(Accuracies):
         metric: str | Metric = "AP",
         *,
         n_shards: int | None = None,
+        score_threshold: float | None = None,
         iou_thresholds: Sequence[float] | None = None,
         max_dets: Sequence[int] = COCO_MAX_DETS,
     ) -> None:
@@ -80,12 +81,13 @@ class ShardedEvaluator(Accuracies):
             ground_truth: path of a COCO json file (read here), a COCO dict, or a pycocotools ``COCO``.
             metric: see `anchorkit.Evaluator`; not a function of the detections.
             n_shards: into how many shares to divide the images; None for as many as the workers have threads.
+            score_threshold: rows at or below it do not take part; None for that of the table.
             iou_thresholds: see `anchorkit.Evaluator`.
             max_dets: see `anchorkit.Evaluator`.
 
         Raises:
-            InputError: as `anchorkit.Evaluator`; or the cluster has no workers or is lost, or the files are of
-                different detectors.
+            InputError: as `anchorkit.Evaluator`; or the cluster has no workers or is lost, the files are of
+                different detectors, or there are more predictions than a board holds.
         """
         super().__init__(metric, iou_thresholds, max_dets)
         if isinstance(self._metric, OfDetections):
@@ -94,6 +96,8 @@ class ShardedEvaluator(Accuracies):
         self._address = str(client.scheduler_info()["address"])
         self._paths = _checked_paths(predictions)
         self.layout, self.postprocess = _facts(self._paths)
+        if score_threshold is not None:
+            self.postprocess = replace(self.postprocess, score_threshold=score_threshold)
         self.ground_truth = read_ground_truth(ground_truth)
         threads = sum(client.nthreads().values())
         if not threads:
@@ -101,6 +105,8 @@ class ShardedEvaluator(Accuracies):
         self.n_shards = min(n_shards or threads, max(1, len(self.ground_truth.image_ids)))
         self._evaluation = uuid.uuid4().hex
         self._homes: list[str] = []
+        # Else all that is sent would go through the scheduler, once more over the network and through its memory.
+        self._direct = can_be_reached(next(iter(client.nthreads())))
         # What the questions stand on may be done by anybody, so that Dask can do it again whoever is left.
         self._shards = [client.submit(_itself, shard, pure=False) for shard in self._divided()]
         counts = self._survey()
@@ -153,7 +159,7 @@ class ShardedEvaluator(Accuracies):
                 for number, future in enumerate(asked):
                     if self._homes and not future.done() and self._homes[number] not in alive:
                         asked[number] = submit(number, at_home=False)
-            answers: list[shards.Answer] = self._client.gather(asked)
+            answers: list[shards.Answer] = self._client.gather(asked, direct=self._direct)
         self._homes = [answer.worker for answer in answers]
         return [answer.found for answer in answers]
 
@@ -168,7 +174,9 @@ class ShardedEvaluator(Accuracies):
         self._place_word = starts_of((counts.sum(axis=0) + 63) // 64)
         if 64 * int(self._place_word[-1]) >= PLACE:
             raise InputError(
-                f"{self._paths[0]}: over {PLACE:,} predictions are too many for one board: raise the score_threshold"
+                f"{self._paths[0]}: {int(counts.sum()):,} predictions are above the score threshold of "
+                f"{self.postprocess.score_threshold:g}, and a board holds {PLACE:,}: take fewer images, chosen at "
+                "random, or a higher score_threshold (docs/cluster.md says what either means)"
             )
         return counts
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from anchorkit.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_REACHED_WITHIN = 3.0  # seconds
 
 
 def connect(address: str, timeout: float = 30.0) -> Client:
@@ -35,6 +38,24 @@ def connect(address: str, timeout: float = 30.0) -> Client:
             f"no Dask scheduler answers at {address} ({type(error).__name__}): start one with `dask scheduler`, and "
             "workers with `dask worker ADDRESS`, and give the address that it says"
         ) from None
+
+
+def can_be_reached(worker: str) -> bool:
+    """Whether this process can speak with a worker itself: a cluster may let in nobody but its scheduler's clients.
+
+    Args:
+        worker: address, as ``"tcp://10.0.0.2:40331"``.
+    """
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    protocol, place = parse_address(worker)
+    if protocol not in ("tcp", "tls"):
+        return protocol == "inproc"
+    try:
+        socket.create_connection(parse_host_port(place), timeout=_REACHED_WITHIN).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

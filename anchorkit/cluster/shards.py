@@ -22,7 +22,7 @@ from anchorkit.evaluation.images import Images, members_of_anchors
 from anchorkit.evaluation.index import Index, check_memory
 from anchorkit.evaluation.sharing import Sharing
 from anchorkit.evaluation.sorting import SortedRows, starts_of
-from anchorkit.evaluation.tables import PLACE, Array, Events
+from anchorkit.evaluation.tables import NO_PLACE, PLACE, Array, Classes, Events, Matching
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
@@ -86,6 +86,27 @@ class Differences(NamedTuple):
     change_to: Array
 
 
+class _Renumbered(Index):
+    """The tables of a shard with the places of its candidates among all shards, so that no answer needs translating.
+
+    Args:
+        own: the tables of the shard alone, which are shared.
+        places: uint32, see `number`.
+    """
+
+    def __init__(self, own: Index, places: Array) -> None:
+        self.__dict__.update(own.__dict__, groups=own.groups, overlaps=own.overlaps)
+        self._own, self._places = own, places
+
+    def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
+        matching, classes = self._own.matching(rules)
+        known = matching.place != NO_PLACE
+        own = matching.place[known]
+        place = matching.place.copy()
+        place[known] = self._places[own & PLACE] | (own & ~PLACE)
+        return matching._replace(place=place), classes
+
+
 class _Standing:
     """Images, and the configuration they are at; None where an error left them between two."""
 
@@ -129,9 +150,10 @@ class _Loaded:
         self.index = Index(self.rows, shard.truth, shard.post, work, limit)
         self._standing: dict[tuple[MatchingRules, bool], _Standing] = {}
 
-    def standing(self, rules: MatchingRules, every_area: bool) -> _Standing:
+    def standing(self, places: Array, rules: MatchingRules, every_area: bool) -> _Standing:
+        # The places are the same whenever they are asked for: they follow from the files.
         if (rules, every_area) not in self._standing:
-            self._standing[rules, every_area] = _Standing(self.index, rules, every_area)
+            self._standing[rules, every_area] = _Standing(_Renumbered(self.index, places), rules, every_area)
         return self._standing[rules, every_area]
 
 
@@ -247,15 +269,13 @@ def differences(
         stay: look, and stay where the board is.
     """
     with _at_work(shard) as loaded:
-        events = loaded.standing(rules, every_area).differences(here, there, stay)
+        events = loaded.standing(places, rules, every_area).differences(here, there, stay)
         children = range(len(there))
-        flips = np.concatenate([events.flips[child, : events.n_flips[child]] for child in children])
-        at = np.concatenate([events.change_at[child, : events.n_changes[child]] for child in children])
         found = Differences(
             events.n_flips[: len(there)].copy(),
-            places[flips & PLACE] | (flips & ~PLACE),
+            np.concatenate([events.flips[child, : events.n_flips[child]] for child in children]),
             events.n_changes[: len(there)].copy(),
-            (at & ~np.int64(PLACE)) | places[at & np.int64(PLACE)].astype(np.int64),
+            np.concatenate([events.change_at[child, : events.n_changes[child]] for child in children]),
             np.concatenate([events.change_to[child, : events.n_changes[child]] for child in children]),
         )
         return _answer(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -65,6 +66,7 @@ def evaluators(client: Any, folder: Path, case: Case, **options: Any) -> tuple[a
     return one, spread
 
 
+@functools.cache
 def large_case() -> Case:
     """The first case with anchors enough for a search that takes a while."""
     return next(
@@ -200,6 +202,41 @@ def test_a_lost_scheduler_is_told_and_the_ledger_goes_on(tmp_path: Path) -> None
         start(scheduler_command)
         start(worker_command)
         assert search().evaluated.equals(whole.evaluated)
+
+
+def test_another_score_threshold(client: Any, tmp_path: Path) -> None:
+    case = large_case()
+    one, spread = evaluators(client, tmp_path, case, n_shards=2)
+    above = float(np.median(case.predictions.score))
+    spread = ShardedEvaluator(client, tmp_path / "table.parquet", case.ground_truth, score_threshold=above)
+    full = one.layout.full
+    with spread:
+        assert spread.accuracy(full) == one.with_postprocess(score_threshold=above).accuracy(full) != one.accuracy(full)
+
+
+def test_more_predictions_than_a_board_holds(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anchorkit.cluster import evaluator
+
+    monkeypatch.setattr(evaluator, "PLACE", np.uint32(100))
+    with pytest.raises(
+        ak.InputError, match=r"\d{3} predictions are above .* a board holds 100.*higher score_threshold"
+    ):
+        evaluators(client, tmp_path, large_case())
+
+
+def test_workers_that_only_the_scheduler_can_reach(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anchorkit.cluster import evaluator, scheduler
+
+    assert scheduler.can_be_reached(next(iter(client.nthreads())))
+    assert not scheduler.can_be_reached("tcp://127.0.0.1:1")
+    monkeypatch.setattr(evaluator, "can_be_reached", lambda worker: False)
+    one, spread = evaluators(client, tmp_path, large_case(), n_shards=2)
+    with spread:
+        assert spread.children(one.layout.full, ak.moves(one.layout.full)).tolist() == (
+            one.children(one.layout.full, ak.moves(one.layout.full)).tolist()
+        )
 
 
 def test_refusals(client: Any, tmp_path: Path) -> None:
