@@ -36,6 +36,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "15_backbones": {"budget": 300, "splits": 2},
         "16_voc_metric": {"budget": 300, "splits": 2, "pictures": 1},
         "18_is_it_luck": {"max_drop": 0.005, "draws": 40, "folds": 2},
+        "19_same_boxes": {"least_boxes": 5},
     },
     # All images, a short training: useful on shapes, a first impression of other data.
     "quick": {

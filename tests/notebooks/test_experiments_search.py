@@ -1,4 +1,4 @@
-"""The experiments that search and train nothing (10, 11, 15, 16, 17), on a small run."""
+"""The experiments that search and train nothing (10, 11, 15, 16, 17, 19), on a small run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anchorkit.batch.lessons import choose_data
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import data_dir, notebooks_dir
 
-NAMES = ("10_baselines", "11_better_searches", "15_backbones", "16_voc_metric", "17_cost_tables")
+NAMES = ("10_baselines", "11_better_searches", "15_backbones", "16_voc_metric", "17_cost_tables", "19_same_boxes")
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +127,23 @@ def test_cost_tables(run: Path) -> None:
     assert differing == [("MobileNetV3-Small-SSDLite", "share")]
     assert known["configurations"]["A"].per_level == (4, 4, 5, 3, 2, 1)
     assert known["configurations"]["B"].per_level == (2, 4, 5, 3, 2, 1)
+
+
+def test_what_other_anchors_cover(run: Path) -> None:
+    known = execute("19_same_boxes", run)
+    best = known["best"]
+    assert len(best) == len(known["enough"]) > 0
+    assert best["there (%)"].between(0, 100).all()
+    # One other anchor covers no more than all others together do.
+    assert (best["there (%)"] <= best["all others, there (%)"] + 1e-6).all()
+    evaluator, anchor = known["evaluator"], best.index[0]
+    lost = evaluator.accuracy(evaluator.full.without([anchor])) - known["full_ap"]
+    assert best.loc[anchor, "AP without it (points)"] == pytest.approx(100 * lost)
+    assert (known["verdict"] == "held") == bool(len(known["both"]))
+    assert (run / "experiments" / "19_same_boxes" / "box_shapes.svg").is_file()
+
+
+def test_a_table_alone_says_what_its_anchors_cover(run: Path, tmp_path: Path) -> None:
+    predictions, truth = str(run / "predictions.parquet"), str(run / "truth.json")
+    known = execute("19_same_boxes", tmp_path, predictions=predictions, ground_truth=truth, least_boxes=10**6)
+    assert known["verdict"] == "cannot be told here"
