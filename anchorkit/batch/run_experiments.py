@@ -32,6 +32,8 @@ RECORD_FILE = "executed.json"
 _INPUTS = ("data.json", "predictions.parquet", "detector/detector.json", "detector/model.safetensors")
 _SEARCH_INPUTS = ("search/search.json", "search/frontier.csv")
 _FILE_PARAMETERS = ("predictions", "ground_truth")
+_OTHER_FILE_PARAMETERS = ("other_predictions", "other_ground_truth")
+_OTHER_RUN = "other_run_dir"
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def run_experiments(
     folder = Path(run_dir).resolve()
     chosen = _chosen(find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), EXPERIMENTS), names)
     values = dict(parameters or {})
-    for name in _FILE_PARAMETERS:  # a notebook has another working folder
+    for name in (*_FILE_PARAMETERS, *_OTHER_FILE_PARAMETERS, _OTHER_RUN):  # a notebook has another working folder
         if values.get(name):
             values[name] = str(Path(values[name]).resolve())
     table = profile_named(profile or _profile_of(folder))
@@ -176,4 +178,7 @@ def _done(own: Path, current: str) -> bool:
 def _inputs(folder: Path, values: Mapping[str, Any]) -> list[Path]:
     """The files that the result of an experiment depends on."""
     given = [Path(values[name]) for name in _FILE_PARAMETERS if values.get(name)]
-    return given or [folder / name for name in (*_INPUTS, *_SEARCH_INPUTS)]
+    others = [Path(values[name]) for name in _OTHER_FILE_PARAMETERS if values.get(name)]
+    if values.get(_OTHER_RUN):
+        others += [Path(values[_OTHER_RUN]) / name for name in _INPUTS]
+    return (given or [folder / name for name in (*_INPUTS, *_SEARCH_INPUTS)]) + others

@@ -106,6 +106,24 @@ def test_files_that_parameters_name_are_inputs_and_found_from_anywhere(
     assert run_experiments("new", parameters=given, notebooks=lessons).executed == ("10_first",)
 
 
+def test_another_run_to_compare_with_is_an_input_and_found_from_anywhere(
+    write, lessons: Path, run: Path, tmp_path: Path, monkeypatch
+) -> None:
+    more = PARAMETERS + 'other_run_dir: str = ""  # a second run\nother_predictions: str = ""  # a table\n'
+    read = "assert (Path(other_run_dir) / 'data.json').exists() and Path(other_predictions).exists()"
+    write("15_two", read, parameters=more)
+    monkeypatch.chdir(tmp_path)
+    Path("second").mkdir()
+    for name in ("second/data.json", "table"):
+        Path(name).write_text("{}")
+    given = {"other_run_dir": "second", "other_predictions": "table"}
+    assert run_experiments(run, parameters=given, notebooks=lessons).executed == ("15_two",)
+    assert run_experiments(run, parameters=given, notebooks=lessons).skipped == ("15_two",)
+    for changed in ("second/predictions.parquet", "table"):
+        Path(changed).write_text("another")
+        assert run_experiments(run, parameters=given, notebooks=lessons).executed == ("15_two",)
+
+
 def test_a_failure_stops_no_other_and_leaves_no_old_answer(write, lessons: Path, run: Path) -> None:
     write("10_bug")
     write("11_dies")
