@@ -60,6 +60,12 @@ class Notes:
         stem = self._plan.steps[outcome.key].notebook.stem
         self.say(f"[{self._ended}/{max(self._ended, self._to_do)}] {stem} for {whom}: {said}")
 
+    def step_died(self, outcome: Outcome) -> None:
+        """The process of a step was killed, and it will be tried once more."""
+        for run in self._plan.users(outcome.key):
+            self.log(run, f"{outcome.message}; once more")
+        self.say(f"{outcome.message}; it is tried once more")
+
     def status(
         self, done: Collection[str], failed: Mapping[str, str], ready: Collection[str], running: Collection[str]
     ) -> None:

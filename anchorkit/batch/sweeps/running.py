@@ -15,6 +15,7 @@ from types import FrameType
 
 import psutil
 
+from anchorkit.batch.execution import import_jsonschema_quickly
 from anchorkit.batch.lock import locked
 from anchorkit.batch.sweeps.noting import Notes
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
@@ -179,6 +180,7 @@ class _Drive:
     failed: dict[str, str] = field(default_factory=dict)  # why, by name of the run
     ready: set[str] = field(default_factory=set)  # keys of steps that are done
     running: set[str] = field(default_factory=set)  # keys of steps
+    died: set[str] = field(default_factory=set)  # keys of steps whose process was killed once
     interrupts: int = 0
     full: str | None = None  # what could not be written, once the disk is full
 
@@ -256,13 +258,17 @@ class _Drive:
                     self.done[run.name] = None
                     self.notes.log(run, "finished")
                     self._tell(run, "done")
-        elif outcome.state == "failed":
+            self.notes.step_ended(outcome)
+        elif outcome.state == "died" and key not in self.died:
+            # Whoever killed it, or took the memory, may be gone; a notebook that eats all memory itself dies again.
+            self.died.add(key)
+            self.notes.step_died(outcome)
+        elif outcome.state in ("failed", "died"):
             note_failure(self.folder, key, outcome.message)
             self._fail(key, outcome.message)
+            self.notes.step_ended(outcome)
         elif outcome.state == "no room":
             self.full = f"{step.notebook.stem}: {outcome.message}"
-        if outcome.state in ("done", "failed"):
-            self.notes.step_ended(outcome)
         self.note()
 
     def _fail(self, key: str, message: str, before: bool = False) -> None:
@@ -322,6 +328,7 @@ def _signals(drive: _Drive) -> Iterator[None]:
 
 
 def _gather(folder: Path, plan: SweepPlan) -> None:
+    import_jsonschema_quickly()
     from anchorkit.batch.results_table import write_results
     from anchorkit.batch.sweeps.page import write_sweep_page
 

@@ -4,7 +4,8 @@ A step's folder begins as a copy of the folder of the step before, so that whate
 other run sees it. When the notebook has succeeded, ``step.json`` is written: it lists every file with its digest, and
 is the sign that the step is done. Large files that are as the step before left them are then replaced by hard links;
 so are those of a run's own folder. Such files are read-only: a program that writes a file whole (as the kit does)
-puts a new one in the place of the link, and one that would change it in place, under other runs' feet, is refused.
+puts a new one in the place of the link, and one that would change it in place, under other runs' feet, is refused; root
+is not, so whatever is taken from a step is compared with its digest.
 """
 
 from __future__ import annotations
@@ -78,16 +79,17 @@ def execute_step(step: Step, sweep_folder: Path, kernel: Kernel) -> StepRecord:
     """Execute a step whose step before is done; its folder is gone on with if a stopped attempt left one.
 
     Raises:
-        InputError: a cell raised InputError, a file cannot be written, or the disk is full.
+        InputError: a cell raised InputError, a file cannot be written or is not what the step before left, or the disk
+            is full.
         NotebookError: a cell raised any other error.
     """
     folder = step_folder(sweep_folder, step.key)
     before = None if step.before is None else step_folder(sweep_folder, step.before)
     earlier = None if before is None else read_step(before)
-    if not folder.exists():
+    if not _begun(folder):
         with appearing(folder) as temporary:
-            for name in earlier.files if earlier is not None and before is not None else ():
-                _copy(before / name, temporary / name)  # type: ignore[operator]  # not None here
+            for name, (digest, _) in earlier.files.items() if earlier is not None else ():
+                _copy(before / name, temporary / name, digest)  # type: ignore[operator]  # not None here
     (folder / FAILURE_FILE).unlink(missing_ok=True)
     kernel.folder = folder
     parameters = {**step.parameters, "run_dir": str(folder)}
@@ -108,12 +110,17 @@ def execute_step(step: Step, sweep_folder: Path, kernel: Kernel) -> StepRecord:
 
 
 def gather_files(folder: Path, record: StepRecord, target: Path) -> None:
-    """Put all files of a finished step into `target`: large ones linked, the others copied."""
-    for name, (_, size) in record.files.items():
+    """Put all files of a finished step into `target`: large ones linked, the others copied.
+
+    Raises:
+        InputError: a file is not what the step left.
+    """
+    for name, (digest, size) in record.files.items():
         if _may_be_linked(name, size):
             _link(folder / name, target / name)
+            _same(folder / name, target / name, digest)
         else:
-            _copy(folder / name, target / name)
+            _copy(folder / name, target / name, digest)
 
 
 @contextlib.contextmanager
@@ -145,6 +152,11 @@ def appearing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def _begun(folder: Path) -> bool:
+    """Whether there is something to go on with: a note of a failure alone says that it never came to a beginning."""
+    return folder.exists() and any(path.name != FAILURE_FILE for path in folder.iterdir())
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the hidden folders that killed processes have left in a folder; nobody else may be at work there."""
     for leftover in folder.glob(".*"):
@@ -161,10 +173,21 @@ def _may_be_linked(name: str, size: int) -> bool:
     return size >= _LINKED_FROM and Path(name).suffix not in _GROWING
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, digest: str) -> None:
     # Without the permissions: the copy may be written whatever its source is.
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
+    _same(source, target, digest)
+
+
+def _same(source: Path, target: Path, digest: str) -> None:
+    """Refuse what a step did not leave so: root may write to read-only files, and a link has many names."""
+    if content_hash(target) != digest:
+        step = next(folder for folder in source.parents if folder.parent.name == "steps")
+        raise InputError(
+            f"{source}: was changed after its step was done, here or under one of its other names: remove {step}, and "
+            "it is done again"
+        )
 
 
 def _link(source: Path, target: Path) -> None:

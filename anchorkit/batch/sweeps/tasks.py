@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit import __version__
-from anchorkit.batch.execution import Kernel, NotebookError
+from anchorkit.batch.execution import Kernel, KernelDiedError, NotebookError
 from anchorkit.batch.plans import now
 from anchorkit.batch.provenance import packages, provenance
 from anchorkit.batch.runner import RUN_FORMAT
@@ -76,7 +76,8 @@ class Outcome:
 
     Attributes:
         key: the step's.
-        state: ``"done"``, ``"failed"``, ``"stopped"`` (it was asked to) or ``"no room"`` (the disk is full).
+        state: ``"done"``, ``"failed"``, ``"died"`` (its process was killed, or out of memory), ``"stopped"`` (it was
+            asked to) or ``"no room"`` (the disk is full).
         seconds: how long the notebook took; 0 if it was not executed now.
         message: what went wrong, else empty.
     """
@@ -105,7 +106,7 @@ def perform(task: Task, kernel: Kernel) -> Outcome:
             raise
         if any(text in message for text in _NO_ROOM):
             return Outcome(task.step.key, "no room", message=message)
-        return Outcome(task.step.key, "failed", message=message)
+        return Outcome(task.step.key, "died" if isinstance(error, KernelDiedError) else "failed", message=message)
 
 
 def note_failure(sweep_folder: Path, key: str, message: str) -> None:

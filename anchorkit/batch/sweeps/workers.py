@@ -89,7 +89,7 @@ class LocalWorkers:
         if self._stopping:
             return Outcome(task.step.key, "stopped")
         died = f"{task.step.notebook.stem}: its process died (killed, or out of memory?); see {worker.log}"
-        return Outcome(task.step.key, "failed", message=died)
+        return Outcome(task.step.key, "died", message=died)
 
     def stop(self) -> None:
         self._stopping = True

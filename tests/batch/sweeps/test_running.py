@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,23 @@ def test_what_a_notebook_does_to_its_files_no_other_run_sees(workshop) -> None:
     assert sizes == [70_001, 70_002, 140_001, 140_002]
 
 
+def test_a_shared_file_that_was_changed_in_place_is_found_out(workshop) -> None:
+    workshop.file(grid={"factor": [1, 2]})
+    summary = run(workshop)
+    shared = summary.folder / "runs" / summary.done[0] / "data.bin"
+    shared.chmod(0o644)  # root needs not even this
+    with shared.open("r+b") as file:
+        file.write(b"xyz")
+    workshop.file(grid={"factor": [1, 2, 3]})
+    summary = run(workshop)
+    assert (len(summary.done), len(summary.failed)) == (2, 1)
+    message = next(iter(summary.failed.values()))
+    assert "data.bin: was changed after its step was done, here or under one of its other names" in message
+    step = message.rpartition("remove ")[2].partition(",")[0]
+    shutil.rmtree(step)
+    assert len(run(workshop, retry_failed=True).done) == 3
+
+
 def test_without_hard_links_there_are_copies(workshop, monkeypatch) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -112,8 +130,6 @@ def test_without_hard_links_there_are_copies(workshop, monkeypatch) -> None:
 
 
 def test_steps_may_be_deleted_and_the_runs_stay(workshop) -> None:
-    import shutil
-
     workshop.file(grid=GRID)
     before = run(workshop)
     shutil.rmtree(before.folder / "steps")
@@ -139,6 +155,30 @@ def test_failures_stop_nobody_else_and_are_retried_on_request(workshop) -> None:
     assert workshop.executed() == []
     assert run(workshop, retry_failed=True).failed == summary.failed
     assert workshop.executed() == ["b_multiply"] * 2
+
+
+DYING = """\
+from anchorkit.batch.execution import KernelDiedError
+with open({deaths!r}, "a") as f: f.write("x")
+if len(open({deaths!r}).read()) <= {most}: raise KernelDiedError("its process died")"""
+
+
+@pytest.mark.parametrize(("deaths", "done"), [(1, 4), (2, 2), (99, 0)])
+def test_a_step_whose_process_died_is_tried_once_more(workshop, capsys, deaths: int, done: int) -> None:
+    from .conftest import FIRST, MAKE
+
+    dying = DYING.format(deaths=str(workshop.folder / "deaths"), most=deaths)
+    workshop.notebook("a_make", FIRST, [dying, MAKE])
+    workshop.file(grid=GRID)
+    summary = run_sweep(workshop.folder / "sweep.yaml", workshop.out)
+    assert len(summary.done) == done
+    assert set(summary.failed.values()) <= {"its process died"}
+    assert capsys.readouterr().err.count("its process died; it is tried once more") == (1 if deaths < 99 else 2)
+    log = (workshop.out / "logs" / f"{next(iter([*summary.done, *summary.failed]))}.log").read_text()
+    assert "its process died; once more" in log or deaths == 2
+    # The next start has patience again, when it is told to try.
+    if deaths == 2:
+        assert len(run(workshop, retry_failed=True).done) == 4
 
 
 def test_a_failing_shared_step_fails_all_that_need_it(workshop) -> None:
