@@ -9,4 +9,4 @@ evaluator = ak.Evaluator(predictions, data.val.ground_truth)
 
 result = ak.search(evaluator, threshold=evaluator.accuracy(evaluator.full) - 0.03, progress=False)
 fitted = ak.cross_fit(evaluator, result, folds=4, draws=200, progress=False)
-chart = ak.plots.optimism(fitted.budgets, fitted.cost)
+chart = ak.plots.optimism(fitted.budgets, fitted.cost, interval=fitted.optimism_interval)
