@@ -46,12 +46,12 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "12_finetune_or_retrain": {
             "shares": [0.5, 0.25],
             "recipe": "tiny-short",
-            "epochs": 12,
+            "epochs": 10,
             "finetune_epochs": 2,
-            "train_images": 256,
+            "train_images": 200,
         },
-        "13_overanchorized": {"input_size": 128, "recipe": "tiny-short", "epochs": 12, "train_images": 256},
-        "14_shared_head": {"input_size": 128, "recipe": "tiny-short", "epochs": 12, "train_images": 256},
+        "13_overanchorized": {"input_size": 128, "recipe": "tiny-short", "epochs": 10, "train_images": 200},
+        "14_shared_head": {"input_size": 128, "recipe": "tiny-short", "epochs": 10, "train_images": 200},
         "18_is_it_luck": {"draws": 500},
     },
     # A retraining gets two fifths of the first training's epochs: enough to see whether it overtakes fine-tuning.
