@@ -1,11 +1,11 @@
 """Disturb sweeps on purpose and see that nothing is lost: python tests/robustness/disturb.py --kills 50
 
-A sweep of tiny notebooks is run once in peace. Then the same sweep is run over and over into another folder, and at a
-random moment one of its processes (the sweep, a worker, or a notebook's) is killed with SIGKILL; until it has been
-killed as often as was asked for and is through. In the end every file of every run must be as in the undisturbed one.
+A sweep of tiny notebooks is run once in peace. Then the same sweep is run over and over into another folder, and at
+random moments one of its processes (the sweep, a worker, or a notebook's) is killed with SIGKILL; until that was done
+as often as was asked for and the sweep is through. In the end every file of every run must be as in the undisturbed one.
 
-One notebook goes on with a growing file where a killed one stopped, as a search does with its ledger. A short
-version (test_disturbed.py) is part of `make test`; this one takes a few seconds a kill.
+One notebook goes on with a growing file where a killed one stopped, as a search does with its ledger. It takes a few
+seconds a kill; test_disturbed.py does it by night.
 """
 
 from __future__ import annotations
@@ -97,17 +97,19 @@ def disturb(sweep: Path, out: Path, kills: int, seed: int = 0, say: Any = print)
         process = subprocess.Popen(
             command(sweep, out, "--retry-failed"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
-        # Mostly in the middle of the work, sometimes before it.
-        if choice.random() < 0.8:
-            while process.poll() is None and "notebooks" not in _family(process):
-                time.sleep(0.05)
-        time.sleep(choice.uniform(0.0, 6.0))
-        victims = _family(process)
-        if process.poll() is None and victims:
-            kind = choice.choice(sorted(victims))
-            victims[kind].send_signal(signal.SIGKILL)
-            hit[kind] += 1
-            say(f"kill {sum(hit.values())}: {kind}; {len(finished(out))} of {RUNS} runs finished")
+        kind = ""
+        while kind != "sweep" and process.poll() is None and sum(hit.values()) < kills:
+            # Mostly in the middle of the work, sometimes before it.
+            if choice.random() < 0.8:
+                while process.poll() is None and "notebooks" not in _family(process):
+                    time.sleep(0.05)
+            time.sleep(choice.uniform(0.0, 4.0))
+            victims = _family(process)
+            if process.poll() is None and victims:
+                kind = choice.choice(sorted(victims))
+                victims[kind].send_signal(signal.SIGKILL)
+                hit[kind] += 1
+                say(f"kill {sum(hit.values())}: {kind}; {len(finished(out))} of {RUNS} runs finished")
         _, errors = process.communicate()
         if process.returncode not in (0, 1, -signal.SIGKILL):
             raise AssertionError(f"the sweep ended with {process.returncode}: {errors}")

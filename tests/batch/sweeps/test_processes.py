@@ -6,17 +6,22 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
+from anchorkit.batch.provenance import content_hash
+
+from ...datasets.samples import coco_dict, put_json
 from .conftest import FIRST, MAKE, SECOND
 
 WAIT = """\
@@ -234,6 +239,56 @@ def test_a_really_full_disk(workshop, small_disk: Path) -> None:
     done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(value["n"] for value in workshop.figures().values()) == [5.0, 10.0]
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Callable[[list[str]], subprocess.CompletedProcess[str]]:
+    """Runs a command as somebody to whom the modes of files apply, in a folder of his own: root may write everywhere.
+
+    Root without capabilities is such a one, and has a Python that he can read, wherever it lies.
+    """
+    prefix = [] if os.geteuid() else ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    if (prefix and shutil.which(prefix[0]) is None) or run(["touch", str(locked / "x")]).returncode == 0:
+        pytest.skip("root's privileges cannot be laid down here: that takes setpriv (Debian: util-linux)")
+    return run
+
+
+@pytest.mark.nightly
+def test_real_data_in_a_folder_that_may_only_be_read(unprivileged, tmp_path: Path) -> None:
+    data = tmp_path / "my däta"
+    for split, first in (("train", 1), ("val", 11), ("test", 21)):
+        put_json(data / "annotations" / f"instances_{split}.json", coco_dict(4, first))
+        (data / split).mkdir()
+        for number in range(first, first + 4):
+            Image.new("RGB", (60, 40), (40 * (number % 4), 90, 20)).save(data / split / f"{number:03d}.png")
+    (tmp_path / "sweep.yaml").write_text("notebooks: [01_data]\nbase: {data: my däta}\n")
+    before = contents(data)
+    for path in before:
+        path.chmod(0o444 if path.is_file() else 0o555)
+    try:
+        for path in before:
+            target = path if path.is_file() else path / "x"
+            assert "Permission denied" in unprivileged(["dd", "if=/dev/null", f"of={target}"]).stderr
+        done = unprivileged([sys.executable, "-m", "anchorkit", "sweep", "sweep.yaml", "--out", "out"])
+        assert done.returncode == 0, done.stderr
+        assert contents(data) == before
+    finally:
+        for path in before:
+            path.chmod(0o755)
+    [record] = [json.loads(path.read_text()) for path in tmp_path.glob("out/runs/*/run.json")]
+    assert record["provenance"]["data"]["content"] == content_hash(data)
+
+
+def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """When all that is there was changed last, and what it holds."""
+    places = [folder, *folder.rglob("*")]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in places}
 
 
 def test_dry_run_starts_nothing(workshop) -> None:
