@@ -1,8 +1,13 @@
 """Track the runs of a sweep with MLflow: put `on_finished: mlflow_tracking:log_run` into a sweep file beside this one.
 
-The sweep calls `log_run` with the record of every run that has ended. Any other tracker is written likewise: a function
-of one dictionary. anchorkit does not need MLflow; `pip install mlflow` brings it. Where it keeps its records is its own
-matter: see MLFLOW_TRACKING_URI in its documentation.
+    pip install mlflow
+    export MLFLOW_TRACKING_URI=sqlite:///mlflow.db     # or the address of a server
+    anchorkit sweep sweep.yaml
+    mlflow ui --backend-store-uri sqlite:///mlflow.db
+
+The sweep calls `log_run` with the record of every run that has ended: the sweep is an experiment, its runs are the
+experiment's. A failed run that is tried again is there twice. Any other tracker is written likewise, as a function of
+one dictionary. anchorkit does not need MLflow.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ def log_run(record: dict[str, Any]) -> None:
             by name, ``figures`` (numbers by name), ``seconds``; and ``error``, if it failed.
     """
     mlflow.set_experiment(record["sweep"])
-    with mlflow.start_run(run_name=record["run"]) as run:
+    with mlflow.start_run(run_name=record["run"]):
         mlflow.log_params(record["parameters"])
         mlflow.log_metrics({_metric(name): float(value) for name, value in record["figures"].items()})
         mlflow.log_metric("seconds", record["seconds"])
@@ -36,7 +41,7 @@ def log_run(record: dict[str, Any]) -> None:
                 mlflow.log_artifact(str(Path(record["folder"]) / name))
         if record["state"] == "failed":
             mlflow.set_tag("error", record["error"]["message"][:500])
-            mlflow.MlflowClient().set_terminated(run.info.run_id, status="FAILED")
+            mlflow.end_run("FAILED")  # what ends with the `with` has succeeded
 
 
 def _metric(name: str) -> str:

@@ -2,7 +2,8 @@
 
 A sweep of tiny notebooks is run once in peace. Then the same sweep is run over and over into another folder, and at
 random moments one of its processes (the sweep, a worker, or a notebook's) is killed with SIGKILL; until that was done
-as often as was asked for and the sweep is through. In the end every file of every run must be as in the undisturbed one.
+as often as was asked for and the sweep is through. In the end every file of every run must be as in the undisturbed
+one.
 
 One notebook goes on with a growing file where a killed one stopped, as a search does with its ledger. It takes a few
 seconds a kill; test_disturbed.py does it by night.
