@@ -14,9 +14,15 @@ from urllib.parse import quote
 from anchorkit.batch.notebook_pages import page
 from anchorkit.batch.results_table import run_summary
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan
+from anchorkit.batch.sweeps.thumbnails import read_frontier, thumbnails
 from anchorkit.files import read_json, replacing, write_text
 from anchorkit.plots.frames import points, unit
 
+_LEGEND = (
+    "The small pictures are all to one scale: across, the share of the searched cost that is left; up, the AP, with a "
+    "line at that of the full detector (the dot). A run's own frontier is orange, those of all are grey; a click opens "
+    "the whole chart. "
+)
 _PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
 
 
@@ -34,7 +40,9 @@ def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
     cells += "".join(
         f'<th scope="col" class="number"><button type="button">{escape(name)}</button></th>' for name in numbers
     )
-    body = "".join(row.html(varied, figures) for row in rows)
+    frontiers = {row.name: row.frontier for row in rows if row.frontier is not None}
+    shared, small = thumbnails(frontiers)
+    body = "".join(row.html(varied, figures, small.get(row.name)) for row in rows)
     counts = {state: sum(row.state == state for row in rows) for state in ("done", "failed", "to do")}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     notebooks = ", ".join(notebook.stem for notebook in plan.file.notebooks)
@@ -42,10 +50,11 @@ def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
     content = (
         f'<p class="over">a sweep over {escape(notebooks)}</p><h1>{escape(plan.file.name)}: {escape(said)}</h1>'
         '<p><label>Show runs with <input id="wanted" type="search" placeholder="boxes 0.02"></label> '
-        '<span id="shown" class="quiet" aria-live="polite"></span></p>'
+        f'<span id="shown" class="quiet" aria-live="polite"></span></p>{shared if frontiers else ""}'
         f'<div class="scroll"><table id="runs" class="wide"><thead><tr><td></td>{cells}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        "<footer>AP is 0.50:0.95 as COCO measures it, in points, on the validation images. Saved is what the cheapest "
+        f"<footer>{_LEGEND if frontiers else ''}"
+        "AP is 0.50:0.95 as COCO measures it, in points, on the validation images. Saved is what the cheapest "
         "configuration that loses nothing spares of the searched cost. Hypervolumes are of the searched cost, down to "
         "each run's own threshold; <code>anchorkit compare</code> compares them fairly. All figures of all runs: "
         '<a href="results.parquet">results.parquet</a>.</footer>'
@@ -69,12 +78,16 @@ class _Row:
         self.seconds = summary.get("seconds")
         self.figures = _told(summary.get("figures", {}))
         self.page = f"runs/{quote(run.name)}/index.html" if (place / "index.html").exists() else None
-        self.picture = _picture(folder, place, run.name) if self.state == "done" else None
+        done = self.state == "done"
+        self.picture = _picture(folder, place, run.name) if done else None
+        self.frontier = read_frontier(place) if done else None
 
-    def html(self, varied: list[str], figures: list[str]) -> str:
+    def html(self, varied: list[str], figures: list[str], thumbnail: str | None) -> str:
         name = escape(self.name).replace(",", ",<wbr>")
         link = f'<a href="{self.page}">{name}</a>' if self.page else name
-        shown = f'<a href="{self.picture}"><img loading="lazy" src="{self.picture}" alt=""></a>' if self.picture else ""
+        shown = thumbnail or (f'<img loading="lazy" src="{self.picture}" alt="">' if self.picture else "")
+        if self.picture:
+            shown = f'<a href="{self.picture}">{shown}</a>'
         cells = [f"<td>{escape(str(self.varied.get(name, '')))}</td>" for name in varied]
         state = f"{self.state}<small>{escape(self.error)}</small>" if self.error else self.state
         numbers = [self.figures.get(name) for name in figures]
