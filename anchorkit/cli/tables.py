@@ -81,14 +81,13 @@ def add_commands(add: AddCommand) -> None:
 
 def evaluate_command(options: argparse.Namespace) -> Answer:
     """``anchorkit evaluate``: the 12 COCO figures of a configuration."""
-    from anchorkit.evaluation import Evaluator
+    from anchorkit.evaluation import once
     from anchorkit.predictions import PredictionTable
 
     predictions = PredictionTable.load(options.predictions)
     configuration = chosen_configuration(predictions.layout, options)
-    stats = {
-        name: float(value) for name, value in Evaluator(predictions, options.ground_truth).stats(configuration).items()
-    }
+    found = once.stats(predictions, options.ground_truth, configuration)
+    stats = {name: float(value) for name, value in found.items()}
     rows = [(name, points(value)) for name, value in stats.items()]
     return Answer(f"{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
 

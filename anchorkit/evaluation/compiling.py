@@ -4,16 +4,52 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, event, types
 from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+PATIENCE = 2.0
+"""Seconds. Machine code that was compiled before is loaded in less."""
+
+
+class Notice(event.Listener):
+    """Says what one waits for where compiling one of the kit's loops takes longer than a moment; but once."""
+
+    def __init__(self) -> None:
+        self._said = False
+        self._timers: list[threading.Timer | None] = []
+
+    def on_start(self, event: Any) -> None:
+        function = getattr(event.data.get("dispatcher"), "py_func", None)
+        own = (getattr(function, "__module__", None) or "").startswith(f"{__package__}.")
+        timer = threading.Timer(PATIENCE, self._say) if own and not self._said else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        self._timers.append(timer)
+
+    def on_end(self, event: Any) -> None:
+        timer = self._timers.pop()
+        if timer:
+            timer.cancel()
+
+    def _say(self) -> None:
+        if not self._said:
+            self._said = True
+            print("anchorkit: compiling, once for each installation: about 20 seconds", file=sys.stderr)
+
+
+event.register("numba:compile", Notice())
+
 
 ONE = np.uint64(1)
 

@@ -1,0 +1,45 @@
+"""What is said while the evaluator's loops are compiled."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from anchorkit.evaluation import compiling
+
+
+def own_event() -> Any:
+    return SimpleNamespace(data={"dispatcher": compiling.popcount})
+
+
+@pytest.fixture
+def notice(monkeypatch: pytest.MonkeyPatch) -> compiling.Notice:
+    monkeypatch.setattr(compiling, "PATIENCE", 0.05)
+    return compiling.Notice()
+
+
+def test_who_waits_is_told_why_once(notice: compiling.Notice, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        notice.on_start(own_event())
+        time.sleep(0.3)
+        notice.on_end(own_event())
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("compiling")) == ("", 1)
+
+
+def test_a_moment_is_not_worth_a_word(notice: compiling.Notice, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        notice.on_start(own_event())
+        notice.on_end(own_event())
+    time.sleep(0.3)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_others_compile_is_their_business(notice: compiling.Notice, capsys: pytest.CaptureFixture[str]) -> None:
+    notice.on_start(SimpleNamespace(data={"dispatcher": SimpleNamespace(py_func=time.sleep)}))
+    time.sleep(0.3)
+    notice.on_end(SimpleNamespace(data={}))
+    assert capsys.readouterr().err == ""
