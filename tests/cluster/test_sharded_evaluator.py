@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
 import os
 import signal
-import socket
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +21,7 @@ from anchorkit.evaluation.metrics import FScore, WeightedAP
 from anchorkit.predictions import PredictionTable
 
 from ..evaluation.cases import Case, random_case
+from .clusters import Cluster, dask_cluster
 
 distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
 
@@ -170,38 +167,21 @@ def test_workers_that_are_killed_take_nothing_with_them(processes: Any, tmp_path
 
 @pytest.mark.slow
 def test_a_lost_scheduler_is_told_and_the_ledger_goes_on(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address, ledger, case = f"tcp://127.0.0.1:{port}", tmp_path / "ledger.jsonl", large_case()
+    ledger, case = tmp_path / "ledger.jsonl", large_case()
     whole = ak.search(ak.Evaluator(case.predictions, case.ground_truth), cost="boxes", progress=False)
-    dask = [sys.executable, "-m", "dask"]
-    scheduler_command = [*dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-    worker_command = [*dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60"]
-    with contextlib.ExitStack() as stack:
 
-        def start(command: list[str]) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
+    def search(cluster: Cluster, watch: Any = None) -> ak.SearchResult:
+        with connect(cluster.address, timeout=60) as client:
+            client.wait_for_workers(1, timeout=60)
+            _, spread = evaluators(client, tmp_path, case)
+            return ak.search(spread, cost="boxes", ledger=ledger, progress=False, watch=watch)
 
-        scheduler = start(scheduler_command)
-        start(worker_command)
-
-        def search(watch: Any = None) -> ak.SearchResult:
-            with connect(address, timeout=60) as client:
-                client.wait_for_workers(1, timeout=60)
-                _, spread = evaluators(client, tmp_path, case)
-                return ak.search(spread, cost="boxes", ledger=ledger, progress=False, watch=watch)
-
+    with dask_cluster(tmp_path) as cluster:
         with pytest.raises(ak.InputError, match=r"cluster at .* goes on where it was"):
-            search(lambda progress: scheduler.kill())
+            search(cluster, lambda progress: cluster.scheduler.kill())
         assert ledger.exists()
-        scheduler.wait()
-        start(scheduler_command)
-        start(worker_command)
-        assert search().evaluated.equals(whole.evaluated)
+    with dask_cluster(tmp_path, cluster.port) as again:
+        assert search(again).evaluated.equals(whole.evaluated)
 
 
 def test_another_score_threshold(client: Any, tmp_path: Path) -> None:

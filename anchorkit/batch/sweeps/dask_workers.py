@@ -28,7 +28,8 @@ class DaskWorkers:
 
     Args:
         client: of the cluster; see `anchorkit.cluster.connect`.
-        most: at most so many notebooks at a time; None for as many as the workers have threads at the moment.
+        most: at most so many notebooks at a time; None for as many as the workers have threads at the moment, and one
+            that waits, so that a cluster whose size follows its work grows, from no worker at all too.
     """
 
     def __init__(self, client: Client, most: int | None = None) -> None:
@@ -40,11 +41,16 @@ class DaskWorkers:
         self._stopping = False
 
     @property
+    def waits(self) -> bool:
+        """Whether there is nobody yet who could do anything."""
+        return not self._client.nthreads()
+
+    @property
     def free(self) -> int:
         if self._stopping:
             return 0
-        threads = int(sum(self._client.nthreads().values()))
-        return max(0, min(threads, self._most or threads) - len(self._running))
+        wanted = int(sum(self._client.nthreads().values())) + 1
+        return max(0, min(wanted, self._most or wanted) - len(self._running))
 
     def start(self, task: Task) -> None:
         key, self._sweep = task.step.key, str(task.folder)
@@ -140,9 +146,14 @@ def _process(folder: Path) -> LocalWorkers:
 
 
 def _unwanted() -> bool:
-    """Whether the sweep was stopped, or has died: Dask then cancels what it had asked for."""
+    """Whether the sweep was stopped, or has died: Dask then cancels what it had asked for; or the scheduler is gone.
+
+    Without its scheduler a worker ends, but waits for its tasks for a while: too long, if the sweep begins again.
+    """
     from distributed import get_worker
 
     worker = get_worker()
+    if worker.status.name not in ("running", "paused"):
+        return True
     task = worker.state.tasks.get(worker.get_current_task())
     return task is None or task.state in ("cancelled", "released", "forgotten")

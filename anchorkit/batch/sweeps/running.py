@@ -92,7 +92,11 @@ def run_sweep(
             remove_leftovers(place)
         notes = Notes(folder, plan, progress)
         drive = _Drive(folder, plan, notes)
-        workers = LocalWorkers(jobs or 1, lock, folder / "logs") if scheduler is None else _on_cluster(scheduler, jobs)
+        workers: Workers
+        if scheduler is None:
+            workers = LocalWorkers(jobs or 1, lock, folder / "logs")
+        else:
+            workers = _on_cluster(scheduler, jobs, notes)
         try:
             drive.look_around(retry_failed)
             with _signals(drive):
@@ -114,11 +118,14 @@ def run_sweep(
     return SweepSummary(folder, tuple(drive.done), dict(drive.failed))
 
 
-def _on_cluster(scheduler: str, jobs: int | None) -> Workers:
+def _on_cluster(scheduler: str, jobs: int | None, notes: Notes) -> Workers:
     from anchorkit.batch.sweeps.dask_workers import DaskWorkers
     from anchorkit.cluster import connect
 
-    return DaskWorkers(connect(scheduler), jobs)
+    workers = DaskWorkers(connect(scheduler), jobs)
+    if workers.waits:
+        notes.say(f"no worker is at {scheduler} yet: the sweep waits for `dask worker {scheduler}`")
+    return workers
 
 
 def sweep_folder(plan: SweepPlan, out: str | Path | None) -> Path:

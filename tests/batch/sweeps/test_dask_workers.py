@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +18,8 @@ import pytest
 import anchorkit.cluster
 from anchorkit.batch.sweeps import run_sweep
 from anchorkit.errors import InputError
+
+from ...cluster.clusters import dask_cluster
 
 distributed = pytest.importorskip("distributed", reason="needs the extra cluster")
 
@@ -49,15 +52,15 @@ def notebook_processes() -> list[psutil.Process]:
 
 
 def test_the_same_runs_as_on_one_machine_failed_ones_too(workshop, cluster) -> None:
-    workshop.file(grid={"seed": [1, 2], "factor": [2, 3, 13]})
+    workshop.file(grid={"seed": [1, 2], "factor": [2, 13]})
     summary = run(workshop, cluster)
-    assert len(summary.done) == 4
+    assert len(summary.done) == 2
     assert len(summary.failed) == 2
     assert all("thirteen" in message for message in summary.failed.values())
-    assert sorted(workshop.executed()) == ["a_make"] * 2 + ["b_multiply"] * 6
-    assert sorted(value["n"] for value in workshop.figures().values()) == [2.0, 2.0, 3.0, 3.0]
+    assert sorted(workshop.executed()) == ["a_make"] * 2 + ["b_multiply"] * 4
+    assert sorted(value["n"] for value in workshop.figures().values()) == [2.0, 2.0]
     # Finished runs are skipped, and failed ones are not tried again unasked.
-    assert len(run(workshop, cluster).done) == 4
+    assert len(run(workshop, cluster).done) == 2
     assert workshop.executed() == []
 
 
@@ -101,6 +104,41 @@ def test_a_sweep_that_is_stopped_leaves_no_notebook_running(workshop, cluster) -
     while notebook_processes():
         assert time.monotonic() < deadline, "a notebook goes on without anybody who wants it"
         time.sleep(0.2)
+
+
+@pytest.mark.nightly
+def test_a_scheduler_that_is_killed_and_started_again(workshop) -> None:
+    from .conftest import MULTIPLY, SECOND
+
+    go = str(workshop.folder / "go")
+    waiting = f"import time\nwhile not Path({go!r}).exists(): time.sleep(0.1)"
+    workshop.notebook("b_multiply", SECOND, [waiting, MULTIPLY])
+    path = workshop.file(grid={"seed": [1], "factor": [2, 3]})
+    with dask_cluster(workshop.folder) as first:
+
+        def kill_the_scheduler() -> None:
+            while not workshop.trace.exists() or "b_multiply" not in workshop.trace.read_text():
+                time.sleep(0.1)
+            first.scheduler.kill()
+
+        # Begun before there is a worker: the sweep waits for it.
+        killer = threading.Thread(target=kill_the_scheduler, daemon=True)
+        killer.start()
+        with pytest.raises(InputError, match="was lost: when it is back, the same command goes on with what is left"):
+            run_sweep(path, workshop.out, progress=False, scheduler=first.address)
+        killer.join()
+        # Nobody goes on with what nobody waits for: it would be in the way of who comes next.
+        deadline = time.monotonic() + 10
+        while notebook_processes():
+            assert time.monotonic() < deadline, "a notebook goes on without anybody who wants it"
+            time.sleep(0.1)
+    assert workshop.executed() == ["a_make", "b_multiply"]
+    Path(go).touch()
+    with dask_cluster(workshop.folder, first.port) as again:
+        summary = run_sweep(path, workshop.out, progress=False, scheduler=again.address)
+    assert (len(summary.done), dict(summary.failed)) == (2, {})
+    assert workshop.executed() == ["b_multiply", "b_multiply"]
+    assert sorted(value["n"] for value in workshop.figures().values()) == [2.0, 3.0]
 
 
 def test_a_scheduler_that_is_not_there_is_told(workshop, monkeypatch) -> None:
