@@ -34,6 +34,7 @@ ORDER = (
     "training_curve",
     "recovery",
     "trainings",
+    "training_strips",
     "latency",
     "run_frontiers",
     "setting_effects",

@@ -21,7 +21,7 @@ from anchorkit.plots.statistics import frontier_intervals, optimism
 from anchorkit.plots.strategies import budget_curves, relative_frontiers, rivals
 from anchorkit.plots.theme import aspect, level_color, setup
 from anchorkit.plots.tradeoffs import frontier, pointer_on_frontier, recovery
-from anchorkit.plots.trainings import anchor_sets, trainings
+from anchorkit.plots.trainings import anchor_sets, training_strips, trainings
 
 __all__ = [
     "AnyChart",
@@ -56,5 +56,6 @@ __all__ = [
     "to_pickable_svg",
     "to_svg",
     "training_curve",
+    "training_strips",
     "trainings",
 ]

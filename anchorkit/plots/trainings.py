@@ -7,7 +7,9 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+from scipy.stats import t
 
+from anchorkit.costs import cost_in_words
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, unit
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, QUIET, STAGE_COLORS, level_color
@@ -80,6 +82,90 @@ def trainings(
         subtitle += f"; dashed: mean of {base}, the band its worst to best seed"
     title = alt.TitleParams("Trained again, with several seeds", subtitle=subtitle)
     return alt.layer(*layers).properties(width=width, height=height, title=title)
+
+
+def training_strips(
+    table: pd.DataFrame,
+    cost: str = "head_flops",
+    *,
+    base: str = UNPRUNED,
+    confidence: float = 0.95,
+    width: int = 460,
+    step: int = 46,
+) -> AnyChart:
+    """Accuracy of trainings with several seeds, a strip a treatment and point: for rivals that cost the same.
+
+    A dot is a seed, the bar the mean, the line its interval (Student's, for one treatment by itself: what two of them
+    share by seed cancels in their difference, which is known better). What each costs stands beside its name.
+
+    Args:
+        table: ``treatment``, ``point``, ``seed``, ``accuracy`` (0..1), ``n_anchors``, `cost`; one row a training.
+        cost: name of the cost column.
+        base: the treatment that the others are held against: the dashed rule is its mean, and the band reaches from
+            its worst to its best seed.
+        confidence: of the intervals, 0..1.
+        width: width of the plot in pixels.
+        step: height of a strip in pixels.
+
+    Raises:
+        InputError: a column is missing or there are no rows.
+    """
+    require(table, ("treatment", "point", "seed", "accuracy", "n_anchors", cost), "table")
+    at_most(2 * len(table), "table")
+    unpruned = table.loc[table["treatment"] == base, cost]
+    full = float(unpruned.mean()) if len(unpruned) else float(table[cost].max())
+    names = list(dict.fromkeys(table["treatment"].astype(str)))
+    dots, means = [], []
+    for (treatment, point), group in table.groupby(["treatment", "point"], sort=False):
+        accuracy = 100 * group["accuracy"].astype(float)
+        anchors = f"{group['n_anchors'].mean():.0f} anchors"
+        share = f"{100 * float(group[cost].mean()) / full:.0f} % of {cost_in_words(cost)}"
+        strip = str(treatment) if str(point) in (str(treatment), "") else f"{treatment}: {point}"
+        own = {"strip": strip, "what": f"{anchors}, {share}", "treatment": str(treatment)}
+        dots += [own | {"seed": str(s), "y": round(float(a), 3)} for s, a in zip(group["seed"], accuracy, strict=True)]
+        half = 0.0
+        if len(accuracy) > 1:
+            half = float(t.ppf(0.5 + confidence / 2, len(accuracy) - 1) * accuracy.sem())
+        mean = float(accuracy.mean())
+        means.append(own | {"mean": round(mean, 3), "low": round(mean - half, 3), "high": round(mean + half, 3)})
+    order = [row["strip"] for row in means]
+    data, of_means = pd.DataFrame(dots), pd.DataFrame(means)
+    # Of three seeds an interval may be wider than all there is to see.
+    least, most = float(data["y"].min()), float(data["y"].max())
+    pad = max(most - least, 0.5)
+    x = alt.Scale(domain=[round(least - 0.35 * pad, 3), round(most + 0.35 * pad, 3)], nice=False, clamp=True)
+
+    def along(name: str) -> alt.X:
+        return alt.X(f"{name}:Q", title=AP_TITLE, scale=x, axis=alt.Axis(tickCount=7))
+
+    y = alt.Y("strip:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, labelFontSize=13, ticks=False))
+    color = alt.Color("treatment:N", scale=alt.Scale(domain=names, range=_colors(names, base)), legend=None)
+    layers: list[Any] = []
+    of_base = data.loc[data["treatment"] == base, "y"]
+    if len(of_base):
+        ends = alt.Chart(pd.DataFrame({"y": [of_base.min()], "y2": [of_base.max()], "m": [round(of_base.mean(), 3)]}))
+        layers.append(ends.mark_rect(color=INK, opacity=0.08, aria=False).encode(x=along("y"), x2="y2:Q"))
+        rule: dict[str, Any] = {"color": INK, "strokeDash": [5, 4], "strokeWidth": 1.2, "opacity": 0.7}
+        layers.append(ends.mark_rule(**rule, aria=False).encode(x=along("m")))
+    shown = ["strip:N", "seed:N", "y:Q", "what:N"]
+    base_chart = alt.Chart(of_means)
+    layers += [
+        base_chart.mark_rule(strokeWidth=2, clip=True).encode(x=along("low"), x2="high:Q", y=y, color=color),
+        base_chart.mark_tick(thickness=4, size=0.5 * step).encode(
+            x=along("mean"), y=y, color=color, tooltip=["strip:N", "mean:Q", "low:Q", "high:Q", "what:N"]
+        ),
+        alt.Chart(data)
+        .mark_circle(size=70, opacity=0.75, stroke="#ffffff", strokeWidth=1)
+        .encode(x=along("y"), y=y, color=color, tooltip=shown),
+        base_chart.mark_text(align="left", baseline="middle", dx=10, color=QUIET).encode(
+            x=alt.value(width), y=y, text="what:N"
+        ),
+    ]
+    subtitle = f"dot: one seed; bar: mean; line: its {100 * confidence:g} % interval"
+    if len(of_base):
+        subtitle += f"; dashed: mean of {base}, the band its worst to best seed"
+    title = alt.TitleParams("Trained again, with several seeds", subtitle=subtitle)
+    return alt.layer(*layers).properties(width=width, height=alt.Step(step), title=title)
 
 
 def anchor_sets(

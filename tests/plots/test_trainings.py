@@ -57,6 +57,32 @@ def test_every_seed_every_mean_and_the_band_of_the_base() -> None:
     assert drawn(chart).std() > 5
 
 
+def test_a_strip_for_each_treatment_with_its_interval_and_its_cost() -> None:
+    chart = plots.training_strips(table().assign(n_anchors=[30] * 3 + [12] * 3 + [9] * 3))
+    found = values(chart)
+    dots = [(row["strip"], row["y"]) for row in found if "seed" in row]
+    assert sorted(dots) == sorted(
+        [*(("unpruned: 100 %", y) for y in (40.0, 42.0, 44.0)), *(("pruned: 50 %", y) for y in (35.0, 36.0, 37.0))]
+        + [("by hand: s1a1", 30.0)] * 3
+    )
+    means = {row["strip"]: row for row in found if "low" in row}
+    assert list(means) == ["unpruned: 100 %", "pruned: 50 %", "by hand: s1a1"]
+    assert means["pruned: 50 %"]["what"] == "12 anchors, 50 % of head FLOPs"
+    # Student's quantile for three values is 4.303.
+    assert means["pruned: 50 %"]["high"] == pytest.approx(36.0 + 4.303 / 3**0.5, abs=1e-3)
+    assert (means["by hand: s1a1"]["low"], means["by hand: s1a1"]["high"]) == (30.0, 30.0)
+    assert [row for row in found if "y2" in row] == [{"y": 40.0, "y2": 44.0, "m": 42.0}]
+    assert drawn(chart).std() > 5
+
+
+def test_strips_of_one_seed_and_without_a_base() -> None:
+    one = table().assign(n_anchors=9).query("seed == 0 and treatment != 'unpruned'")
+    chart = plots.training_strips(one)
+    assert not any("y2" in row for row in values(chart))
+    assert all(row["low"] == row["high"] for row in values(chart) if "low" in row)
+    assert drawn(chart).std() > 5
+
+
 def test_the_base_is_ink_and_stages_have_their_colours() -> None:
     spec = json.dumps(plots.trainings(table(), base="by hand").to_dict())
     scale = json.loads(spec[spec.index('{"domain": ["unpruned"') :].split("}")[0] + "}")
@@ -100,6 +126,7 @@ def test_sets_are_drawn_to_one_scale() -> None:
         (lambda: plots.trainings(table().drop(columns="seed")), "table: the frame lacks the column 'seed'"),
         (lambda: plots.trainings(table().iloc[:0]), "table: the frame has no rows"),
         (lambda: plots.trainings(table(), "boxes"), "lacks the column 'boxes'"),
+        (lambda: plots.training_strips(table()), "lacks the column 'n_anchors'"),
         (lambda: plots.anchor_sets({"all": board().drop(columns="width")}), "all: the frame lacks the column 'width'"),
         (lambda: plots.anchor_sets({}), "sets: "),
     ],
