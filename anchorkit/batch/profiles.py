@@ -46,7 +46,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "12_finetune_or_retrain": {
             "shares": [0.5, 0.25],
             "recipe": "tiny-short",
-            "epochs": 10,
+            "epochs": 8,
             "finetune_epochs": 2,
             "train_images": 200,
         },
