@@ -108,9 +108,11 @@ class Kernel:
                     f"{notebook.stem} failed: {error.ename}: {error.evalue}\nSee {failed}\n"
                     + "\n".join(error.traceback)
                 ) from None
-            except DeadKernelError:
+            except RuntimeError as error:
+                # Dead, or it did not answer in time when it was started: so it seems if the clock is set then.
+                said = "" if isinstance(error, DeadKernelError) else f" ({error})"
                 raise KernelDiedError(
-                    f"{notebook.stem}: the notebook's process died (out of memory?); see {self._log}"
+                    f"{notebook.stem}: the notebook's process died (out of memory?){said}; see {self._log}"
                 ) from None
             # Papermill notes its own temporary name.
             executed = nbformat.read(temporary, as_version=4)  # type: ignore[no-untyped-call]

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from anchorkit.batch.provenance import content_hash
+from anchorkit.batch.sweeps import run_sweep
 
 from ...datasets.samples import coco_dict, put_json
 from .conftest import FIRST, MAKE, SECOND
@@ -289,6 +290,41 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     """When all that is there was changed last, and what it holds."""
     places = [folder, *folder.rglob("*")]
     return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in places}
+
+
+JUMPING = """\
+import time
+own, own_ns = time.time, time.time_ns
+def jump():
+    with open({offset!r}) as file: return 86_400 * int(file.read() or 0)
+time.time, time.time_ns = lambda: own() + jump(), lambda: own_ns() + jump() * 10**9
+"""
+
+
+@pytest.mark.nightly
+def test_a_clock_that_is_set_while_a_sweep_runs(workshop) -> None:
+    """Every notebook sets the clock, as Python sees it in all processes of the sweep: years ahead, and years back."""
+    from .conftest import MULTIPLY
+
+    offset, place = workshop.folder / "offset", workshop.folder / "every interpreter"
+    offset.write_text("0")
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(JUMPING.format(offset=str(offset)))
+    times = f"import time\nwith open({str(workshop.folder / 'times')!r}, 'a') as f: f.write(f'{{time.time()}} ')\n"
+    setting = f"Path({str(offset)!r}).write_text(str(days))"
+    workshop.notebook("a_make", FIRST, [times, "days = 700 * (-1) ** size", setting, times, MAKE])
+    workshop.notebook("b_multiply", SECOND, ["days = int(9000 * (factor - 2))", setting, times, MULTIPLY])
+    path = workshop.file(grid={"size": [1, 2], "factor": [1, 3]})
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    done = subprocess.run(command(workshop), capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = [float(text) for text in (workshop.folder / "times").read_text().split()]
+    assert max(found) - min(found) > 17_000 * 86_400  # it was set under them
+    assert sorted(value["n"] for value in workshop.figures().values()) == [1.0, 2.0, 3.0, 6.0]
+    # What was done in whichever year is done.
+    workshop.executed()
+    assert len(run_sweep(path, workshop.out, progress=False).done) == 4
+    assert workshop.executed() == []
 
 
 def test_dry_run_starts_nothing(workshop) -> None:
