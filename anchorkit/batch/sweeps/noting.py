@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Notes:
         self._folder, self._plan, self._progress = folder, plan, progress
         self._bar: tqdm[Any] = tqdm(unit="step", disable=not (progress and sys.stderr.isatty()))
         self._ended = self._to_do = 0
+        self._ticked = time.monotonic()
         (folder / "logs").mkdir(exist_ok=True)
 
     def begin(self, done: int, failed: int, to_do: int) -> None:
@@ -95,6 +97,12 @@ class Notes:
             write_json(self._folder / "status.json", {"updated": now(), "counts": counts, "runs": runs})
         except InputError as error:  # a full disk must not end what still runs
             self.say(str(error))
+
+    def tick(self) -> None:
+        """Let the bar's clock go on, while nothing begins or ends."""
+        if time.monotonic() - self._ticked >= 1.0:
+            self._ticked = time.monotonic()
+            self._bar.refresh()
 
     def log(self, run: PlannedRun, text: str) -> None:
         """Add a line to the log of a run."""

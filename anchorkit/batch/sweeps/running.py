@@ -229,6 +229,7 @@ class _Drive:
             outcome = workers.wait(0.2)
             if outcome is not None:
                 self._ended(outcome)
+            self.notes.tick()
             if self.interrupts:
                 if stop_by is None:
                     stop_by = time.monotonic() + _GRACE

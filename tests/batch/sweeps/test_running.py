@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -42,6 +43,25 @@ def test_shared_steps_are_done_once_and_finished_runs_are_skipped(workshop, in_p
     workshop.file(grid={**GRID, "factor": [1, 2, 3]})
     assert len(run(workshop).done) == 6
     assert workshop.executed() == ["b_multiply", "b_multiply"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_in_a_terminal_a_bar_says_how_far_it_is(workshop, monkeypatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("LINES", "40")
+    workshop.file(grid=GRID)
+    run_sweep(workshop.folder / "sweep.yaml", workshop.out)
+    said = screen.getvalue()
+    assert "sweep: 4 runs, 0 done before, 0 failed before; 6 of 6 steps to do" in said
+    assert "6/6 [" in said
+    assert "done=4, failed=0, running=0, waiting=0" in said
+    assert "[1/6]" not in said  # the plain lines are for where there is no terminal
 
 
 def test_another_source_is_another_step(workshop) -> None:
