@@ -153,7 +153,7 @@ def _unwanted() -> bool:
     from distributed import get_worker
 
     worker = get_worker()
-    if worker.status.name not in ("running", "paused"):
+    if worker.status.name not in ("running", "paused", "closing_gracefully"):
         return True
     task = worker.state.tasks.get(worker.get_current_task())
     return task is None or task.state in ("cancelled", "released", "forgotten")
