@@ -9,7 +9,6 @@ import altair as alt
 import pandas as pd
 from scipy.stats import t
 
-from anchorkit.costs import cost_in_words
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, unit
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, QUIET, STAGE_COLORS, level_color
@@ -114,12 +113,13 @@ def training_strips(
     at_most(2 * len(table), "table")
     unpruned = table.loc[table["treatment"] == base, cost]
     full = float(unpruned.mean()) if len(unpruned) else float(table[cost].max())
+    what = cost.replace("_", " ").replace("flops", "FLOPs")
     names = list(dict.fromkeys(table["treatment"].astype(str)))
     dots, means = [], []
     for (treatment, point), group in table.groupby(["treatment", "point"], sort=False):
         accuracy = 100 * group["accuracy"].astype(float)
         anchors = f"{group['n_anchors'].mean():.0f} anchors"
-        share = f"{100 * float(group[cost].mean()) / full:.0f} % of {cost_in_words(cost)}"
+        share = f"{100 * float(group[cost].mean()) / full:.0f} % of {what}"
         strip = str(treatment) if str(point) in (str(treatment), "") else f"{treatment}: {point}"
         own = {"strip": strip, "what": f"{anchors}, {share}", "treatment": str(treatment)}
         dots += [own | {"seed": str(s), "y": round(float(a), 3)} for s, a in zip(group["seed"], accuracy, strict=True)]
@@ -128,7 +128,7 @@ def training_strips(
             half = float(t.ppf(0.5 + confidence / 2, len(accuracy) - 1) * accuracy.sem())
         mean = float(accuracy.mean())
         means.append(own | {"mean": round(mean, 3), "low": round(mean - half, 3), "high": round(mean + half, 3)})
-    order = [row["strip"] for row in means]
+    order = [str(row["strip"]) for row in means]
     data, of_means = pd.DataFrame(dots), pd.DataFrame(means)
     # Of three seeds an interval may be wider than all there is to see.
     least, most = float(data["y"].min()), float(data["y"].max())
