@@ -6,7 +6,7 @@ files in ``experiments/NAME/`` of the run's folder: tables, pictures, and ``answ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,25 @@ from anchorkit.predictions import PredictionTable
 
 VERDICTS = ("held", "did not hold", "cannot be told here")
 """What an experiment may say of a claim."""
+
+
+HARDLY_TRAINED = 0.05
+"""A detector below this AP (0..1) has hardly begun to learn: what pruning or retraining does to it tells nothing."""
+
+
+def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
+    """The verdict on a difference that was asked for beforehand.
+
+    Args:
+        sign: 1 if the whole interval of the difference lies above zero, -1 if below, 0 if it cannot be told.
+        unpruned: AP (0..1) of the detectors that the comparison starts from, one a seed.
+
+    Returns:
+        One of `VERDICTS`; nothing can be told of detectors below `HARDLY_TRAINED`, whatever they do.
+    """
+    if min(unpruned) < HARDLY_TRAINED:
+        return "cannot be told here"
+    return {1: "held", -1: "did not hold", 0: "cannot be told here"}[sign]
 
 
 def open_table(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from anchorkit.batch.experiments import verdict_of
 from anchorkit.batch.replications import difference, mean_of, summary
 from anchorkit.errors import InputError
 
@@ -73,3 +74,8 @@ def test_summary_keeps_the_order_and_averages() -> None:
     row = found.loc[("pruned", "50 %")]
     assert row["AP (points)"].startswith("35.0 (")
     assert (row["spread"], row["seeds"], row["epochs"], row["n_anchors"]) == (10.0, 3, 60, 4)
+
+
+def test_nothing_is_told_of_detectors_that_have_hardly_begun() -> None:
+    assert [verdict_of(sign, [0.3, 0.4]) for sign in (1, -1, 0)] == ["held", "did not hold", "cannot be told here"]
+    assert verdict_of(1, [0.3, 0.04]) == verdict_of(-1, [0.01]) == "cannot be told here"

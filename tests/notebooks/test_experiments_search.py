@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 import anchorkit as ak
+from anchorkit.batch import experiments
 from anchorkit.batch.experiments import VERDICTS
-from anchorkit.batch.lessons import choose_data
+from anchorkit.batch.lessons import choose_data, load_data
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import data_dir, notebooks_dir
 
@@ -105,6 +106,23 @@ def test_a_detector_is_like_itself(run: Path, tmp_path: Path) -> None:
     assert known["verdict"] == "held"
     assert known["largest"] == 0.0
     assert len(known["results"]) == 2
+
+
+def test_nothing_is_told_of_a_detector_that_was_hardly_trained(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiments, "HARDLY_TRAINED", 0.99)
+        known = execute("15_backbones", run, other_run_dir=str(tmp_path / "other"), splits=1)
+    assert (known["verdict"], known["largest"]) == ("cannot be told here", 0.0)
+
+
+def test_a_detector_that_finds_nothing_is_refused(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "other")
+    categories = ak.load_detector(run / "detector").categories
+    fresh = ak.load_detector("tiny_ssd", categories=categories, seed=0)
+    ak.collect_predictions(fresh, load_data(run).val, progress=False).save(tmp_path / "other" / "predictions.parquet")
+    with pytest.raises(ak.InputError, match="finds nothing: its AP is 0"):
+        execute("15_backbones", run, other_run_dir=str(tmp_path / "other"), splits=1)
 
 
 def test_voc_metric(run: Path) -> None:
