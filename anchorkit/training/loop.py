@@ -116,7 +116,9 @@ def fit(
     optimizer = _optimizer(module, plan)
     steps = plan.epochs * len(loader)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, plan))
-    mean = AveragedModel(module, avg_fn=_running_mean(plan.ema_decay), use_buffers=True) if plan.ema_decay else None
+    mean = None
+    if plan.ema_decay:
+        mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
     checkpoint = Checkpoint(out, facts=_facts(detector, data, plan, seed))
     rows = checkpoint.restore(module, mean, optimizer, schedule)
@@ -305,16 +307,17 @@ def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:
     raise InputError(f"unknown optimizer {plan.optimizer!r}: use sgd or adamw")
 
 
-def _running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+def _running_mean(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """The mean's update: exponential with `decay`, faster at first, so that the fresh weights are soon forgotten.
 
     The statistics of batch norm are averaged with the weights: those of the newest weights would not fit the mean's.
     """
 
-    def update(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        if not mean.is_floating_point():
-            return new
-        return mean.lerp(new, max(1 - decay, 9 / (10 + int(count))))
+    def update(means: Sequence[Tensor], news: Sequence[Tensor], count: Tensor | int) -> None:
+        if not means[0].is_floating_point():  # counters, such as batch norm's of the batches it has seen
+            torch._foreach_copy_(means, news)
+        else:
+            torch._foreach_lerp_(means, news, max(1 - decay, 9 / (10 + int(count))))
 
     return update
 
