@@ -34,6 +34,7 @@ from anchorkit.training.recipes import Recipe, recipe_named
 
 CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
 TRIAL_IMAGES = 8
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -307,13 +308,13 @@ def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:
     raise InputError(f"unknown optimizer {plan.optimizer!r}: use sgd or adamw")
 
 
-def _running_mean(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _running_mean(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """The mean's update: exponential with `decay`, faster at first, so that the fresh weights are soon forgotten.
 
     The statistics of batch norm are averaged with the weights: those of the newest weights would not fit the mean's.
     """
 
-    def update(means: Sequence[Tensor], news: Sequence[Tensor], count: Tensor | int) -> None:
+    def update(means: Tensors, news: Tensors, count: Tensor | int) -> None:
         if not means[0].is_floating_point():  # counters, such as batch norm's of the batches it has seen
             torch._foreach_copy_(means, news)
         else:
