@@ -62,6 +62,47 @@ def open_table(
     return table, read_ground_truth(load_data(run_dir).val.ground_truth)
 
 
+def open_test_table(
+    run_dir: str | Path = "",
+    predictions: str | Path = "",
+    test_predictions: str | Path = "",
+    test_ground_truth: str | Path = "",
+    progress: bool = False,
+) -> tuple[PredictionTable, GroundTruth] | None:
+    """Predictions of the same detector on images that no search has seen, if there are any.
+
+    Those of a run are collected now: its detector looks at the test split of its data.
+
+    Args:
+        run_dir: a run's folder.
+        predictions: what `open_table` was given; a table of one's own has no test images but those given here.
+        test_predictions: a prediction table instead; empty for the run's.
+        test_ground_truth: the annotations (COCO json) that belong to `test_predictions`.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The table and its ground truth; None where the data has no test split or there is no detector to ask.
+
+    Raises:
+        InputError: half of the second pair is given, or a file is missing or broken.
+    """
+    if bool(str(test_predictions)) != bool(str(test_ground_truth)):
+        raise InputError("test_predictions and test_ground_truth go together: give both or neither")
+    if str(test_predictions):
+        return PredictionTable.load(test_predictions), read_ground_truth(str(test_ground_truth))
+    folder = Path(run_dir) / "detector"
+    if str(predictions) or not (folder / "detector.json").exists():
+        return None
+    split = load_data(run_dir).test
+    if split is None:
+        return None
+    # Only here: an experiment on a table of one's own needs no torch.
+    from anchorkit.detectors import load_detector
+    from anchorkit.predictions import collect_predictions
+
+    return collect_predictions(load_detector(folder), split, progress=progress), split.ground_truth
+
+
 def experiment_folder(run_dir: str | Path, name: str) -> Path:
     """The folder for what an experiment leaves, made if need be: ``RUN/experiments/NAME``."""
     folder = Path(run_dir) / "experiments" / name

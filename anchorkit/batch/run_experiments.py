@@ -32,7 +32,7 @@ RECORD_FILE = "executed.json"
 _INPUTS = ("data.json", "predictions.parquet", "detector/detector.json", "detector/model.safetensors")
 _SEARCH_INPUTS = ("search/search.json", "search/frontier.csv")
 _FILE_PARAMETERS = ("predictions", "ground_truth")
-_OTHER_FILE_PARAMETERS = ("other_predictions", "other_ground_truth")
+_OTHER_FILE_PARAMETERS = ("other_predictions", "other_ground_truth", "test_predictions", "test_ground_truth")
 _OTHER_RUN = "other_run_dir"
 
 

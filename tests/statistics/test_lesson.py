@@ -59,6 +59,24 @@ def test_the_answer_is_written_and_follows_from_what_was_told(folder, capsys):
     assert str(known["fitted"]) in capsys.readouterr().out
 
 
+def test_a_test_table_tells_on_images_that_no_search_has_seen(folder, tmp_path, capsys):
+    assert execute(folder)["kept_apart"] is None
+    assert "No images were kept apart" in capsys.readouterr().out
+    apart = some_images(40, 10)
+    apart.predictions.save(tmp_path / "test.parquet")
+    (tmp_path / "test.json").write_text(json.dumps(apart.ground_truth.to_coco()))
+    files = {"test_predictions": str(tmp_path / "test.parquet"), "test_ground_truth": str(tmp_path / "test.json")}
+    known = execute(folder, **files)
+    free = known["free"]
+    change = apart.accuracy(apart.layout.configuration(keep=free.ids)) - apart.accuracy(apart.full)
+    answer = json.loads((folder / "experiments" / NAME / "answer.json").read_text())
+    assert answer["figures"]["kept on the test images (points)"][0] == round(100 * change, 2)
+    assert known["test_statement"] in answer["answer"]
+    assert "told on 40 test images" in answer["answer"]
+    with pytest.raises(ak.InputError, match="go together"):
+        execute(folder, test_predictions=files["test_predictions"])
+
+
 def test_a_large_margin_holds_and_a_tiny_one_cannot_be_told(folder):
     assert execute(folder, margin=0.3)["verdict"] == "held"
     small = execute(folder, margin=0.0, draws=30)
