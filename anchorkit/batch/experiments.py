@@ -100,7 +100,7 @@ def open_test_table(
     from anchorkit.detectors import load_detector
     from anchorkit.predictions import collect_predictions
 
-    return collect_predictions(load_detector(folder), split, progress=progress), split.ground_truth
+    return collect_predictions(load_detector(folder), split, progress=progress), read_ground_truth(split.ground_truth)
 
 
 def experiment_folder(run_dir: str | Path, name: str) -> Path:
