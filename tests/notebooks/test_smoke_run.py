@@ -161,6 +161,13 @@ def test_experiments_are_quiet_and_not_executed_twice(
     assert run_experiments(run, progress=False).skipped == experiments.executed
 
 
+def test_what_was_chosen_is_told_on_the_test_split_too(run: Path, experiments: ExperimentsRun) -> None:
+    answer = read_answers(run)["18_is_it_luck"]
+    assert "told on 24 test images" in answer["answer"]
+    low, high = answer["figures"]["kept on the test images (points)"][1:]
+    assert low <= high
+
+
 def test_trainings_of_several_seeds_are_compared(run: Path, experiments: ExperimentsRun) -> None:
     table = pd.read_csv(run / "experiments" / "12_finetune_or_retrain" / "trainings.csv")
     counts = table.groupby(["treatment", "point"])["seed"].nunique()
