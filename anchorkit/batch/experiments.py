@@ -25,10 +25,11 @@ HARDLY_TRAINED = 0.05
 
 
 def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
-    """The verdict on a difference that was asked for beforehand.
+    """The verdict on a claim whose rule was fixed beforehand.
 
     Args:
-        sign: 1 if the whole interval of the difference lies above zero, -1 if below, 0 if it cannot be told.
+        sign: 1 if the rule is met (such as a difference whose whole interval lies above zero), -1 if its contrary is,
+            0 if neither.
         unpruned: AP (0..1) of the detectors that the comparison starts from, one a seed.
 
     Returns:
@@ -89,7 +90,7 @@ def open_test_table(
     if bool(str(test_predictions)) != bool(str(test_ground_truth)):
         raise InputError("test_predictions and test_ground_truth go together: give both or neither")
     if str(test_predictions):
-        return PredictionTable.load(test_predictions), read_ground_truth(str(test_ground_truth))
+        return open_table(predictions=test_predictions, ground_truth=test_ground_truth)
     folder = Path(run_dir) / "detector"
     if str(predictions) or not (folder / "detector.json").exists():
         return None

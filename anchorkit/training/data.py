@@ -106,7 +106,7 @@ class TrainingSet(Dataset[Sample]):
             "labels": labels,
         }
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: without a GPU in use that also keeps a traceback for CUDA, a millisecond an image.
+            # Not torch.manual_seed: without a GPU in use that also keeps a traceback for CUDA, a hundred times as dear.
             torch.default_generator.manual_seed(_mix(self.seed, epoch, index))
             image, target = self.transform(tv_tensors.Image(pixels), target)
         return image, target

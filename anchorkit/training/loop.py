@@ -315,7 +315,8 @@ def _running_mean(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], No
     """
 
     def update(means: Tensors, news: Tensors, count: Tensor | int) -> None:
-        if not means[0].is_floating_point():  # counters, such as batch norm's of the batches it has seen
+        # torch hands over one type at a time; the integers are counters, such as batch norm's of its batches.
+        if not means[0].is_floating_point():
             torch._foreach_copy_(means, news)
         else:
             torch._foreach_lerp_(means, news, max(1 - decay, 9 / (10 + int(count))))
