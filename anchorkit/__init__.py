@@ -52,19 +52,24 @@ _HOME = {
 }
 
 # Reached as attributes too (`ak.plots.setup()`), loaded on first use.
-_SUBMODULES = (
-    "anchors",
-    "batch",
-    "costs",
-    "datasets",
-    "detectors",
-    "latency",
-    "plots",
-    "redundancy",
-    "statistics",
-    "training",
-    "widgets",
-)
+_SUBMODULES = {
+    "analysis": "analysis",
+    "anchors": "anchors",
+    "batch": "batch",
+    "cluster": "cluster",
+    "costs": "costs",
+    "datasets": "datasets",
+    "detectors": "detectors",
+    "diagnosis": "analysis.diagnosis",
+    "latency": "latency",
+    "metrics": "evaluation.metrics",
+    "plots": "plots",
+    "redundancy": "analysis.redundancy",
+    "runs": "runs",
+    "statistics": "statistics",
+    "training": "training",
+    "widgets": "widgets",
+}
 
 __all__ = ["__version__", *_HOME]
 
@@ -97,10 +102,13 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return importlib.import_module(f"anchorkit.{name}")
-    if name not in _HOME:
+        found: Any = importlib.import_module(f"anchorkit.{_SUBMODULES[name]}")
+    elif name in _HOME:
+        found = getattr(importlib.import_module(f"anchorkit.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module 'anchorkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"anchorkit.{_HOME[name]}"), name)
+    globals()[name] = found  # so that the next access does not come here
+    return found
 
 
 def __dir__() -> list[str]:

@@ -93,7 +93,7 @@ def on_shapes(browser: Any, lab: browsing.Lab, run: Path) -> Iterator[tuple[str,
     """Anchors picked, and filters changed."""
     material.write_lessons_run(run, SHAPES_IMAGES)
     cells = [
-        "import anchorkit as ak\nfrom anchorkit.batch.lessons import load_data\nak.plots.setup()",
+        "import anchorkit as ak\nfrom anchorkit.runs.folder import load_data\nak.plots.setup()",
         f"table = ak.PredictionTable.load({str(run / 'predictions.parquet')!r})\n"
         f"truth = load_data({str(run)!r}).val.ground_truth",
         "ak.widgets.ShapeExplorer(table, truth)",

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from measuring import clock, pin
 
-from anchorkit.evaluation import reference
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.predictions import PredictionTable
 
 ALL_AREAS = [[0, 1e5**2]]

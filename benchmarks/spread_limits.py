@@ -20,8 +20,8 @@ from spread import memory
 
 import anchorkit as ak
 from anchorkit.cluster import shards
-from anchorkit.evaluation import curves
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.loops import curves
 
 PARTS = ("thresholds", "truth", "numbering", "board")
 CLASSES, SHARDS = 80, 4

@@ -15,7 +15,7 @@ import torch
 
 import anchorkit as ak
 from anchorkit.evaluation.ground_truth import read_ground_truth
-from anchorkit.evaluation.reference import evaluate
+from anchorkit.evaluation.referees.coco import evaluate
 from anchorkit.files import write_json, write_text
 
 HERE = Path(__file__).resolve().parent

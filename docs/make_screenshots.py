@@ -28,7 +28,7 @@ SHARPNESS = 2
 COLORS = 256
 _SET_UP = """
 import anchorkit as ak
-from anchorkit.batch.lessons import load_data
+from anchorkit.runs.folder import load_data
 ak.plots.setup()
 data = load_data({run!r})
 table = ak.PredictionTable.load({run!r} + "/predictions.parquet")

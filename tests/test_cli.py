@@ -660,7 +660,7 @@ def test_export_says_what_there_is(command: Command, run_folder: Path, exported:
     assert "run the notebook 05_prune_and_retrain first" in say(tmp_path)
     (tmp_path / "retrained").mkdir()
     (tmp_path / "retrained" / "points.csv").write_text("point,stage\n")
-    assert "points.csv: lacks column 'accuracy'" in say(tmp_path)
+    assert "points.csv: lacks the column 'accuracy'" in say(tmp_path)
     (tmp_path / "retrained" / "points.csv").write_text("")
     assert "points.csv: cannot be read" in say(tmp_path)
     assert exported == []

@@ -14,7 +14,7 @@ from anchorkit.batch import sweeps
 from anchorkit.batch.rerun import Difference, Repetition
 from anchorkit.batch.sweeps import SweepSummary
 
-from .batch.searched_runs import search_result, write_run
+from .runs.searched_runs import search_result, write_run
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:

@@ -66,7 +66,7 @@ def test_a_failed_run_is_marked(told, repository: Path, tmp_path: Path) -> None:
 
 
 def test_without_mlflow_the_sweep_file_is_refused(repository: Path, tmp_path: Path, monkeypatch) -> None:
-    from anchorkit.batch.sweeps.reading import read_sweep
+    from anchorkit.batch.sweeps.sweep_file import read_sweep
     from anchorkit.errors import InputError
 
     monkeypatch.setitem(sys.modules, "mlflow", None)

@@ -67,8 +67,8 @@ def test_the_page_begins_with_what_was_picked_in_the_run(tmp_path: Path, monkeyp
     import material
 
     from anchorkit.app import pages
-    from anchorkit.batch.selection import save_selection
     from anchorkit.evaluation import Evaluator
+    from anchorkit.runs.selection import save_selection
 
     monkeypatch.setenv("ANCHORKIT_CACHE", str(tmp_path / "cache"))
     run = tmp_path / "run"

@@ -53,7 +53,7 @@ def from_run(run: Path) -> Material:
     Raises:
         InputError: a lesson has not run yet; the message says which.
     """
-    from anchorkit.batch.lessons import left_by_earlier, load_data
+    from anchorkit.runs.folder import left_by_earlier, load_data
 
     predictions = PredictionTable.load(left_by_earlier(run, "predictions.parquet"))
     result = SearchResult.load(left_by_earlier(run, "search/search.json").parent)
@@ -112,7 +112,7 @@ def page(material: Material) -> ipywidgets.Widget:
 
 
 def _picked(run: Path | None, evaluator: Evaluator) -> Configuration | None:
-    from anchorkit.batch.selection import load_selection
+    from anchorkit.runs.selection import load_selection
 
     return None if run is None else load_selection(run, evaluator.layout, evaluator.fingerprint)
 

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from anchorkit.batch.execution import Kernel
-from anchorkit.batch.lock import locked
 from anchorkit.batch.plans import fingerprint, now, say
-from anchorkit.batch.provenance import provenance, result_hashes
-from anchorkit.batch.results_table import run_summary
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.lock import locked
+from anchorkit.runs.provenance import provenance, result_hashes
+from anchorkit.runs.results_table import run_summary
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit.batch.execution import Kernel, NotebookError
-from anchorkit.batch.lock import locked
 from anchorkit.batch.parameters import Parameter
 from anchorkit.batch.plans import (
     EXPERIMENTS,
@@ -25,6 +24,7 @@ from anchorkit.batch.plans import (
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.lock import locked
 from anchorkit.suggest import did_you_mean
 
 RECORD_FILE = "executed.json"
@@ -91,7 +91,7 @@ def run_experiments(
     with locked(folder):
         executed, skipped, failed = _execute(folder, chosen, plan, progress)
         # Charts and notebooks take a second to import: not before they are needed.
-        from anchorkit.batch.answers_page import write_answers_page
+        from anchorkit.pages.answers import write_answers_page
 
         page = write_answers_page(folder)
     return ExperimentsRun(page, tuple(executed), tuple(skipped), failed)

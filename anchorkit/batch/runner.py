@@ -11,7 +11,6 @@ from typing import Any
 
 from anchorkit import __version__
 from anchorkit.batch.execution import Kernel
-from anchorkit.batch.lock import locked
 from anchorkit.batch.parameters import require_known
 from anchorkit.batch.plans import (
     LESSONS,
@@ -23,10 +22,11 @@ from anchorkit.batch.plans import (
     profile_named,
     say,
 )
-from anchorkit.batch.provenance import provenance
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.lock import locked
+from anchorkit.runs.provenance import provenance
 
 RUN_FORMAT = 1
 _ELSEWHERE = {"run_dir": "--out", "data": "--data", "detector": "--detector"}
@@ -81,7 +81,7 @@ def run_notebooks(
     previous = _read_record(folder, identity)
     with locked(folder):
         _execute_all(folder, lessons, plan, _record(identity, parameters or {}, plan, previous), progress)
-        from anchorkit.batch.report import write_index
+        from anchorkit.pages.run import write_index
 
         write_index(folder)
     return folder

@@ -30,10 +30,10 @@ def add_commands(add: AddCommand) -> None:
 def experiments_command(options: argparse.Namespace) -> Answer:
     """``anchorkit experiments``: each experiment by itself, then the page with the answers."""
     from anchorkit.batch import run_experiments
-    from anchorkit.batch.experiments import read_answers
     from anchorkit.batch.parameters import parse_assignments
     from anchorkit.batch.run_experiments import experiment_parameters
     from anchorkit.errors import InputError
+    from anchorkit.runs.answers import read_answers
 
     parameters = parse_assignments(options.parameters, experiment_parameters()) if options.parameters else {}
     done = run_experiments(options.run, options.experiments or None, options.profile, parameters)

@@ -39,10 +39,10 @@ def add_commands(add: AddCommand) -> None:
 
 def export_command(options: argparse.Namespace) -> Answer:
     """``anchorkit export``: a detector of a run as an ONNX file with its description."""
-    from anchorkit.batch.run_detectors import choose
     from anchorkit.costs import costs
     from anchorkit.detectors import export_onnx
     from anchorkit.files import read_json
+    from anchorkit.runs.detectors import choose
 
     choice = choose(options.run, options.configuration)
     detector, full = choice.detector, choice.full

@@ -32,7 +32,7 @@ def add_commands(add: AddCommand) -> None:
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs' or sweeps' folders")
     compare.add_argument("--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
     compare.add_argument(
-        "--max-loss", type=float, default=0.002, metavar="X", help="accuracy that may be lost, 0..1 (default: 0.002)"
+        "--max-loss", type=float, metavar="X", help="accuracy that may be lost, 0..1 (default: 0.002, 0.2 points)"
     )
     add_json(compare)
 
@@ -61,12 +61,14 @@ def sweep_command(options: argparse.Namespace) -> Answer:
 
 def compare_command(options: argparse.Namespace) -> Answer:
     """``anchorkit compare``: runs ranked, and which of their settings mattered."""
-    from anchorkit.batch.compare import main_effects, open_results, rank_runs, varied_parameters
+    from anchorkit.runs.compare import main_effects, open_results, rank_runs, varied_parameters
+    from anchorkit.search.result import NEGLIGIBLE_LOSS
 
-    if not 0 <= options.max_loss < 1:
-        raise InputError(f"--max-loss {options.max_loss:g}: an accuracy from 0 to 1 is needed (0.002 is 0.2 points)")
+    max_loss = NEGLIGIBLE_LOSS if options.max_loss is None else options.max_loss
+    if not 0 <= max_loss < 1:
+        raise InputError(f"--max-loss {max_loss:g}: an accuracy from 0 to 1 is needed (0.002 is 0.2 points)")
     results = open_results(options.runs)
-    ranked, names = rank_runs(results, options.cost, options.max_loss), varied_parameters(results)
+    ranked, names = rank_runs(results, options.cost, max_loss), varied_parameters(results)
     header = ("run", "rank", "hypervolume", "AP", "AP kept", options.cost, "saved", "anchors")
     text = []
     for number, group in ranked.groupby("group", sort=True):
@@ -124,8 +126,8 @@ def rerun_command(options: argparse.Namespace) -> Answer:
 def _dry_run(options: argparse.Namespace) -> Answer:
     from anchorkit.batch.sweeps.estimate import estimate_sweep
     from anchorkit.batch.sweeps.plan import make_plan
-    from anchorkit.batch.sweeps.reading import read_sweep
     from anchorkit.batch.sweeps.running import sweep_folder
+    from anchorkit.batch.sweeps.sweep_file import read_sweep
 
     plan = make_plan(read_sweep(options.file))
     folder = sweep_folder(plan, options.out)

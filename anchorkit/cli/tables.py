@@ -81,12 +81,12 @@ def add_commands(add: AddCommand) -> None:
 
 def evaluate_command(options: argparse.Namespace) -> Answer:
     """``anchorkit evaluate``: the 12 COCO figures of a configuration."""
-    from anchorkit.evaluation import once
+    from anchorkit.evaluation import single
     from anchorkit.predictions import PredictionTable
 
     predictions = PredictionTable.load(options.predictions)
     configuration = chosen_configuration(predictions.layout, options)
-    found = once.stats(predictions, options.ground_truth, configuration)
+    found = single.stats(predictions, options.ground_truth, configuration)
     stats = {name: float(value) for name, value in found.items()}
     rows = [(name, points(value)) for name, value in stats.items()]
     return Answer(f"{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
@@ -103,7 +103,7 @@ def search_command(options: argparse.Namespace) -> Answer:
     out: Path | None = options.out
     with contextlib.ExitStack() as held:
         if out is not None:
-            from anchorkit.batch.lock import locked
+            from anchorkit.runs.lock import locked
 
             held.enter_context(locked(out))
         evaluator = held.enter_context(_evaluator(options))

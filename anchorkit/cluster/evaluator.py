@@ -28,10 +28,10 @@ from anchorkit.evaluation.engine import Engine
 from anchorkit.evaluation.fingerprints import fingerprint_of
 from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.images import bits_of, numbers_of
+from anchorkit.evaluation.loops.tables import PLACE, Array, Classes, Events
 from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections
-from anchorkit.evaluation.sharing import Sharing, threads_for
 from anchorkit.evaluation.sorting import falling_key, starts_of
-from anchorkit.evaluation.tables import PLACE, Array, Classes, Events
+from anchorkit.evaluation.threads import Sharing, threads_for
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 

@@ -20,9 +20,9 @@ from anchorkit.evaluation.fingerprints import image_digests
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.images import Images, members_of_anchors
 from anchorkit.evaluation.index import Index, check_memory
-from anchorkit.evaluation.sharing import Sharing
+from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE, Array, Classes, Events, Matching
 from anchorkit.evaluation.sorting import SortedRows, starts_of
-from anchorkit.evaluation.tables import NO_PLACE, PLACE, Array, Classes, Events, Matching
+from anchorkit.evaluation.threads import Sharing
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 

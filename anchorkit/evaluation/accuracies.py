@@ -14,6 +14,7 @@ import numpy.typing as npt
 from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth
+from anchorkit.evaluation.loops.tables import MOST_THRESHOLDS, UNLIMITED, Array
 from anchorkit.evaluation.metrics import (
     COCO_THRESHOLDS,
     FScore,
@@ -23,12 +24,11 @@ from anchorkit.evaluation.metrics import (
     figure_names,
     read_metric,
 )
-from anchorkit.evaluation.tables import MOST_THRESHOLDS, UNLIMITED, Array
 
 if TYPE_CHECKING:
     from anchorkit.evaluation.building import MatchingRules
     from anchorkit.evaluation.engine import Engine
-    from anchorkit.evaluation.reading import Reading
+    from anchorkit.evaluation.figures import Reading
 
 
 class Accuracies(ABC):
@@ -146,7 +146,7 @@ class Accuracies(ABC):
         if isinstance(self._metric, OfDetections):
             self._engine(self._coco_rules, every_area=False)
         else:
-            from anchorkit.evaluation.reading import reader_of
+            from anchorkit.evaluation.figures import reader_of
 
             rules = self._rules
             self._read, every_area = reader_of(
@@ -181,7 +181,7 @@ class Accuracies(ABC):
         return self._coco_rules
 
     def _figures(self, reading: Reading) -> dict[str, float]:
-        from anchorkit.evaluation.reading import coco_figures
+        from anchorkit.evaluation.figures import coco_figures
 
         return coco_figures(reading, self._thresholds, figure_names(self._max_dets))
 

@@ -165,7 +165,7 @@ def _under(
 
 def _resampler(evaluator: Evaluator) -> Resampler:
     from anchorkit.evaluation.resampling import RESAMPLED, Resampler
-    from anchorkit.evaluation.sharing import Sharing, threads_for_all
+    from anchorkit.evaluation.threads import Sharing, threads_for_all
 
     metric = evaluator._metric
     if not isinstance(metric, CocoFigure) or metric.figure not in RESAMPLED:

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """Building the tables of `tables`: what does not depend on the configuration, computed once."""
 
 from __future__ import annotations
@@ -11,11 +10,9 @@ import numpy as np
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
-from anchorkit.evaluation import overlaps
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.sharing import Sharing, balanced
-from anchorkit.evaluation.sorting import SortedRows, starts_of
-from anchorkit.evaluation.tables import (
+from anchorkit.evaluation.loops import overlaps
+from anchorkit.evaluation.loops.tables import (
     AREA_RANGES,
     N_RECALLS,
     NO_PLACE,
@@ -28,6 +25,8 @@ from anchorkit.evaluation.tables import (
     Matching,
     Rows,
 )
+from anchorkit.evaluation.sorting import SortedRows, starts_of
+from anchorkit.evaluation.threads import Sharing, balanced
 from anchorkit.postprocess import PostProcess
 
 ROOM_AT_ONCE = 2**20

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """From one configuration to the next: the state that makes an evaluation cheap.
 
 The engine is *at* one configuration, for which it holds how every image stands. To *move* to another one, or to *look*
@@ -16,11 +15,11 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from anchorkit.evaluation import curves
+from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.images import CHILDREN_AT_ONCE
-from anchorkit.evaluation.reading import Reading
-from anchorkit.evaluation.sharing import Sharing
-from anchorkit.evaluation.tables import Array, Classes, Events, Rules
+from anchorkit.evaluation.loops import curves
+from anchorkit.evaluation.loops.tables import Array, Classes, Events, Rules
+from anchorkit.evaluation.threads import Sharing
 
 Figure = TypeVar("Figure")
 

@@ -16,8 +16,8 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation.accuracies import Accuracies
 from anchorkit.evaluation.fingerprints import fingerprint_of, image_digests
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.loops.tables import Array
 from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections, read_metric
-from anchorkit.evaluation.tables import Array
 from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
@@ -95,8 +95,8 @@ class Evaluator(Accuracies):
     def _new_index(self, post: PostProcess) -> Index:
         # numba takes half a second to import: wait until it is needed.
         from anchorkit.evaluation.index import Index, check_memory
-        from anchorkit.evaluation.sharing import Sharing, threads_for
         from anchorkit.evaluation.sorting import SortedRows
+        from anchorkit.evaluation.threads import Sharing, threads_for
 
         limit = check_memory(self.predictions, post.score_threshold, self._memory_limit)
         work = Sharing(self._threads or threads_for(len(self.predictions)))

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """How the images stand under one configuration, and what differs in others."""
 
 from __future__ import annotations
@@ -8,11 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from anchorkit.evaluation import advancing
 from anchorkit.evaluation.building import MatchingRules
 from anchorkit.evaluation.index import Index
-from anchorkit.evaluation.sharing import balanced
-from anchorkit.evaluation.tables import (
+from anchorkit.evaluation.loops import advancing
+from anchorkit.evaluation.loops.tables import (
     AREA_RANGES,
     UNLIMITED,
     Array,
@@ -24,6 +22,7 @@ from anchorkit.evaluation.tables import (
     Scratch,
     Standing,
 )
+from anchorkit.evaluation.threads import balanced
 from anchorkit.postprocess import PostProcess
 
 CHILDREN_AT_ONCE = 32

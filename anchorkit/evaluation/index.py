@@ -19,9 +19,9 @@ from anchorkit.evaluation.building import (
     megabytes,
 )
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.sharing import Sharing
+from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Rows
 from anchorkit.evaluation.sorting import SortedRows
-from anchorkit.evaluation.tables import Array, Classes, Groups, Matching, Rows
+from anchorkit.evaluation.threads import Sharing
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 

@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """COCO's AP on data sets in which each image stands as often as a weight says, without matching anything anew.
 
 What a detection matched depends on its own image alone. So the outcomes of a configuration are gathered once, and a
@@ -18,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from anchorkit.errors import InputError
-from anchorkit.evaluation import weighing
 from anchorkit.evaluation.building import MatchingRules
+from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.index import Index
-from anchorkit.evaluation.matching import HIT
-from anchorkit.evaluation.reading import Reading
-from anchorkit.evaluation.sharing import Sharing
-from anchorkit.evaluation.tables import N_RECALLS, NO_PLACE, PLACE, RECALLS, Array
-from anchorkit.evaluation.weighing import DRAWS
+from anchorkit.evaluation.loops import weighing
+from anchorkit.evaluation.loops.matching import HIT
+from anchorkit.evaluation.loops.tables import N_RECALLS, NO_PLACE, PLACE, RECALLS, Array
+from anchorkit.evaluation.loops.weighing import DRAWS
+from anchorkit.evaluation.threads import Sharing
 
 RESAMPLED = {"AP": 0, "AP50": 0, "AP75": 0, "APs": 1, "APm": 2, "APl": 3}
 """The figures that can be told under weights, and the area range of each (see `tables.AREA_RANGES`)."""

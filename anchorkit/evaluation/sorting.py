@@ -1,4 +1,3 @@
-# mypy: allow-untyped-calls
 """Putting the rows of a table in order."""
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from anchorkit.evaluation import overlaps
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.sharing import Sharing, balanced
-from anchorkit.evaluation.tables import Array
+from anchorkit.evaluation.loops import overlaps
+from anchorkit.evaluation.loops.tables import Array
+from anchorkit.evaluation.threads import Sharing, balanced
 from anchorkit.predictions import PredictionTable
 
 

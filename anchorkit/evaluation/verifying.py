@@ -59,7 +59,7 @@ def _expected(
     max_dets: tuple[int, ...],
 ) -> dict[str, float]:
     """What the referees say."""
-    from anchorkit.evaluation import reference
+    from anchorkit.evaluation.referees import coco as reference
 
     table, truth = evaluator.predictions.with_postprocess(evaluator.postprocess), evaluator.ground_truth
     rows = reference.select_rows(table, keep)

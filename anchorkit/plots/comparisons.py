@@ -93,7 +93,7 @@ def setting_effects(
     Args:
         frame: one row a run: `outcome` and one column a setting.
         effects: of each setting to be shown ``parameter``, ``explained`` and ``by_chance`` (0..1), as from
-            `anchorkit.batch.compare.main_effects`; panels stand in this order.
+            `anchorkit.runs.compare.main_effects`; panels stand in this order.
         outcome: the column with the outcome.
         title: what the outcome is called on the axis; by default the column's name.
         columns: panels in a row.

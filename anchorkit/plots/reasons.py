@@ -15,7 +15,8 @@ def error_changes(changes: pd.DataFrame, *, width: int = 300) -> AnyChart:
 
     Args:
         changes: ``error`` (its name), ``dap_before`` and ``dap_after`` (AP50 that mending it gives back, 0..1),
-            ``count_before`` and ``count_after``: what `anchorkit.diagnosis.compare` gives, with the index as a column.
+            ``count_before`` and ``count_after``: what
+            `anchorkit.analysis.diagnosis.compare` gives, with the index as a column.
         width: width of the plot in pixels.
 
     Raises:

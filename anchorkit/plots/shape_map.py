@@ -41,7 +41,7 @@ def shape_map(
 
     Args:
         contours: ``anchor_id``, ``mass`` (0..1), ``path``, ``order``, ``width``, ``height`` (input pixels): closed
-            outlines, as `anchorkit.redundancy.density_contours` gives them.
+            outlines, as `anchorkit.analysis.redundancy.density_contours` gives them.
         marginals: ``anchor_id``, ``side`` (``"width"`` or ``"height"``), ``value`` (input pixels), ``density``.
         anchors: ``anchor_id``, ``level``, ``width``, ``height``; only the anchors in it are drawn. If there, ``guest``
             (bool: an anchor of another level, drawn in a pickable chart only, without curves) and ``label`` (what it

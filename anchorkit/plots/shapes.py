@@ -39,7 +39,7 @@ def box_shapes(
 
     Args:
         contours: ``anchor_id``, ``mass`` (0..1), ``path``, ``order``, ``width``, ``height`` (input pixels): closed
-            outlines, as `anchorkit.redundancy.density_contours` gives them.
+            outlines, as `anchorkit.analysis.redundancy.density_contours` gives them.
         marginals: ``anchor_id``, ``side`` (``"width"`` or ``"height"``), ``value`` (input pixels), ``density``.
         anchors: ``anchor_id``, ``level``, ``width``, ``height``; only the anchors in it are drawn.
         size: side of a panel's plot in pixels.

@@ -21,6 +21,9 @@ from anchorkit.search.frontier import hypervolume, knee
 RESULT_VERSION = 1
 
 # Two accuracies closer than this are the same: room for the rounding in "full accuracy minus a loss", nothing else.
+NEGLIGIBLE_LOSS = 0.002
+"""Accuracy (0..1) that a choice may lose unless someone says otherwise: 0.2 points of AP."""
+
 _ROUNDING = 1e-12
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.search import SearchResult
+from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.statistics.statements import change_columns, check_same_detector
 
-LOSSES = (0.0, 0.002, 0.005, 0.01, 0.02)
+LOSSES = (0.0, NEGLIGIBLE_LOSS, 0.005, 0.01, 0.02)
 """Losses of AP that a choice may allow, 0..1."""
 
 

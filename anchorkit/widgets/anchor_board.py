@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from anchorkit import plots
+from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import AnchorLayout, Configuration, Move, moves
 from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import points, unit
-from anchorkit.redundancy import anchor_frame
 from anchorkit.widgets.explorer import Explorer, board_width
 from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import COST_NAMES, numbers_html

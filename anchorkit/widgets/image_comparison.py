@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from anchorkit import plots
+from anchorkit.analysis.per_image import box_iou, compare_image, image_changes, match
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.per_image import box_iou, compare_image, image_changes, match
 from anchorkit.plots.theme import INK
 
 ORDERS = ("hurt most", "helped most", "most changed", "random")
@@ -37,7 +37,7 @@ class ImageComparison:
     """Two configurations compared image by image, at one IoU and one least score.
 
     Attributes:
-        changes: a row an image, see `anchorkit.evaluation.per_image.image_changes`.
+        changes: a row an image, see `anchorkit.analysis.per_image.image_changes`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ImageComparison:
         return self.changes.iloc[places].reset_index(drop=True)
 
     def things(self, image_id: int) -> pd.DataFrame:
-        """What an image has (see `anchorkit.evaluation.per_image.compare_image`), with who found it.
+        """What an image has (see `anchorkit.analysis.per_image.compare_image`), with who found it.
 
         Also ``name`` (of the class) and for each side ``before_anchor`` (id; empty for none), ``before_score`` (0..1)
         and ``before_iou`` (with the object), and the same of ``after``.

@@ -36,7 +36,7 @@ class ImageExplorer(Explorer):
 
     Boxes have the colour of the level of the anchor that made them; solid ones find an object, dashed ones are false
     alarms; objects that are not found are dotted. What differs is marked, and says how (see
-    `anchorkit.evaluation.per_image` for how much an image changes). A click on a box tells who finds its object before
+    `anchorkit.analysis.per_image` for how much an image changes). A click on a box tells who finds its object before
     and after.
 
     Show it by naming it in a notebook's last line; read `selected` (the image's id) and `things` in the next cell.
@@ -167,7 +167,7 @@ class ImageExplorer(Explorer):
     def things(self) -> pd.DataFrame:
         """What the shown image has, and who found it.
 
-        A row an object, then a row a false alarm: see `anchorkit.evaluation.per_image.compare_image`. Also ``name``
+        A row an object, then a row a false alarm: see `anchorkit.analysis.per_image.compare_image`. Also ``name``
         (of the class) and for each side ``before_anchor`` (id; empty for none), ``before_score`` (0..1) and
         ``before_iou`` (with the object), and the same of ``after``.
         """

@@ -8,10 +8,11 @@ import ipywidgets
 import pandas as pd
 
 from anchorkit import plots
+from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points
-from anchorkit.redundancy import anchor_frame
+from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.widgets.explorer import ROOM, board_width
 from anchorkit.widgets.front_end import is_live
 from anchorkit.widgets.numbers import COST_NAMES, numbers_html
@@ -47,7 +48,7 @@ class PointChooser:
         cost: name of the cost, such as ``"head_flops"``.
     """
 
-    def __init__(self, result: Frontier, max_loss: float = 0.002) -> None:
+    def __init__(self, result: Frontier, max_loss: float = NEGLIGIBLE_LOSS) -> None:
         """Start at the cheapest point that loses at most `max_loss` (0.002 is 0.2 points of AP).
 
         Raises:

@@ -9,8 +9,8 @@ from html import escape
 import pandas as pd
 
 from anchorkit import plots
+from anchorkit.analysis.diagnosis import Diagnosis, compare, diagnose
 from anchorkit.anchors import Configuration
-from anchorkit.diagnosis import Diagnosis, compare, diagnose
 from anchorkit.plots.frames import points
 from anchorkit.widgets.search_runs import Evaluates
 
@@ -57,7 +57,7 @@ class Details:
     after: Behaviour
 
     def reasons(self) -> pd.DataFrame:
-        """The errors by kind, see `anchorkit.diagnosis.compare`; ``error`` is a column."""
+        """The errors by kind, see `anchorkit.analysis.diagnosis.compare`; ``error`` is a column."""
         return compare(self.before.diagnosis, self.after.diagnosis).rename_axis("error").reset_index()
 
     def reasons_chart(self, width: int) -> plots.AnyChart:

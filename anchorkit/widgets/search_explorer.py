@@ -11,12 +11,12 @@ import ipywidgets
 import pandas as pd
 
 from anchorkit import plots
+from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import Configuration
 from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import Unit, unit
 from anchorkit.plots.theme import is_dark
-from anchorkit.redundancy import anchor_frame
 from anchorkit.search import Progress, random_pruning
 from anchorkit.widgets import search_words as words
 from anchorkit.widgets.background import Background

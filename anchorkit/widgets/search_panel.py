@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets
 
+from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.widgets.numbers import COST_NAMES
 from anchorkit.widgets.picture import OnPick, Picture
 from anchorkit.widgets.search_runs import STRATEGY_NAMES, SearchSettings
@@ -55,7 +56,7 @@ class SearchPanel:
         # The text of the box before a number is its label; who cannot see that it stands there hears a description.
         unseen = {"style": {"description_width": "0px"}}
         self.loss = ipywidgets.BoundedFloatText(
-            value=100 * (0.002 if max_loss is None else max_loss), min=-100, max=100, step=0.1, **unseen
+            value=100 * (NEGLIGIBLE_LOSS if max_loss is None else max_loss), min=-100, max=100, step=0.1, **unseen
         )
         self.spend = ipywidgets.Checkbox(value=False, description="spend at most", indent=False)
         self.budget = ipywidgets.BoundedFloatText(min=0, max=1e15, step=0.1, **unseen)

@@ -12,6 +12,7 @@ from anchorkit.anchors import Configuration
 from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
 from anchorkit.search import Progress, SearchResult, search
+from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.search.watching import Watch
 from anchorkit.widgets.background import Background
 from anchorkit.widgets.explorer import Explorer
@@ -45,7 +46,7 @@ class SearchSession(Explorer):
         cost: str | None = None,
         strategy: str = "algorithm1",
         max_drop: float = 0.03,
-        max_loss: float | None = 0.002,
+        max_loss: float | None = NEGLIGIBLE_LOSS,
         budget: float | None = None,
     ) -> None:
         """Begin with nothing found, or with a `result`.

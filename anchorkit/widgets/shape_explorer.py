@@ -103,7 +103,7 @@ class ShapeExplorer(Explorer):
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """Who covers how much of whom, as `anchorkit.redundancy.coverage` gives it, for the present filters."""
+        """Who covers how much of whom, for the present filters: see `anchorkit.analysis.redundancy.coverage`."""
         return self._facts.coverage
 
     @property

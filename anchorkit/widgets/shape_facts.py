@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from anchorkit import redundancy
+from anchorkit.analysis import redundancy
 from anchorkit.files import read_json
 from anchorkit.predictions import PredictionTable
 
@@ -23,8 +23,8 @@ class Facts:
     """Of the boxes of one class, or of all classes, that score enough.
 
     Attributes:
-        shapes: from `anchorkit.redundancy.box_shapes`.
-        coverage: from `anchorkit.redundancy.coverage`.
+        shapes: from `anchorkit.analysis.redundancy.box_shapes`.
+        coverage: from `anchorkit.analysis.redundancy.coverage`.
         anchors: by anchor id: ``level``, ``width``, ``height``, ``count`` of boxes, and ``covered``, the share (0..1)
             of its boxes that all others together cover; NaN without boxes.
     """
@@ -75,7 +75,7 @@ class ShapeTable:
             return self._facts[key]
 
     def objects(self, category: int | None) -> pd.DataFrame:
-        """The annotated objects, from `anchorkit.redundancy.object_shapes`."""
+        """The annotated objects, from `anchorkit.analysis.redundancy.object_shapes`."""
         with self._lock:
             if category not in self._objects:
                 self._objects[category] = redundancy.object_shapes(self._truth, self.layout, category)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anchorkit import plots, redundancy
+from anchorkit import plots
+from anchorkit.analysis import redundancy
 from anchorkit.widgets.shape_facts import ALL_OTHERS, ShapeTable
 
 NEIGHBOURS = 4

@@ -45,11 +45,11 @@ def write_lesson(lessons: Path) -> Write:
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page writer that needs nothing of a run."""
-    report = ModuleType("anchorkit.batch.report")
+    report = ModuleType("anchorkit.pages.run")
 
     def write_index(folder: Path) -> Path:
         (folder / "index.html").write_text("<p>done", encoding="utf-8")
         return folder / "index.html"
 
     report.write_index = write_index  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "anchorkit.batch.report", report)
+    monkeypatch.setitem(sys.modules, "anchorkit.pages.run", report)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from anchorkit.batch import rerun as module
-from anchorkit.batch.provenance import provenance
 from anchorkit.batch.rerun import compare_runs, rerun
 from anchorkit.errors import InputError
+from anchorkit.runs.provenance import provenance
 
 from .sweeps.conftest import Interpreter
 

@@ -16,7 +16,7 @@ from anchorkit.plots.export import remote_references
 PARAMETERS = 'run_dir: str = "runs/lesson"  # the run\'s folder\nseed: int = 0  # makes it repeatable\n'
 TRACE = """\
 from pathlib import Path
-from anchorkit.batch.experiments import experiment_folder, save_answer
+from anchorkit.runs.answers import experiment_folder, save_answer
 with (Path(run_dir) / "trace").open("a") as f: f.write("{number} ")"""
 ANSWER = """\
 folder = experiment_folder(run_dir, "{name}")

@@ -238,9 +238,9 @@ RUN = """\
 import sys
 from pathlib import Path
 from types import ModuleType
-report = ModuleType("anchorkit.batch.report")
+report = ModuleType("anchorkit.pages.run")
 report.write_index = lambda folder: None
-sys.modules["anchorkit.batch.report"] = report
+sys.modules["anchorkit.pages.run"] = report
 import anchorkit.bundled
 anchorkit.bundled.notebooks_dir = lambda: Path(sys.argv[1])
 from anchorkit.cli import main
@@ -286,7 +286,7 @@ def test_interrupt_leaves_nothing_half_written(lessons: Path, out: Path, write_l
 
 
 def test_two_runs_do_not_share_a_folder(three, lessons: Path, out: Path) -> None:
-    from anchorkit.batch.lock import locked
+    from anchorkit.runs.lock import locked
 
     with locked(out), pytest.raises(InputError, match="another process"):
         run_notebooks(out=out, notebooks=lessons)

@@ -102,7 +102,7 @@ def slow_kernels(folder: Path) -> dict[str, str]:
 
 def write_run(folder: Path, images: int = 12) -> None:
     """A run's folder with what the app shows, on a few images of shapes."""
-    from anchorkit.batch.lessons import choose_data
+    from anchorkit.runs.folder import choose_data
 
     val = choose_data(folder, "shapes", train_images=1, val_images=images, test_images=1, progress=False).val
     table = predictions(val.ground_truth)
@@ -115,7 +115,7 @@ def write_run(folder: Path, images: int = 12) -> None:
 
 def write_lessons_run(folder: Path, images: int = 24, max_drop: float = 0.01) -> None:
     """A run's folder as lessons 01, 02 and 04 leave it, with the shipped detector, on a few images of shapes."""
-    from anchorkit.batch.lessons import choose_data
+    from anchorkit.runs.folder import choose_data
 
     data = choose_data(folder, "shapes", train_images=8, val_images=images, test_images=6, progress=False)
     detector = ak.load_detector("tiny_ssd", weights="shapes")

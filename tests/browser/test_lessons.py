@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from anchorkit.batch.lessons import left_by_earlier
-from anchorkit.batch.selection import load_selection
 from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.runs.folder import left_by_earlier
+from anchorkit.runs.selection import load_selection
 
 from . import material
 from .browsing import Lab, Visit
@@ -122,7 +122,7 @@ def test_search(open_lesson: Open, run: Path, pick: Callable[..., str]) -> None:
     lesson.page.keyboard.press("Control+Enter")
     expect(note.locator(".jp-Cell-outputArea")).to_contain_text("noted for lesson 5")
     import anchorkit as ak
-    from anchorkit.batch.lessons import load_data
+    from anchorkit.runs.folder import load_data
 
     table = ak.PredictionTable.load(left_by_earlier(run, "predictions.parquet"))
     evaluator = ak.Evaluator(table, load_data(run).val.ground_truth)
@@ -135,7 +135,7 @@ def test_search(open_lesson: Open, run: Path, pick: Callable[..., str]) -> None:
 def test_prune_and_retrain(open_lesson: Open, run: Path, pick: Callable[..., str]) -> None:
     from playwright.sync_api import expect
 
-    lesson = open_lesson("05_prune_and_retrain", run_dir=str(run), points=1, max_loss=0.0, finetune_epochs=0)
+    lesson = open_lesson("05_prune_and_retrain", run_dir=str(run), points=1, points_max_loss=0.0, finetune_epochs=0)
     images = explorer(lesson, "images = ak.widgets.ImageExplorer")
     expect(images.get_by_text("place 1 of")).to_be_visible()
     move(lesson, images.get_by_role("slider", name="Place"))

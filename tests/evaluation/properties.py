@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from anchorkit.anchors import AnchorLayout, Move, moves
-from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.predictions import PredictionTable
 
 from .cases import Case, dense_case, random_anchors, random_case

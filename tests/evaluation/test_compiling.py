@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from anchorkit.evaluation import compiling
+from anchorkit.evaluation.loops import compiling
 
 
 def own_event() -> Any:

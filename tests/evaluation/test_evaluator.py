@@ -13,8 +13,9 @@ import pytest
 
 from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
-from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 

@@ -9,9 +9,10 @@ import pytest
 
 from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
-from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from anchorkit.evaluation import compiling, overlaps
+from anchorkit.evaluation.loops import compiling, overlaps
 
 
 @pytest.mark.parametrize("seed", range(10))

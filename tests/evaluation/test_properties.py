@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask
 
-from anchorkit.evaluation import reference
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.referees import coco as reference
 
 from . import properties
 from .cases import Case, dense_case, random_case

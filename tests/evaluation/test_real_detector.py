@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from anchorkit.anchors import AnchorLayout, Level, Move
-from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.predictions import PostProcess, PredictionTable
 
 N_IMAGES = 40

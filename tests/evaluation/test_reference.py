@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from anchorkit.anchors import AnchorLayout, Level
-from anchorkit.evaluation import reference
 from anchorkit.evaluation.ground_truth import read_ground_truth
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.predictions import PostProcess, PredictionTable
 
 from .cases import Case, random_case

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anchorkit.errors import InputError
-from anchorkit.evaluation import Evaluator, reference
+from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import ByImage
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 from anchorkit.evaluation.metrics import FScore
+from anchorkit.evaluation.referees import coco as reference
 from anchorkit.predictions import PredictionTable
 
 from .cases import Case, dense_case, random_case

@@ -14,7 +14,7 @@ import pytest
 import anchorkit as ak
 from anchorkit.bundled import notebooks_dir
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "batch"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "runs"))
 import searched_runs
 
 
@@ -57,7 +57,7 @@ def test_one_run_alone_is_no_error(runs, monkeypatch, capsys) -> None:
 
 
 def test_a_table_will_do(runs, monkeypatch, tmp_path: Path) -> None:
-    from anchorkit.batch.results_table import write_results
+    from anchorkit.runs.results_table import write_results
 
     write_results(runs, tmp_path / "results.parquet")
     known = execute(monkeypatch, runs=[str(tmp_path / "results.parquet")], max_loss=0.1)

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 import anchorkit as ak
-from anchorkit.batch import experiments
-from anchorkit.batch.experiments import VERDICTS
-from anchorkit.batch.lessons import choose_data, load_data
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.runs import answers as experiments
+from anchorkit.runs.answers import VERDICTS
+from anchorkit.runs.folder import choose_data, load_data
 
 NAMES = ("10_baselines", "11_better_searches", "15_backbones", "16_voc_metric", "17_cost_tables", "19_same_boxes")
 

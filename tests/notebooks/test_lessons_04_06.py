@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 import anchorkit as ak
-from anchorkit.batch.lessons import choose_data, load_data
 from anchorkit.batch.parameters import read_parameters
 from anchorkit.batch.profiles import PROFILES
-from anchorkit.batch.selection import save_selection
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.plots.export import remote_references
+from anchorkit.runs.folder import choose_data, load_data
+from anchorkit.runs.selection import save_selection
 
 IMAGES = {"train_images": 16, "val_images": 12, "test_images": 6}
 SEARCH = {"max_drop": 0.01, "random_draws": 20}
@@ -187,7 +187,7 @@ def test_trainings_are_not_repeated(run: Path, tmp_path: Path) -> None:
 def test_training_may_be_left_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    execute("05_prune_and_retrain", folder, points=2, max_loss=0.01, finetune_epochs=0, retrain_epochs=0)
+    execute("05_prune_and_retrain", folder, points=2, points_max_loss=0.01, finetune_epochs=0, retrain_epochs=0)
     assert "Retraining was left out" in capsys.readouterr().out
     points = pd.read_csv(folder / "retrained" / "points.csv")
     assert set(points["stage"]) == {"full", "pruned"}
@@ -205,7 +205,7 @@ def test_what_was_picked_by_hand_is_pruned_as_well(run: Path, tmp_path: Path) ->
     evaluator = ak.Evaluator(table, load_data(folder).val.ground_truth)
     mine = evaluator.full.without([0, 5, 9])
     save_selection(folder, mine, evaluator.fingerprint)
-    known = execute("05_prune_and_retrain", folder, points=1, max_loss=0.0, finetune_epochs=0, retrain_epochs=0)
+    known = execute("05_prune_and_retrain", folder, points=1, points_max_loss=0.0, finetune_epochs=0, retrain_epochs=0)
     assert list(known["chosen"].values())[1:] == [mine]
     points = pd.read_csv(folder / "retrained" / "points.csv")
     assert " ".join(mine.ids) in set(points["anchors"])
@@ -219,7 +219,7 @@ def test_nothing_to_prune_is_told(run: Path, tmp_path: Path) -> None:
     ak.SearchResult(
         result.layout, result.cost, None, result.strategy, result.moves, only.drop(columns=["order", "parent"]), only
     ).save(folder / "search")
-    with pytest.raises(ak.InputError, match="give a larger max_loss, and points=2"):
+    with pytest.raises(ak.InputError, match="give a larger points_max_loss, and points=2"):
         execute("05_prune_and_retrain", folder, **TRAIN)
 
 

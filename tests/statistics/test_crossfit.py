@@ -36,7 +36,7 @@ def fitted(own, result) -> ak.statistics.CrossFit:
 
 def test_each_fold_is_told_with_what_the_others_chose(own, result, fitted):
     """The pooled AP, put together by hand from the detections of each fold."""
-    from anchorkit.evaluation import reference
+    from anchorkit.evaluation.referees import coco as reference
 
     ids = own.ground_truth.image_ids
     chosen = []

@@ -10,7 +10,8 @@ import altair as alt
 import numpy as np
 import pytest
 
-from anchorkit import plots, redundancy
+from anchorkit import plots
+from anchorkit.analysis import redundancy
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.errors import InputError
 from anchorkit.plots.theme import DARK, LIGHT

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from anchorkit.batch.notebook_pages import page
-from anchorkit.batch.results_table import run_summary
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan
 from anchorkit.batch.sweeps.thumbnails import read_frontier, thumbnails
 from anchorkit.files import read_json, replacing, write_text
+from anchorkit.pages.notebooks import page
 from anchorkit.plots.frames import points, unit
+from anchorkit.runs.results_table import run_summary
 
 _LEGEND = (
     "The small pictures are all to one scale: across, the share of the searched cost that is left; up, the AP, with a "
@@ -46,7 +46,7 @@ def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
     counts = {state: sum(row.state == state for row in rows) for state in ("done", "failed", "to do")}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     notebooks = ", ".join(notebook.stem for notebook in plan.file.notebooks)
-    script = (resources.files("anchorkit.batch") / "templates" / "sweep.js").read_text(encoding="utf-8")
+    script = (resources.files("anchorkit.pages") / "templates" / "sweep.js").read_text(encoding="utf-8")
     content = (
         f'<p class="over">a sweep over {escape(notebooks)}</p><h1>{escape(plan.file.name)}: {escape(said)}</h1>'
         '<p><label>Show runs with <input id="wanted" type="search" placeholder="boxes 0.02"></label> '

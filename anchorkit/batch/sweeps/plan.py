@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit import __version__
-from anchorkit.batch.provenance import content_hash
-from anchorkit.batch.sweeps.reading import SweepFile
+from anchorkit.batch.sweeps.sweep_file import SweepFile
+from anchorkit.runs.provenance import content_hash
 
 _KEY_FORMAT = 1
 _LONGEST_NAME = 80

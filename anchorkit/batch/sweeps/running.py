@@ -16,11 +16,10 @@ from types import FrameType
 import psutil
 
 from anchorkit.batch.execution import import_jsonschema_quickly
-from anchorkit.batch.lock import locked
-from anchorkit.batch.sweeps.noting import Notes
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
-from anchorkit.batch.sweeps.reading import read_sweep
+from anchorkit.batch.sweeps.progress import Notes
 from anchorkit.batch.sweeps.steps import FAILURE_FILE, read_step, remove_leftovers, step_folder
+from anchorkit.batch.sweeps.sweep_file import read_sweep
 from anchorkit.batch.sweeps.tasks import (
     Outcome,
     Task,
@@ -32,6 +31,7 @@ from anchorkit.batch.sweeps.tasks import (
 from anchorkit.batch.sweeps.workers import LocalWorkers, Workers
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.lock import locked
 
 SWEEP_FORMAT = 1
 _ORPHANS_END_WITHIN = 20  # seconds; a notebooks' process looks once a second whether its parent is there
@@ -299,7 +299,7 @@ class _Drive:
         """Call the user's function. What it raises is told, and costs nobody a run."""
         if self.plan.file.on_finished is None:
             return
-        from anchorkit.batch.results_table import run_summary
+        from anchorkit.runs.results_table import run_summary
 
         folder = self.folder / "runs" / run.name
         record = {"sweep": self.plan.file.name, "run": run.name, "folder": str(folder), "state": state}
@@ -338,8 +338,8 @@ def _signals(drive: _Drive) -> Iterator[None]:
 
 def _gather(folder: Path, plan: SweepPlan) -> None:
     import_jsonschema_quickly()
-    from anchorkit.batch.results_table import write_results
     from anchorkit.batch.sweeps.page import write_sweep_page
+    from anchorkit.runs.results_table import write_results
 
     write_results([folder / "runs" / run.name for run in plan.runs], folder / "results.parquet")
     write_sweep_page(folder, plan)

@@ -23,10 +23,10 @@ from typing import Any
 
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.plans import now
-from anchorkit.batch.provenance import content_hash, visible_files
 from anchorkit.batch.sweeps.plan import Step
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.provenance import content_hash, visible_files
 
 STEP_FILE, FAILURE_FILE = "step.json", "failure.json"
 _LINKED_FROM = 64 * 1024  # bytes; copies of smaller files cost nothing worth a link

@@ -18,7 +18,6 @@ from typing import Any
 from anchorkit import __version__
 from anchorkit.batch.execution import Kernel, KernelDiedError, NotebookError
 from anchorkit.batch.plans import now
-from anchorkit.batch.provenance import packages, provenance
 from anchorkit.batch.runner import RUN_FORMAT
 from anchorkit.batch.sweeps.plan import PlannedRun, Step
 from anchorkit.batch.sweeps.steps import (
@@ -32,6 +31,7 @@ from anchorkit.batch.sweeps.steps import (
 )
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.provenance import packages, provenance
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
 _NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
@@ -125,7 +125,7 @@ def read_failure(sweep_folder: Path, key: str) -> str | None:
 
 def make_run_folder(task: Task, record: StepRecord) -> None:
     """Make the folder of a run that is whole: all files, ``run.json``, the page."""
-    from anchorkit.batch.report import write_index
+    from anchorkit.pages.run import write_index
 
     assert task.run is not None
     with appearing(task.folder / "runs" / task.run.name) as folder:

@@ -1,7 +1,7 @@
 """Why a pruned detector is worse: what mending each kind of error would give back, before and after."""
 
 import anchorkit as ak
-from anchorkit.diagnosis import compare, diagnose
+from anchorkit.analysis.diagnosis import compare, diagnose
 
 data = ak.load_dataset("shapes", train=1, val=40, test=0, progress=False)
 detector = ak.load_detector("tiny_ssd", weights="shapes")

@@ -5,7 +5,7 @@ import itertools
 import pandas as pd
 
 import anchorkit as ak
-from anchorkit.batch.compare import main_effects
+from anchorkit.runs.compare import main_effects
 
 data = ak.load_dataset("shapes", train=1, val=40, test=0, progress=False)
 detector = ak.load_detector("tiny_ssd", weights="shapes")

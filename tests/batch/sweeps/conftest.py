@@ -90,8 +90,8 @@ class Interpreter:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Takes the place of the worker processes, and of the page of a run; the keys of the tasks in order."""
-    from anchorkit.batch import report
     from anchorkit.batch.sweeps import running
+    from anchorkit.pages import run as report
 
     performed: list[str] = []
 

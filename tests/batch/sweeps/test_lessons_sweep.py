@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anchorkit.batch.compare import open_results, rank_runs
 from anchorkit.batch.rerun import rerun
 from anchorkit.batch.sweeps import run_sweep
 from anchorkit.bundled import data_dir
 from anchorkit.plots.export import remote_references
+from anchorkit.runs.compare import open_results, rank_runs
 
 SWEEP = """\
 notebooks: [01_data, 02_detector, 04_search]

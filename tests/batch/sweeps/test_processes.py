@@ -19,8 +19,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from anchorkit.batch.provenance import content_hash
 from anchorkit.batch.sweeps import run_sweep
+from anchorkit.runs.provenance import content_hash
 
 from ...datasets.samples import coco_dict, put_json
 from .conftest import FIRST, MAKE, SECOND

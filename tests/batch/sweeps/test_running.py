@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from anchorkit.batch.lock import locked
 from anchorkit.batch.sweeps import run_sweep
 from anchorkit.batch.sweeps.estimate import estimate_sweep
 from anchorkit.batch.sweeps.plan import make_plan
-from anchorkit.batch.sweeps.reading import read_sweep
+from anchorkit.batch.sweeps.sweep_file import read_sweep
 from anchorkit.errors import InputError
+from anchorkit.runs.lock import locked
 
 GRID = {"size": [1, 2], "factor": [1, 2]}
 

@@ -7,7 +7,7 @@ import pytest
 
 from anchorkit.batch.sweeps.thumbnails import HEIGHT, WIDTH, read_frontier, thumbnails
 
-from ..searched_runs import search_result, write_run
+from ...runs.searched_runs import search_result, write_run
 
 
 def own(svg: str) -> str:

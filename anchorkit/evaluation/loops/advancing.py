@@ -1,0 +1,203 @@
+"""The compiled loop over images: what each child changes, as events."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anchorkit.evaluation.loops.compiling import (
+    compiled_without_counting,
+    inlined,
+    lowest_bit,
+    popcount,
+    position,
+    prefetch,
+    unsigned,
+)
+from anchorkit.evaluation.loops.matching import rematch
+from anchorkit.evaluation.loops.suppression import limit_groups, settle, show, take_part
+from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE_BITS, View
+
+MARGIN = 64
+"""How many kept candidates beyond the cap a child may bring in before its image is settled to the end."""
+
+
+@compiled_without_counting
+def advance(first, last, groups, rows, matching, rules, standing, children, events, scratch, commit):
+    """Go from the configuration the engine is at to each child, image by image, and tell what differs.
+
+    All children of an image are done together, while its part of the tables is in the processor's cache. Threads may
+    share the images, each with `events` and `scratch` of its own. With `commit` there is one child, and `standing`
+    follows it.
+
+    Returns:
+        The image before which the room for events was too small, or `last`.
+    """
+    n_anchors = children.keep.shape[1]
+    for image in range(first, last):
+        view = _view(image, n_anchors, groups, rows, matching, standing)
+        if not _has_room(view, len(children.keep), rules, events):
+            return image
+        n, n_ranks = len(view.rank), len(view.shown)
+        for child in range(len(children.keep)):
+            if image + 1 < last:
+                _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, rows, matching, standing)
+            anybody = take_part(view, child, children, rules, scratch)
+            if anybody:
+                only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
+                horizon = n if commit else standing.horizon[image]
+                while True:
+                    for w in range(n_ranks):
+                        scratch.by_rank[w] = view.by_rank[w]
+                    settle(view, rows, horizon, only_leaving, commit, scratch)
+                    n_words, gained = show(view, rules.cap, scratch)
+                    if horizon >= n or (n_words >= 0 and 64 * n_words - 1 <= horizon):
+                        break
+                    # What was settled does not reach to the cap: settle all.
+                    horizon = n
+                if commit or standing.fullest[image] + gained > rules.most_shown:
+                    largest = limit_groups(view, rules.most_shown, scratch.shown)
+                    if commit:
+                        standing.fullest[image] = largest
+                _tell(view, matching, rules, scratch, standing.outcome, child, events, commit)
+            if commit:
+                for w in range(len(view.alive)):
+                    view.alive[w] = scratch.alive[w]
+                if anybody:
+                    for w in range(n_ranks):
+                        view.by_rank[w] = scratch.by_rank[w]
+                        view.shown[w] = scratch.shown[w]
+                standing.horizon[image] = _horizon(view, rules.cap)
+    return last
+
+
+@inlined
+def _fetch_next(image, child, n_children, n_anchors, groups, rows, matching, standing):
+    """Have the tables of the next image on their way, share by share, while this one's children are worked on.
+
+    An image's part is touched here and there: waiting for memory would take longer than the work.
+    """
+    shift = 4 if n_children >= 16 else 0
+    if child >> shift > 0:
+        return
+    c, n = groups.image_start[image], groups.image_start[image + 1] - groups.image_start[image]
+    w = groups.word[groups.image_group[image]]
+    n_words = groups.word[groups.image_group[image + 1]] - w
+    e, n_entries = np.int64(rows.start[c]), np.int64(rows.start[c + n]) - np.int64(rows.start[c])
+    _fetch(rows.own, c, n, child, shift)
+    _fetch(rows.start, c, n, child, shift)
+    _fetch(rows.mask, e, n_entries, child, shift)
+    _fetch(rows.word, e, n_entries, child, shift)
+    _fetch(groups.rank, c, n, child, shift)
+    _fetch(groups.by_anchor, n_anchors * w, n_anchors * n_words, child, shift)
+    _fetch(matching.place, c, n, child, shift)
+    _fetch(matching.slot, c, n, child, shift)
+    s, n_slots = matching.slot_start[image], matching.slot_start[image + 1] - matching.slot_start[image]
+    p, n_pairs = matching.pair_start[s], matching.pair_start[s + n_slots] - matching.pair_start[s]
+    _fetch(matching.pair_start, s, n_slots, child, shift)
+    _fetch(matching.pair_truth, p, n_pairs, child, shift)
+    _fetch(matching.pair_passed, p, n_pairs, child, shift)
+    _fetch(matching.inside, s, n_slots, child, shift)
+    _fetch(standing.outcome, s, n_slots, child, shift)
+
+
+@inlined
+def _fetch(array, begin, n, share, shift):
+    """Prefetch one of ``2**shift`` shares of the `n` entries from `begin` on."""
+    step = (n >> shift) + 1
+    for i in range(begin + share * step, begin + min((share + 1) * step, n), 64 // array.itemsize):
+        prefetch(array, unsigned(i))  # type: ignore[call-arg]
+
+
+@inlined
+def _horizon(view, cap):
+    """A rank beyond which nothing matters to a child that loses no more than `MARGIN` detections."""
+    total = 0
+    for w in range(len(view.by_rank)):
+        total += popcount(view.by_rank[w])
+        if total >= cap + MARGIN:
+            return min(64 * w + 63, len(view.rank))
+    return len(view.rank)
+
+
+@inlined
+def _view(image, n_anchors, groups, rows, matching, standing):
+    """The part of the tables that belongs to one image."""
+    c, c_end = groups.image_start[image], groups.image_start[image + 1]
+    r, r_end = matching.word_start[image], matching.word_start[image + 1]
+    g, g_end = groups.image_group[image], groups.image_group[image + 1]
+    w, w_end = groups.word[g], groups.word[g_end]
+    m, m_end = matching.image_group[image], matching.image_group[image + 1]
+    s, s_end = matching.members_start[image], matching.members_start[image + 1]
+    return View(
+        c,
+        groups.by_anchor[n_anchors * w : n_anchors * w_end].reshape((n_anchors, w_end - w)),
+        groups.scope[c:c_end],
+        groups.bit_of_rank[c:c_end],
+        groups.binds[image] != 0,
+        groups.start[g : g_end + 1],
+        groups.word[g : g_end + 1],
+        groups.word_group[w:w_end],
+        groups.word_rank[w:w_end],
+        groups.rank[c:c_end],
+        rows.start[c : c_end + 1],
+        matching.place[c:c_end],
+        matching.slot[c:c_end],
+        matching.paired[r:r_end],
+        m,
+        matching.long[m:m_end],
+        matching.members[s:s_end].reshape((m_end - m, r_end - r)),
+        standing.alive[w:w_end],
+        standing.kept[w:w_end],
+        standing.dead[w:w_end],
+        standing.once[w:w_end],
+        standing.by_rank[r:r_end],
+        standing.shown[r:r_end],
+    )
+
+
+@inlined
+def _has_room(view, n_children, rules, events):
+    """Whether the events of one more image are sure to fit."""
+    n = len(view.rank)
+    for child in range(n_children):
+        if events.n_flips[child] + n > events.flips.shape[1]:
+            return False
+        if events.n_changes[child] + n * rules.n_areas > events.change_at.shape[1]:
+            return False
+    return True
+
+
+@inlined
+def _tell(view, matching, rules, scratch, outcome, child, events, commit):
+    """Write the flips of an image, and match anew the groups in which they can matter.
+
+    A detection that overlaps no annotated box changes no outcome but the ranks of others: it counts as one of the first
+    1 or 10 detections of its group.
+    """
+    shown = scratch.shown
+    flips = events.flips[child]
+    n = events.n_flips[child]
+    in_pairs = np.uint64(0)
+    for w in range(len(view.shown)):
+        flipped = shown[w] ^ view.shown[w]
+        in_pairs |= flipped & view.paired[w]
+        while flipped != 0:
+            bit = lowest_bit(flipped)
+            flipped ^= bit
+            place = view.place[unsigned(64 * w + position(bit))]
+            if place != NO_PLACE and place >> PLACE_BITS & 1:
+                flips[unsigned(n)] = place
+                n += 1
+    events.n_flips[child] = n
+    if in_pairs == 0 and len(rules.ranks) == 0:
+        return
+    for group in range(len(view.long)):
+        members = view.members[group]
+        flipped, matters = np.uint64(0), np.uint64(0)
+        for w in range(len(members)):
+            flips_here = (shown[w] ^ view.shown[w]) & members[w]
+            flipped |= flips_here
+            matters |= flips_here & view.paired[w]
+        if matters != 0 or (flipped != 0 and len(rules.ranks) > 0):
+            n_areas = rules.n_areas if matters != 0 else 1
+            rematch(view, group, n_areas, matching, rules, scratch, outcome, child, events, commit)

@@ -1,0 +1,221 @@
+"""Compiled loops over pairs of boxes: what suppresses what, and what could match what. They run once for each table.
+
+Every kernel works on a range of images or groups, releases the interpreter lock and writes only to what belongs to its
+range, so that threads can share the work.
+
+Words are those of `tables`. A candidate's number is that of its image's first candidate plus its rank.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anchorkit.evaluation.loops.compiling import bit_at, compiled
+
+
+@compiled
+def group_by_class(first, last, image_start, klass, n_classes, members, is_first):
+    """Write the candidates of each image class by class, rising within a class, and mark the first of each group."""
+    begin = np.zeros(n_classes + 1, np.int64)
+    for image in range(first, last):
+        start, end = image_start[image], image_start[image + 1]
+        begin[:] = 0
+        for i in range(start, end):
+            begin[klass[i] + 1] += 1
+        for k in range(n_classes):
+            if begin[k + 1] > 0:
+                is_first[start + begin[k]] = 1
+            begin[k + 1] += begin[k]
+        for i in range(start, end):
+            k = klass[i]
+            members[start + begin[k]] = i
+            begin[k] += 1
+
+
+@compiled
+def fill_rows(first, last, group_start, group_word, image_word, members, boxes, limit, own, counts, words, masks):
+    """Find what the members of some groups suppress if they are kept, as words of bits (see `tables.Rows`).
+
+    Invariant: member a suppresses b exactly if it is better and float64 IoU(a, b) > limit; a box without area has IoU
+    0 or 0/0 with any other and neither is above the limit. ``image_word[group]``: first word of the group's image.
+
+    Writes to `own` the bits in each member's own word; of the others the number of words that are not 0 to `counts`,
+    and the words one after the other.
+
+    Returns:
+        How many were written.
+    """
+    near = limit * (1 - 1e-9)
+    most = 0
+    for group in range(first, last):
+        most = max(most, group_start[group + 1] - group_start[group])
+    x1, y1, x2, y2, area = np.empty((5, most))
+    written = 0
+    for group in range(first, last):
+        begin, n = group_start[group], group_start[group + 1] - group_start[group]
+        for p in range(n):
+            box = boxes[members[begin + p]]
+            x1[p], y1[p], x2[p], y2[p] = box[0], box[1], box[2], box[3]
+            area[p] = (x2[p] - x1[p]) * (y2[p] - y1[p])
+        first_word = group_word[group] - image_word[group]
+        for p in range(n):
+            found = 0
+            for word in range(p >> 6, (n + 63) >> 6):
+                mask = np.uint64(0)
+                begin_bit = max(p + 1, 64 * word)
+                for q in range(begin_bit, min(64 * word + 64, n)):
+                    width = min(x2[p], x2[q]) - max(x1[p], x1[q])
+                    height = min(y2[p], y2[q]) - max(y1[p], y1[q])
+                    common = width * height
+                    union = area[p] + area[q] - common
+                    # Most pairs are far from the limit: spare them the division.
+                    if width > 0 and height > 0 and common > near * union and common / union > limit:
+                        mask |= bit_at(q)
+                if word == p >> 6:
+                    own[begin + p] = mask
+                elif mask != 0:
+                    words[written] = first_word + word
+                    masks[written] = mask
+                    written += 1
+                    found += 1
+            counts[begin + p] = found
+    return written
+
+
+@compiled
+def count_pairs(
+    first, last, group_start, members, truth_start, truth_end, boxes, truth, crowd, limits, best_only, counts
+):
+    """For each candidate, count the annotated boxes of its group that it could match (see `fill_pairs`)."""
+    for group in range(first, last):
+        if truth_start[group] == truth_end[group]:
+            continue
+        for p in range(group_start[group], group_start[group + 1]):
+            candidate = members[p]
+            found = 0
+            for g in range(truth_start[group], truth_end[group]):
+                if _coco_iou(boxes, candidate, truth, g, crowd[g]) >= limits[0]:
+                    found += 1
+            counts[candidate] = min(found, 1) if best_only else found
+
+
+@compiled
+def fill_pairs(
+    first, last, group_start, members, truth_start, truth_end, boxes, truth, crowd, limits, best_only, slot,
+    pair_start, pair_truth, pair_passed, pair_iou
+):  # fmt: skip
+    """Write the annotated boxes that each candidate could match, from ``pair_start[slot]`` on.
+
+    Invariant: the boxes whose IoU reaches ``limits[0]`` stand in the order in which pycocotools prefers them: IoU
+    falling, of equal ones the later box first; `pair_passed` is the number of limits reached. With `best_only` there
+    is but one: that of greatest IoU, of equal ones the first (Pascal VOC's rule).
+    """
+    for group in range(first, last):
+        if truth_start[group] == truth_end[group]:
+            continue
+        for p in range(group_start[group], group_start[group + 1]):
+            candidate = members[p]
+            if slot[candidate] < 0:
+                continue
+            start = pair_start[slot[candidate]]
+            end = start
+            for g in range(truth_start[group], truth_end[group]):
+                iou = _coco_iou(boxes, candidate, truth, g, crowd[g])
+                if iou < limits[0]:
+                    continue
+                if best_only and end > start:
+                    if iou > pair_iou[start]:
+                        pair_iou[start] = iou
+                        pair_truth[start] = g
+                    continue
+                at = end
+                while at > start and pair_iou[at - 1] <= iou:
+                    pair_iou[at] = pair_iou[at - 1]
+                    pair_truth[at] = pair_truth[at - 1]
+                    at -= 1
+                pair_iou[at] = iou
+                pair_truth[at] = g
+                end += 1
+            for at in range(start, end):
+                passed = 0
+                for t in range(len(limits)):
+                    passed += pair_iou[at] >= limits[t]
+                pair_passed[at] = passed
+
+
+@compiled
+def _coco_iou(boxes, d, truth, g, crowd):
+    """IoU as pycocotools computes it: on x y width height, and on the detection's area alone for a crowd."""
+    dx, dy = np.float64(boxes[d, 0]), np.float64(boxes[d, 1])
+    dw, dh = np.float64(boxes[d, 2]) - dx, np.float64(boxes[d, 3]) - dy
+    gx, gy, gw, gh = truth[g, 0], truth[g, 1], truth[g, 2], truth[g, 3]
+    width = min(dw + dx, gw + gx) - max(dx, gx)
+    if width <= 0:
+        return 0.0
+    height = min(dh + dy, gh + gy) - max(dy, gy)
+    if height <= 0:
+        return 0.0
+    common = width * height
+    area = dw * dh
+    return common / area if crowd else common / (area + gw * gh - common)
+
+
+@compiled
+def collect_by_anchor(image_group, group_start, group_word, members, rank, n_above, anchor, n_anchors, by_anchor):
+    """Set the bits of `tables.Groups.by_anchor` for the first ``n_above[image]`` candidates of each image."""
+    for image in range(len(image_group) - 1):
+        image_word = group_word[image_group[image]]
+        n_words = group_word[image_group[image + 1]] - image_word
+        for group in range(image_group[image], image_group[image + 1]):
+            for m in range(group_start[group], group_start[group + 1]):
+                bit = 64 * (group_word[group] - image_word) + m - group_start[group]
+                at = n_anchors * image_word + anchor[members[m]] * n_words
+                if rank[m] < n_above[image]:
+                    by_anchor[at + (bit >> 6)] |= bit_at(bit)
+
+
+@compiled
+def collect(image_start, word_start, flags):
+    """The set of the candidates whose flag is not 0."""
+    words = np.zeros(word_start[-1], np.uint64)
+    for image in range(len(image_start) - 1):
+        for i in range(image_start[image], image_start[image + 1]):
+            if flags[i] != 0:
+                rank = i - image_start[image]
+                words[word_start[image] + (rank >> 6)] |= bit_at(rank)
+    return words
+
+
+@compiled
+def collect_members(image_start, group_start, members, chosen, image_of, image_group, members_start, sets):
+    """Set the bits of `tables.Matching.members` for the chosen groups, which rise."""
+    for number in range(len(chosen)):
+        image = image_of[number]
+        n_words = (members_start[image + 1] - members_start[image]) // (image_group[image + 1] - image_group[image])
+        at = members_start[image] + (number - image_group[image]) * n_words
+        for m in range(group_start[chosen[number]], group_start[chosen[number] + 1]):
+            rank = members[m] - image_start[image]
+            sets[at + (rank >> 6)] |= bit_at(rank)
+
+
+@compiled
+def area_ranges(boxes, ranges, inside):
+    """For each box, a bit for each of the area ranges in which its area lies, both ends belonging to the range."""
+    for i in range(len(boxes)):
+        width = np.float64(boxes[i, 2]) - np.float64(boxes[i, 0])
+        height = np.float64(boxes[i, 3]) - np.float64(boxes[i, 1])
+        bits = 0
+        for a in range(len(ranges)):
+            if ranges[a, 0] <= width * height <= ranges[a, 1]:
+                bits |= 1 << a
+        inside[i] = bits
+
+
+@compiled
+def sort_by_class(klass, falling, wanted, at, key):
+    """Put the candidates of wanted classes class by class, from ``at[class]`` on: score (falling) and number in one."""
+    for i in range(len(klass)):
+        k = klass[i]
+        if wanted[k]:
+            key[at[k]] = np.uint64(falling[i]) << np.uint64(32) | np.uint64(i)
+            at[k] += 1

@@ -1,0 +1,250 @@
+"""Compiled loops from one configuration to another: which candidates of an image are detections then.
+
+In greedy NMS only kept boxes suppress, and only within their image and class. So a group stays as it is unless the
+child takes a kept box out of it or puts one in; the others are settled anew, by rows of bits and not box by box. All
+loops work on the `View` of one image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anchorkit.evaluation.loops.compiling import ONE, bit_at, inlined, lowest_bit, popcount, position, unsigned
+
+
+@inlined
+def take_part(view, child, children, rules, scratch):
+    """Find who takes part in NMS in the child. True if it can differ.
+
+    Writes two sets of members: `alive`, and `touched`: kept ones that leave, and who enters and is not suppressed.
+    """
+    alive, touched = scratch.alive, scratch.touched
+    anybody = np.uint64(0)
+    first, end = children.gone_start[child], children.gone_start[child + 1]
+    if not view.binds and first + 1 == end and children.new_start[child] == children.new_start[child + 1]:
+        # One anchor away: what a search asks for nearly always.
+        gone = view.by_anchor[children.gone[first]]
+        for w in range(len(gone)):
+            alive[w] = view.alive[w] & ~gone[w]
+            touched[w] = view.kept[w] & gone[w]
+            anybody |= touched[w]
+        return anybody != 0
+    if view.binds:
+        _within_topk(view, child, children, rules, scratch)
+    else:
+        for w in range(len(view.alive)):
+            alive[w] = view.alive[w]
+        for g in range(first, end):
+            gone = view.by_anchor[children.gone[g]]
+            for w in range(len(gone)):
+                alive[w] &= ~gone[w]
+        for g in range(children.new_start[child], children.new_start[child + 1]):
+            new = view.by_anchor[children.new[g]]
+            for w in range(len(new)):
+                alive[w] |= new[w]
+    for w in range(len(view.alive)):
+        # Who enters and is suppressed all the same changes nothing.
+        touched[w] = (view.kept[w] & ~alive[w]) | (alive[w] & ~view.alive[w] & ~view.dead[w])
+        anybody |= touched[w]
+    return anybody != 0
+
+
+@inlined
+def _within_topk(view, child, children, rules, scratch):
+    """The members of the child's anchors that are among the best `topk` of their scope."""
+    alive, taken = scratch.alive, scratch.taken
+    for w in range(len(view.alive)):
+        alive[w] = 0
+    for anchor in range(children.keep.shape[1]):
+        if children.keep[child, anchor]:
+            kept = view.by_anchor[anchor]
+            for w in range(len(kept)):
+                alive[w] |= kept[w]
+    for scope in range(rules.n_scopes):
+        taken[scope] = 0
+    for rank in range(len(view.scope)):
+        member = view.bit_of_rank[rank]
+        if alive[member >> 6] & bit_at(member) != 0:
+            if taken[view.scope[rank]] == rules.topk:
+                alive[member >> 6] ^= bit_at(member)
+            else:
+                taken[view.scope[rank]] += 1
+
+
+@inlined
+def settle(view, rows, horizon, only_leaving, commit, scratch):
+    """Do NMS anew where the child touches a group at a rank within the horizon, as far as the horizon.
+
+    Flips the bits in ``scratch.by_rank`` (the kept candidates by rank) that are not as in ``view.kept``; with `commit`,
+    that follows. `only_leaving`: nobody enters.
+    """
+    touched = scratch.touched
+    w = 0
+    while w < len(view.kept):
+        if touched[w] == 0 or view.word_rank[w] > horizon:
+            w += 1
+            continue
+        group = view.word_group[w]
+        word, end = view.group_word[group] - view.group_word[0], view.group_word[group + 1] - view.group_word[0]
+        member = view.group_start[group] - view.group_start[0]
+        while end > word and view.word_rank[end - 1] > horizon:
+            end -= 1
+        if only_leaving and not commit and _release(view, rows, word, end, member, scratch):
+            for v in range(word, end):
+                _flip_by_rank(view, member + 64 * (v - word), touched[v] | scratch.released[v], scratch.by_rank)
+        else:
+            _suppress(view, rows, word, end, member, commit, scratch)
+        w = max(w + 1, end)
+
+
+@inlined
+def _release(view, rows, word, end, member, scratch):
+    """Find who is kept in a group now that some kept members leave it, if that can be told from these alone.
+
+    Writes to `released` who was suppressed by one of them and by nobody else, and by nobody else that is released.
+    Invariant: ``view.once`` is the set of those that one kept member suppresses, no more and no less; `reached` has the
+    bits of all that the members that leave suppress, `twice` of those that two of them do, `dead` of all that those
+    released do, each up to the word that has come up.
+
+    Returns:
+        False if it cannot be told: two that leave suppress the same member, or a released one suppresses one that was
+        kept.
+    """
+    reached, twice, dead, released = scratch.reached, scratch.twice, scratch.dead, scratch.released
+    for v in range(word, end):
+        reached[v] = 0
+        twice[v] = 0
+        dead[v] = 0
+    for v in range(word, end):
+        at = member + 64 * (v - word)
+        leaving = scratch.touched[v]
+        while leaving != 0:
+            bit = lowest_bit(leaving)
+            leaving ^= bit
+            row = rows.own[unsigned(view.first + at + position(bit))]
+            twice[v] |= reached[v] & row
+            reached[v] |= row
+        if v + 1 < end:
+            _reach_later(view, rows, at, scratch.touched[v], reached, twice)
+        if twice[v] & scratch.alive[v] & ~view.once[v] != 0:
+            return False
+        waiting = reached[v] & view.once[v] & scratch.alive[v] & ~dead[v]
+        stay = view.kept[v] & ~scratch.touched[v]
+        found = np.uint64(0)
+        while waiting != 0:
+            bit = lowest_bit(waiting)
+            found |= bit
+            row = rows.own[unsigned(view.first + at + position(bit))]
+            if row & stay != 0:
+                return False
+            waiting &= ~(row | bit)
+        released[v] = found
+        if v + 1 < end and found != 0:
+            _reach_later(view, rows, at, found, dead, twice)
+            for later in range(v + 1, end):
+                if dead[later] & view.kept[later] & ~scratch.touched[later] != 0:
+                    return False
+    return True
+
+
+@inlined
+def _reach_later(view, rows, at, members, reached, twice):
+    """Mark whom some members of the word that begins with member `at` suppress in later words; and who is met twice."""
+    while members != 0:
+        bit = lowest_bit(members)
+        members ^= bit
+        member = unsigned(at + position(bit))
+        for r in range(view.row_start[member], view.row_start[member + ONE]):
+            later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
+            twice[later] |= reached[later] & mask
+            reached[later] |= mask
+
+
+@inlined
+def _suppress(view, rows, word, end, first_member, commit, scratch):
+    """Greedy NMS of the alive members of one group, from its first `word` up to `end`.
+
+    Invariant: when a member comes up, `dead` has the bits of all that a better kept member of its group suppresses, and
+    `twice` of those that two do; rows have bits of later members only.
+    """
+    dead, twice = scratch.dead, scratch.twice
+    for v in range(word, end):
+        dead[v] = 0
+        twice[v] = 0
+    for v in range(word, end):
+        at = first_member + 64 * (v - word)
+        waiting = scratch.alive[v] & ~dead[v]
+        kept = np.uint64(0)
+        while waiting != 0:
+            bit = lowest_bit(waiting)
+            kept |= bit
+            row = rows.own[unsigned(view.first + at + position(bit))]
+            waiting &= ~(row | bit)
+            twice[v] |= dead[v] & row
+            dead[v] |= row
+        if v + 1 < end:
+            _reach_later(view, rows, at, kept, dead, twice)
+        _flip_by_rank(view, at, kept ^ view.kept[v], scratch.by_rank)
+        if commit:
+            view.kept[v] = kept
+            view.dead[v] = dead[v]
+            view.once[v] = dead[v] & ~twice[v]
+
+
+@inlined
+def _flip_by_rank(view, at, flipped, by_rank):
+    """Flip the bits by rank of some members, given as bits of the word that begins with member `at`."""
+    while flipped != 0:
+        bit = lowest_bit(flipped)
+        flipped ^= bit
+        rank = view.rank[unsigned(at + position(bit))]
+        by_rank[rank >> 6] ^= bit_at(rank)
+
+
+@inlined
+def show(view, cap, scratch):
+    """The first `cap` of the kept candidates.
+
+    Returns:
+        The number of words up to where the cap is reached, or -1; and how many are shown that were not.
+    """
+    by_rank, shown = scratch.by_rank, scratch.shown
+    total, gained = 0, 0
+    for w in range(len(view.shown)):
+        shown[w] = by_rank[w]
+        before = total
+        total += popcount(by_rank[w])
+        if total >= cap:
+            shown[w] ^= _beyond(by_rank[w], cap - before)
+            gained += popcount(shown[w] & ~view.shown[w])
+            for rest in range(w + 1, len(view.shown)):
+                shown[rest] = 0
+            return w + 1, gained
+        gained += popcount(shown[w] & ~view.shown[w])
+    return -1, gained
+
+
+@inlined
+def limit_groups(view, most_shown, shown):
+    """Take out of `shown` what lies beyond the first `most_shown` of a group. Returns the size of the largest."""
+    largest = 0
+    for group in range(len(view.long)):
+        if not view.long[group]:
+            continue
+        members = view.members[group]
+        total = 0
+        for w in range(len(members)):
+            before = total
+            total += popcount(shown[w] & members[w])
+            if total > most_shown:
+                shown[w] ^= _beyond(shown[w] & members[w], most_shown - before)
+        largest = max(largest, total)
+    return largest
+
+
+@inlined
+def _beyond(word, n):
+    """A word without its lowest `n` bits."""
+    for _ in range(max(n, 0)):
+        word &= word - ONE
+    return word

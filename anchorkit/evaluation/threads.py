@@ -1,0 +1,66 @@
+"""Sharing work among threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from anchorkit.evaluation.loops.tables import Array
+
+Result = TypeVar("Result")
+
+MOST_THREADS = 8
+ROWS_PER_THREAD = 100_000
+"""Below this many candidates a thread costs more than it brings."""
+
+
+class Sharing:
+    """A pool of threads.
+
+    Attributes:
+        n_threads: how many work at once.
+        n_parts: into how many parts to cut work of uneven sizes.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self.n_parts = 4 * n_threads if n_threads > 1 else 1
+        self._pool = ThreadPoolExecutor(n_threads, "anchorkit-evaluator") if n_threads > 1 else None
+
+    def each(self, parts: Array, kernel: Callable[..., Result], *arguments: Any) -> list[Result]:
+        """Call ``kernel(first, last, *arguments)`` for every part ``parts[i]:parts[i + 1]``."""
+        return self.all([partial(kernel, parts[i], parts[i + 1], *arguments) for i in range(len(parts) - 1)])
+
+    def all(self, calls: Sequence[Callable[[], Result]]) -> list[Result]:
+        """Make all calls and wait for them; the results in their order."""
+        if self._pool is None or len(calls) == 1:
+            return [call() for call in calls]
+        jobs = [self._pool.submit(call) for call in calls]
+        try:
+            return [job.result() for job in jobs]
+        finally:
+            # After Ctrl-C too, nothing may go on writing to memory that the next evaluation uses.
+            for job in jobs:
+                job.cancel()
+            wait(jobs)
+
+
+def threads_for(n_rows: int) -> int:
+    """How many threads a table of so many rows deserves on this machine."""
+    return min(os.cpu_count() or 1, MOST_THREADS, 1 + n_rows // ROWS_PER_THREAD)
+
+
+def threads_for_all() -> int:
+    """How many threads to use for work that is long whatever the table."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
+
+
+def balanced(start: Array, n: int) -> Array:
+    """Cut the things whose items begin at `start` into `n` ranges with about as many items each: (n + 1,) bounds."""
+    cuts = np.searchsorted(start, np.linspace(0, start[-1], n + 1)[1:-1])
+    return np.concatenate(([0], cuts, [len(start) - 1])).astype(np.int64)

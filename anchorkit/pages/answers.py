@@ -1,0 +1,102 @@
+"""The page of a run's experiments: each claim of the paper, what became of it here, and the figures behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from anchorkit.files import read_json, write_text
+from anchorkit.pages.notebooks import page, render_notebook
+from anchorkit.runs.answers import VERDICTS, read_answers
+
+_PICTURES = (".svg", ".png", ".jpg")
+_CLASS_OF = dict(zip(VERDICTS, ("held", "failed", "open"), strict=True))
+
+
+def write_answers_page(run_dir: str | Path) -> Path:
+    """Write ``experiments/index.html`` of a run's folder from the answers that are there.
+
+    Executed notebooks are rendered beside themselves. The page loads nothing from the network.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: a file of an experiment is damaged, or the page cannot be written.
+    """
+    folder = Path(run_dir) / "experiments"
+    answers = read_answers(run_dir)
+    counts = [f"{sum(a['verdict'] == verdict for a in answers.values())} {verdict}" for verdict in VERDICTS]
+    head = f'<p class="over">{_about(Path(run_dir))}</p><h1>The claims of the paper, on this data</h1>'
+    summary = f'<p class="lead">{escape(", ".join(counts))}.</p>' if answers else ""
+    missing = '<p class="missing">Not there yet: answers. Made by `anchorkit experiments`.</p>' if not answers else ""
+    overview = _overview(answers) if answers else ""
+    parts = [_answer(folder / name, answer) for name, answer in answers.items()]
+    body = "\n".join([head, summary, missing, overview, *parts])
+    target = folder / "index.html"
+    write_text(target, page("The claims of the paper, on this data", body, "style.css", "answers.css"))
+    return target
+
+
+def _about(run_dir: Path) -> str:
+    """Which detector and data the answers are about, with a link to the run's page where there is one."""
+    record = read_json(run_dir / "run.json") if (run_dir / "run.json").exists() else {}
+    known = [record.get("detector"), record.get("data") and Path(str(record["data"])).name]
+    text = " on ".join(escape(str(part)) for part in known if part) or escape(run_dir.resolve().name)
+    return f'<a href="../index.html">{text}</a>' if (run_dir / "index.html").exists() else text
+
+
+def _badge(verdict: str) -> str:
+    return f'<span class="verdict {_CLASS_OF.get(verdict, "open")}">{escape(verdict)}</span>'
+
+
+def _overview(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{_badge(answer['verdict'])}</td>"
+        f'<td><a href="#{escape(name)}">{escape(answer["claim"])}</a></td><td>{escape(answer["section"])}</td></tr>'
+        for name, answer in answers.items()
+    )
+    head = "<thead><tr><th>Here</th><th>Claim</th><th>Paper</th></tr></thead>"
+    return f'<div class="scroll"><table class="wide">{head}<tbody>{rows}</tbody></table></div>'
+
+
+def _answer(own: Path, answer: Mapping[str, Any]) -> str:
+    links = []
+    if (own / f"{own.name}.ipynb").exists():
+        rendered = render_notebook(own / f"{own.name}.ipynb")
+        links.append(f'<a href="{own.name}/{rendered.html.name}">{escape(rendered.title)}</a>')
+        links.append(f'<a href="{own.name}/{own.name}.ipynb">the notebook</a>')
+    pictures = "".join(
+        f'<figure><div class="sheet"><img class="chart" src="{own.name}/{escape(path.name)}" '
+        f'alt="{escape(path.stem.replace("_", " "))}"></div></figure>'
+        for path in sorted(own.iterdir())
+        if path.suffix.lower() in _PICTURES and not path.name.startswith(".")
+    )
+    return (
+        f'<section id="{escape(own.name)}"><h2>{escape(answer["claim"])}</h2>'
+        f'<p class="over">Section {escape(answer["section"])} of the paper</p>'
+        f'<p class="lead">{_badge(answer["verdict"])} {escape(answer["answer"])}</p>'
+        f"{pictures}{_figures(answer['figures'])}<p>{' &middot; '.join(links)}</p></section>"
+    )
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    if not figures:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td><code>{escape(_text(value))}</code></td></tr>"
+        for name, value in figures.items()
+    )
+    return f'<details><summary>The figures behind it</summary><div class="scroll"><table>{rows}</table></div></details>'
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {_text(item)}" for name, item in value.items())
+    return str(value)

@@ -1,0 +1,89 @@
+"""Executed notebooks as HTML pages that load nothing from the network."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from anchorkit.errors import InputError
+from anchorkit.files import write_text
+from anchorkit.plots.export import drop_remote_references
+
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "text/html")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A rendered notebook: its file, its HTML beside it and its title (the first heading)."""
+
+    notebook: Path
+    html: Path
+    title: str
+
+
+def render_notebook(notebook: Path) -> Page:
+    """Write ``NAME.html`` beside an executed ``NAME.ipynb``.
+
+    Scripts, style sheets and pictures from the network are taken out; widgets are replaced by the static picture that
+    the notebook holds for them.
+
+    Raises:
+        InputError: the file is not a notebook, or the page cannot be written.
+    """
+    import nbformat
+
+    try:
+        content: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    except Exception as error:  # nbformat raises many kinds for a broken file
+        reason = (str(error).splitlines() or ["broken"])[0]
+        raise InputError(f"{notebook}: not a notebook, or cut off ({reason}); execute it again") from None
+    title = _title(content) or notebook.stem
+    target = notebook.with_suffix(".html")
+    # Rendering takes seconds altogether, and a report is often written again. Clocks may be set; contents tell.
+    mark = f"<!-- of {hashlib.sha256(notebook.read_bytes()).hexdigest()} -->"
+    if not target.exists() or mark not in target.read_text(encoding="utf-8"):
+        body = drop_remote_references(_cells(content))
+        back = f'{mark}<p class="over"><a href="../index.html">the run</a></p>'
+        write_text(target, page(title, back + body, "style.css", "notebook.css"))
+    return Page(notebook, target, title)
+
+
+def page(title: str, body: str, *styles: str) -> str:
+    """A page of its own: the kit's template with style sheets (files of the templates folder) and a body."""
+    templates = resources.files("anchorkit.pages") / "templates"
+    style = "\n".join((templates / name).read_text(encoding="utf-8") for name in styles)
+    frame = Template((templates / "index.html").read_text(encoding="utf-8"))
+    return frame.substitute(title=escape(title), style=style, body=body)
+
+
+def _cells(content: Any) -> str:
+    from nbconvert import HTMLExporter
+
+    for cell in content.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if any(kind in data for kind in _PICTURES):
+                data.pop(_WIDGET, None)
+            elif _WIDGET in data:
+                data.clear()
+                data["text/plain"] = "(a widget: open the notebook to use it)"
+    content.metadata.pop("widgets", None)
+    exporter: Any = HTMLExporter(template_name="basic")  # type: ignore[no-untyped-call]
+    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.mermaid_js_url = ""
+    exporter.exclude_anchor_links = True
+    body, _ = exporter.from_notebook_node(content)
+    return str(body).replace("No description has been provided for this image", "output of the cell above")
+
+
+def _title(content: Any) -> str | None:
+    for cell in content.cells:
+        if cell.cell_type == "markdown" and (found := re.search(r"^#\s+(.+)$", cell.source, re.MULTILINE)):
+            return re.sub(r"[*`_]", "", found.group(1)).strip()
+    return None

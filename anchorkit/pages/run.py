@@ -1,0 +1,283 @@
+"""The page of a run: the result first, then how it came about; one file that opens with no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anchorkit import plots
+from anchorkit.costs import cost_in_words
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, write_text
+from anchorkit.pages.notebooks import page, render_notebook
+from anchorkit.pages.run_words import (
+    MEASURES,
+    after_training,
+    card,
+    configurations,
+    headline,
+    marked,
+    row_of,
+)
+from anchorkit.runs.points import STAGES, Points
+from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
+
+# What the page draws itself from the numbers.
+_DRAWN_HERE = re.compile(r"frontier|recovery|board|before_after", re.IGNORECASE)
+_LARGEST_PICTURE = 1400
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the run's folder holds; None for what is not there (yet)."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    search: SearchResult | None
+    random: pd.DataFrame | None
+    points: Points | None
+    figures: list[Path]
+    notebooks: list[Path]
+
+
+def write_index(run_dir: str | Path) -> Path:
+    """Write ``index.html`` into a run's folder, from whatever the run has produced so far.
+
+    The page reads ``run.json``, ``search/``, ``retrained/points.csv``, ``figures/`` and ``notebooks/``; what is absent
+    is left out, with a line that says which notebook makes it. The executed notebooks are rendered beside themselves.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: the folder does not exist, or a file in it is damaged.
+    """
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; `anchorkit run` makes one")
+    run = _read(folder)
+    name = f"{run.record.get('detector', 'detector')} on {Path(str(run.record.get('data', 'data'))).name}"
+    body = "\n".join(
+        part for part in (_result(run, name), _training(run), _anchors(run), _pictures(run), _making(run)) if part
+    )
+    target = folder / "index.html"
+    write_text(target, page(f"{name}: which anchors are enough", body, "style.css"))
+    return target
+
+
+def _read(folder: Path) -> _Run:
+    record = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    if not isinstance(record, dict):
+        raise InputError(f"{folder / 'run.json'}: a JSON object is needed")
+    # search.json is written last: without it the search is not finished.
+    search = SearchResult.load(folder / "search") if (folder / "search" / "search.json").exists() else None
+    random = _table(folder / "search" / "random.csv", ("accuracy", search.cost)) if search is not None else None
+    trained = Points.read_if_there(folder, ("boxes", "n_anchors"))
+    kinds = (".svg", ".png", ".jpg", ".jpeg")
+    figures = sorted(path for path in folder.glob("figures/*") if path.suffix.lower() in kinds)
+    # Not the one that is being executed: it has a temporary name, which begins with a dot.
+    notebooks = [
+        path
+        for path in sorted(folder.glob("notebooks/*.ipynb"))
+        if not path.name.startswith(".") and not path.name.endswith(".failed.ipynb")
+    ]
+    return _Run(folder, record, search, random, trained, figures, notebooks)
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(f"{path}: lacks the column {missing[0]!r}; run the notebook that makes it again")
+    return table if len(table) else None
+
+
+def _result(run: _Run, name: str) -> str:
+    when = str(run.record.get("finished") or run.record.get("started") or "")[:10]
+    profile = run.record.get("profile")
+    over = " · ".join(escape(str(part)) for part in (name, profile and f"profile {profile}", when) if part)
+    head = f'<p class="over">{over}</p>'
+    if run.search is None:
+        missing = _missing("the search, and with it the result", "04_search")
+        return f"{head}<h1>{escape(name)}: no result yet</h1>{missing}"
+    search = run.search
+    full = search.baseline
+    chosen = search.cheapest(NEGLIGIBLE_LOSS)
+    row = row_of(search, chosen)
+    picks = marked(search, run.points)
+    chart = plots.frontier(
+        search.frontier,
+        search.cost,
+        full=full.to_frame().T,
+        random=run.random,
+        evaluated=search.evaluated,
+        chosen=picks,
+        width=880,
+        height=400,
+    )
+    cards = "".join(card(measure, full, row) for measure in MEASURES if measure in row.index and pd.notna(row[measure]))
+    note = (
+        "Each point is a configuration that no other one beats in accuracy and "
+        f"{escape(cost_in_words(search.cost))} at once; "
+        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
+    )
+    return "".join(
+        [
+            head,
+            f"<h1>{escape(headline(search, chosen, row))}</h1>",
+            after_training(run.points),
+            f'<div class="cards">{cards}</div>',
+            _figure(chart, note),
+            "<h2>The configurations, before and after</h2>",
+            configurations(search, run.points, picks),
+        ]
+    )
+
+
+def _training(run: _Run) -> str:
+    head = "<h2>What training gives back</h2>"
+    if run.points is None or run.points.table["stage"].isin(STAGES[1:]).sum() == 0:
+        return head + _missing("pruned detectors that were trained again", "05_prune_and_retrain")
+    cost = run.search.cost if run.search is not None and run.search.cost in run.points.table else "head_flops"
+    rows = run.points.reported
+    known = rows[rows["stage"].isin(("full", *STAGES))]
+    note = "Pruned: as the search saw it. Fine-tuned: a short training. Retrained: from the start, with fewer anchors."
+    return head + _figure(plots.recovery(known, cost, width=880, height=360), note)
+
+
+def _anchors(run: _Run) -> str:
+    if run.search is None:
+        return ""
+    layout, chosen = run.search.layout, run.search.cheapest(NEGLIGIBLE_LOSS)
+    board = pd.DataFrame(
+        [
+            {"anchor_id": a.id, "level": a.level, "width": a.width, "height": a.height, "kept": a.index in chosen}
+            for a in layout.anchors
+        ]
+    )
+    note = "The configuration of the headline. Every level has its colour, here and in all charts."
+    return "<h2>The anchors that stay</h2>" + _figure(plots.anchor_board(board), note)
+
+
+def _pictures(run: _Run) -> str:
+    """The lessons' pictures and, under a heading of their own, their charts."""
+    shown = [path for path in run.figures if not _DRAWN_HERE.search(path.stem)]
+    # Detections first: they are what a detector is for.
+    shown.sort(key=lambda path: ("detection" not in path.stem.lower(), path.stem))
+    charts = [path for path in shown if path.suffix.lower() == ".svg"]
+    pictures = [path for path in shown if path not in charts]
+    missing = "" if pictures else _missing("pictures of detections", "05_prune_and_retrain")
+    parts = ["<h2>On pictures</h2>", missing, *map(_picture, pictures)]
+    if charts:
+        parts += ["<h2>More charts of the lessons</h2>", *map(_picture, charts)]
+    return "".join(parts)
+
+
+def _picture(path: Path) -> str:
+    caption = escape(re.sub(r"^\d+[_-]", "", path.stem).replace("_", " ").replace("-", " ").capitalize())
+    kind = ' class="chart"' if path.suffix.lower() == ".svg" else ""
+    return (
+        f'<figure><div class="sheet"><img{kind} src="{_data_url(path)}" alt="{caption}"></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _data_url(path: Path) -> str:
+    """A picture inside the page; photographs as JPEG of moderate size."""
+    if path.suffix.lower() == ".svg":
+        return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except OSError as error:
+        raise InputError(f"{path}: not a picture, or cut off ({error})") from None
+    picture.thumbnail((_LARGEST_PICTURE, 4 * _LARGEST_PICTURE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _making(run: _Run) -> str:
+    """How the result came about: the notebooks with their times, the parameters, the versions."""
+    parts = ["<h2>How it was made</h2>"]
+    done = run.record.get("notebooks") or {}
+    if run.notebooks:
+        rows = []
+        for path in run.notebooks:
+            rendered = render_notebook(path)
+            seconds = (done.get(path.stem) or {}).get("seconds")
+            link = f'<a href="notebooks/{escape(rendered.html.name)}">{escape(rendered.title)}</a>'
+            rows.append(
+                f"<tr><td>{link}</td><td><a href='notebooks/{escape(path.name)}'>{escape(path.name)}</a></td>"
+                f'<td class="number">{_duration(seconds)}</td></tr>'
+            )
+        total = [float(entry["seconds"]) for entry in done.values() if isinstance(entry, dict) and "seconds" in entry]
+        if total:
+            rows.append(f'<tr><td>altogether</td><td></td><td class="number">{_duration(sum(total))}</td></tr>')
+        head = '<thead><tr><th>As executed</th><th>Notebook</th><th class="number">Time</th></tr></thead>'
+        parts.append(f'<div class="scroll"><table>{head}<tbody>{"".join(rows)}</tbody></table></div>')
+    else:
+        parts.append(_missing("executed notebooks", "`anchorkit run`"))
+    by_notebook = {
+        stem: entry["parameters"] for stem, entry in done.items() if isinstance(entry, dict) and entry.get("parameters")
+    }
+    parts.append(
+        _details("Parameters", {**_flat(run.record, ("profile", "data", "detector", "parameters")), **by_notebook})
+    )
+    parts.append(_details("Seeds", run.record.get("seeds") or {}))
+    about = _flat(run.record, ("anchorkit", "python", "platform", "started", "finished"))
+    parts.append(_details("Versions", {**about, **(run.record.get("versions") or {})}))
+    if run.search is not None:
+        search = run.search
+        facts = {"strategy": search.strategy, "cost": search.cost, "threshold": search.threshold, "moves": search.moves}
+        parts.append(_details("Search", {**facts, "tried": len(search.evaluated), "frontier": len(search.frontier)}))
+    parts.append("<footer>Accuracy is AP 0.50:0.95 as COCO measures it. FLOPs are multiply-adds.</footer>")
+    return "".join(parts)
+
+
+def _flat(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: record[name] for name in names if record.get(name) not in (None, {}, "")}
+
+
+def _details(title: str, values: Mapping[str, Any]) -> str:
+    if not values:
+        return ""
+    rows = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            text = "<br>".join(f"{escape(str(key))} = {escape(str(item))}" for key, item in value.items())
+        else:
+            text = escape(str(value))
+        rows.append(f"<tr><td>{escape(str(name))}</td><td><code>{text}</code></td></tr>")
+    table = f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+    return f"<details><summary>{escape(title)}</summary>{table}</details>"
+
+
+def _figure(chart: plots.AnyChart, note: str) -> str:
+    return f'<figure><div class="sheet">{plots.to_svg(chart)}</div><figcaption>{note}</figcaption></figure>'
+
+
+def _missing(what: str, maker: str) -> str:
+    return f'<p class="missing">Not there yet: {escape(what)}. Made by {escape(maker)}.</p>'
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

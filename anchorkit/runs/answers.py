@@ -1,0 +1,143 @@
+"""What the experiment notebooks (10 and up) share: where their predictions come from, and the answer they end with.
+
+An experiment looks at a run that the lessons have made, or at any prediction table and its ground truth. It leaves its
+files in ``experiments/NAME/`` of the run's folder: tables, pictures, and ``answer.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from anchorkit.runs.folder import left_by_earlier, load_data
+from anchorkit.errors import InputError
+from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
+from anchorkit.files import read_json, write_json
+from anchorkit.predictions import PredictionTable
+
+VERDICTS = ("held", "did not hold", "cannot be told here")
+"""What an experiment may say of a claim."""
+
+
+HARDLY_TRAINED = 0.05
+"""A detector below this AP (0..1) has hardly begun to learn: what pruning or retraining does to it tells nothing."""
+
+
+def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
+    """The verdict on a claim whose rule was fixed beforehand.
+
+    Args:
+        sign: 1 if the rule is met (such as a difference whose whole interval lies above zero), -1 if its contrary is,
+            0 if neither.
+        unpruned: AP (0..1) of the detectors that the comparison starts from, one a seed.
+
+    Returns:
+        One of `VERDICTS`; nothing can be told of detectors below `HARDLY_TRAINED`, whatever they do.
+    """
+    if min(unpruned) < HARDLY_TRAINED:
+        return "cannot be told here"
+    return {1: "held", -1: "did not hold", 0: "cannot be told here"}[sign]
+
+
+def open_table(
+    run_dir: str | Path = "", predictions: str | Path = "", ground_truth: str | Path = ""
+) -> tuple[PredictionTable, GroundTruth]:
+    """The predictions that an experiment is about, and what they are measured by.
+
+    Args:
+        run_dir: a run's folder, for its detector's predictions on the validation images.
+        predictions: a prediction table instead; empty for the run's.
+        ground_truth: the annotations (COCO json) that belong to `predictions`.
+
+    Raises:
+        InputError: neither or half of the second pair is given, or a file is missing or broken.
+    """
+    if bool(str(predictions)) != bool(str(ground_truth)):
+        raise InputError("predictions and ground_truth go together: give both, or neither and the run's folder")
+    if str(predictions):
+        return PredictionTable.load(predictions), read_ground_truth(str(ground_truth))
+    if not str(run_dir):
+        raise InputError("nothing to look at: give run_dir, or predictions and ground_truth")
+    table = PredictionTable.load(left_by_earlier(run_dir, "predictions.parquet"))
+    return table, read_ground_truth(load_data(run_dir).val.ground_truth)
+
+
+def open_test_table(
+    run_dir: str | Path = "",
+    predictions: str | Path = "",
+    test_predictions: str | Path = "",
+    test_ground_truth: str | Path = "",
+    progress: bool = False,
+) -> tuple[PredictionTable, GroundTruth] | None:
+    """Predictions of the same detector on images that no search has seen, if there are any.
+
+    Those of a run are collected now: its detector looks at the test split of its data.
+
+    Args:
+        run_dir: a run's folder.
+        predictions: what `open_table` was given; a table of one's own has no test images but those given here.
+        test_predictions: a prediction table instead; empty for the run's.
+        test_ground_truth: the annotations (COCO json) that belong to `test_predictions`.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        The table and its ground truth; None where the data has no test split or there is no detector to ask.
+
+    Raises:
+        InputError: half of the second pair is given, or a file is missing or broken.
+    """
+    if bool(str(test_predictions)) != bool(str(test_ground_truth)):
+        raise InputError("test_predictions and test_ground_truth go together: give both or neither")
+    if str(test_predictions):
+        return open_table(predictions=test_predictions, ground_truth=test_ground_truth)
+    folder = Path(run_dir) / "detector"
+    if str(predictions) or not (folder / "detector.json").exists():
+        return None
+    split = load_data(run_dir).test
+    if split is None:
+        return None
+    # Only here: an experiment on a table of one's own needs no torch.
+    from anchorkit.detectors import load_detector
+    from anchorkit.predictions import collect_predictions
+
+    return collect_predictions(load_detector(folder), split, progress=progress), read_ground_truth(split.ground_truth)
+
+
+def experiment_folder(run_dir: str | Path, name: str) -> Path:
+    """The folder for what an experiment leaves, made if need be: ``RUN/experiments/NAME``."""
+    folder = Path(run_dir) / "experiments" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save_answer(
+    folder: str | Path, claim: str, section: str, verdict: str, answer: str, figures: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write ``answer.json``: what an experiment says of a claim of the paper.
+
+    Args:
+        folder: the experiment's, see `experiment_folder`.
+        claim: the claim in one sentence.
+        section: where the paper makes it, such as ``"3.3, Fig. 3"``.
+        verdict: one of `VERDICTS`.
+        answer: what was found, in one or two sentences with figures, for a reader in a hurry.
+        figures: the figures behind it by name: numbers, texts or lists of them; seeds and intervals too.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: there is no such verdict.
+    """
+    if verdict not in VERDICTS:
+        raise InputError(f"verdict {verdict!r}: use {', '.join(map(repr, VERDICTS))}")
+    written = {"claim": claim, "section": section, "verdict": verdict, "answer": answer, "figures": dict(figures)}
+    write_json(Path(folder) / "answer.json", written)
+    return written
+
+
+def read_answers(run_dir: str | Path) -> dict[str, dict[str, Any]]:
+    """The answers in a run's folder, by the name of the experiment."""
+    found = sorted((Path(run_dir) / "experiments").glob("*/answer.json"))
+    return {path.parent.name: read_json(path) for path in found}

@@ -1,0 +1,87 @@
+"""The detectors that a run's folder holds, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from anchorkit.anchors import Configuration, parse_anchor_list
+from anchorkit.runs.folder import left_by_earlier
+from anchorkit.runs.points import Points
+from anchorkit.detectors import Detector, load_detector, prune
+from anchorkit.errors import InputError
+from anchorkit.search import SearchResult
+
+FACTS_FILE = "detector.json"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A detector of a run.
+
+    Attributes:
+        name: what it is called there, fit for a folder: ``A-fine-tuned``, ``full``, ``row-3``.
+        detector: the detector.
+        full: the run's full detector, to compare with; the same one if nothing else is known.
+        trained: False if anchors were taken away and the rest was not trained since.
+    """
+
+    name: str
+    detector: Detector
+    full: Detector
+    trained: bool = True
+
+
+def choose(folder: str | Path, name: str | None = None) -> Choice:
+    """A detector of a run, or a saved one.
+
+    Args:
+        folder: a run's folder, or one that `save_detector` wrote (then `name` says which of its anchors to keep).
+        name: ``shipped`` (the default of a run): the one that the report ships; ``full``: the one that was searched
+            (the default of a saved detector); a folder of ``retrained/``, as ``A-fine-tuned``; the number of a row of
+            the frontier, counted from 1; or anchors to keep, separated by commas. The last two are pruned and not
+            trained.
+
+    Raises:
+        InputError: there is no such folder or name; the message says what there is.
+    """
+    folder = Path(folder)
+    is_run = (folder / "detector" / FACTS_FILE).is_file()
+    if not is_run and not (folder / FACTS_FILE).is_file():
+        raise InputError(
+            f"{folder}: neither a run's folder (detector/{FACTS_FILE}) nor a saved detector ({FACTS_FILE})"
+        )
+    full = load_detector(folder / "detector" if is_run else folder)
+    name = name or ("shipped" if is_run else "full")
+    if name == "full":
+        return Choice(name, full, full)
+    if "," in name or "/" in name:
+        kept = full.layout.configuration(keep=parse_anchor_list(name))
+        return _pruned(f"anchors-{kept.mask:x}", full, kept)
+    if is_run and name == "shipped":
+        name = "-".join(Points.read(folder).shipped)
+    retrained = folder / "retrained" / name
+    if is_run and (retrained / FACTS_FILE).is_file():
+        return Choice(name, load_detector(retrained), full, trained=not name.endswith("-pruned"))
+    if is_run and name.isdecimal():
+        result = SearchResult.load(left_by_earlier(folder, "search/search.json").parent)
+        if 1 <= int(name) <= len(result.configurations):
+            row = result.configurations[int(name) - 1]
+            return _pruned(f"row-{int(name)}", full, row)
+    raise InputError(f"{folder}: no configuration {name!r}; there are {', '.join(_known(folder, is_run))}")
+
+
+def _pruned(name: str, full: Detector, configuration: Configuration) -> Choice:
+    return Choice(name, prune(full, configuration), full, trained=False)
+
+
+def _known(folder: Path, is_run: bool) -> list[str]:
+    """What `choose` takes, for people."""
+    names = ["full"]
+    if is_run:
+        points = sorted(path.parent.name for path in (folder / "retrained").glob(f"*/{FACTS_FILE}"))
+        names += ["shipped", *points] if points else []
+        if (folder / "search" / "search.json").is_file():
+            names.append(f"1 to {len(SearchResult.load(folder / 'search').configurations)} (rows of the frontier)")
+    return [*names, "anchors to keep, separated by commas"]
+

@@ -1,0 +1,194 @@
+"""All runs of a sweep as one table: parameters, versions, times, costs, accuracies.
+
+A row is one thing that was measured in one run; what the whole run has in common stands in every row of it:
+
+- ``run``, ``state`` (``"done"``, ``"failed"``), ``seconds``, ``seconds.NOTEBOOK``, ``param.NAME`` (or
+  ``param.NOTEBOOK.NAME``, where the notebooks of a run differ), ``version.PACKAGE``, ``data``, ``data.fingerprint``,
+  ``detector``, ``commit``, ``figure.NAME`` (numbers that a notebook left in ``figures.json``),
+- ``what``: ``"run"`` (exactly one row a run: the figures of the full detector and of the search), ``"configuration"``
+  (the best that were tried: on the frontier of one of the costs at least) or ``"point"`` (a pruned detector, at a
+  ``stage`` and measured on a ``split``),
+- ``accuracy`` (0..1), ``boxes``, ``head_flops``, ``total_flops``, ``head_parameters``, ``n_anchors``, ``anchors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from anchorkit.costs import COSTS
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, replacing
+from anchorkit.search.frontier import Frontier
+from anchorkit.runs.points import Points
+from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
+
+_MEASURES = ("accuracy", *COSTS, "n_anchors", "anchors")
+_FREE = 0.0
+
+
+def write_results(runs: Sequence[str | Path], path: str | Path) -> pd.DataFrame:
+    """Write the table of some runs as Parquet.
+
+    Args:
+        runs: their folders; those that do not exist (yet) are left out.
+        path: the file.
+
+    Raises:
+        InputError: a file of a run is damaged, or the table cannot be written.
+    """
+    table = results_table([run for run in runs if (Path(run) / "run.json").exists()])
+    with replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
+    return table
+
+
+def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
+    """The table of some runs; see the module's description for its columns.
+
+    Raises:
+        InputError: a folder is no run's, or a file in it is damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in map(Path, runs):
+        common, search = _common(run), _search(run)
+        rows.append({**common, "what": "run", **_whole(search)})
+        rows += [{**common, "what": "configuration", **row} for row in _configurations(search)]
+        rows += [{**common, "what": "point", **row} for row in _points(run)]
+    first = ["run", "state", "what", "point", "stage", "split", *_MEASURES]
+    table = pd.DataFrame(rows)
+    return table.reindex(columns=[*first, *(name for name in table.columns if name not in first)])
+
+
+def run_summary(run: str | Path) -> dict[str, Any]:
+    """What a run is in numbers: ``parameters`` by name, ``figures`` by name, ``seconds``, and ``error`` if it failed.
+
+    Raises:
+        InputError: the folder is no run's, or a file in it is damaged.
+    """
+    folder = Path(run)
+    record = _record(folder)
+    common = _common(folder)
+    figures = {name.removeprefix("figure."): value for name, value in common.items() if name.startswith("figure.")}
+    figures |= {name: value for name, value in _whole(_search(folder)).items() if isinstance(value, int | float)}
+    for row in _points(folder):
+        place = f"{row['point']}.{row['stage']}.{row['split']}"
+        figures |= {f"{place}.{name}": row[name] for name in ("accuracy", "head_flops") if name in row}
+    parameters = {name.removeprefix("param."): value for name, value in common.items() if name.startswith("param.")}
+    summary = {"parameters": parameters, "figures": figures, "seconds": common["seconds"]}
+    return summary | ({"error": record["error"]} if record.get("error") else {})
+
+
+def _record(run: Path) -> Mapping[str, Any]:
+    if not (run / "run.json").exists():
+        raise InputError(f"{run}: no run.json, so not a run's folder")
+    record = read_json(run / "run.json")
+    if not isinstance(record, dict) or not isinstance(record.get("notebooks"), dict):
+        raise InputError(f"{run / 'run.json'}: not the record of a run")
+    return record
+
+
+def _common(run: Path) -> dict[str, Any]:
+    record = _record(run)
+    about = record.get("provenance") or {}
+    notebooks: Mapping[str, Any] = record["notebooks"]
+    seconds = {stem: float(entry["seconds"]) for stem, entry in notebooks.items()}
+    common: dict[str, Any] = {
+        "run": (record.get("sweep") or {}).get("run") or run.name,
+        "state": "done" if record.get("finished") else "failed" if record.get("error") else "unfinished",
+        "seconds": round(sum(seconds.values()), 2),
+        **{f"seconds.{stem}": value for stem, value in seconds.items()},
+        **{f"param.{name}": value for name, value in _parameters(notebooks).items()},
+        **{f"version.{name}": version for name, version in (record.get("versions") or {}).items()},
+        "version.anchorkit": record.get("anchorkit"),
+        "version.python": record.get("python"),
+        "data": record.get("data"),
+        "data.fingerprint": (about.get("data") or {}).get("fingerprint"),
+        "detector": record.get("detector"),
+        "commit": (about.get("commit") or {}).get("hash"),
+    }
+    figures = read_json(run / "figures.json") if (run / "figures.json").exists() else {}
+    if not isinstance(figures, dict) or not all(isinstance(value, int | float) for value in figures.values()):
+        raise InputError(f"{run / 'figures.json'}: numbers by name are needed")
+    return common | {f"figure.{name}": value for name, value in figures.items()}
+
+
+def _parameters(notebooks: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters by name where the notebooks of the run agree, else by NOTEBOOK.NAME; lists as text."""
+    values: dict[str, dict[str, Any]] = {}
+    for stem, entry in notebooks.items():
+        for name, value in entry["parameters"].items():
+            if name != "run_dir":
+                values.setdefault(name, {})[stem] = str(value) if isinstance(value, list) else value
+    flat: dict[str, Any] = {}
+    for name, by_notebook in values.items():
+        agreed = len(set(by_notebook.values())) == 1
+        flat |= (
+            {name: next(iter(by_notebook.values()))}
+            if agreed
+            else {f"{stem}.{name}": value for stem, value in by_notebook.items()}
+        )
+    return flat
+
+
+def _search(run: Path) -> SearchResult | None:
+    # search.json is written last: without it the search is not finished.
+    return SearchResult.load(run / "search") if (run / "search" / "search.json").exists() else None
+
+
+def _whole(search: SearchResult | None) -> dict[str, Any]:
+    """The full detector, and what the search of its subsets came to."""
+    if search is None:
+        return {}
+    full = search.baseline
+    found = {name: full[name] for name in _MEASURES if name in full.index}
+    found |= {"searched_cost": search.cost, "threshold": search.threshold, "tried": len(search.evaluated)}
+    found |= {"on_frontier": len(search.frontier), "hypervolume": search.hypervolume()}
+    for name, loss in (("free", _FREE), ("little", NEGLIGIBLE_LOSS)):
+        enough = search.evaluated[search.evaluated["accuracy"] >= full["accuracy"] - loss]
+        found[f"{name}.{search.cost}"] = enough[search.cost].min()
+        found[f"{name}.saved"] = 1.0 - float(enough[search.cost].min()) / float(full[search.cost])
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _configurations(search: SearchResult | None) -> list[dict[str, Any]]:
+    """The configurations that no other one that was tried beats in accuracy and some cost."""
+    if search is None:
+        return []
+    tried = search.evaluated
+    kept: set[int] = set()
+    for cost in (name for name in COSTS if name in tried and tried[name].notna().all()):
+        frontier: Frontier[_Tried] = Frontier()
+        for place, (accuracy, value) in enumerate(zip(tried["accuracy"], tried[cost], strict=True)):
+            frontier.add(_Tried(float(accuracy), float(value), place))
+        kept |= {member.place for member in frontier.members()}
+    return _plain_rows(tried.iloc[sorted(kept)][[name for name in _MEASURES if name in tried]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """A row of the table of configurations tried, as a frontier wants it."""
+
+    accuracy: float
+    cost: float
+    place: int
+
+
+def _points(run: Path) -> list[dict[str, Any]]:
+    points = Points.read_if_there(run, ("split",))
+    if points is None:
+        return []
+    return _plain_rows(points.table[[name for name in ("point", "stage", "split", *_MEASURES) if name in points.table]])
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own."""
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,228 @@
+"""The trainings of a run's experiments: each is made once, goes on where it was stopped, and is measured in one way.
+
+An experiment that compares trainings makes many of them, which takes hours. Every one has a folder whose name says what
+it begins with and how it is done, so an experiment that is stopped, or asked for one more seed, trains only what is
+not there yet. All experiments of a run keep them in one place: what one of them has trained, or the lesson that trained
+the run's own detector, no other trains again. Checkpoints of finished trainings are removed: their weights are what is
+needed of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anchorkit.anchors import Configuration
+from anchorkit.runs.folder import training_folder
+from anchorkit.costs import known_costs
+from anchorkit.datasets import Dataset, Split
+from anchorkit.detectors import Detector, load_detector, save_detector
+from anchorkit.evaluation import Evaluator
+from anchorkit.files import read_json, replacing, write_json
+from anchorkit.predictions import PredictionTable, collect_predictions
+from anchorkit.search import SearchResult, search
+from anchorkit.training import fit
+from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts
+
+MEASURED_FILE = "measured.json"
+LESSON_FOLDER = Path("detector") / "training"
+"""Where 02_detector leaves the checkpoint of the run's own detector."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A detector after its training.
+
+    Attributes:
+        folder: where it is saved; the name tells this training from any other.
+        detector: the detector itself.
+        accuracy: AP (0..1) by split: ``val``, and ``test`` where the data has one.
+        epochs: passes over the training images, those of the training it begins with included.
+        seconds: time that this training took by itself.
+    """
+
+    folder: Path
+    detector: Detector = field(repr=False)
+    accuracy: Mapping[str, float]
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What the trainings of an experiment have in common.
+
+    Attributes:
+        folder: where the trainings are kept, those of other experiments too.
+        dataset: what is trained on and measured by.
+        precision: as for `anchorkit.fit`.
+        workers: as for `anchorkit.fit`.
+        progress: show progress bars on standard error.
+        lesson: the folder of a training that is there already (``detector/training`` of a run); whichever of the
+            trainings asked for is the very same begins with its checkpoint, and so ends at once. None for none.
+    """
+
+    folder: Path
+    dataset: Dataset = field(repr=False)
+    precision: str = "auto"
+    workers: int = 0
+    progress: bool = True
+    lesson: Path | None = None
+
+    @classmethod
+    def of_run(
+        cls, run_dir: str | Path, dataset: Dataset, precision: str = "auto", workers: int = 0, progress: bool = True
+    ) -> Trainer:
+        """The trainer of a run's experiments: its trainings lie in ``RUN/experiments/trainings``, whoever asks."""
+        run = Path(run_dir)
+        return cls(run / "experiments" / "trainings", dataset, precision, workers, progress, run / LESSON_FOLDER)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits to measure on: ``val`` and, where there is one, ``test``."""
+        return {name: split for name, split in self.dataset.splits().items() if name != "train"}
+
+    @property
+    def told_on(self) -> str:
+        """The split to tell accuracies on: ``test``, or ``val`` where there is no other."""
+        return "test" if "test" in self.splits else "val"
+
+    def train(self, network: Detector, recipe: str, epochs: int, seed: int, start: Trained | None = None) -> Trained:
+        """Train `network` in place, unless that was done before.
+
+        Args:
+            network: the detector to train.
+            recipe: a name of `anchorkit.training.RECIPES`.
+            epochs: passes over the training images.
+            seed: of the order of the images and of their augmentation.
+            start: the training that the weights come from; None for fresh ones (made from the same seed).
+
+        Raises:
+            InputError: as `anchorkit.fit`.
+        """
+        before = None if start is None else start.folder.name
+        facts = (
+            network.layout.to_dict(),
+            dict(network.options),
+            self.dataset.fingerprint(),
+            recipe,
+            epochs,
+            seed,
+            before,
+        )
+        folder = training_folder(self.folder / network.architecture, *facts)
+        if not (folder / MEASURED_FILE).exists():
+            if start is None:
+                self._take_over(folder, training_facts(network, self.dataset, recipe, epochs, seed))
+            history = fit(
+                network,
+                self.dataset,
+                recipe,
+                epochs=epochs,
+                out=folder,
+                seed=seed,
+                precision=self.precision,
+                workers=self.workers,
+                progress=self.progress,
+            )
+            save_detector(network, folder)
+            accuracy = {split: e.accuracy(e.full) for split, e in self._measured(network).items()}
+            total = epochs + (0 if start is None else start.epochs)
+            # The sign that all is there.
+            write_json(
+                folder / MEASURED_FILE,
+                {
+                    "accuracy": accuracy,
+                    "epochs": total,
+                    "seconds": history.seconds,
+                    "recipe": recipe,
+                    "seed": seed,
+                    "begins with": before or "fresh weights",
+                },
+            )
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+        about = read_json(folder / MEASURED_FILE)
+        return Trained(folder, load_detector(folder), about["accuracy"], about["epochs"], about["seconds"])
+
+    def evaluators(self, trained: Trained) -> dict[str, Evaluator]:
+        """An evaluator a split of what a trained detector predicts; the predictions are kept beside it."""
+        return self._measured(trained.detector, trained.folder)
+
+    def search(self, trained: Trained, cost: str, max_drop: float) -> SearchResult:
+        """Search the frontier of a trained detector on the validation images; the ledger is kept beside it.
+
+        Args:
+            trained: the detector.
+            cost: name of the cost.
+            max_drop: how much accuracy (0..1) a configuration may lose to be looked at further.
+
+        Raises:
+            InputError: as `anchorkit.search`.
+        """
+        evaluator = self.evaluators(trained)["val"]
+        threshold = max(evaluator.accuracy(evaluator.full) - max_drop, 0.0)
+        ledger = trained.folder / f"ledger-{evaluator.fingerprint}.jsonl"  # other predictions, other ledger
+        return search(evaluator, cost=cost, threshold=threshold, ledger=ledger, progress=self.progress)
+
+    def _take_over(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Begin with the checkpoint of the lesson's training where that is the same training."""
+        if self.lesson is None or (folder / CHECKPOINT_FILE).exists():
+            return
+        noted, checkpoint = self.lesson / FACTS_FILE, self.lesson / CHECKPOINT_FILE
+        if noted.exists() and checkpoint.exists() and read_json(noted) == json.loads(json.dumps(facts)):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / CHECKPOINT_FILE) as temporary:
+                shutil.copyfile(checkpoint, temporary)
+
+    def _measured(self, detector: Detector, kept: Path | None = None) -> dict[str, Evaluator]:
+        found = {}
+        for name, split in self.splits.items():
+            path = None if kept is None else kept / f"predictions-{name}.parquet"
+            if path is None or not path.exists():
+                table = collect_predictions(detector, split, progress=self.progress)
+                if path is not None:
+                    table.save(path)
+            else:
+                table = PredictionTable.load(path)
+            found[name] = Evaluator(table, split.ground_truth)
+        return found
+
+
+def row(
+    treatment: str,
+    point: str,
+    seed: int,
+    configuration: Configuration,
+    accuracy: Mapping[str, float],
+    epochs: int,
+) -> dict[str, Any]:
+    """A row of an experiment's table: what was done how long, how accurate it is, what it costs.
+
+    Args:
+        treatment: what was done, such as ``"retrained"``.
+        point: which configuration it was done to.
+        seed: of the replication.
+        configuration: the anchors kept.
+        accuracy: AP (0..1) by split.
+        epochs: passes over the training images in all.
+
+    Returns:
+        ``treatment``, ``point``, ``seed``, ``epochs``, ``accuracy`` (on ``test``, or ``val`` where there is no other),
+        ``val`` (on the validation images), ``n_anchors``, the known costs, ``per_level`` and ``anchors`` (ids).
+    """
+    return {
+        "treatment": treatment,
+        "point": point,
+        "seed": seed,
+        "epochs": epochs,
+        "accuracy": accuracy.get("test", accuracy["val"]),
+        "val": accuracy["val"],
+        "n_anchors": len(configuration),
+        **known_costs(configuration),
+        "per_level": " ".join(map(str, configuration.per_level)),
+        "anchors": " ".join(configuration.ids),
+    }

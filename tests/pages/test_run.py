@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from anchorkit import plots
+from anchorkit.errors import InputError
+from anchorkit.pages.run import write_index
+from anchorkit.plots.export import remote_references
+from anchorkit.search.result import SearchResult
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "plots"))
+import chart_samples as samples
+
+
+def write_search(folder: Path) -> None:
+    full, best, tried = samples.full(), samples.frontier(), samples.evaluated(300)
+    evaluated = pd.concat([full.assign(order=0, parent=-1), tried, best.assign(order=0, parent=0)], ignore_index=True)
+    evaluated["order"] = range(len(evaluated))
+    # The full configuration is on its own frontier.
+    frontier = pd.concat([full, best[best["accuracy"] < full["accuracy"].iloc[0]]], ignore_index=True)
+    SearchResult(samples.layout(), "head_flops", None, "algorithm1", "auto", frontier, evaluated).save(
+        folder / "search"
+    )
+    samples.random_rows(100).to_csv(folder / "search" / "random.csv", index=False)
+
+
+def write_points(folder: Path) -> None:
+    (folder / "retrained").mkdir()
+    samples.recovery().assign(split="test").to_csv(folder / "retrained" / "points.csv", index=False)
+
+
+def write_figures(folder: Path) -> None:
+    (folder / "figures").mkdir()
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(6):
+        image = (rng.random((20, 20, 3)) * 255).astype(np.uint8)
+        pixels = np.asarray(Image.fromarray(image).resize((160, 160)))
+        boxes = np.sort(rng.random((3, 2, 2)) * 160, axis=1).reshape(3, 4)
+        pictures.append(
+            plots.draw_boxes(pixels, boxes, ["ball", "bar", "tile 0.93"], [plots.level_color(i) for i in range(3)])
+        )
+    plots.contact_sheet(pictures, 3, [f"picture {n}" for n in range(6)]).save(folder / "figures" / "01_detections.png")
+    plots.save(
+        plots.level_costs(samples.level_costs(samples.KEPT), samples.level_costs()), folder / "figures" / "levels.svg"
+    )
+    plots.save(plots.recovery(samples.recovery()), folder / "figures" / "recovery.svg")
+
+
+def write_notebooks(folder: Path) -> None:
+    (folder / "notebooks").mkdir()
+    svg = plots.to_svg(plots.anchor_board(samples.anchors(samples.KEPT)))
+    chart = nbformat.v4.new_output("display_data", {"image/svg+xml": svg, "text/plain": "chart"})
+    widget = nbformat.v4.new_output(
+        "display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "IntSlider()"}
+    )
+    table = nbformat.v4.new_output(
+        "execute_result", {"text/html": samples.table().iloc[:, :4].to_html()}, execution_count=1
+    )
+    remote = nbformat.v4.new_output(
+        "display_data", {"text/html": '<script src="https://cdn.example/x.js">let a = 1</script><p>stays</p>'}
+    )
+    for name, title in (("00_start_here", "Start here"), ("04_search", "The *search*")):
+        cells = [
+            nbformat.v4.new_markdown_cell(f"# {title}\n\nWhat you will learn: how to **read** `code` & more."),
+            nbformat.v4.new_code_cell(
+                "import anchorkit as ak\n\nfor level in range(3):  # a comment\n    print('level', level)",
+                outputs=[
+                    nbformat.v4.new_output("stream", name="stdout", text="level 0\nlevel 1\nlevel 2\n"),
+                    chart,
+                    chart,
+                ],
+            ),
+            nbformat.v4.new_code_cell("chooser", outputs=[widget, table, remote]),
+        ]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "notebooks" / f"{name}.ipynb")
+
+
+def write_record(folder: Path) -> None:
+    record = {
+        "format": 1,
+        "anchorkit": "0.1.0",
+        "profile": "quick",
+        "data": "/home/somebody/shapes",
+        "detector": "tiny_ssd",
+        "parameters": {"threshold": 0.4},
+        "seeds": {"04_search": 0},
+        "python": "3.11.7",
+        "platform": "Linux",
+        "versions": {"numpy": "2.0.0", "torch": None},
+        "started": "2025-01-02T03:04:05+00:00",
+        "finished": "2025-01-02T03:09:05+00:00",
+        "notebooks": {
+            "00_start_here": {"parameters": {"data": "<shapes>"}, "seconds": 12.3},
+            "04_search": {"parameters": {"threshold": 0.4, "cost": "head_flops"}, "seconds": 75.0},
+        },
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    for write in (write_record, write_search, write_points, write_figures, write_notebooks):
+        write(folder)
+    assert write_index(folder) == folder / "index.html"
+    return folder
+
+
+class Checker(HTMLParser):
+    """Sees to it that tags close in order, ids are unique and nothing points outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag not in ("meta", "br", "img", "link", "hr", "input", "path", "line", "rect"):
+            self.open.append(tag)
+        self.ids += [str(values["id"])] if "id" in values else []
+        self.links += [str(values[name]) for name in ("href", "src") if name in values]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.ids += [str(value) for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("path", "line", "rect"):
+            return
+        assert self.open.pop() == tag
+
+
+def check(path: Path) -> Checker:
+    checker = Checker()
+    checker.feed(path.read_text())
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    return checker
+
+
+def text_of(path: Path) -> str:
+    return re.sub(r"<[^>]+>", " ", re.sub(r"<(svg|style)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL))
+
+
+def test_the_result_comes_first(whole: Path) -> None:
+    page = (whole / "index.html").read_text()
+    frontier = samples.frontier()
+    enough = frontier[frontier["accuracy"] >= samples.full()["accuracy"].iloc[0] - 0.002]
+    row = enough.loc[enough["head_flops"].idxmin()]
+    saved = round(100 * (row["head_flops"] / samples.full()["head_flops"].iloc[0] - 1))
+    assert saved < 0
+    headline = re.search(r"<h1>(.*?)</h1>", page)
+    assert headline is not None
+    assert headline.group(1) == (
+        f"{row['n_anchors']} of 30 anchors are enough: head FLOPs −{-saved} %, AP 55.1 → {100 * row['accuracy']:.1f}"
+    )
+    order = [
+        page.index(mark)
+        for mark in ("<h1>", "Accuracy against cost", "before and after", "What training", "How it was")
+    ]
+    assert order == sorted(order)
+
+
+def test_it_opens_without_the_network(whole: Path) -> None:
+    for path in (whole / "index.html", *whole.glob("notebooks/*.html")):
+        text = path.read_text()
+        assert remote_references(text) == []
+        assert "<script" not in text
+        for link in check(path).links:
+            assert link.startswith("data:") or (path.parent / link).exists(), link
+
+
+def test_the_table_says_before_and_after(whole: Path) -> None:
+    text = " ".join(text_of(whole / "index.html").split())
+    for part in (
+        "A pruned",
+        "headline pruned",
+        "B fine-tuned",
+        "D retrained",
+        "measured on the test images",
+        "Not there yet",
+    ):
+        assert (part in text) == (part != "Not there yet"), part
+    assert "After training (point" in text
+    assert "1 min 27 s" in text  # altogether
+    assert "&lt;shapes&gt;" in (whole / "index.html").read_text()
+
+
+def test_of_two_splits_the_test_images_are_told(tmp_path: Path) -> None:
+    write_search(tmp_path)
+    (tmp_path / "retrained").mkdir()
+    val = samples.recovery().assign(split="val")
+    test = val.assign(split="test", accuracy=val["accuracy"] - 0.1)
+    pd.concat([val, test]).to_csv(tmp_path / "retrained" / "points.csv", index=False)
+    text = " ".join(text_of(write_index(tmp_path)).split())
+    full = 100 * val["accuracy"].iloc[0]
+    assert f"against {full - 10:.1f} of the full detector" in text
+    assert "measured on the test images, which took no part in the choice" in text
+    assert text.count("A pruned") == 2  # as the search promised, and on the test images
+    assert text.count("A retrained") == 1
+
+
+def test_charts_are_drawn_once(whole: Path) -> None:
+    page = (whole / "index.html").read_text()
+    assert page.count("<svg") == 3  # frontier, recovery, board
+    assert page.count("data:image/svg+xml") == 1  # levels; the recovery of the folder is the one drawn here
+    assert page.count("data:image/jpeg") == 1
+    assert len(page) < 2_000_000
+
+
+def test_notebooks_are_rendered(whole: Path) -> None:
+    page = (whole / "notebooks" / "04_search.html").read_text()
+    assert "<title>The search</title>" in page
+    assert page.count("data:image/svg+xml") == 2
+    assert "(a widget: open the notebook to use it)" in page
+    assert "cdn.example" not in page
+    assert "<p>stays</p>" in page
+    assert 'href="../index.html"' in page
+    assert "The search</a>" in (whole / "index.html").read_text()
+
+
+def test_a_notebook_is_rendered_again_only_when_it_changed(tmp_path: Path) -> None:
+    write_notebooks(tmp_path)
+    write_index(tmp_path)
+    notebook = tmp_path / "notebooks" / "04_search.ipynb"
+    rendered = notebook.with_suffix(".html")
+    rendered.write_text(rendered.read_text() + "left alone")
+    os.utime(notebook, (2e9, 2e9))  # whatever the clock says
+    write_index(tmp_path)
+    assert "left alone" in rendered.read_text()
+    notebook.write_text(notebook.read_text().replace("\n", "\n\n", 1))
+    os.utime(notebook, (0, 0))
+    write_index(tmp_path)
+    assert "left alone" not in rendered.read_text()
+
+
+def test_the_notebook_that_is_being_executed_is_left_alone(tmp_path: Path) -> None:
+    write_notebooks(tmp_path)
+    started = tmp_path / "notebooks" / ".06_report-1a2b.ipynb"
+    started.write_text('{"cells": [')
+    assert ".06_report" not in write_index(tmp_path).read_text()
+    assert [path.name for path in tmp_path.rglob(".*")] == [started.name]
+
+
+def test_what_is_absent_is_told(tmp_path: Path) -> None:
+    text = text_of(write_index(tmp_path))
+    for maker in ("04_search", "05_prune_and_retrain", "anchorkit run"):
+        assert f"Made by {maker}" in text.replace("`", "")
+    assert "no result yet" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_a_search_alone_is_enough(tmp_path: Path) -> None:
+    write_search(tmp_path)
+    (tmp_path / "search" / "random.csv").unlink()
+    text = " ".join(text_of(write_index(tmp_path)).split())
+    assert "of 30 anchors are enough" in text
+    assert "loses 0.2 points at most" in text
+    assert "Made by 05_prune_and_retrain" in text
+
+
+def test_when_no_anchor_can_go(tmp_path: Path) -> None:
+    full = samples.full()
+    SearchResult(samples.layout(), "boxes", None, "algorithm1", "auto", full, full.assign(order=0, parent=-1)).save(
+        tmp_path / "search"
+    )
+    assert "All 30 anchors are needed" in text_of(write_index(tmp_path))
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        write_index(tmp_path / "nowhere")
+    write_points(tmp_path)
+    points = tmp_path / "retrained" / "points.csv"
+    points.write_text(points.read_text().replace("head_flops", "flops"))
+    with pytest.raises(InputError, match=r"points\.csv: lacks the column 'head_flops'"):
+        write_index(tmp_path)
+    points.unlink()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "01_data.ipynb").write_text('{"cells": [')
+    with pytest.raises(InputError, match=r"01_data\.ipynb: not a notebook"):
+        write_index(tmp_path)
+    (tmp_path / "notebooks" / "01_data.ipynb").unlink()
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(InputError, match=r"a\.png: not a picture"):
+        write_index(tmp_path)
+    assert not (tmp_path / "index.html").exists()

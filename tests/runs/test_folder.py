@@ -1,0 +1,42 @@
+"""What the lessons hand to one another."""
+
+from pathlib import Path
+
+import pytest
+
+from anchorkit.runs.folder import choose_data, left_by_earlier, load_data, training_folder
+from anchorkit.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANCHORKIT_CACHE", str(tmp_path / "cache"))
+
+
+def test_later_lessons_take_the_data_that_was_chosen(tmp_path: Path) -> None:
+    chosen = choose_data(tmp_path, "shapes", train_images=3, val_images=2, test_images=2)
+    assert load_data(tmp_path).fingerprint() == chosen.fingerprint()
+
+
+def test_a_missing_file_names_the_notebook_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"predictions\.parquet: not there yet; run the notebook 02_detector first"):
+        left_by_earlier(tmp_path, "predictions.parquet")
+    with pytest.raises(InputError, match="run the notebook 01_data first"):
+        load_data(tmp_path)
+
+
+def test_other_data_in_a_run_with_predictions_is_refused(tmp_path: Path) -> None:
+    choose_data(tmp_path, "shapes", train_images=3, val_images=2, test_images=2)
+    choose_data(tmp_path, "shapes", train_images=2, val_images=2, test_images=2)  # nothing was made of it yet
+    (tmp_path / "predictions.parquet").touch()
+    with pytest.raises(InputError, match="made on other data"):
+        choose_data(tmp_path, "shapes", train_images=3, val_images=2, test_images=2)
+
+
+def test_another_beginning_is_another_training(tmp_path: Path) -> None:
+    folder = training_folder(tmp_path, "weights", 4, ("L0/8x8",))
+    assert folder.parent == tmp_path
+    assert folder == training_folder(str(tmp_path), "weights", 4, ["L0/8x8"])
+    others = {training_folder(tmp_path, *facts) for facts in (("weights", 5, ["L0/8x8"]), ("fresh", 4, ["L0/8x8"]))}
+    assert folder not in others
+    assert len(others) == 2

@@ -1,0 +1,84 @@
+"""The points of a run, and the one rule for which of them is shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from anchorkit.bundled import notebooks_dir
+from anchorkit.batch.parameters import read_parameters
+from anchorkit.errors import InputError
+from anchorkit.runs.points import Points
+from anchorkit.search.result import NEGLIGIBLE_LOSS
+
+
+def points_of(rows: dict[tuple[str, str, str], tuple[float, int]]) -> pd.DataFrame:
+    names = ["point", "stage", "split", "accuracy", "head_flops"]
+    return pd.DataFrame([(*key, *values) for key, values in rows.items()], columns=names)
+
+
+def test_what_to_ship_is_chosen_on_validation_images() -> None:
+    rows = {
+        ("unpruned", "full", "val"): (0.600, 100),
+        ("unpruned", "full", "test"): (0.590, 100),
+        ("A", "pruned", "val"): (0.600, 70),
+        ("A", "pruned", "test"): (0.560, 70),
+        ("A", "fine-tuned", "val"): (0.599, 70),
+        ("A", "fine-tuned", "test"): (0.550, 70),
+        ("B", "fine-tuned", "val"): (0.590, 50),
+        ("B", "fine-tuned", "test"): (0.700, 50),
+    }
+    assert Points(points_of(rows)).shipped == ("A", "fine-tuned")  # as cheap as A pruned, and not picked for it
+    assert Points(points_of(rows), 0.02).shipped == ("B", "fine-tuned")
+    assert Points(points_of(rows), -0.1).shipped == ("A", "pruned")  # none gains so much: the best there is
+    of_test = points_of({key: row for key, row in rows.items() if key[2] == "test"})
+    assert Points(of_test).shipped == ("B", "fine-tuned")
+    with pytest.raises(InputError, match="run 05_prune_and_retrain"):
+        Points(points_of(dict(list(rows.items())[:2]))).shipped
+
+
+
+def test_the_loss_of_a_run_is_recorded_and_read_again(tmp_path: Path) -> None:
+    table = points_of(
+        {
+            ("unpruned", "full", "val"): (0.600, 100),
+            ("A", "fine-tuned", "val"): (0.599, 70),
+            ("B", "fine-tuned", "val"): (0.596, 50),
+        }
+    )
+    Points(table).write(tmp_path)
+    assert Points.read(tmp_path).max_loss == NEGLIGIBLE_LOSS
+    assert Points.read(tmp_path).shipped == ("A", "fine-tuned")
+    (tmp_path / "run.json").write_text(json.dumps({"notebooks": {"06_report": {"parameters": {"max_loss": 0.005}}}}))
+    assert Points.read(tmp_path).shipped == ("B", "fine-tuned")  # a run from before the loss had a file
+    Points(table, max_loss=0.003).record_loss(tmp_path)
+    assert (Points.read(tmp_path).max_loss, Points.read(tmp_path).shipped) == (0.003, ("A", "fine-tuned"))
+    assert Points.read(tmp_path).loss_kept
+    assert not Points(table, max_loss=0.0005).loss_kept
+    assert Points(table, max_loss=0.0005).shipped == ("A", "fine-tuned")
+    (tmp_path / "retrained" / "max_loss.json").write_text('{"max_loss": "much"}')
+    with pytest.raises(InputError, match=r"max_loss\.json: max_loss is 'much'"):
+        Points.read(tmp_path)
+
+
+def test_points_that_are_missing_or_damaged_are_named(tmp_path: Path) -> None:
+    assert Points.read_if_there(tmp_path) is None
+    with pytest.raises(InputError, match="run the notebook 05_prune_and_retrain first"):
+        Points.read(tmp_path)
+    (tmp_path / "retrained").mkdir()
+    path = tmp_path / "retrained" / "points.csv"
+    path.write_text("point,stage,accuracy\nA,pruned,0.5\n")
+    with pytest.raises(InputError, match=r"points\.csv: lacks the column 'head_flops'"):
+        Points.read(tmp_path)
+    path.write_text("point,stage,accuracy,head_flops\n")
+    assert Points.read_if_there(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in notebooks_dir().glob("*.ipynb")))
+def test_max_loss_is_the_same_in_every_lesson(name: str) -> None:
+    parameters = read_parameters(notebooks_dir() / f"{name}.ipynb")
+    if "max_loss" in parameters:
+        assert parameters["max_loss"].default == NEGLIGIBLE_LOSS

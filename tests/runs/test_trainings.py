@@ -1,0 +1,136 @@
+"""Trainings of experiments: made once, measured in one way, told apart by what they begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import anchorkit as ak
+from anchorkit.runs import trainings
+from anchorkit.runs.trainings import Trainer, row
+from anchorkit.datasets import Dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANCHORKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return ak.load_dataset("shapes", train=4, val=3, test=2, progress=False)
+
+
+@pytest.fixture
+def trainer(dataset: Dataset, tmp_path: Path) -> Trainer:
+    return Trainer(tmp_path / "trainings", dataset, "no", progress=False)
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments of every training that is really made."""
+    made: list[Any] = []
+    fit = trainings.fit
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        made.append((arguments[2], options["epochs"], options["seed"]))
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(trainings, "fit", counted)
+    return made
+
+
+def network(dataset: Dataset, seed: int = 0) -> ak.detectors.Detector:
+    return ak.load_detector("tiny_ssd", categories=dataset.categories, size=(96, 96), seed=seed)
+
+
+def test_a_training_is_made_once(trainer: Trainer, dataset: Dataset, fits: list[Any]) -> None:
+    first = trainer.train(network(dataset), "tiny", 1, seed=0)
+    again = trainer.train(network(dataset), "tiny", 1, seed=0)
+    assert fits == [("tiny", 1, 0)]
+    assert (again.folder, dict(again.accuracy), again.epochs) == (first.folder, dict(first.accuracy), 1)
+    assert set(first.accuracy) == {"val", "test"}
+    assert not (first.folder / "checkpoint.pt").exists()
+    # The accuracy is that of the detector which was kept.
+    evaluators = trainer.evaluators(again)
+    assert {name: e.accuracy(e.full) for name, e in evaluators.items()} == pytest.approx(dict(first.accuracy))
+    assert (first.folder / "predictions-test.parquet").is_file()
+
+
+def test_another_beginning_is_another_training(trainer: Trainer, dataset: Dataset, fits: list[Any]) -> None:
+    first = trainer.train(network(dataset), "tiny", 1, seed=0)
+    other = trainer.train(network(dataset, seed=1), "tiny", 1, seed=1)
+    tuned = [trainer.train(ak.load_detector(f.folder), "tiny-finetune", 1, 0, f) for f in (first, other)]
+    assert len(fits) == 4
+    assert len({t.folder for t in (first, other, *tuned)}) == 4
+    assert [t.epochs for t in tuned] == [2, 2]  # those of the first training count
+
+
+def test_a_stopped_training_goes_on(
+    trainer: Trainer, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as stopped:
+        stopped.setattr(trainings, "save_detector", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(network(dataset), "tiny", 1, seed=0)
+    [checkpoint] = trainer.folder.rglob("checkpoint.pt")
+    before = (checkpoint.parent / "history.csv").read_text()
+    done = trainer.train(network(dataset), "tiny", 1, seed=0)
+    assert done.folder == checkpoint.parent
+    assert (done.folder / "history.csv").read_text() == before  # no epoch was trained again
+    undisturbed = Trainer(tmp_path / "other", dataset, "no", progress=False)
+    assert dict(undisturbed.train(network(dataset), "tiny", 1, seed=0).accuracy) == dict(done.accuracy)
+
+
+def test_a_search_goes_on_from_its_ledger(trainer: Trainer, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = trainer.train(network(dataset), "tiny", 1, seed=0)
+    result = trainer.search(first, "boxes", max_drop=0.0)
+    asked: list[Any] = []
+    monkeypatch.setattr(ak.Evaluator, "children", lambda *arguments: asked.append(arguments))
+    again = trainer.search(first, "boxes", max_drop=0.0)
+    assert asked == []
+    assert again.frontier.equals(result.frontier)
+
+
+def test_told_on_the_test_images_where_there_are_some(dataset: Dataset, tmp_path: Path) -> None:
+    without = Dataset(dataset.name, dataset.train, dataset.val, None, dataset.notes)
+    assert Trainer(tmp_path, dataset).told_on == "test"
+    assert Trainer(tmp_path, without).told_on == "val"
+    layout = network(dataset).layout
+    kept = layout.configuration(keep=[0, 4])
+    made = row("pruned", "A", 3, kept, {"val": 0.3, "test": 0.2}, 60)
+    assert (made["accuracy"], made["val"], made["seed"], made["epochs"]) == (0.2, 0.3, 3, 60)
+    assert made["head_flops"] == ak.costs.cost_of(kept, "head_flops")
+    assert made["per_level"] == "1 1 0 0 0 0"
+    assert row("pruned", "A", 3, kept, {"val": 0.3}, 60)["accuracy"] == 0.3
+
+
+def test_experiments_of_a_run_share_their_trainings(dataset: Dataset, tmp_path: Path, fits: list[Any]) -> None:
+    one, another = (Trainer.of_run(tmp_path, dataset, "no", progress=False) for _ in range(2))
+    first = one.train(network(dataset), "tiny", 1, seed=0)
+    assert another.train(network(dataset), "tiny", 1, seed=0).folder == first.folder
+    assert len(fits) == 1
+
+
+def test_the_lesson_s_training_is_not_made_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson = network(dataset)
+    ak.fit(lesson, dataset, epochs=1, out=tmp_path / "detector" / "training", seed=0, precision="no", progress=False)
+    steps: list[Any] = []
+    forward = type(lesson.module).forward
+
+    def counted(module: Any, images: Any, *rest: Any) -> Any:
+        steps.extend([len(images)] if module.training else [])
+        return forward(module, images, *rest)
+
+    monkeypatch.setattr(type(lesson.module), "forward", counted)
+    trainer = Trainer.of_run(tmp_path, dataset, "no", progress=False)
+    taken = trainer.train(network(dataset), "tiny", 1, seed=0)
+    assert steps == []
+    weights = taken.detector.module.state_dict()
+    assert all((weights[key] == value).all() for key, value in lesson.module.state_dict().items())
+    assert (tmp_path / "detector" / "training" / "checkpoint.pt").exists()  # it is the lesson's, not ours to remove
+    # Another seed, or another number of epochs, is another training.
+    trainer.train(network(dataset, seed=1), "tiny", 1, seed=1)
+    trainer.train(network(dataset), "tiny", 2, seed=0)
+    assert steps == [4, 4, 4]
