@@ -624,6 +624,29 @@ def test_export_ships_what_the_report_of_this_run_allowed(
         assert json.loads(command("export", tmp_path / "run", "--json")[1])["configuration"] == called
 
 
+def test_the_page_and_the_export_name_the_same_detector(
+    command: Command, run_folder: Path, exported: list[Any], tmp_path: Path
+) -> None:
+    import pandas as pd
+
+    from anchorkit.pages.run import write_index
+    from anchorkit.runs.points import Points
+
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    table = pd.read_csv(run / "retrained" / "points.csv")
+    table = table[(table["point"] != "B") | (table["stage"] != "pruned")]
+    table["accuracy"] = [0.500, 0.499, 0.496]  # A loses 0.1 points, B 0.4
+    table["head_flops"] = [1000, 700, 500]
+    Points(table).write(run)
+    for loss, point, stage in ((None, "A", "pruned"), (0.005, "B", "fine-tuned"), (0.002, "A", "pruned")):
+        if loss is not None:
+            Points(table, loss).record_loss(run)
+        assert Points.read(run).shipped == (point, stage)  # what lessons 5 to 7 ask
+        assert f"(point {point}, {stage})" in write_index(run).read_text()
+        assert json.loads(command("export", run, "--json")[1])["configuration"] == f"{point}-{stage}"
+
+
 def test_export_for_people(command: Command, run_folder: Path, exported: list[Any], tmp_path: Path) -> None:
     out_file = tmp_path / "mine.onnx"
     code, out, _ = command("export", run_folder, "--configuration", "2", "--out", out_file)
