@@ -22,8 +22,8 @@ from anchorkit.errors import InputError
 OLDEST_PYTHON = (3, 11)
 _GIB = 1 << 30
 _ENOUGH_MEMORY, _ENOUGH_DISK = 4 * _GIB, 2 * _GIB
-# Where a package's import name is not its name.
-_MODULES = {"pillow": "PIL", "vl-convert-python": "vl_convert"}
+# CPython before this matched some regular expressions wrongly (gh-106052), among them those that nbconvert needs.
+_SOUND_PYTHON = (3, 11, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def examine() -> list[Check]:
         _disk(),
         _kernel(),
         *_shipped(),
+        _compiled_code(),
         _writable("working folder", Path.cwd(), "run anchorkit in a folder that you may write to, or give --out"),
         _cache(),
         _writable("temporary folder", Path(tempfile.gettempdir()), "set TMPDIR to a folder that you may write to"),
@@ -86,11 +87,14 @@ def _python() -> Check:
     found = f"{platform.python_version()} ({sys.executable})"
     if sys.version_info[:2] < OLDEST_PYTHON:
         return Check("python", "missing", found, "install Python 3.11 or later and anchorkit in it")
+    if sys.version_info[:3] < _SOUND_PYTHON:
+        mend = "use Python 3.11.5 or later; with this one a run's page comes without the pages of its notebooks"
+        return Check("python", "note", f"{found} matches some regular expressions wrongly (gh-106052)", mend)
     return Check("python", "ok", found)
 
 
 def _packages() -> list[Check]:
-    checks = []
+    checks, modules = [], _modules()
     for requirement in _requirements():
         match = re.fullmatch(r"([A-Za-z0-9_.-]+?)\s*(?:>=\s*([0-9.]+))?", requirement)
         if match is None:
@@ -104,11 +108,26 @@ def _packages() -> list[Check]:
             continue
         if bound and _numbers(version) < _numbers(bound):
             checks.append(Check(name, "missing", f"{version}, older than {bound}", mend))
-        elif util.find_spec(_MODULES.get(name, name)) is None:
+        elif not all(util.find_spec(module) for module in modules.get(_normal(name), ())):
             checks.append(Check(name, "missing", f"{version} is listed but its files are gone", mend))
         else:
             checks.append(Check(name, "ok", version))
     return checks
+
+
+def _modules() -> dict[str, list[str]]:
+    """The public modules of every installed package, as its metadata lists them, by the package's normalized name."""
+    modules: dict[str, list[str]] = {}
+    for module, packages in metadata.packages_distributions().items():
+        for package in packages:
+            if module.isidentifier() and not module.startswith("_"):
+                modules.setdefault(_normal(package), []).append(module)
+    return modules
+
+
+def _normal(package: str) -> str:
+    """The name of a package as the packaging standards normalize it: PyYAML and pyyaml are one."""
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 def _requirements() -> list[str]:
@@ -218,6 +237,21 @@ def _cache() -> Check:
         return Check("cache", "ok", f"{folder} can be written")
     mend = "set ANCHORKIT_CACHE to a folder that you may write to; without it the shapes are drawn anew each time"
     return Check("cache", "note", f"{folder} cannot be written", mend)
+
+
+def _compiled_code() -> Check:
+    """Where numba keeps what it compiles; compiling takes 20 seconds and more, each time if it cannot be kept."""
+    try:
+        from anchorkit.evaluation.loops.compiling import kept_in
+    except Exception as error:
+        return Check("compiled code", "missing", f"numba cannot be imported ({error})", "install numba again")
+    place, temporary = kept_in()
+    mend = "set NUMBA_CACHE_DIR to a folder that you may write to"
+    if place is None:
+        return Check("compiled code", "note", "cannot be kept: every process compiles for 20 seconds or more", mend)
+    if temporary:
+        return Check("compiled code", "note", f"kept in {place}, until the temporary folder is emptied", mend)
+    return Check("compiled code", "ok", f"kept in {place}")
 
 
 def _gib(amount: int) -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 import pytest
@@ -100,3 +100,19 @@ def test_exit_code_and_json(
     assert cli.main(["doctor", "--json"]) == code
     data = json.loads(capsys.readouterr().out)
     assert data == {"usable": code == 0, "checks": [{"name": "x", "state": state, "found": "y", "mend": ""}]}
+
+
+def test_names_of_modules_come_from_the_packages_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named("pyyaml").state == "ok"  # its module is yaml
+    assert named("pillow").state == "ok"
+    found = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "yaml" else found(name))
+    assert named("pyyaml").state == "missing"
+    assert "its files are gone" in named("pyyaml").found
+
+
+def test_a_python_that_cannot_render_notebooks_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named("python").state == "ok"
+    monkeypatch.setattr(doctor, "_SOUND_PYTHON", (3, 99, 0))
+    assert named("python").state == "note"
+    assert "3.11.5" in named("python").mend

@@ -107,6 +107,7 @@ def test_lab_copies_the_lessons_out_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     opened: list[list[str]] = []
     monkeypatch.setattr(LabApp, "launch_instance", opened.append)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     folder = tmp_path / "work"
     assert cli.main(["lab", str(folder)]) == 0
     assert opened == [[f"--notebook-dir={folder}"]]
@@ -115,3 +116,23 @@ def test_lab_copies_the_lessons_out_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     lesson.write_text("changed")
     assert cli.main(["lab", str(folder)]) == 0
     assert lesson.read_text() == "changed"
+
+
+def test_lab_passes_options_on_and_says_what_root_has_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jupyterlab.labapp import LabApp
+
+    started: list[list[str]] = []
+    monkeypatch.setattr(LabApp, "launch_instance", started.append)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert cli.main(["lab", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"anchorkit lab {tmp_path} --allow-root\n")
+    options = ["--no-browser", "--ip", "0.0.0.0", "--port", "9000", "--", "--ServerApp.token=a"]
+    assert cli.main(["lab", str(tmp_path), "--allow-root", *options]) == 0
+    assert started == [
+        [f"--notebook-dir={tmp_path}", "--no-browser", "--allow-root", "--ip=0.0.0.0", "--port=9000", *options[-1:]]
+    ]
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert cli.main(["lab", str(tmp_path)]) == 0
+    assert started[1] == [f"--notebook-dir={tmp_path}"]

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anchorkit.bundled import copy_notebooks
@@ -24,22 +24,25 @@ RUN_VARIABLE = "ANCHORKIT_APP_RUN"
 _PATIENCE = 60.0
 
 
-def open_lab(folder: str | Path = "lessons") -> None:
+def open_lab(folder: str | Path = "lessons", options: Sequence[str] = ()) -> None:
     """Run JupyterLab on the lessons, until it is stopped.
 
     Args:
         folder: where to work. Lessons are copied there if it has none; if it has some, they stay as they are.
+        options: of JupyterLab, as ``("--no-browser", "--port=8889")``.
 
     Raises:
-        InputError: `folder` cannot be written.
+        InputError: `folder` cannot be written, or the user is root and the options do not allow it.
     """
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in options:
+        raise InputError(f"JupyterLab runs as root only if you allow it: anchorkit lab {folder} --allow-root")
     from jupyterlab.labapp import LabApp
 
     target = Path(folder)
     if not any(target.glob("[0-9][0-9]_*.ipynb")):
         copy_notebooks(target)
     # In this process: JupyterLab asks for itself what Ctrl-C shall mean.
-    LabApp.launch_instance([f"--notebook-dir={target.resolve()}"])
+    LabApp.launch_instance([f"--notebook-dir={target.resolve()}", *options])
 
 
 def serve_app(run: str | Path | None = None, *, port: int = 0, browser: bool = True) -> None:

@@ -68,7 +68,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     first = next((argument for argument in arguments if not argument.startswith("-")), None)
     if first is not None and first not in commands:
         raise InputError(f"unknown command {first!r}; {did_you_mean(first, commands)}")
+    behind: list[str] = []
+    if first is not None and commands[first].get_default("behind") is not None and "--" in arguments:
+        place = arguments.index("--")
+        arguments, behind = arguments[:place], arguments[place + 1 :]
     options, unknown = parser.parse_known_args(arguments)
+    if behind:
+        options.behind = behind
     if unknown:
         known = [option for action in commands[options.name]._actions for option in action.option_strings]
         what = "option" if unknown[0].startswith("-") else "argument"

@@ -18,6 +18,12 @@ def add_commands(add: AddCommand) -> None:
 
     lab = add("lab", lab_command, "JupyterLab on the lessons, copied to a folder first if they are not there")
     lab.add_argument("folder", type=Path, nargs="?", default=Path("lessons"), metavar="DIR", help="default: lessons")
+    lab.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+    lab.add_argument("--ip", metavar="ADDRESS", help="the address to listen on (default: this machine only)")
+    lab.add_argument("--port", type=int, metavar="N", help="default: 8888, or the next that is free")
+    lab.add_argument("--allow-root", action="store_true", help="run as root, as in a container")
+    lab.epilog = "Everything after -- goes to JupyterLab as it is."
+    lab.set_defaults(behind=[])
 
     app = add(
         "app", app_command, "the explorers as a page in the browser, no code needed (pip install 'anchorkit[app]')"
@@ -48,7 +54,10 @@ def lab_command(options: argparse.Namespace) -> Answer:
     """``anchorkit lab``: JupyterLab on the lessons."""
     from anchorkit.app.serving import open_lab
 
-    open_lab(options.folder)
+    given = ["--no-browser"] if options.no_browser else []
+    given += ["--allow-root"] if options.allow_root else []
+    given += [f"--{name}={getattr(options, name)}" for name in ("ip", "port") if getattr(options, name) is not None]
+    open_lab(options.folder, [*given, *options.behind])
     return Answer("JupyterLab was stopped", {})
 
 

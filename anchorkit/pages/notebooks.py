@@ -35,7 +35,7 @@ def render_notebook(notebook: Path) -> Page:
     the notebook holds for them.
 
     Raises:
-        InputError: the file is not a notebook, or the page cannot be written.
+        InputError: the file is not a notebook, nbconvert cannot render it, or the page cannot be written.
     """
     import nbformat
 
@@ -49,7 +49,13 @@ def render_notebook(notebook: Path) -> Page:
     # Rendering takes seconds altogether, and a report is often written again. Clocks may be set; contents tell.
     mark = f"<!-- of {hashlib.sha256(notebook.read_bytes()).hexdigest()} -->"
     if not target.exists() or mark not in target.read_text(encoding="utf-8"):
-        body = drop_remote_references(_cells(content))
+        try:
+            body = drop_remote_references(_cells(content))
+        except Exception as error:  # nbconvert stands on a dozen libraries, and any of them may fail
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{notebook}: nbconvert cannot render it ({reason}); `anchorkit doctor` may say why"
+            ) from None
         back = f'{mark}<p class="over"><a href="../index.html">the run</a></p>'
         write_text(target, page(title, back + body, "style.css", "notebook.css"))
     return Page(notebook, target, title)

@@ -52,7 +52,8 @@ def write_index(run_dir: str | Path) -> Path:
     """Write ``index.html`` into a run's folder, from whatever the run has produced so far.
 
     The page reads ``run.json``, ``search/``, ``retrained/points.csv``, ``figures/`` and ``notebooks/``; what is absent
-    is left out, with a line that says which notebook makes it. The executed notebooks are rendered beside themselves.
+    is left out, with a line that says which notebook makes it. The executed notebooks are rendered beside themselves. A
+    notebook that cannot be rendered and a picture that cannot be read are left out, with a line that says why.
 
     Returns:
         The page's path.
@@ -189,8 +190,12 @@ def _pictures(run: _Run) -> str:
 def _picture(path: Path) -> str:
     caption = escape(re.sub(r"^\d+[_-]", "", path.stem).replace("_", " ").replace("-", " ").capitalize())
     kind = ' class="chart"' if path.suffix.lower() == ".svg" else ""
+    try:
+        source = _data_url(path)
+    except InputError as error:
+        return f'<p class="missing">Left out: {escape(str(error))}</p>'
     return (
-        f'<figure><div class="sheet"><img{kind} src="{_data_url(path)}" alt="{caption}"></div>'
+        f'<figure><div class="sheet"><img{kind} src="{source}" alt="{caption}"></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
@@ -219,9 +224,12 @@ def _making(run: _Run) -> str:
     if run.notebooks:
         rows = []
         for path in run.notebooks:
-            rendered = render_notebook(path)
             seconds = (done.get(path.stem) or {}).get("seconds")
-            link = f'<a href="notebooks/{escape(rendered.html.name)}">{escape(rendered.title)}</a>'
+            try:
+                rendered = render_notebook(path)
+                link = f'<a href="notebooks/{escape(rendered.html.name)}">{escape(rendered.title)}</a>'
+            except InputError as error:  # the result is worth more than the pages below it
+                link = f'<span class="missing">Left out: {escape(str(error))}</span>'
             rows.append(
                 f"<tr><td>{link}</td><td><a href='notebooks/{escape(path.name)}'>{escape(path.name)}</a></td>"
                 f'<td class="number">{_duration(seconds)}</td></tr>'

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anchorkit.anchors import Configuration, parse_anchor_list
-from anchorkit.runs.folder import left_by_earlier
-from anchorkit.runs.points import Points
 from anchorkit.detectors import Detector, load_detector, prune
 from anchorkit.errors import InputError
+from anchorkit.runs.folder import left_by_earlier
+from anchorkit.runs.points import Points
 from anchorkit.search import SearchResult
 
 FACTS_FILE = "detector.json"
@@ -84,4 +84,3 @@ def _known(folder: Path, is_run: bool) -> list[str]:
         if (folder / "search" / "search.json").is_file():
             names.append(f"1 to {len(SearchResult.load(folder / 'search').configurations)} (rows of the frontier)")
     return [*names, "anchors to keep, separated by commas"]
-

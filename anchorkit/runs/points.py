@@ -65,9 +65,7 @@ class Points:
             raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
         missing = [name for name in (*_NEEDED, *needed) if name not in table]
         if missing:
-            raise InputError(
-                f"{path}: lacks the column {missing[0]!r}; run the notebook 05_prune_and_retrain again"
-            )
+            raise InputError(f"{path}: lacks the column {missing[0]!r}; run the notebook 05_prune_and_retrain again")
         return cls(table, _recorded_loss(Path(run_dir)))
 
     @classmethod
@@ -110,8 +108,8 @@ class Points:
     def shipped(self) -> tuple[str, str]:
         """Which detector to ship, as point and stage: chosen on the validation images, never on the test images.
 
-        It is the cheapest one (by head FLOPs) that loses at most `max_loss`; of equally cheap ones, the most accurate of
-        those that were trained after pruning. If all lose more, it is the most accurate one.
+        It is the cheapest one (by head FLOPs) that loses at most `max_loss`; of equally cheap ones, the most accurate
+        of those that were trained after pruning. If all lose more, it is the most accurate one.
 
         Raises:
             InputError: the table has no full detector to compare with, or nothing but that.
@@ -125,14 +123,13 @@ class Points:
             best = rest.sort_values(["accuracy", "head_flops"], ascending=[False, True]).iloc[0]
         return str(best["point"]), str(best["stage"])
 
-
     @property
     def loss_kept(self) -> bool:
         """Whether any pruned detector loses at most `max_loss`; if not, `shipped` is merely the most accurate one."""
         return len(self._candidates()[0]) > 0
 
     def _candidates(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The pruned detectors that lose at most `max_loss`, and all of them, on the images that they were chosen on."""
+        """The pruned detectors that lose at most `max_loss` on the images of the choice, and all pruned ones."""
         rows = self.table[self.table["split"] == "val"] if "split" in self.table else self.table
         if rows.empty:
             rows = self.reported

@@ -23,8 +23,8 @@ import pandas as pd
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing
-from anchorkit.search.frontier import Frontier
 from anchorkit.runs.points import Points
+from anchorkit.search.frontier import Frontier
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
 _MEASURES = ("accuracy", *COSTS, "n_anchors", "anchors")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
 import pytest
 
 from anchorkit.evaluation.loops import compiling
@@ -43,3 +47,32 @@ def test_what_others_compile_is_their_business(notice: compiling.Notice, capsys:
     time.sleep(0.3)
     notice.on_end(SimpleNamespace(data={}))
     assert capsys.readouterr().err == ""
+
+
+def test_machine_code_is_kept_in_a_private_temporary_folder_where_no_other_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+
+    class Dispatcher:
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def enable_caching(self) -> None:
+            self.asked.append(numba.config.CACHE_DIR)
+            if not numba.config.CACHE_DIR:
+                raise RuntimeError("no locator available")
+
+    dispatcher = compiling._cached(Dispatcher())
+    (folder,) = tmp_path.iterdir()
+    assert dispatcher.asked == ["", str(folder)]
+    assert folder.stat().st_mode & 0o077 == 0
+    assert compiling.kept_in()[1]
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    folder.chmod(0o777)  # others could put machine code of theirs there
+    assert compiling._cached(Dispatcher()).asked == [""]
+    shutil.rmtree(folder)
+    folder.symlink_to(tmp_path.parent)
+    assert compiling._cached(Dispatcher()).asked == [""]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from anchorkit import plots
 from anchorkit.errors import InputError
+from anchorkit.pages import notebooks
 from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
 from anchorkit.search.result import SearchResult
@@ -291,11 +293,24 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     points.unlink()
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_data.ipynb").write_text('{"cells": [')
-    with pytest.raises(InputError, match=r"01_data\.ipynb: not a notebook"):
-        write_index(tmp_path)
-    (tmp_path / "notebooks" / "01_data.ipynb").unlink()
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "a.png").write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(InputError, match=r"a\.png: not a picture"):
-        write_index(tmp_path)
     assert not (tmp_path / "index.html").exists()
+    text = text_of(write_index(tmp_path))  # the result is there all the same
+    assert "01_data.ipynb: not a notebook" in text
+    assert "a.png: not a picture" in text
+
+
+def test_a_notebook_that_cannot_be_rendered_is_left_out(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(content: object) -> str:
+        raise ValueError("Invalid character at position 0\nand more")
+
+    shutil.copytree(whole, tmp_path / "run")
+    for page in (tmp_path / "run" / "notebooks").glob("*.html"):
+        page.unlink()
+    monkeypatch.setattr(notebooks, "_cells", broken)
+    text = text_of(write_index(tmp_path / "run"))
+    assert "nbconvert cannot render it (Invalid character at position 0)" in text
+    assert "anchors are enough" in text

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anchorkit.bundled import notebooks_dir
 from anchorkit.batch.parameters import read_parameters
+from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.runs.points import Points
 from anchorkit.search.result import NEGLIGIBLE_LOSS
@@ -37,8 +37,7 @@ def test_what_to_ship_is_chosen_on_validation_images() -> None:
     of_test = points_of({key: row for key, row in rows.items() if key[2] == "test"})
     assert Points(of_test).shipped == ("B", "fine-tuned")
     with pytest.raises(InputError, match="run 05_prune_and_retrain"):
-        Points(points_of(dict(list(rows.items())[:2]))).shipped
-
+        _ = Points(points_of(dict(list(rows.items())[:2]))).shipped
 
 
 def test_the_loss_of_a_run_is_recorded_and_read_again(tmp_path: Path) -> None:

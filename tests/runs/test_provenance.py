@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from anchorkit.runs.provenance import commit, content_hash, packages, provenance, result_hashes
 from anchorkit.errors import InputError
+from anchorkit.runs.provenance import commit, content_hash, packages, provenance, result_hashes
 
 
 def test_a_file_is_its_content(tmp_path: Path) -> None:

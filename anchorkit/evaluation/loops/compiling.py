@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
+import stat
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -18,6 +23,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PATIENCE = 2.0
 """Seconds. Machine code that was compiled before is loaded in less."""
+
+
+_settings: Any = numba.config
 
 
 class Notice(event.Listener):
@@ -44,7 +52,13 @@ class Notice(event.Listener):
     def _say(self) -> None:
         if not self._said:
             self._said = True
-            print("anchorkit: compiling, once for each installation: about 20 seconds", file=sys.stderr)
+            place, temporary = kept_in()
+            often = "once for each installation"
+            if place is None:
+                often = "in every process, as no folder for the result can be written (set NUMBA_CACHE_DIR to one)"
+            elif temporary:
+                often = f"and kept in {place} (set NUMBA_CACHE_DIR to a folder that stays)"
+            print(f"anchorkit: compiling, {often}: about 20 seconds", file=sys.stderr)
 
 
 event.register("numba:compile", Notice())
@@ -76,10 +90,46 @@ def inlined(function: Function) -> Function:
 
 
 def _cached(dispatcher: Any) -> Any:
-    # Where no folder can be written (a read-only container), compile anew in each process.
-    with contextlib.suppress(RuntimeError):
+    try:
         dispatcher.enable_caching()
+    except RuntimeError:  # neither beside the module nor in the user's cache: a read-only container, say
+        if _use_temporary_cache():
+            with contextlib.suppress(RuntimeError):
+                dispatcher.enable_caching()
     return dispatcher
+
+
+def kept_in() -> tuple[str | None, bool]:
+    """The folder that keeps the loops' machine code (None if there is none), and whether it is a temporary one."""
+    place = getattr(getattr(compiled(_nothing), "_cache", None), "cache_path", None)
+    return place, place is not None and str(_temporary_cache()) == _settings.CACHE_DIR
+
+
+def _nothing() -> None:
+    """A function to ask numba about."""
+
+
+def _temporary_cache() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir()) / f"anchorkit-compiled-{user}"
+
+
+def _use_temporary_cache() -> bool:
+    """Have numba keep machine code in a folder of the temporary folder that nobody else can write to."""
+    folder = _temporary_cache()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.stat(follow_symlinks=False)
+        # Machine code is executed as it is found there, so a folder that somebody else put there is not used.
+        private = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
+        if not (stat.S_ISDIR(found.st_mode) and private):
+            return False
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        return False
+    _settings.CACHE_DIR = str(folder)
+    return True
 
 
 @inlined
