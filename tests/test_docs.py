@@ -37,7 +37,9 @@ def headings(page: Path) -> set[str]:
 
 def test_every_page_can_be_reached_from_the_readme(repository: Path) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    linked = {(repository / target.partition("#")[0]).resolve() for target in _LINK.findall(readme) if "://" not in target}
+    linked = {
+        (repository / target.partition("#")[0]).resolve() for target in _LINK.findall(readme) if "://" not in target
+    }
     assert set((repository / "docs").glob("*.md")) <= linked
 
 
