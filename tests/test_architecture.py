@@ -73,7 +73,8 @@ def reaches(arrows: set[tuple[str, str]], start: str, goal: str) -> bool:
 
 def arrows(picture: str) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
     """The solid and the dotted arrows; a chain `a --> b --> c` is two."""
-    solid, dotted = set(), set()
+    solid: set[tuple[str, str]] = set()
+    dotted: set[tuple[str, str]] = set()
     for line in re.sub(r'\["[^"]*"\]', "", picture).splitlines():
         parts = re.split(r"\s*(-->|-\..*?\.->)\s*", line.strip())
         for place in range(1, len(parts), 2):
