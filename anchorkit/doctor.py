@@ -112,7 +112,7 @@ def _packages() -> list[Check]:
 
 
 def _requirements() -> list[str]:
-    """The requirements of anchorkit without extras: from its installation, or from pyproject.toml in a bare checkout."""
+    """What anchorkit requires, without extras: from its installation, or from pyproject.toml in a bare checkout."""
     try:
         listed = metadata.requires("anchorkit") or []
         return [line for line in listed if "extra ==" not in line]

@@ -1,8 +1,8 @@
 """The ``anchorkit`` command: every subcommand is a few lines of the Python API.
 
 Each module holds a family of commands and registers them with `add_commands`. Commands import heavy packages only when
-they need them, so ``--help`` and bad options answer at once. The answer of a command goes to standard output. Everything
-else (progress, warnings, the prints of libraries) goes to standard error.
+they need them, so ``--help`` and bad options answer at once. The answer of a command goes to standard output. All else
+(progress, warnings, the prints of libraries) goes to standard error.
 """
 
 from __future__ import annotations

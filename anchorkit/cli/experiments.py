@@ -30,11 +30,7 @@ def add_commands(add: AddCommand) -> None:
         "--profile", type=one_of("profile", PROFILES), help="smoke, quick or full (default: the run's own)"
     )
     experiments.add_argument(
-        "-p",
-        dest="parameters",
-        action="append",
-        metavar="NAME=VALUE",
-        help="set a parameter of the experiments; repeatable",
+        "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of them; repeatable"
     )
     add_json(experiments)
 

@@ -26,11 +26,7 @@ def add_commands(add: AddCommand) -> None:
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
     run.add_argument(
-        "-p",
-        dest="parameters",
-        action="append",
-        metavar="NAME=VALUE",
-        help="set a parameter of the notebooks; repeatable",
+        "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of the notebooks; repeatable"
     )
 
 
