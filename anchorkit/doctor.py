@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and how to mend it."""
+"""Reports what this machine has, what is missing and how to fix it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SOUND_PYTHON = (3, 11, 5)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what it is.
+        name: the thing checked.
         state: ``"ok"``, ``"note"`` (works, but worth knowing) or ``"missing"`` (something will fail).
-        found: what was found.
-        mend: what to do about it; empty if nothing.
+        found: what the check found.
+        mend: how to fix it; empty if there is nothing to do.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything; nothing is changed, no network is used."""
+    """Run all checks. They change nothing and use no network."""
     return [
         _python(),
         *_packages(),
@@ -66,12 +66,12 @@ def examine() -> list[Check]:
 
 
 def usable(checks: Sequence[Check]) -> bool:
-    """True if nothing that is needed is missing."""
+    """True if nothing necessary is missing."""
     return all(check.state != "missing" for check in checks)
 
 
 def render(checks: Sequence[Check]) -> str:
-    """The checks for people: one line each, what to do below it."""
+    """The checks as text: one line each, and below it how to fix it."""
     width = max(len(check.name) for check in checks)
     marks = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}
     lines = [f"anchorkit {__version__}"]
@@ -79,7 +79,7 @@ def render(checks: Sequence[Check]) -> str:
         lines.append(f"{marks[check.state]}  {check.name:<{width}}  {check.found}")
         if check.mend:
             lines.append(f"{'':{9 + width}}  -> {check.mend}")
-    lines.append("Everything needed is there." if usable(checks) else "Something is missing: see MISSING above.")
+    lines.append("Everything necessary is there." if usable(checks) else "Something is missing: see MISSING above.")
     return "\n".join(lines)
 
 
@@ -109,7 +109,7 @@ def _packages() -> list[Check]:
         if bound and _numbers(version) < _numbers(bound):
             checks.append(Check(name, "missing", f"{version}, older than {bound}", mend))
         elif not all(util.find_spec(module) for module in modules.get(_normal(name), ())):
-            checks.append(Check(name, "missing", f"{version} is listed but its files are gone", mend))
+            checks.append(Check(name, "missing", f"{version} is listed, but its files are missing", mend))
         else:
             checks.append(Check(name, "ok", version))
     return checks
@@ -131,7 +131,7 @@ def _normal(package: str) -> str:
 
 
 def _requirements() -> list[str]:
-    """What anchorkit needs, without extras: from its installation, or in a bare checkout from pyproject.toml."""
+    """What anchorkit requires, without extras: from its installation, or from pyproject.toml in a bare checkout."""
     try:
         listed = metadata.requires("anchorkit") or []
         return [line for line in listed if "extra ==" not in line]
@@ -149,14 +149,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _gpu() -> Check:
     try:
         import torch
-    except Exception as error:  # whatever a broken installation raises is what this command is there to tell
+    except Exception as error:  # a broken installation can raise anything, and this command reports it
         return Check("GPU", "missing", f"torch cannot be imported ({error})", "install torch again")
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
         return Check("GPU", "ok", names)
     if torch.backends.mps.is_available():
         return Check("GPU", "ok", "Apple (mps)")
-    return Check("GPU", "note", "none", "not needed for the lessons; training on your own data will take longer")
+    return Check("GPU", "note", "none", "the lessons need none; training on your own data takes longer without")
 
 
 def _cores() -> Check:
@@ -170,14 +170,16 @@ def _memory() -> Check:
     if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
         amount = min(amount, int(text))
     if amount < _ENOUGH_MEMORY:
-        return Check("memory", "note", _gib(amount), "the lessons want about 4 GiB; use --profile smoke")
+        return Check("memory", "note", _gib(amount), "the lessons need about 4 GiB; use --profile smoke")
     return Check("memory", "ok", _gib(amount))
 
 
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free
     if free < _ENOUGH_DISK:
-        return Check("disk", "note", f"{_gib(free)} free here", "a run wants about 2 GiB; make room or give --out")
+        return Check(
+            "disk", "note", f"{_gib(free)} free here", "a run needs about 2 GiB; free some space or give --out"
+        )
     return Check("disk", "ok", f"{_gib(free)} free here")
 
 
@@ -188,14 +190,14 @@ def _kernel() -> Check:
         command = KernelSpecManager().get_kernel_spec("python3").argv[0]
     except Exception as error:
         return Check("kernel", "missing", f"Jupyter finds no Python kernel ({error})", "install ipykernel again")
-    # A bare "python" in a kernel's description stands for the Python that Jupyter itself runs in.
+    # A bare "python" in the description of a kernel means the Python that runs Jupyter.
     if not os.path.isabs(command) or os.path.realpath(command) == os.path.realpath(sys.executable):
         return Check("kernel", "ok", "python3, this Python")
     return Check(
         "kernel",
         "note",
-        f"JupyterLab's kernel python3 is {command}, another Python",
-        "`anchorkit run` is not concerned; for JupyterLab: python -m ipykernel install --sys-prefix",
+        f"JupyterLab's kernel python3 uses another Python: {command}",
+        "`anchorkit run` works; for JupyterLab, run python -m ipykernel install --sys-prefix",
     )
 
 
@@ -235,7 +237,7 @@ def _cache() -> Check:
     existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     if _writable("cache", existing, "").state == "ok":
         return Check("cache", "ok", f"{folder} can be written")
-    mend = "set ANCHORKIT_CACHE to a folder that you may write to; without it the shapes are drawn anew each time"
+    mend = "set ANCHORKIT_CACHE to a folder that you may write to; without it, every run draws the shapes again"
     return Check("cache", "note", f"{folder} cannot be written", mend)
 
 

@@ -2,7 +2,7 @@
 
     python data/make_detector.py [--epochs N] [--out FOLDER]
 
-A killed run goes on where it stopped. The figures on the card are pycocotools' own.
+A killed run resumes where it stopped. pycocotools computes the figures on the card.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _card(figures: dict) -> str:
     return f"""# tiny_ssd trained on shapes
 
 A small SSD ({figures["parameters"]:,} parameters, 160 x 160 pixels, 30 anchors on 6 levels) trained from scratch on the
-built-in shapes set. It ships so that every lesson can start without a training.
+built-in shapes set. The kit ships it so that every lesson can start without a training.
 
 Made by `{figures["command"]}`: recipe `tiny`, {figures["epochs"]} epochs, seed {figures["seed"]}, in
 {figures["minutes"]} minutes of training ({figures["machine"]}). Data fingerprint `{figures["data"]}`.
@@ -83,7 +83,7 @@ Accuracy by pycocotools, in points:
 |---|---|---|---|---|---|---|
 {rows}
 
-The same numbers stand, unrounded, in `card.json`. Licence: MIT, as the kit's.
+`card.json` has the same numbers unrounded. Licence: MIT, as for the kit.
 """
 
 

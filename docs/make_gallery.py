@@ -39,17 +39,18 @@ ORDER = (
     "run_frontiers",
     "setting_effects",
 )
-"""The examples in the order of the page: from the anchors over the search to the pruned detector."""
+"""The examples in the order of the page: the anchors, the search, the pruned detector, many runs."""
 
 _HEAD = """# Gallery
 
-Every chart of `anchorkit.plots` with the code that draws it. Each example runs as it stands: it needs no download and
-takes a few seconds, most of them for loading torch. In a notebook, call `ak.plots.setup()` first and write `chart` at
-the end of the cell; in a script, `ak.plots.save(chart, "chart.svg")` writes it to a file (or `.png`, `.html`).
+The gallery shows every chart of `anchorkit.plots` with the code that draws it. You can run each example as it is. It
+needs no download and takes a few seconds, mostly to load torch. In a notebook, call `ak.plots.setup()` first and end
+the cell with `chart`. In a script, `ak.plots.save(chart, "chart.svg")` writes the chart to a file (or `.png`,
+`.html`).
 
-The shipped detector and 40 images of the built-in data set stand for your own: these are examples of charts, not
-results, for which 40 images are too few. The files lie in [gallery/examples](gallery/examples); this page and its
-pictures are made of them by `python docs/make_gallery.py`.
+The examples use the shipped detector and 40 images of the built-in data set. They show charts, not results: 40 images
+are too few for results. The code is in [gallery/examples](gallery/examples). `python docs/make_gallery.py` makes this
+page and its pictures from it.
 """
 
 
@@ -62,7 +63,7 @@ def page() -> str:
     for name in ORDER:
         source = example(name).read_text(encoding="utf-8")
         said = ast.get_docstring(ast.parse(source))
-        code = source.split('"""', 2)[2].strip()  # without the docstring, which stands above it
+        code = source.split('"""', 2)[2].strip()  # without the docstring, which the page prints above the code
         picture = f"![{name}](gallery/{name}.svg)"
         parts.append(f"## {name}\n\n{said}\n\n{picture}\n\n```python\n{code}\n```\n")
     return "\n".join(parts)

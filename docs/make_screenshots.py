@@ -1,4 +1,4 @@
-"""Take the pictures of the explorers that the README shows: python docs/make_screenshots.py
+"""Take the pictures of the explorers that docs/lessons.md shows: python docs/make_screenshots.py
 
 Needs playwright (extra dev) and Chromium. The shipped detector looks at 200 images of the built-in data in a JupyterLab
 of its own; the pictures are what a person would see there.

@@ -288,7 +288,7 @@ def test_misspelt_words_get_a_suggestion(command: Command, files: Files) -> None
     say = lambda *arguments: complaint(command(*arguments))  # noqa: E731
     assert say("serch") == "unknown command 'serch'; did you mean search?"
     assert say("search", "a", "b", "--treshold=1") == "search: unknown option --treshold=1; did you mean --threshold?"
-    assert say("evaluate", "a", "b", "c") == "evaluate: unknown argument c; there is no place for it"
+    assert say("evaluate", "a", "b", "c") == "evaluate: unknown argument c; the command takes no more arguments"
     assert "did you mean head_flops?" in say("search", "a", "b", "--cost", "head_flop")
     assert "did you mean voc07?" in say("search", "a", "b", "--metric", "voc7")
     assert "did you mean quick?" in say("run", "--profile", "quik")
@@ -461,7 +461,7 @@ def test_an_interrupted_search_writes_what_it_has_and_goes_on(command: Command, 
     assert out == ""  # nobody shall take it for the whole
     tried = pd.read_parquet(out_dir / "evaluated.parquet")
     last = err.splitlines()[-1]
-    assert last == f"anchorkit: interrupted after {len(tried)} configurations; the same command goes on from here"
+    assert last == f"anchorkit: interrupted after {len(tried)} configurations; the same command resumes from here"
     written = {"frontier.csv", "evaluated.parquet", "frontier.png", "frontier.html", "search.json", "ledger.jsonl"}
     assert {path.name for path in out_dir.iterdir()} == written | {".lock"}
     assert json.loads((out_dir / "search.json").read_text())["complete"] is False
@@ -652,7 +652,7 @@ def test_export_for_people(command: Command, run_folder: Path, exported: list[An
     code, out, _ = command("export", run_folder, "--configuration", "2", "--out", out_file)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0] == "row-2 of tiny_ssd, pruned and not trained since"
+    assert lines[0] == "row-2 of tiny_ssd, pruned but not trained"
     assert [line.split() for line in lines[1:3]] == [["before", "after"], ["anchors", "3", "2"]]
     assert lines[-2:] == [f"{out_file}  5 kB", f"{tmp_path / 'mine.json'}  0 kB"]
 

@@ -29,7 +29,7 @@ def test_compare_for_people_and_programs(tmp_path: Path, capsys) -> None:
     code, out, _ = call(capsys, "compare", *runs, "--max-loss", "0.05")
     assert code == 0
     lines = out.splitlines()
-    assert lines[0] == "hypervolume in head_flops, down to 10.0 points of loss"
+    assert lines[0] == "hypervolume in head_flops, down to a loss of 10.0 points"
     assert [line.split()[0] for line in lines[2:5]] == ["high", "middle", "low"]
     assert lines[6].split()[:1] == ["level"]
     code, out, _ = call(capsys, "compare", *runs, "--cost", "boxes", "--json")
@@ -43,7 +43,7 @@ def test_compare_of_other_data_says_so(tmp_path: Path, capsys) -> None:
     runs = [write_run(tmp_path / name, search_result(), data=name) for name in ("one", "two")]
     code, out, _ = call(capsys, "compare", *runs)
     assert code == 0
-    assert "Group 1: other data or anchors than the others" in out
+    assert "Group 1: its data or anchors differ from the other groups" in out
     assert "Group 2: " in out
     assert json.loads(call(capsys, "compare", *runs, "--json")[1])["effects"] is None
 
@@ -79,7 +79,7 @@ def test_sweep_tells_by_its_exit_code(tmp_path: Path, capsys, monkeypatch) -> No
     code, out, _ = call(capsys, "sweep", "x.yaml", "--scheduler", "tcp://there:1")
     assert seen[1:] == [(Path("x.yaml"), None, None, False, "tcp://there:1")]
     assert code == 1
-    assert out.splitlines()[1:] == ["  b: broken: why", "--retry-failed tries these again"]
+    assert out.splitlines()[1:] == ["  b: broken: why", "Give --retry-failed to try these again"]
     code, out, _ = call(capsys, "sweep", "x.yaml", "--json")
     assert (code, json.loads(out)["failed"]) == (1, failed)
 
@@ -93,17 +93,17 @@ def test_sweep_refuses_what_is_no_sweep(tmp_path: Path, capsys) -> None:
 def test_rerun_says_what_is_different(tmp_path: Path, capsys, monkeypatch) -> None:
     found = [Difference("figure", "accuracy", 0.5, 0.4), Difference("file", "predictions.parquet", "a" * 64, "b" * 64)]
     found += [Difference("version", f"package{number}", "1", "2") for number in range(20)]
-    for differences, said in ((tuple(found), "did not come out the same"), ((), "came out the same")):
+    for differences, said in ((tuple(found), "not reproduced"), ((), "reproduced")):
         answer = Repetition(tmp_path, 3, 2, differences)
         monkeypatch.setattr(rerun_module, "rerun", lambda *_, answer=answer: answer)
         code, out, _ = call(capsys, "rerun", "run")
         assert code == 0
-        assert f"3 figures and 2 files compared: the run {said}" in out
+        assert f"3 figures and 2 files compared: the run was {said}" in out
     monkeypatch.setattr(rerun_module, "rerun", lambda *_: Repetition(tmp_path, 3, 2, tuple(found)))
     lines = call(capsys, "rerun", "run")[1].splitlines()
     assert lines[1] == "  figure accuracy: 0.5, now 0.4"
     assert lines[2] == f"  file predictions.parquet: {'a' * 12}..., now {'b' * 12}..."
-    assert lines[-1] == "  and 8 more of this kind (--json has all)"
+    assert lines[-1] == "  and 8 more of this kind (--json lists all)"
     data = json.loads(call(capsys, "rerun", "run", "--json")[1])
     assert data["same"] is False
     assert len(data["differences"]) == 22

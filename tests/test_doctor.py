@@ -108,7 +108,7 @@ def test_names_of_modules_come_from_the_packages_themselves(monkeypatch: pytest.
     found = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name == "yaml" else found(name))
     assert named("pyyaml").state == "missing"
-    assert "its files are gone" in named("pyyaml").found
+    assert "its files are missing" in named("pyyaml").found
 
 
 def test_a_python_that_cannot_render_notebooks_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """The ``anchorkit`` command: every subcommand is a few lines of the Python API.
 
-One module a family of commands; each registers its commands with `add_commands`. Nothing heavy is imported before a
-command needs it, so that ``--help`` and bad options answer at once. What a command has to say goes to standard output,
-everything else (progress, warnings, whatever a library prints) to standard error.
+Each module holds a family of commands and registers them with `add_commands`. Commands import heavy packages only when
+they need them, so ``--help`` and bad options answer at once. The answer of a command goes to standard output. All else
+(progress, warnings, the prints of libraries) goes to standard error.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 2 bad input (one line on standard error says what and where), 130 interrupted. A bug
-        leaves as an exception: Python shows the traceback and exits with 1.
+        raises an exception: Python shows the traceback and exits with 1.
     """
     try:
         options = _parse(sys.argv[1:] if arguments is None else list(arguments))
-        # Libraries print where they like (pycocotools does); standard output is for the answer alone.
+        # Some libraries print to standard output (pycocotools does), which is only for the answer.
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             answer: Answer = options.command(options)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         # An event loop that was cut off would report its unfinished tasks while Python ends.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        return _complain(str(interrupt) or "interrupted; the same command goes on from here", EXIT_INTERRUPTED)
+        return _complain(str(interrupt) or "interrupted; the same command resumes from here", EXIT_INTERRUPTED)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -78,7 +78,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if unknown:
         known = [option for action in commands[options.name]._actions for option in action.option_strings]
         what = "option" if unknown[0].startswith("-") else "argument"
-        help_ = did_you_mean(unknown[0].partition("=")[0], known) if what == "option" else "there is no place for it"
+        help_ = (
+            did_you_mean(unknown[0].partition("=")[0], known)
+            if what == "option"
+            else "the command takes no more arguments"
+        )
         raise InputError(f"{options.name}: unknown {what} {unknown[0]}; {help_}")
     return options
 
@@ -86,7 +90,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 def _parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     parser = Parser(
         prog="anchorkit",
-        description="Find out which anchors an object detector does not need, and make it smaller by them.",
+        description="Find the anchors that an object detector does not need, and remove them.",
         epilog="Exit codes: 0 done, 2 bad input, 130 interrupted, 1 a bug. IDS is a comma-separated list of anchor ids "
         "(L0/56x28) or indices.",
         allow_abbrev=False,
@@ -109,7 +113,8 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Whoever read has gone (`anchorkit search ... | head`). Python would complain again when it closes the stream.
+        # The reader has closed the pipe (`anchorkit search ... | head`). Without this, Python would complain when it
+        # closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

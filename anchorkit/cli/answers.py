@@ -1,4 +1,4 @@
-"""What a command answers with, and how tables and figures are written for people."""
+"""The answer of a command, and the text form of tables and figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command has to say: for people, and with ``--json`` for programs."""
+    """The answer of a command: text for people and, with ``--json``, data for programs."""
 
     text: str
     data: Mapping[str, Any]
@@ -35,7 +35,7 @@ def count(value: float | None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as they need; the first to the left, numbers to the right."""
+    """A table as text: the first column aligned left, the others right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(

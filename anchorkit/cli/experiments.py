@@ -1,4 +1,4 @@
-"""``anchorkit experiments``: the claims of the paper, on a run of one's own."""
+"""``anchorkit experiments``: check the claims of the paper on a run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from anchorkit.cli.runs import PROFILES
 
 
 def add_commands(add: AddCommand) -> None:
-    experiments = add("experiments", experiments_command, "check the claims of the paper on a run, then one HTML page")
-    experiments.add_argument(
-        "run", type=Path, metavar="RUN", help="a run's folder; any folder with -p predictions=... -p ground_truth=..."
+    experiments = add(
+        "experiments", experiments_command, "check the claims of the paper on a run, and write one HTML page"
     )
     experiments.add_argument(
-        "experiments", nargs="*", metavar="NAME", help="names or numbers, such as 12_finetune_or_retrain or 12; all"
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="a run's folder, or any folder if you give -p predictions=... -p ground_truth=...",
+    )
+    experiments.add_argument(
+        "experiments",
+        nargs="*",
+        metavar="NAME",
+        help="names or numbers, such as 12_finetune_or_retrain or 12 (default: all)",
     )
     experiments.add_argument(
         "--profile", type=one_of("profile", PROFILES), help="smoke, quick or full (default: the run's own)"
@@ -28,7 +36,7 @@ def add_commands(add: AddCommand) -> None:
 
 
 def experiments_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit experiments``: each experiment by itself, then the page with the answers."""
+    """``anchorkit experiments``: execute each experiment, then write the page with the answers."""
     from anchorkit.batch import run_experiments
     from anchorkit.batch.parameters import parse_assignments
     from anchorkit.batch.run_experiments import experiment_parameters
@@ -39,7 +47,7 @@ def experiments_command(options: argparse.Namespace) -> Answer:
     done = run_experiments(options.run, options.experiments or None, options.profile, parameters)
     answers = read_answers(options.run)
     lines = [f"{name}: {answer['verdict']}. {answer['answer']}" for name, answer in answers.items()]
-    # The second line of a failed notebook says where it is, and what follows is its traceback.
+    # The second line of the error names the notebook; its traceback follows.
     lines += [f"{name}: failed. {' '.join(str(error).splitlines()[:2])}" for name, error in done.failed.items()]
     lines.append(f"The answers: open {done.page} in a browser")
     data = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class AddCommand(Protocol):
-    """Registers a command under a name and gives the parser for its options."""
+    """Registers a command under a name and returns the parser for its options."""
 
     def __call__(
         self, name: str, command: Callable[[argparse.Namespace], Answer], help_: str
@@ -24,7 +24,7 @@ class AddCommand(Protocol):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as for any other bad input."""
+    """A parser that reports bad options in one line, as any other bad input."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
@@ -38,20 +38,20 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 def add_keep_drop(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--keep", metavar="IDS", help="the anchors to keep (default: all)")
-    which.add_argument("--drop", metavar="IDS", help="the anchors to leave out")
+    which.add_argument("--drop", metavar="IDS", help="the anchors to remove")
 
 
 def add_scheduler(parser: argparse.ArgumentParser) -> None:
-    """Offer to have a cluster do the work."""
+    """Add the option that runs the work on a cluster."""
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="spread the work over the workers of a Dask scheduler, as tcp://10.0.0.1:8786 (extra cluster)",
+        help="distribute the work over the workers of a Dask scheduler, e.g. tcp://10.0.0.1:8786 (extra cluster)",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, and nothing else")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else")
 
 
 def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:

@@ -1,4 +1,4 @@
-"""``anchorkit run``: the lessons, headless."""
+"""``anchorkit run``: execute the lessons headless."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ PROFILES = ("smoke", "quick", "full")
 
 
 def add_commands(add: AddCommand) -> None:
-    run = add("run", run_command, "the notebooks, headless, then one HTML page with the result")
+    run = add("run", run_command, "execute the notebooks headless, and write one HTML page with the result")
     run.add_argument(
         "--profile", type=one_of("profile", PROFILES), default="quick", help="smoke, quick (default) or full"
     )
-    run.add_argument("--data", default="shapes", help="a data set's name, or a folder with COCO json or VOC xml")
-    run.add_argument("--detector", default="tiny_ssd", metavar="NAME", help="default: tiny_ssd")
+    run.add_argument(
+        "--data",
+        default="shapes",
+        help="the name of a data set, or a folder with COCO json or VOC xml (default: shapes)",
+    )
+    run.add_argument(
+        "--detector", default="tiny_ssd", metavar="NAME", help="the name of a detector (default: tiny_ssd)"
+    )
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
     run.add_argument(
         "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of the notebooks; repeatable"
@@ -25,7 +31,7 @@ def add_commands(add: AddCommand) -> None:
 
 
 def run_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit run``: the notebooks, headless, then the page."""
+    """``anchorkit run``: execute the notebooks headless, then write the page."""
     from anchorkit.batch import run_notebooks
     from anchorkit.batch.parameters import parse_assignments, read_all_parameters
     from anchorkit.bundled import notebooks_dir

@@ -1,4 +1,4 @@
-"""Commands on the way to the device: ``export``, ``latency``."""
+"""Commands for deployment: ``export``, ``latency``."""
 
 from __future__ import annotations
 
@@ -14,31 +14,43 @@ _LATENCY_IMAGES = 50
 
 
 def add_commands(add: AddCommand) -> None:
-    export = add("export", export_command, "a detector of a run as an ONNX file, with a description for other programs")
+    export = add(
+        "export", export_command, "write a detector of a run as an ONNX file, with a description for other programs"
+    )
     export.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a saved detector's")
     export.add_argument(
         "--configuration",
         metavar="NAME",
-        help="shipped (default: what the report ships), full, a retrained point as A-fine-tuned, the number of a row "
-        "of the frontier from 1, or IDS to keep; the last two are pruned and not trained",
+        help="shipped (default: the detector that the report ships), full, a trained point such as A-fine-tuned, the "
+        "number of a row of the frontier (from 1), or IDS to keep; the last two are pruned but not trained",
     )
-    export.add_argument("--nms", action="store_true", help="put threshold, top-k and NMS inside: it gives detections")
+    export.add_argument(
+        "--nms", action="store_true", help="include threshold, top-k and NMS: the file outputs detections"
+    )
     export.add_argument(
         "--out", type=Path, metavar="FILE", help="the .onnx file (default: RUN/export/NAME/detector.onnx)"
     )
     add_json(export)
 
-    latency = add("latency", latency_command, "how long detectors take, measured in turn; network and NMS apart")
+    latency = add(
+        "latency", latency_command, "measure how long detectors take, for network and NMS separately, interleaved"
+    )
     latency.add_argument("detectors", type=Path, nargs="+", metavar="DETECTOR", help="the folders of saved detectors")
-    latency.add_argument("--data", default="shapes", help="a data set's name, or a folder; the detectors' own is best")
+    latency.add_argument(
+        "--data",
+        default="shapes",
+        help="the name of a data set, or a folder; best the data of the detectors (default: shapes)",
+    )
     runtimes = ("torch", "onnxruntime")
-    latency.add_argument("--runtime", type=one_of("runtime", runtimes), default="torch", help=" or ".join(runtimes))
-    latency.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
+    latency.add_argument(
+        "--runtime", type=one_of("runtime", runtimes), default="torch", help="torch (default) or onnxruntime"
+    )
+    latency.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
     add_json(latency)
 
 
 def export_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit export``: a detector of a run as an ONNX file with its description."""
+    """``anchorkit export``: write a detector of a run as an ONNX file with its description."""
     from anchorkit.costs import costs
     from anchorkit.detectors import export_onnx
     from anchorkit.files import read_json
@@ -57,7 +69,7 @@ def export_command(options: argparse.Namespace) -> Answer:
     rows = [(label, count(before[name]), count(after[name])) for name, label in names.items()]
     sizes = {str(path): path.stat().st_size for path in (model, description)}
     text = [
-        f"{choice.name} of {full.name}{'' if choice.trained else ', pruned and not trained since'}",
+        f"{choice.name} of {full.name}{'' if choice.trained else ', pruned but not trained'}",
         table(("", "before", "after"), rows),
         *(f"{path}  {size / 1000:,.0f} kB" for path, size in sizes.items()),
     ]
@@ -76,14 +88,14 @@ def export_command(options: argparse.Namespace) -> Answer:
 
 
 def latency_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit latency``: how long detectors take, network and post-processing apart."""
+    """``anchorkit latency``: measure how long detectors take, for network and post-processing separately."""
     from anchorkit.datasets import load_dataset
     from anchorkit.detectors import load_detector
     from anchorkit.latency import measure_latency
 
     detectors = {str(folder): load_detector(folder) for folder in options.detectors}
     if len(detectors) < len(options.detectors):
-        raise InputError("latency: the same detector is named twice")
+        raise InputError("latency: the same detector is given twice; name each folder once")
     val = load_dataset(options.data).val
     images = [val.image(image_id) for image_id in val.image_ids[:_LATENCY_IMAGES]]
     report = measure_latency(detectors, images, runtime=options.runtime, threads=options.threads)

@@ -19,26 +19,34 @@ _SHOWN_DIFFERENCES = 12
 
 
 def add_commands(add: AddCommand) -> None:
-    sweep = add("sweep", sweep_command, "the notebooks over a grid or list of parameters; finished runs are skipped")
-    sweep.add_argument("file", type=Path, metavar="SWEEP", help="a YAML file: docs/sweeps.md, examples/sweep.yaml")
+    sweep = add("sweep", sweep_command, "run the notebooks over a grid or list of parameters; skip finished runs")
+    sweep.add_argument(
+        "file", type=Path, metavar="SWEEP", help="a YAML file (see docs/sweeps.md and examples/sweep.yaml)"
+    )
     sweep.add_argument("--out", type=Path, metavar="DIR", help="the sweep's folder (default: sweeps/NAME)")
-    sweep.add_argument("--jobs", type=int, metavar="N", help="notebooks side by side (default: 1; on a cluster, all)")
+    sweep.add_argument(
+        "--jobs", type=int, metavar="N", help="notebooks to execute side by side (default: 1; on a cluster: all)"
+    )
     add_scheduler(sweep)
-    sweep.add_argument("--retry-failed", action="store_true", help="try again what failed before")
-    sweep.add_argument("--dry-run", action="store_true", help="show the plan and what it may take; start nothing")
+    sweep.add_argument("--retry-failed", action="store_true", help="try failed runs again")
+    sweep.add_argument(
+        "--dry-run", action="store_true", help="show the plan and an estimate of time and disk space; start nothing"
+    )
     add_json(sweep)
 
-    compare = add("compare", compare_command, "runs side by side: frontiers ranked, and the setting that mattered")
+    compare = add("compare", compare_command, "compare runs: rank their frontiers, and find the setting that mattered")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs' or sweeps' folders")
-    compare.add_argument("--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
+    compare.add_argument(
+        "--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)} (default: head_flops)"
+    )
     compare.add_argument(
         "--max-loss", type=float, metavar="X", help="accuracy that may be lost, 0..1 (default: 0.002, 0.2 points)"
     )
     add_json(compare)
 
-    rerun = add("rerun", rerun_command, "repeat a run and say what comes out different")
+    rerun = add("rerun", rerun_command, "repeat a run and list the differences")
     rerun.add_argument("run", type=Path, metavar="RUN", help="a finished run's folder")
-    rerun.add_argument("--out", type=Path, metavar="DIR", help="where (default: RUN-again)")
+    rerun.add_argument("--out", type=Path, metavar="DIR", help="the folder of the repetition (default: RUN-again)")
     add_json(rerun)
 
 
@@ -53,14 +61,14 @@ def sweep_command(options: argparse.Namespace) -> Answer:
     text = [f"{len(summary.done)} runs done, {len(summary.failed)} failed: open {index} in a browser"]
     text += [f"  {name}: {message.splitlines()[0]}" for name, message in summary.failed.items()]
     if summary.failed:
-        text.append("--retry-failed tries these again")
+        text.append("Give --retry-failed to try these again")
     data = {"sweep": str(summary.folder), "index": str(index), "results": str(summary.folder / "results.parquet")}
     data_runs = {"done": list(summary.done), "failed": dict(summary.failed)}
     return Answer("\n".join(text), {**data, **data_runs}, exit_code=EXIT_FAILED if summary.failed else 0)
 
 
 def compare_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit compare``: runs ranked, and which of their settings mattered."""
+    """``anchorkit compare``: rank runs, and find the settings that mattered."""
     from anchorkit.runs.compare import main_effects, open_results, rank_runs, varied_parameters
     from anchorkit.search.result import NEGLIGIBLE_LOSS
 
@@ -85,8 +93,10 @@ def compare_command(options: argparse.Namespace) -> Answer:
             )
             for row in records
         ]
-        said = f"down to {100 * records[0]['loss']:.1f} points of loss"
-        heading = f"Group {number}: other data or anchors than the others; " if ranked["group"].max() > 1 else ""
+        said = f"down to a loss of {100 * records[0]['loss']:.1f} points"
+        heading = (
+            f"Group {number}: its data or anchors differ from the other groups; " if ranked["group"].max() > 1 else ""
+        )
         text += [f"{heading}hypervolume in {options.cost}, {said}", table(header, rows)]
     effects = None
     if names and len(ranked) >= 3 and len(set(ranked["hypervolume"])) > 1 and ranked["group"].max() == 1:
@@ -99,26 +109,29 @@ def compare_command(options: argparse.Namespace) -> Answer:
             )
             for row in effects.to_dict("records")
         ]
-        text.append(table(("what moved the hypervolume", "by up to", "explains", "by chance", "best"), rows))
+        text.append(table(("effect on the hypervolume", "by up to", "explains", "by chance", "best"), rows))
     data: dict[str, Any] = {"runs": _records(ranked), "effects": None if effects is None else _records(effects)}
     return Answer("\n".join(text), data)
 
 
 def rerun_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit rerun``: a run once more."""
+    """``anchorkit rerun``: repeat a run and list the differences."""
     from anchorkit.batch.rerun import rerun
 
     again = rerun(options.run, options.out)
-    word = "came out the same" if again.same else "did not come out the same"
-    text = [f"{again.figures} figures and {again.files} files compared: the run {word}. Its repetition: {again.folder}"]
-    # What matters most first: figures, then files, then what may explain them.
+    word = "reproduced" if again.same else "not reproduced"
+    text = [
+        f"{again.figures} figures and {again.files} files compared: the run was {word}. "
+        f"The repetition is in {again.folder}"
+    ]
+    # The most important first: figures, then files, then possible reasons.
     for kind in ("figure", "file", "data", "version", "commit", "machine"):
         found = [difference for difference in again.differences if difference.kind == kind]
         text += [
             f"  {kind} {one.name}: {_brief(one.before)}, now {_brief(one.after)}" for one in found[:_SHOWN_DIFFERENCES]
         ]
         if len(found) > _SHOWN_DIFFERENCES:
-            text.append(f"  and {len(found) - _SHOWN_DIFFERENCES} more of this kind (--json has all)")
+            text.append(f"  and {len(found) - _SHOWN_DIFFERENCES} more of this kind (--json lists all)")
     data = dataclasses.asdict(again) | {"folder": str(again.folder), "same": again.same}
     return Answer("\n".join(text), data)
 
@@ -162,7 +175,9 @@ def _plan_text(found: SweepEstimate, folder: Path, jobs: int) -> str:
     lines = [f"{len(states)} runs in {folder}: {said}"]
     lines += [f"  {name}{'' if state == 'to do' else f' ({state})'}" for name, state in found.runs.items()]
     lines.append(table(("notebook", "runs", "executed", "to do", "time", "disk"), rows))
-    lines.append(f"In all: time {time}{side}; disk {room}. Judged by earlier runs with the most similar parameters.")
+    lines.append(
+        f"In total: time {time}{side}; disk {room}. Estimated from earlier runs with the most similar parameters."
+    )
     return "\n".join(lines)
 
 
@@ -184,7 +199,7 @@ def _brief(value: Any) -> str:
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:
-    """Rows as JSON can write them."""
+    """Rows with values that JSON can represent."""
     import json
 
     return list(json.loads(frame.to_json(orient="records", double_precision=15)))

@@ -37,41 +37,45 @@ _LEVEL_COUNTS = ("anchors", "boxes", "head_flops")
 
 
 def add_commands(add: AddCommand) -> None:
-    evaluate = add("evaluate", evaluate_command, "the accuracy of a configuration, as pycocotools says")
+    evaluate = add("evaluate", evaluate_command, "compute the accuracy of a configuration, as pycocotools does")
     add_inputs(evaluate)
     add_keep_drop(evaluate)
     add_json(evaluate)
 
-    search = add("search", search_command, "the configurations that trade accuracy for cost best")
+    search = add("search", search_command, "find the configurations with the best trade-off of accuracy and cost")
     add_inputs(search)
-    search.add_argument("--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
+    search.add_argument(
+        "--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)} (default: head_flops)"
+    )
     search.add_argument(
         "--metric",
         type=one_of("metric", METRICS),
         default="AP",
         metavar="NAME",
-        help="what accuracy means: AP (default), another of COCO's figures, as AP50 or APs, voc07 or voc (VOC AP)",
+        help="the metric: AP (default), another COCO figure such as AP50 or APs, voc07 or voc (VOC AP)",
     )
-    search.add_argument("--threshold", type=float, metavar="X", help="least accuracy, 0..1: nothing below is explored")
+    search.add_argument("--threshold", type=float, metavar="X", help="lowest accuracy to explore, 0..1")
     search.add_argument(
         "--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default), authors or local"
     )
-    search.add_argument("--budget", type=int, metavar="N", help="end after so many configurations (docs/search.md)")
+    search.add_argument("--budget", type=int, metavar="N", help="end after N configurations (see docs/search.md)")
     search.add_argument(
         "--moves",
         type=one_of("kind of moves", ("auto", "anchor", "shared")),
         default="auto",
-        help="what one step removes: an anchor, or a shape or level of a shared head (default: auto)",
+        help="what one step removes: anchor, or shared (a shape or level of a shared head); default: auto",
     )
     search.add_argument(
-        "--out", type=Path, metavar="DIR", help="write the frontier there; a stopped search goes on from it"
+        "--out", type=Path, metavar="DIR", help="the folder for the frontier; an interrupted search resumes from it"
     )
     add_scheduler(search)
     add_json(search)
 
-    costs = add("costs", costs_command, "what a configuration costs: boxes, FLOPs, parameters")
+    costs = add("costs", costs_command, "compute the costs of a configuration: boxes, FLOPs, parameters")
     costs.add_argument(
-        "layout", metavar="LAYOUT", help="a layout .json, a prediction table, a saved or a named detector"
+        "layout",
+        metavar="LAYOUT",
+        help="a layout .json, a prediction table, a saved detector's folder, or a detector's name",
     )
     costs.add_argument("--classes", type=int, metavar="N", help="object classes of a named detector (default: 80)")
     costs.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input size of a named detector in pixels")
@@ -80,7 +84,7 @@ def add_commands(add: AddCommand) -> None:
 
 
 def evaluate_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit evaluate``: the 12 COCO figures of a configuration."""
+    """``anchorkit evaluate``: compute the 12 COCO figures of a configuration."""
     from anchorkit.evaluation import single
     from anchorkit.predictions import PredictionTable
 
@@ -93,7 +97,7 @@ def evaluate_command(options: argparse.Namespace) -> Answer:
 
 
 def search_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit search``: the configurations that no other one beats."""
+    """``anchorkit search``: find the configurations that no other one beats."""
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
     from anchorkit.search import STRATEGIES, SearchInterrupted, search
@@ -126,7 +130,7 @@ def search_command(options: argparse.Namespace) -> Answer:
 
 @contextlib.contextmanager
 def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
-    """Of the table: here, or on the cluster that was named."""
+    """The evaluator of the table: in this process, or on the given cluster."""
     if options.scheduler is not None:
         from anchorkit.cluster import ShardedEvaluator, connect
 
@@ -143,7 +147,7 @@ def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
 
 
 def costs_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit costs``: what a configuration costs, in all and level by level."""
+    """``anchorkit costs``: compute the costs of a configuration, in total and per level."""
     from anchorkit.costs import costs, level_costs
 
     configuration = chosen_configuration(_layout(options), options)
@@ -165,7 +169,9 @@ def _layout(options: argparse.Namespace) -> AnchorLayout:
     path = Path(options.layout)
     if path.suffix in {".json", ".parquet"} or path.is_dir():
         if options.classes is not None or options.size is not None:
-            raise InputError(f"{path}: has its classes and size; --classes and --size are for a detector's name")
+            raise InputError(
+                f"{path}: contains its classes and size; use --classes and --size only with a detector's name"
+            )
         return _read_layout(path)
     if path.exists() or len(path.parts) > 1:
         raise InputError(f"{path}: not a layout .json, a prediction table .parquet or a detector's folder")
@@ -185,7 +191,7 @@ def _read_layout(path: Path) -> AnchorLayout:
 
     source = path / "detector.json" if path.is_dir() else path
     data = read_json(source)
-    if isinstance(data, dict) and "layout" in data:  # a saved detector's file has its layout inside
+    if isinstance(data, dict) and "layout" in data:  # the file of a saved detector contains the layout
         data = data["layout"]
     return AnchorLayout.from_dict(data, str(source))
 
@@ -201,16 +207,16 @@ def _save_search(result: SearchResult, out: Path) -> None:
 
 
 def _keep_interrupted(result: SearchResult, metric: str, out: Path | None) -> str:
-    """Write what an interrupted search has found, or show it, and say how to go on.
+    """Write the result of an interrupted search, or show it, and say how to resume.
 
-    Standard output stays empty: nobody shall take half a search for the whole.
+    Standard output stays empty, so that no program takes half a search for a whole one.
     """
     if out is not None:
-        print(f"stopping: writing what was found to {out}", file=sys.stderr)
+        print(f"stopping: writing the frontier so far to {out}", file=sys.stderr)
         _save_search(result, out)
-        return f"interrupted after {len(result.evaluated):,} configurations; the same command goes on from here"
+        return f"interrupted after {len(result.evaluated):,} configurations; the same command resumes from here"
     print(_search_text(result, metric), file=sys.stderr)
-    return "interrupted; the frontier so far is above. With --out DIR, the same command would go on from here"
+    return "interrupted; the frontier so far is above. With --out DIR, the same command could resume from here"
 
 
 def _search_data(result: SearchResult) -> dict[str, Any]:
@@ -237,7 +243,7 @@ def _search_text(result: SearchResult, metric: str, out: Path | None = None) -> 
     good = "accuracy" if metric == "AP" else metric
     heading = f"{len(rows)} configurations that no other one beats in {good} and {result.cost}"
     if len(shown) < len(rows):
-        heading += f"; {len(shown)} of them"
+        heading += f"; {len(shown)} of them shown"
     text = [f"{len(result.evaluated)} configurations tried. {heading}:", table(("points", "anchors", *names), shown)]
     if out is not None:
         text.append(f"Written to {out}: frontier.csv, evaluated.parquet, frontier.png, frontier.html")

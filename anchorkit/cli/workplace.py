@@ -1,4 +1,4 @@
-"""Commands about the place to work in: ``doctor``, ``notebooks``, ``lab``, ``app``."""
+"""Commands for your workplace: ``doctor``, ``notebooks``, ``lab``, ``app``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from anchorkit.cli.options import AddCommand, add_json
 
 
 def add_commands(add: AddCommand) -> None:
-    doctor = add("doctor", doctor_command, "what this machine has, what is missing, how to mend it")
+    doctor = add("doctor", doctor_command, "report what this machine has, what is missing and how to fix it")
     add_json(doctor)
 
-    notebooks = add("notebooks", notebooks_command, "copy the lessons to a folder, to work on")
+    notebooks = add("notebooks", notebooks_command, "copy the lessons to a folder, to work on them")
     notebooks.add_argument("folder", type=Path, metavar="DIR")
 
-    lab = add("lab", lab_command, "JupyterLab on the lessons, copied to a folder first if they are not there")
+    lab = add("lab", lab_command, "open the lessons in JupyterLab; copy them to a folder first if it has none")
     lab.add_argument("folder", type=Path, nargs="?", default=Path("lessons"), metavar="DIR", help="default: lessons")
     lab.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
     lab.add_argument("--ip", metavar="ADDRESS", help="the address to listen on (default: this machine only)")
@@ -25,16 +25,16 @@ def add_commands(add: AddCommand) -> None:
     lab.epilog = "Everything after -- goes to JupyterLab as it is."
     lab.set_defaults(behind=[])
 
-    app = add(
-        "app", app_command, "the explorers as a page in the browser, no code needed (pip install 'anchorkit[app]')"
-    )
+    app = add("app", app_command, "open the explorers in the browser, without code (pip install 'anchorkit[app]')")
     app.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run's folder (default: the shipped detector)")
-    app.add_argument("--port", type=int, default=0, metavar="N", help="default: any that is free")
-    app.add_argument("--no-browser", dest="browser", action="store_false", help="say the address, open nothing")
+    app.add_argument("--port", type=int, default=0, metavar="N", help="the port (default: a free one)")
+    app.add_argument(
+        "--no-browser", dest="browser", action="store_false", help="print the address, do not open a browser"
+    )
 
 
 def doctor_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit doctor``: what this machine has, what is missing, how to mend it."""
+    """``anchorkit doctor``: report what this machine has, what is missing and how to fix it."""
     from anchorkit.doctor import examine, render, usable
 
     checks = examine()
@@ -43,7 +43,7 @@ def doctor_command(options: argparse.Namespace) -> Answer:
 
 
 def notebooks_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit notebooks``: copy the lessons out, to work on."""
+    """``anchorkit notebooks``: copy the lessons to a folder, to work on them."""
     from anchorkit.bundled import copy_notebooks
 
     copied = copy_notebooks(options.folder)
@@ -51,19 +51,19 @@ def notebooks_command(options: argparse.Namespace) -> Answer:
 
 
 def lab_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit lab``: JupyterLab on the lessons."""
+    """``anchorkit lab``: open the lessons in JupyterLab."""
     from anchorkit.app.serving import open_lab
 
     given = ["--no-browser"] if options.no_browser else []
     given += ["--allow-root"] if options.allow_root else []
     given += [f"--{name}={getattr(options, name)}" for name in ("ip", "port") if getattr(options, name) is not None]
     open_lab(options.folder, [*given, *options.behind])
-    return Answer("JupyterLab was stopped", {})
+    return Answer("JupyterLab has stopped", {})
 
 
 def app_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit app``: the explorers as a page, for people who do not write code."""
+    """``anchorkit app``: open the explorers as a web page, for people who do not write code."""
     from anchorkit.app.serving import serve_app
 
     serve_app(options.run, port=options.port, browser=options.browser)
-    return Answer("The app was ended", {})
+    return Answer("The app has stopped", {})

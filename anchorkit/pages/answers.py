@@ -1,4 +1,4 @@
-"""The page of a run's experiments: each claim of the paper, what became of it here, and the figures behind it."""
+"""The page of a run's experiments: each claim of the paper, the verdict on this data, and the figures behind it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _CLASS_OF = dict(zip(VERDICTS, ("held", "failed", "open"), strict=True))
 
 
 def write_answers_page(run_dir: str | Path) -> Path:
-    """Write ``experiments/index.html`` of a run's folder from the answers that are there.
+    """Write ``experiments/index.html`` into a run's folder, from the answers of the experiments so far.
 
-    Executed notebooks are rendered beside themselves. The page loads nothing from the network.
+    It also renders each executed notebook as an HTML file next to it. The page loads nothing from the network.
 
     Returns:
         The page's path.
@@ -31,7 +31,7 @@ def write_answers_page(run_dir: str | Path) -> Path:
     counts = [f"{sum(a['verdict'] == verdict for a in answers.values())} {verdict}" for verdict in VERDICTS]
     head = f'<p class="over">{_about(Path(run_dir))}</p><h1>The claims of the paper, on this data</h1>'
     summary = f'<p class="lead">{escape(", ".join(counts))}.</p>' if answers else ""
-    missing = '<p class="missing">Not there yet: answers. Made by `anchorkit experiments`.</p>' if not answers else ""
+    missing = '<p class="missing">Not there yet: answers. Run `anchorkit experiments`.</p>' if not answers else ""
     overview = _overview(answers) if answers else ""
     parts = [_answer(folder / name, answer) for name, answer in answers.items()]
     body = "\n".join([head, summary, missing, overview, *parts])
@@ -41,7 +41,7 @@ def write_answers_page(run_dir: str | Path) -> Path:
 
 
 def _about(run_dir: Path) -> str:
-    """Which detector and data the answers are about, with a link to the run's page where there is one."""
+    """The detector and the data of the answers, with a link to the run's page if there is one."""
     record = read_json(run_dir / "run.json") if (run_dir / "run.json").exists() else {}
     known = [record.get("detector"), record.get("data") and Path(str(record["data"])).name]
     text = " on ".join(escape(str(part)) for part in known if part) or escape(run_dir.resolve().name)
@@ -58,7 +58,7 @@ def _overview(answers: Mapping[str, Mapping[str, Any]]) -> str:
         f'<td><a href="#{escape(name)}">{escape(answer["claim"])}</a></td><td>{escape(answer["section"])}</td></tr>'
         for name, answer in answers.items()
     )
-    head = "<thead><tr><th>Here</th><th>Claim</th><th>Paper</th></tr></thead>"
+    head = "<thead><tr><th>Verdict</th><th>Claim</th><th>Section</th></tr></thead>"
     return f'<div class="scroll"><table class="wide">{head}<tbody>{rows}</tbody></table></div>'
 
 

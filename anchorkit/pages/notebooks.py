@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML pages that load nothing from the network."""
+"""Renders executed notebooks as HTML pages that load nothing from the network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "text/html")
 
 @dataclass(frozen=True)
 class Page:
-    """A rendered notebook: its file, its HTML beside it and its title (the first heading)."""
+    """A rendered notebook: its file, the HTML file next to it, and its title (the first heading)."""
 
     notebook: Path
     html: Path
@@ -29,10 +29,10 @@ class Page:
 
 
 def render_notebook(notebook: Path) -> Page:
-    """Write ``NAME.html`` beside an executed ``NAME.ipynb``.
+    """Write ``NAME.html`` next to an executed ``NAME.ipynb``.
 
-    Scripts, style sheets and pictures from the network are taken out; widgets are replaced by the static picture that
-    the notebook holds for them.
+    The page contains no scripts, style sheets or pictures from the network. It shows the static picture in the notebook
+    in place of each widget.
 
     Raises:
         InputError: the file is not a notebook, nbconvert cannot render it, or the page cannot be written.
@@ -41,12 +41,12 @@ def render_notebook(notebook: Path) -> Page:
 
     try:
         content: Any = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    except Exception as error:  # nbformat raises many kinds for a broken file
+    except Exception as error:  # nbformat raises many kinds of errors for a broken file
         reason = (str(error).splitlines() or ["broken"])[0]
         raise InputError(f"{notebook}: not a notebook, or cut off ({reason}); execute it again") from None
     title = _title(content) or notebook.stem
     target = notebook.with_suffix(".html")
-    # Rendering takes seconds altogether, and a report is often written again. Clocks may be set; contents tell.
+    # Rendering takes seconds, and a page is often written again. The digest does not depend on the clock.
     mark = f"<!-- of {hashlib.sha256(notebook.read_bytes()).hexdigest()} -->"
     if not target.exists() or mark not in target.read_text(encoding="utf-8"):
         try:
@@ -62,7 +62,7 @@ def render_notebook(notebook: Path) -> Page:
 
 
 def page(title: str, body: str, *styles: str) -> str:
-    """A page of its own: the kit's template with style sheets (files of the templates folder) and a body."""
+    """An HTML page: the kit's template with style sheets (files in the templates folder) and a body."""
     templates = resources.files("anchorkit.pages") / "templates"
     style = "\n".join((templates / name).read_text(encoding="utf-8") for name in styles)
     frame = Template((templates / "index.html").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The page of a run: the result first, then how it came about; one file that opens with no network."""
+"""The page of a run: the result first, then how it was made. The page is one file and needs no network."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from anchorkit.pages.run_words import (
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
-# What the page draws itself from the numbers.
+# The page draws these charts itself, from the numbers.
 _DRAWN_HERE = re.compile(r"frontier|recovery|board|before_after", re.IGNORECASE)
 _LARGEST_PICTURE = 1400
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the run's folder holds; None for what is not there (yet)."""
+    """The contents of a run's folder; None for what is not there yet."""
 
     folder: Path
     record: Mapping[str, Any]
@@ -49,11 +49,11 @@ class _Run:
 
 
 def write_index(run_dir: str | Path) -> Path:
-    """Write ``index.html`` into a run's folder, from whatever the run has produced so far.
+    """Write ``index.html`` into a run's folder, from the files that the run has written so far.
 
-    The page reads ``run.json``, ``search/``, ``retrained/points.csv``, ``figures/`` and ``notebooks/``; what is absent
-    is left out, with a line that says which notebook makes it. The executed notebooks are rendered beside themselves. A
-    notebook that cannot be rendered and a picture that cannot be read are left out, with a line that says why.
+    The page reads ``run.json``, ``search/``, ``retrained/points.csv``, ``figures/`` and ``notebooks/``. In place of a
+    missing part it names the notebook that makes the part. It also renders each executed notebook as an HTML file.
+    The page leaves out a notebook that it cannot render and a picture that it cannot read, and says why.
 
     Returns:
         The page's path.
@@ -63,7 +63,7 @@ def write_index(run_dir: str | Path) -> Path:
     """
     folder = Path(run_dir)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; `anchorkit run` makes one")
+        raise InputError(f"{folder}: no such folder; make a run with `anchorkit run`")
     run = _read(folder)
     name = f"{run.record.get('detector', 'detector')} on {Path(str(run.record.get('data', 'data'))).name}"
     body = "\n".join(
@@ -84,7 +84,7 @@ def _read(folder: Path) -> _Run:
     trained = Points.read_if_there(folder, ("boxes", "n_anchors"))
     kinds = (".svg", ".png", ".jpg", ".jpeg")
     figures = sorted(path for path in folder.glob("figures/*") if path.suffix.lower() in kinds)
-    # Not the one that is being executed: it has a temporary name, which begins with a dot.
+    # A notebook that is still being executed has a temporary name, which begins with a dot.
     notebooks = [
         path
         for path in sorted(folder.glob("notebooks/*.ipynb"))
@@ -102,7 +102,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
     missing = [column for column in columns if column not in table]
     if missing:
-        raise InputError(f"{path}: lacks the column {missing[0]!r}; run the notebook that makes it again")
+        raise InputError(f"{path}: lacks the column {missing[0]!r}; run 04_search again")
     return table if len(table) else None
 
 
@@ -112,7 +112,7 @@ def _result(run: _Run, name: str) -> str:
     over = " · ".join(escape(str(part)) for part in (name, profile and f"profile {profile}", when) if part)
     head = f'<p class="over">{over}</p>'
     if run.search is None:
-        missing = _missing("the search, and with it the result", "04_search")
+        missing = _missing("the search and its result", "04_search")
         return f"{head}<h1>{escape(name)}: no result yet</h1>{missing}"
     search = run.search
     full = search.baseline
@@ -132,8 +132,8 @@ def _result(run: _Run, name: str) -> str:
     cards = "".join(card(measure, full, row) for measure in MEASURES if measure in row.index and pd.notna(row[measure]))
     note = (
         "Each point is a configuration that no other one beats in accuracy and "
-        f"{escape(cost_in_words(search.cost))} at once; "
-        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
+        f"{escape(cost_in_words(search.cost))} at once. The search tried {len(search.evaluated):,} configurations. "
+        "Accuracies are from the validation images, before any training."
     )
     return "".join(
         [
@@ -151,11 +151,11 @@ def _result(run: _Run, name: str) -> str:
 def _training(run: _Run) -> str:
     head = "<h2>What training gives back</h2>"
     if run.points is None or run.points.table["stage"].isin(STAGES[1:]).sum() == 0:
-        return head + _missing("pruned detectors that were trained again", "05_prune_and_retrain")
+        return head + _missing("pruned detectors after training", "05_prune_and_retrain")
     cost = run.search.cost if run.search is not None and run.search.cost in run.points.table else "head_flops"
     rows = run.points.reported
     known = rows[rows["stage"].isin(("full", *STAGES))]
-    note = "Pruned: as the search saw it. Fine-tuned: a short training. Retrained: from the start, with fewer anchors."
+    note = "Pruned: without training. Fine-tuned: after a short training. Retrained: trained from fresh weights."
     return head + _figure(plots.recovery(known, cost, width=880, height=360), note)
 
 
@@ -169,19 +169,19 @@ def _anchors(run: _Run) -> str:
             for a in layout.anchors
         ]
     )
-    note = "The configuration of the headline. Every level has its colour, here and in all charts."
-    return "<h2>The anchors that stay</h2>" + _figure(plots.anchor_board(board), note)
+    note = "The configuration of the headline. Each level has the same colour in all charts."
+    return "<h2>The anchors that are kept</h2>" + _figure(plots.anchor_board(board), note)
 
 
 def _pictures(run: _Run) -> str:
-    """The lessons' pictures and, under a heading of their own, their charts."""
+    """The pictures of the lessons and, under a separate heading, their charts."""
     shown = [path for path in run.figures if not _DRAWN_HERE.search(path.stem)]
-    # Detections first: they are what a detector is for.
+    # Detections first: they show best what a detector does.
     shown.sort(key=lambda path: ("detection" not in path.stem.lower(), path.stem))
     charts = [path for path in shown if path.suffix.lower() == ".svg"]
     pictures = [path for path in shown if path not in charts]
     missing = "" if pictures else _missing("pictures of detections", "05_prune_and_retrain")
-    parts = ["<h2>On pictures</h2>", missing, *map(_picture, pictures)]
+    parts = ["<h2>Detections on images</h2>", missing, *map(_picture, pictures)]
     if charts:
         parts += ["<h2>More charts of the lessons</h2>", *map(_picture, charts)]
     return "".join(parts)
@@ -218,7 +218,7 @@ def _data_url(path: Path) -> str:
 
 
 def _making(run: _Run) -> str:
-    """How the result came about: the notebooks with their times, the parameters, the versions."""
+    """How the result was made: the notebooks with their times, the parameters, the versions."""
     parts = ["<h2>How it was made</h2>"]
     done = run.record.get("notebooks") or {}
     if run.notebooks:
@@ -281,7 +281,7 @@ def _figure(chart: plots.AnyChart, note: str) -> str:
 
 
 def _missing(what: str, maker: str) -> str:
-    return f'<p class="missing">Not there yet: {escape(what)}. Made by {escape(maker)}.</p>'
+    return f'<p class="missing">Not there yet: {escape(what)}. Run {escape(maker)}.</p>'
 
 
 def _duration(seconds: Any) -> str:

@@ -38,7 +38,7 @@ def headline(search: SearchResult, chosen: Configuration, row: pd.Series[Any]) -
 
 
 def after_training(trained: Points | None) -> str:
-    """A sentence on the detector to ship, if any was trained again."""
+    """A sentence on the detector to ship, if any pruned detector has been trained."""
     if trained is None:
         return ""
     table = trained.table
@@ -57,15 +57,15 @@ def after_training(trained: Points | None) -> str:
     )
     where = f" Measured on the {best['split']} images." if "split" in rows else ""
     rule = (
-        f" It is the cheapest one that loses at most {100 * trained.max_loss:g} points on the validation images."
+        f" It is the cheapest that loses at most {100 * trained.max_loss:g} points on the validation images."
         if trained.loss_kept
-        else f" Every one loses more than {100 * trained.max_loss:g} points on the validation images; this is the best."
+        else f" All lose more than {100 * trained.max_loss:g} points on the validation images; this one loses least."
     )
     return f'<p class="lead">{escape(text + where + rule)}</p>'
 
 
 def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
-    """The configurations that the page talks about: the retrained points or, without them, three of the search."""
+    """The configurations on the page: the trained points or, without them, three points of the search."""
     if trained is not None and search.cost in trained.table:
         rows = trained.reported
         pruned = rows[rows["stage"] == "pruned"]
@@ -80,7 +80,7 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
             return rows.sort_values("accuracy", ascending=False, kind="stable")
     picks: dict[Configuration, str] = {}
     for loss in (0.0, NEGLIGIBLE_LOSS, 0.01):
-        why = f"loses {100 * loss:g} {'point' if loss == 0.01 else 'points'} at most" if loss else "loses nothing"
+        why = f"loses at most {100 * loss:g} {'point' if loss == 0.01 else 'points'}" if loss else "loses nothing"
         picks.setdefault(search.cheapest(loss), why)
     picks.pop(search.layout.full, None)
     rows = pd.DataFrame([row_of(search, pick) for pick in picks], columns=search.frontier.columns)
@@ -89,7 +89,7 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
 
 
 def configurations(search: SearchResult, trained: Points | None, marked: pd.DataFrame) -> str:
-    """The table: unpruned, pruned and, below, after training."""
+    """The table of configurations: unpruned, pruned and, below, after training."""
     full = search.baseline
     measures = [name for name in MEASURES if name in full.index and pd.notna(full[name])]
     heads = "".join(f'<th class="number">{MEASURES[name]}</th>' for name in measures)
@@ -106,13 +106,13 @@ def configurations(search: SearchResult, trained: Points | None, marked: pd.Data
     return (
         f'<div class="scroll"><table class="wide"><thead><tr><th>Configuration</th>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
-        f"<details><summary>The anchors that each keeps</summary>{kept}</details>"
+        f"<details><summary>The anchors that each configuration keeps</summary>{kept}</details>"
     )
 
 
 def _trained_rows(trained: Points, measures: list[str]) -> list[str]:
     shown, split = trained.reported, trained.reported_split or ""
-    # How pruned points do on other images than they were chosen on is news; on the same ones it was said above.
+    # On the validation images, the rows above already have the pruned points; on the test images they are new.
     rest = shown[shown["stage"].isin(STAGES if split == "test" else STAGES[1:])]
     if rest.empty:
         return []
@@ -120,7 +120,7 @@ def _trained_rows(trained: Points, measures: list[str]) -> list[str]:
     base = full.iloc[0] if len(full) else None
     where = f"measured on the {split} images" if split else "after training"
     if split == "test":
-        where += ", which took no part in the choice"
+        where += ", which were not used to choose"
     rows = [f'<tr class="group"><td colspan="{len(measures) + 1}">{escape(where)}</td></tr>']
     if base is not None:
         rows.append(f'<tr class="base"><td>unpruned</td>{_cells(base, None, measures)}</tr>')
@@ -145,7 +145,7 @@ def _cells(row: pd.Series[Any], base: pd.Series[Any] | None, measures: list[str]
 
 
 def _texts(measure: str, row: pd.Series[Any], base: pd.Series[Any] | None) -> tuple[str, str]:
-    """A measure and its change against the base, as people read them."""
+    """A measure and its change relative to the base, as text."""
     value = float(row[measure])
     before = None if base is None else float(base[measure])
     if measure == "accuracy":
@@ -156,7 +156,7 @@ def _texts(measure: str, row: pd.Series[Any], base: pd.Series[Any] | None) -> tu
 
 
 def card(measure: str, full: pd.Series[Any], row: pd.Series[Any]) -> str:
-    """One measure, large, with what it was."""
+    """One measure in large type, with its change and its value before."""
     value, difference = _texts(measure, row, full)
     before, _ = _texts(measure, full, None)
     return (
@@ -166,5 +166,5 @@ def card(measure: str, full: pd.Series[Any], row: pd.Series[Any]) -> str:
 
 
 def row_of(search: SearchResult, configuration: Configuration) -> pd.Series[Any]:
-    """The frontier's row of a configuration."""
+    """The row of a configuration in the frontier."""
     return search.frontier.iloc[search.configurations.index(configuration)]

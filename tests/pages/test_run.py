@@ -201,7 +201,7 @@ def test_the_table_says_before_and_after(whole: Path) -> None:
     assert "&lt;shapes&gt;" in (whole / "index.html").read_text()
 
 
-def test_of_two_splits_the_test_images_are_told(tmp_path: Path) -> None:
+def test_of_two_splits_the_test_images_are_reported(tmp_path: Path) -> None:
     write_search(tmp_path)
     (tmp_path / "retrained").mkdir()
     val = samples.recovery().assign(split="val")
@@ -210,8 +210,8 @@ def test_of_two_splits_the_test_images_are_told(tmp_path: Path) -> None:
     text = " ".join(text_of(write_index(tmp_path)).split())
     full = 100 * val["accuracy"].iloc[0]
     assert f"against {full - 10:.1f} of the full detector" in text
-    assert "measured on the test images, which took no part in the choice" in text
-    assert text.count("A pruned") == 2  # as the search promised, and on the test images
+    assert "measured on the test images, which were not used to choose" in text
+    assert text.count("A pruned") == 2  # on the validation images, and on the test images
     assert text.count("A retrained") == 1
 
 
@@ -257,10 +257,10 @@ def test_the_notebook_that_is_being_executed_is_left_alone(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.rglob(".*")] == [started.name]
 
 
-def test_what_is_absent_is_told(tmp_path: Path) -> None:
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
     text = text_of(write_index(tmp_path))
     for maker in ("04_search", "05_prune_and_retrain", "anchorkit run"):
-        assert f"Made by {maker}" in text.replace("`", "")
+        assert f"Run {maker}" in text.replace("`", "")
     assert "no result yet" in text
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
 
@@ -270,8 +270,8 @@ def test_a_search_alone_is_enough(tmp_path: Path) -> None:
     (tmp_path / "search" / "random.csv").unlink()
     text = " ".join(text_of(write_index(tmp_path)).split())
     assert "of 30 anchors are enough" in text
-    assert "loses 0.2 points at most" in text
-    assert "Made by 05_prune_and_retrain" in text
+    assert "loses at most 0.2 points" in text
+    assert "Run 05_prune_and_retrain" in text
 
 
 def test_when_no_anchor_can_go(tmp_path: Path) -> None:

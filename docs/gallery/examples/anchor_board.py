@@ -1,4 +1,4 @@
-"""Which anchors are kept: every anchor to one scale, a row per level, dashed where dropped."""
+"""Which anchors are kept: all anchors to one scale, one row per level, dropped anchors dashed."""
 
 import anchorkit as ak
 

@@ -1,4 +1,4 @@
-"""Anchors before and after a choice, and another set beside them, all to one scale (the paper's Fig. 4)."""
+"""Anchors before and after pruning, beside another set, all to one scale (the paper's Fig. 4)."""
 
 import anchorkit as ak
 

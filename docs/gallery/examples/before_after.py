@@ -1,4 +1,4 @@
-"""Configurations side by side: a bar per measure, with the change against the first row."""
+"""Configurations side by side: one bar per measure, with the change relative to the first row."""
 
 import pandas as pd
 

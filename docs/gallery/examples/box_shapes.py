@@ -1,4 +1,4 @@
-"""What shapes each anchor's boxes have: filled outlines hold half and four fifths of them, a panel per level."""
+"""Which shapes each anchor's boxes have: filled outlines hold half and four fifths of them; one panel per level."""
 
 import anchorkit as ak
 

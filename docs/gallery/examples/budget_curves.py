@@ -1,4 +1,4 @@
-"""How good the frontier of each strategy is after so many evaluations, up to the same threshold."""
+"""How good the frontier of each strategy is after a number of evaluations, up to the same threshold."""
 
 import pandas as pd
 

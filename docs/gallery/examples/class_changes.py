@@ -1,4 +1,4 @@
-"""AP of each class before and after, those that lose most on top."""
+"""AP of each class before and after, the largest losses first."""
 
 import pandas as pd
 

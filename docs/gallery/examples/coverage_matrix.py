@@ -1,4 +1,4 @@
-"""Who could stand in for whom: the share of an anchor's boxes that lie where another also puts its boxes."""
+"""Which anchors could replace which: the share of an anchor's boxes in the region of another anchor's boxes."""
 
 import anchorkit as ak
 

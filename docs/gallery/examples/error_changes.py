@@ -1,4 +1,4 @@
-"""Why a pruned detector is worse: what mending each kind of error would give back, before and after."""
+"""Why a pruned detector is worse: the AP that fixing each kind of error would recover, before and after."""
 
 import anchorkit as ak
 from anchorkit.analysis.diagnosis import compare, diagnose

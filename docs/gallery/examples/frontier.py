@@ -1,4 +1,4 @@
-"""What a search found: the most accurate configurations for each cost, against pruning at random."""
+"""The result of a search: the most accurate configurations for each cost, compared with random pruning."""
 
 import anchorkit as ak
 

@@ -1,4 +1,4 @@
-"""How sure each point of a frontier is, and which ones the images show to be safe. Forty images show little."""
+"""How certain each point of a frontier is, and which points are safe. Forty images show little."""
 
 import anchorkit as ak
 

@@ -1,4 +1,4 @@
-"""The widths and heights of the annotated objects, and the anchors laid over them."""
+"""The widths and heights of the annotated objects, with the anchors drawn over them."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""How long an image takes, network and post-processing apart; the times in the picture are a busy machine's."""
+"""Time per image, for network and post-processing; the machine was busy when this picture was made."""
 
 import anchorkit as ak
 

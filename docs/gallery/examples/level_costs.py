@@ -1,4 +1,4 @@
-"""What each level costs: filled what is kept, outlined what the unpruned detector spends."""
+"""The cost of each level: filled for the kept anchors, outlined for the unpruned detector."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""How much of a frontier is luck: on the images of the search, and on images that took no part in the choice."""
+"""How much of a frontier is luck: on the images of the search, and on held-out images."""
 
 import anchorkit as ak
 

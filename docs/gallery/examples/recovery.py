@@ -1,4 +1,4 @@
-"""What training gives back to a pruned detector: the figures of blood cells (BCCD) in results.md."""
+"""What training recovers after pruning: the figures of blood cells (BCCD) in results.md."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Two detectors' frontiers, each relative to its own unpruned detector; here one detector by two metrics."""
+"""Two detectors' frontiers, each relative to its own unpruned detector; here one detector with two metrics."""
 
 import anchorkit as ak
 

@@ -1,4 +1,4 @@
-"""Does a search beat pruning at random, layer by layer, symmetrically, and by how much each anchor says?"""
+"""Does a search beat random, layer-wise and symmetric pruning, and a ranking by the anchors' scores?"""
 
 import anchorkit as ak
 

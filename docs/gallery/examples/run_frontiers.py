@@ -1,4 +1,4 @@
-"""The frontiers of several runs over one another, coloured by a setting: here how much boxes may overlap in NMS."""
+"""The frontiers of several runs in one chart, coloured by a setting; here by the NMS threshold."""
 
 import pandas as pd
 

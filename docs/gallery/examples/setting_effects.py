@@ -1,4 +1,4 @@
-"""Which setting mattered: an outcome of each run of a grid, by the values of each setting."""
+"""Which setting mattered: the outcome of each run of a grid, by the values of each setting."""
 
 import itertools
 

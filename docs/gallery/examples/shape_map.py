@@ -1,4 +1,4 @@
-"""The boxes of one level's anchors in one plot, before the annotated objects: where do anchors do the same job?"""
+"""The boxes of one level's anchors in one chart, over the annotated objects: which anchors do the same job?"""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Rivals that cost the same, each trained with three seeds: a strip for each (made-up figures)."""
+"""Detectors of the same cost, each trained with three seeds: one strip per detector (made-up figures)."""
 
 import numpy as np
 import pandas as pd

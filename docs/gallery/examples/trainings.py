@@ -1,4 +1,4 @@
-"""What pruned detectors reach with and without training, each with three seeds (made-up figures)."""
+"""The accuracy of pruned detectors with and without training, each with three seeds (made-up figures)."""
 
 import numpy as np
 import pandas as pd
