@@ -1,4 +1,4 @@
-"""Where the lessons and the shipped data lie, in a checkout and when installed from a wheel."""
+"""Finds the lessons and the shipped data, in a checkout or an installation from a wheel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def notebooks_dir() -> Path:
 
 
 def data_dir() -> Path:
-    """The folder of what the default run needs: the shipped detector, its card, expected figures.
+    """The folder with the data of the default run: the shipped detector, its card, expected figures.
 
     Raises:
         InputError: the installation lacks it.
@@ -29,25 +29,26 @@ def data_dir() -> Path:
 
 
 def _find(name: str) -> Path:
-    # A wheel carries the folders inside the package. A checkout has them beside it; pyproject.toml tells a checkout
-    # from a folder of the same name that happens to stand beside an installed package.
+    # A wheel has the folders inside the package, a checkout has them beside it. pyproject.toml distinguishes a checkout
+    # from a folder of the same name beside an installed package.
     installed = _PACKAGE / "_bundled" / name
     if installed.is_dir():
         return installed
     root = _PACKAGE.parent
     if (root / "pyproject.toml").is_file() and (root / name).is_dir():
         return root / name
-    raise InputError(f"{installed}: missing, so this installation of anchorkit is not whole; install it again")
+    raise InputError(f"{installed}: missing, so this installation of anchorkit is incomplete; install it again")
 
 
 def copy_notebooks(folder: str | Path) -> list[Path]:
-    """Copy the lessons to `folder`, to work on; files that are there already and equal stay as they are.
+    """Copy the lessons to `folder`, to work on them. Identical files in the folder stay as they are.
 
     Returns:
         The copies.
 
     Raises:
-        InputError: a file in `folder` was changed, and would be lost; then nothing is copied. Or it cannot be written.
+        InputError: a file in `folder` differs and would be lost (then nothing is copied), or the folder cannot be
+            written.
     """
     source, target = notebooks_dir(), Path(folder)
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]

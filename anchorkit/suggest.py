@@ -1,4 +1,4 @@
-"""'Did you mean': the nearest known name, for errors about a misspelt one."""
+"""'Did you mean': the nearest known name, for messages about a misspelt name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A clause that helps whoever misspelt `name`: the nearest known name, or all of them if none is near."""
+    """The end of a message about a misspelt `name`: the nearest known name or, if none is near, all of them.
+
+    Example:
+        >>> did_you_mean("serch", ["run", "search"])
+        'did you mean search?'
+    """
     known = sorted(set(known))
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:

@@ -2,8 +2,8 @@
 
     python decode_onnx.py detector.onnx image.jpg
 
-Needs numpy, onnxruntime and Pillow. All it knows of the detector stands in the description beside the ONNX file
-(`detector.json`); docs/export.md explains its keys. Take from here what your own program needs: `detect` is the whole
+It needs numpy, onnxruntime and Pillow. It reads all facts about the detector from the description beside the ONNX file
+(`detector.json`); docs/export.md explains the keys. Copy the parts that your own program needs: `detect` goes all the
 way from an image to detections.
 """
 

@@ -5,9 +5,9 @@
     anchorkit sweep sweep.yaml
     mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-The sweep calls `log_run` with the record of every run that has ended: the sweep is an experiment, its runs are the
-experiment's. A failed run that is tried again is there twice. Any other tracker is written likewise, as a function of
-one dictionary. anchorkit does not need MLflow.
+The sweep calls `log_run` with the record of every run that has ended. The sweep becomes an experiment, and its runs
+become runs of the experiment. A failed run that is tried again appears twice. For another tracker, write a similar
+function of one dictionary. anchorkit itself does not need MLflow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ try:
     import mlflow
 except ImportError as error:
     raise ImportError(
-        "mlflow is not installed: pip install mlflow, or take on_finished out of the sweep file"
+        "mlflow is not installed: pip install mlflow, or remove on_finished from the sweep file"
     ) from error
 
 
@@ -41,9 +41,9 @@ def log_run(record: dict[str, Any]) -> None:
                 mlflow.log_artifact(str(Path(record["folder"]) / name))
         if record["state"] == "failed":
             mlflow.set_tag("error", record["error"]["message"][:500])
-            mlflow.end_run("FAILED")  # what ends with the `with` has succeeded
+            mlflow.end_run("FAILED")  # leaving the `with` would mark it as finished
 
 
 def _metric(name: str) -> str:
-    """A name that MLflow takes: letters, digits and ``_-./ `` only."""
+    """A name that MLflow accepts: only letters, digits and ``_-./ ``."""
     return "".join(letter if letter.isalnum() or letter in "_-./ " else "_" for letter in name)

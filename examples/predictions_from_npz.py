@@ -3,12 +3,12 @@
     python examples/predictions_from_npz.py PREDICTIONS.npz MODEL.json OUT.parquet
     anchorkit search OUT.parquet GROUND_TRUTH.json
 
-anchorkit does not care where predictions come from. What it needs is one table with a row for each (box, class) pair
-*before* top-k and NMS, the anchor that made it, and two descriptions: the layout (which anchors there are and what each
-costs) and the post-processing (what the detector does with the rows). This script makes such a table from the output of
-a TensorFlow Lite SSD that somebody stored as numpy arrays; copy it and change the three functions for yours.
+anchorkit accepts predictions from any framework. It needs one table with a row per (box, class) pair *before* top-k and
+NMS, the anchor of each row, and two descriptions: the layout (the anchors and their costs) and the post-processing
+(what the detector does with the rows). This script makes such a table from the output of a TensorFlow Lite SSD, stored
+as numpy arrays. To use it for your framework, copy it and change the three functions.
 
-PREDICTIONS.npz holds one row a (box, class) pair, in the detector's own order (the order breaks ties between equal
+PREDICTIONS.npz has one row per (box, class) pair, in the detector's own order (the order breaks ties between equal
 scores; 8-bit models have many):
 
     image_id  (N,)    as in the ground truth
@@ -42,11 +42,11 @@ def read_layout(model: dict[str, Any]) -> AnchorLayout:
     """The anchors of each feature map, and what an anchor costs there.
 
     Shapes are in pixels of the network's input, width before height. Multiply-adds are counted per cell: a k x k
-    convolution from C channels to one score for each class and 4 offsets costs ``C * k * k * (scores + 4)`` an anchor.
-    A background score that was dropped from the file is computed by the network all the same, so it counts.
+    convolution from C channels to one score per class and 4 offsets costs ``C * k * k * (scores + 4)`` per anchor.
+    The network also computes a background score that the file omits, so that score counts.
 
-    The multiply-adds of the trunk are not in the description: ``trunk_macs`` stays None, and ``total_flops`` is then
-    the one cost that anchorkit cannot give.
+    The description does not have the multiply-adds of the trunk. So ``trunk_macs`` stays None, and anchorkit cannot
+    compute ``total_flops``.
     """
     scores = model["num_classes"] + int(model["background_column_dropped"])
     width, height = model["input"]["w"], model["input"]["h"]

@@ -1,10 +1,10 @@
-"""Train a detector on several GPUs or machines, and let the lessons go on with it.
+"""Train a detector on several GPUs or machines, to continue with the lessons.
 
     accelerate launch --num_processes 4 examples/train_many.py --data my/folder --out trained
     anchorkit run --data my/folder -p weights=trained/detector
 
-`accelerate config` asks for the rest (machines, their addresses, mixed precision). Started again, it goes on after the
-last finished epoch.
+`accelerate config` asks for the rest (machines, their addresses, mixed precision). If you start the script again, it
+resumes after the last finished epoch.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def main() -> None:
     parser.add_argument("--detector", default="tiny_ssd")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--batch-size", type=int, help="of all processes together")
-    parser.add_argument("--images", type=int, default=0, help="at most so many training images; 0 for all")
+    parser.add_argument("--batch-size", type=int, help="the batch size of all processes together")
+    parser.add_argument("--images", type=int, default=0, help="use at most N training images; 0 for all")
     parser.add_argument("--out", type=Path, required=True, help="the folder for checkpoints and the detector")
     options = parser.parse_args()
 

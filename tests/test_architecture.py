@@ -33,14 +33,21 @@ def table_of(page: str, heading: str) -> list[str]:
     return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
 
 
+def same(named: list[str], there: set[str]) -> None:
+    """The page names each module once, and no other ones."""
+    assert not sorted(there - set(named)), "not on the page"
+    assert not sorted(set(named) - there), "on the page, but no module"
+    assert len(named) == len(set(named))
+
+
 def test_the_first_table_has_a_row_for_every_top_level_module(repository: Path, page: str) -> None:
-    assert sorted(table_of(page, "Modules")) == sorted(modules_in(repository / "anchorkit"))
+    same(table_of(page, "Modules"), modules_in(repository / "anchorkit"))
 
 
 def test_the_second_table_has_a_row_for_every_module_of_evaluation(repository: Path, page: str) -> None:
     root = repository / "anchorkit" / "evaluation"
     there = {path.relative_to(root).as_posix() for path in root.rglob("*.py") if path.name != "__init__.py"}
-    assert sorted(table_of(page, "Modules of `evaluation/`")) == sorted(there)
+    same(table_of(page, "Modules of `evaluation/`"), there)
 
 
 def test_every_file_and_folder_that_the_page_names_exists(repository: Path, page: str) -> None:
@@ -51,9 +58,8 @@ def test_every_file_and_folder_that_the_page_names_exists(repository: Path, page
 
 
 def test_the_picture_has_every_top_level_module(repository: Path, picture: str) -> None:
-    assert sorted(re.findall(r'\["([^"]+(?:\.py|/))"\]', picture)) == sorted(
-        modules_in(repository / "anchorkit") - {"__main__.py"}
-    )
+    nodes = re.findall(r'\["([^"]+(?:\.py|/))"\]', picture)
+    same(nodes, modules_in(repository / "anchorkit") - {"__main__.py"})
 
 
 def test_the_picture_shows_the_imports_and_they_go_up(repository: Path, picture: str) -> None:
@@ -63,7 +69,7 @@ def test_the_picture_shows_the_imports_and_they_go_up(repository: Path, picture:
     assert not sorted((one, other) for one, other in dotted if {(one, other), (other, one)} & imports)
     everywhere = {"errors", "files", "__version__"}
     missing = {(used, user) for used, user in imports if not reaches(solid, used, user) and used not in everywhere}
-    assert not sorted((used, user) for used, user in missing if user in ranks and user != "__main__")
+    assert not sorted(f"{used} --> {user}" for used, user in missing if user in ranks and user != "__main__")
     assert all(ranks[used] < ranks[user] for used, user in solid)
 
 

@@ -50,7 +50,7 @@ def add_commands(add: AddCommand) -> None:
 
 
 def export_command(options: argparse.Namespace) -> Answer:
-    """``anchorkit export``: write a detector of a run as an ONNX file with its description."""
+    """``anchorkit export``: a detector of a run as an ONNX file with its description."""
     from anchorkit.costs import costs
     from anchorkit.detectors import export_onnx
     from anchorkit.files import read_json

@@ -41,7 +41,7 @@ def write_answers_page(run_dir: str | Path) -> Path:
 
 
 def _about(run_dir: Path) -> str:
-    """The detector and the data of the answers, with a link to the run's page if there is one."""
+    """Which detector and data the answers are about, with a link to the run's page where there is one."""
     record = read_json(run_dir / "run.json") if (run_dir / "run.json").exists() else {}
     known = [record.get("detector"), record.get("data") and Path(str(record["data"])).name]
     text = " on ".join(escape(str(part)) for part in known if part) or escape(run_dir.resolve().name)

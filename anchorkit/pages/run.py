@@ -132,8 +132,8 @@ def _result(run: _Run, name: str) -> str:
     cards = "".join(card(measure, full, row) for measure in MEASURES if measure in row.index and pd.notna(row[measure]))
     note = (
         "Each point is a configuration that no other one beats in accuracy and "
-        f"{escape(cost_in_words(search.cost))} at once. The search tried {len(search.evaluated):,} configurations. "
-        "Accuracies are from the validation images, before any training."
+        f"{escape(cost_in_words(search.cost))} at once; "
+        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
     )
     return "".join(
         [

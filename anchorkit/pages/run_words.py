@@ -166,5 +166,5 @@ def card(measure: str, full: pd.Series[Any], row: pd.Series[Any]) -> str:
 
 
 def row_of(search: SearchResult, configuration: Configuration) -> pd.Series[Any]:
-    """The row of a configuration in the frontier."""
+    """The frontier's row of a configuration."""
     return search.frontier.iloc[search.configurations.index(configuration)]
