@@ -242,7 +242,7 @@ class PredictionTable:
         Args:
             path: the file.
             images: the first and the last image id of which to read the rows, for tables that are larger than memory;
-                None for all. Rows are then counted among those of these images.
+                None for all. Errors then count rows among those of these images, a null from the file's first row.
 
         Raises:
             InputError: the file is missing, cut off or not Parquet, a column is missing or of another type, a row

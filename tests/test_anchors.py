@@ -36,6 +36,11 @@ def test_anchors_are_counted_level_by_level():
     ]
 
 
+def test_an_id_rounds_to_whole_pixels():
+    level = Level("P0", 1, 1, ((15.6, 8.4), (15.4, 8.6)))
+    assert AnchorLayout("toy", (64, 64), (level,)).ids == ("L0/16x8", "L0/15x9")
+
+
 @given(st.integers(1, 800))
 def test_ids_are_unique_however_many_anchors_round_to_the_same_size(count):
     same = AnchorLayout("toy", (64, 64), (Level("P0", 1, 1, tuple((10.0 + n / 10**4, 10.0) for n in range(count))),))
@@ -54,6 +59,13 @@ def test_an_anchor_is_named_by_id_or_index():
     for bad in (3, -1, "3"):
         with pytest.raises(InputError, match="anchors 0 to 2"):
             toy.index(bad)
+
+
+@pytest.mark.parametrize(("count", "end"), [(8, "L0/64x16"), (9, "L0/64x16 ...")])
+def test_an_unknown_anchor_lists_eight_and_says_whether_there_are_more(count, end):
+    with pytest.raises(InputError) as caught:
+        layout(count).index("L0/99x1")
+    assert str(caught.value).endswith(f", {end}")
 
 
 def test_keep_and_drop():
@@ -102,6 +114,8 @@ def test_moves_take_a_shape_or_a_level_where_the_head_is_shared():
         ((2, 3), "level P1"),
     ]
     # Of two moves that take the same anchors away the first stays; none leaves nothing.
+    diagonal = shared.configuration(keep=[0, 3])
+    assert [(move.anchors, move.label) for move in moves(diagonal)] == [((0,), "shape 0"), ((3,), "shape 1")]
     one_level = shared.configuration(keep=[2, 3])
     assert [(move.anchors, move.label) for move in moves(one_level)] == [((2,), "shape 0"), ((3,), "shape 1")]
     assert moves(shared.configuration(keep=[1])) == []
@@ -124,6 +138,37 @@ def test_an_unknown_kind_of_move_is_refused():
 def test_a_layout_survives_json():
     toy = layout(2, 0, 1, shared=True)
     assert AnchorLayout.from_dict(json.loads(toy.to_json())) == toy
+
+
+def test_the_json_of_a_layout_is_that_of_the_format():
+    written = {
+        "version": 1,
+        "detector": "toy",
+        "input": [48, 64],
+        "levels": [
+            {
+                "name": "P0",
+                "height": 3,
+                "width": 5,
+                "head_macs_fixed": 1,
+                "head_macs_per_anchor": 2,
+                "head_params_fixed": 3,
+                "head_params_per_anchor": 4,
+                "anchors": [[8.0, 16.0]],
+            }
+        ],
+        "shared_head": True,
+        "trunk_macs": 100,
+        "trunk_parts": [{"name": "tail", "macs": 100, "levels": [0]}],
+    }
+    level = Level("P0", 3, 5, ((8.0, 16.0),), 1, 2, 3, 4)
+    toy = AnchorLayout("toy", (48, 64), (level,), True, 100, (TrunkPart("tail", 100, (0,)),))
+    assert AnchorLayout.from_dict(written) == toy
+    assert toy.to_dict() == written
+    # The last three may be missing.
+    for name in ("shared_head", "trunk_macs", "trunk_parts"):
+        del written[name]
+    assert AnchorLayout.from_dict(written) == AnchorLayout("toy", (48, 64), (level,))
 
 
 @pytest.mark.parametrize(
@@ -196,6 +241,10 @@ def test_a_missing_key_is_named():
         AnchorLayout.from_dict(data)
     with pytest.raises(InputError, match="not a JSON object"):
         AnchorLayout.from_dict([])
+    unversioned = layout(1).to_dict()
+    del unversioned["version"]
+    with pytest.raises(InputError, match="layout version None"):
+        AnchorLayout.from_dict(unversioned)
 
 
 def test_anchor_lists_are_split():

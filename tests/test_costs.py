@@ -5,7 +5,7 @@ import math
 import pytest
 
 from anchorkit.anchors import AnchorLayout, Configuration, Level, TrunkPart
-from anchorkit.costs import COSTS, cost_function, cost_of, costs, known_costs, level_costs
+from anchorkit.costs import COSTS, cost_function, cost_in_words, cost_of, costs, known_costs, level_costs
 from anchorkit.errors import InputError
 
 SSD300_MAPS = (38, 19, 10, 5, 3, 1)
@@ -117,6 +117,18 @@ def test_a_shared_head_counts_its_parameters_once():
     assert cost_of(Configuration(layout, 0), "head_parameters") == 0
 
 
+def test_a_shared_head_has_the_parameters_of_its_largest_level():
+    levels = tuple(
+        Level(f"P{number}", 2, 2, ((8.0, 8.0), (16.0, 16.0)), 0, 0, fixed, per_anchor)
+        for number, (fixed, per_anchor) in enumerate([(7, 2), (11, 5), (9, 3)])
+    )
+    full = AnchorLayout("shared", (64, 64), levels, shared_head=True).full
+    assert cost_of(full, "head_parameters") == 11 + 2 * 5
+    # Levels without an anchor have no say.
+    assert cost_of(full.without([2, 3]), "head_parameters") == 9 + 2 * 3
+    assert cost_of(full.without([2, 3, 4, 5]), "head_parameters") == 7 + 2 * 2
+
+
 def test_separate_heads_add_up_and_an_empty_level_costs_nothing():
     layout = AnchorLayout(
         "ssdlite",
@@ -186,16 +198,33 @@ def test_cost_functions():
     assert cost_function(len)[0] == "len"
 
 
+def test_a_callable_that_counts_gives_integers():
+    full = ssd300((1,) * 6).full
+    assert cost_function(lambda configuration: 2**60 + 1)[1](full) == 2**60 + 1  # no float64
+
+
+def test_costs_in_words():
+    words = ["boxes", "head FLOPs", "total FLOPs", "head parameters"]
+    assert [cost_in_words(name) for name in COSTS] == words
+    assert cost_in_words("time_on_phone") == "time on phone"
+
+
 def test_bad_callables_are_refused():
     full = ssd300((1,) * 6).full
 
     def accuracy(configuration):
         return 1.0
 
+    def boxes(configuration):
+        return 1.0
+
     with pytest.raises(InputError, match="'accuracy'"):
         cost_function(accuracy)
-    with pytest.raises(InputError, match="finite number"):
-        cost_function(lambda configuration: float("nan"))[1](full)
+    with pytest.raises(InputError, match="'boxes'"):
+        cost_function(boxes)
+    for none in (float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(InputError, match="finite number"):
+            cost_function(lambda configuration, none=none: none)[1](full)
     with pytest.raises(InputError, match="finite number"):
         cost_function(lambda configuration: None)[1](full)
     with pytest.raises(InputError, match="callable"):

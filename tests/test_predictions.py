@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import anchorkit.predictions
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.errors import InputError
 from anchorkit.predictions import COLUMNS, PostProcess, PredictionTable, collect_predictions
@@ -128,6 +129,7 @@ def at(name: str, row: int, value: Any) -> dict[str, Any]:
         ({"score": columns()["score"].astype(np.float64)}, "column score has type double; float32"),
         ({"anchor": columns()["score"]}, "column anchor has type float; int32"),
         ({"category_id": columns()["image_id"] + 2**40}, "column category_id, row 0 .*does not fit int32"),
+        ({"category_id": columns()["image_id"] - 2**40}, "column category_id, row 0 .*does not fit int32"),
         ({"image_id": pa.array([7, 3, None, 3, 7, 3], pa.int64())}, "column image_id, row 2 .*null"),
         ({"score": pa.array([None] * 6, pa.float32())}, "column score, row 0 .*null"),
     ],
@@ -211,6 +213,65 @@ def test_columns_of_different_lengths_are_refused():
         PredictionTable(data["image_id"], data["anchor"], data["category_id"], data["score"], np.zeros(6), LAYOUT, POST)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"anchor": [0.0, 1.0, 2.0] * 2}, "column anchor has type float64; int32 is needed"),
+        ({"image_id": [True, False] * 3}, "column image_id has type bool; int64 is needed"),
+        ({"score": [True, False] * 3}, "column score has type bool; float32 is needed"),
+        ({"score": [0.5j] * 6}, "column score has type complex128; float32 is needed"),
+        ({"score": ["0.5"] * 6}, "column score has type <U3; float32 is needed"),
+    ],
+)
+def test_arrays_of_another_type_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        table(**change)
+
+
+def test_a_subset_has_the_rows_of_its_images_and_is_immutable_too():
+    made = table()
+    part = made.subset([3, 4])
+    assert part.image_id.tolist() == [3, 3, 3]
+    for name in ("image_id", "anchor", "category_id", "score", "boxes"):
+        assert np.array_equal(getattr(part, name), getattr(made, name)[made.image_id == 3])
+        assert not getattr(part, name).flags.writeable
+
+
+def test_another_postprocess_leaves_the_table_alone():
+    made = table()
+    other = made.with_postprocess(PostProcess())
+    assert (made.postprocess, other.postprocess) == (POST, PostProcess())
+    assert other.score is made.score
+
+
+def in_groups(path: Any, **changes: Any) -> None:
+    """A file of six rows in three row groups: images 1 and 2, 2 and 3, 3 and 4."""
+    data = {**columns(), "image_id": np.array([1, 2, 2, 3, 3, 4]), **changes}
+    write(path, data)
+    pq.write_table(pq.read_table(path), path, row_group_size=2)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3, 4, -np.inf])
+@pytest.mark.parametrize("last", [1, 2, 3, 4, 5, np.inf])
+def test_the_rows_of_some_images_can_be_read_alone(tmp_path, first, last):
+    path = tmp_path / "p.parquet"
+    in_groups(path)
+    whole, part = PredictionTable.load(path), PredictionTable.load(path, images=(first, last))
+    wanted = (whole.image_id >= first) & (whole.image_id <= last)
+    for name in ("image_id", "anchor", "category_id", "score", "boxes"):
+        assert np.array_equal(getattr(part, name), getattr(whole, name)[wanted])
+        assert getattr(part, name).dtype == getattr(whole, name).dtype
+
+
+@pytest.mark.parametrize("images", [None, (3, 4)])
+def test_a_missing_value_is_counted_from_the_first_row_of_the_file(tmp_path, monkeypatch, images):
+    monkeypatch.setattr(anchorkit.predictions, "ROWS_AT_ONCE", 2)
+    path = tmp_path / "p.parquet"
+    in_groups(path, score=pa.array([0.5, 0.5, 0.5, 0.5, 0.5, None], pa.float32()))
+    with pytest.raises(InputError, match="column score, row 5 .*null"):
+        PredictionTable.load(path, images)
+
+
 def test_an_unknown_image_is_refused():
     with pytest.raises(InputError, match="column image_id, row 2 .*8; there is no such image"):
         table(**at("image_id", 2, 8)).check(GROUND_TRUTH)
@@ -221,6 +282,13 @@ def test_unknown_categories_are_counted():
     (warning,) = table(**at("category_id", 2, 5)).check(GROUND_TRUTH)
     assert "1 of 6 rows" in warning
     assert "(5)" in warning
+
+
+@pytest.mark.parametrize(("count", "listed"), [(8, "8)"), (9, "8 ...)")])
+def test_eight_unknown_categories_are_listed(count, listed):
+    data = {**columns(9), "category_id": np.minimum(np.arange(1, 10), count)}
+    (warning,) = table(**data).check({**GROUND_TRUTH, "categories": []})
+    assert f"(1, 2, 3, 4, 5, 6, 7, {listed}" in warning
 
 
 def test_ground_truth_may_be_a_file(tmp_path):

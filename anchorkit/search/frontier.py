@@ -148,6 +148,5 @@ def knee(accuracies: Sequence[float], costs: Sequence[float]) -> int:
     accuracy = np.asarray(accuracies, dtype=float)
     cost = np.asarray(costs, dtype=float)
     above = (accuracy - accuracy[-1]) / (accuracy[0] - accuracy[-1]) - (cost - cost[-1]) / (cost[0] - cost[-1])
-    # The ends lie on the chord: take them as exactly 0, or rounding could prefer the cheaper one.
-    above[[0, -1]] = 0.0
+    # The ends are exactly 0: x / x is 1 and 0 / x is 0, without rounding.
     return int(above.argmax())

@@ -93,7 +93,7 @@ def summary(table: pd.DataFrame, costs: Sequence[str] = ("n_anchors", "boxes", "
 
     Returns:
         Index ``treatment``, ``point``; columns ``AP (points)`` (as text, mean and interval), ``spread`` (largest minus
-        smallest, in points), ``seeds``, ``epochs``, and the costs.
+        smallest, in points), ``seeds``, ``epochs`` (of the longest training), and the costs.
     """
     rows = []
     for (treatment, point), group in table.groupby(["treatment", "point"], sort=False):

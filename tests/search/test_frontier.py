@@ -65,6 +65,10 @@ def test_hypervolume_by_hand():
     assert hypervolume([1.0], [0], 10) == 1.0
     assert hypervolume([0.9], [12], 10) == 0.0
     assert hypervolume([0.5], [5], 0) == 0.0
+    # Below zero there is neither accuracy nor cost.
+    assert hypervolume([0.5, -0.5], [6, 2], 10) == pytest.approx(0.4 * 0.5)
+    assert hypervolume([0.5, 0.25], [4, -2], 10) == pytest.approx(0.6 * 0.5 + 0.4 * 0.25)
+    assert contributions([0.5, 0.25], [4, -2], 10) == pytest.approx([0.6 * 0.25, 0.4 * 0.25])
 
 
 @given(POINTS)
@@ -85,18 +89,18 @@ def test_knee():
     assert knee([0.5, 0.3, 0.1], [10, 5, 0]) == 0
 
 
-@given(POINTS)
-def test_a_contribution_is_what_is_lost_without_a_member(pairs):
+@given(POINTS, st.sampled_from([3.0, 6.0]))
+def test_a_contribution_is_what_is_lost_without_a_member(pairs, full_cost):
     frontier: Frontier[Point] = Frontier()
     for accuracy, cost in pairs:
         frontier.add(Point(accuracy / 6, float(cost)))
     members = frontier.members()
     accuracies, costs = [p.accuracy for p in members], [p.cost for p in members]
-    found = contributions(accuracies, costs, 6.0)
-    whole = hypervolume(accuracies, costs, 6.0)
+    found = contributions(accuracies, costs, full_cost)
+    whole = hypervolume(accuracies, costs, full_cost)
     for number, value in enumerate(found):
         rest = members[:number] + members[number + 1 :]
-        without = hypervolume([p.accuracy for p in rest], [p.cost for p in rest], 6.0)
+        without = hypervolume([p.accuracy for p in rest], [p.cost for p in rest], full_cost)
         assert value == pytest.approx(whole - without, abs=1e-12)
 
 

@@ -7,16 +7,17 @@ import re
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anchorkit.anchors import moves
 from anchorkit.costs import cost_of
 from anchorkit.errors import InputError
 from anchorkit.search import STRATEGIES, SearchResult, search
+from anchorkit.search.frontier import contributions
 from anchorkit.search.space import Space
 
-from .test_search import EVALUATORS, THRESHOLDS
+from .test_search import EVALUATORS, THRESHOLDS, beaten
 from .toys import ToyEvaluator, toy_layout
 
 
@@ -38,20 +39,107 @@ def dominated(accuracy, cost, others):
 def test_it_ends_where_no_neighbour_is_better(evaluator, threshold, cost):
     result = search(evaluator, cost, threshold, "local", progress=False)
     layout, space = evaluator.layout, Space.of(evaluator.layout)
+    full = layout.full
     tried = {layout.configuration(keep=ids.split()).mask for ids in result.evaluated["anchors"]}
     assert len(tried) == len(result.evaluated)
     points = [(evaluator.accuracy_of(mask), _cost(layout, mask, cost)) for mask in tried]
     allowed = [p for p in points if p[0] >= (threshold or 0.0)]
     front = list(zip(result.frontier["accuracy"], result.frontier[cost], strict=True))
+    # The full configuration is there from the start: it alone may lie below the threshold.
+    assert all(a >= (threshold or 0.0) for (a, _), c in zip(front, result.configurations, strict=True) if c != full)
     # The frontier is that of everything tried, and all that lies next to it has been tried.
     for accuracy, price in allowed:
         assert any(c <= price and a >= accuracy for a, c in front)
     for accuracy, price in front:
         assert not dominated(accuracy, price, allowed)
-    full_alone = len(result.frontier) == 1 and len(result.configurations[0]) == len(layout)
-    if not full_alone or threshold is None or evaluator.accuracy_of(layout.full.mask) >= threshold:
+    full_alone = result.configurations == [full]
+    if not full_alone or threshold is None or evaluator.accuracy_of(full.mask) >= threshold:
         for member in result.configurations:
             assert {c.mask for c in neighbours(member, space)} <= tried
+
+
+def local_by_hand(layout, accuracy_of, cost, threshold):
+    """The strategy as its module describes it, with plain lists; masks tried, the parent of each, the frontier."""
+    least = 0.0 if threshold is None else threshold
+    space, full = Space.of(layout), layout.full
+    tried, parents, front, prices = [], [], [], {}
+
+    def look(configuration, parent):
+        mask = configuration.mask
+        if mask in prices:
+            return
+        prices[mask] = cost_of(configuration, cost)
+        tried.append(mask)
+        parents.append(-1 if parent is None else tried.index(parent.mask))
+        accuracy = accuracy_of(mask)
+        if (accuracy >= least or parent is None) and not beaten(accuracy, prices[mask], front, accuracy_of, prices):
+            front[:] = [q for q in front if not (prices[mask] <= prices[q] and accuracy >= accuracy_of(q))]
+            front.append(mask)
+
+    def children(parent):
+        found = [parent.without(move.anchors) for move in space.moves(parent)]
+        for child in found:
+            look(child, parent)
+        return found
+
+    def per_cost(parent, child):
+        saved = prices[parent.mask] - prices[child.mask]
+        return (accuracy_of(parent.mask) - accuracy_of(child.mask)) / saved if saved > 0 else float("inf")
+
+    look(full, None)
+    at = full
+    while enough := [c for c in children(at) if accuracy_of(c.mask) >= least]:
+        if harmless := [c for c in enough if accuracy_of(c.mask) >= accuracy_of(at.mask)]:
+            at = min(harmless, key=lambda c: (prices[c.mask], -accuracy_of(c.mask), tried.index(c.mask)))
+        else:
+            at = min(enough, key=lambda c, at=at: (per_cost(at, c), tried.index(c.mask)))
+
+    thinned, exchanged = set(), set()
+    while True:
+        front.sort(key=lambda mask: -accuracy_of(mask))
+        gains = contributions([accuracy_of(m) for m in front], [prices[m] for m in front], prices[full.mask])
+        waiting = []
+        for mask, gain in zip(front, gains, strict=True):
+            kept, gone = mask.bit_count(), len(layout) - mask.bit_count()
+            if mask not in exchanged:
+                waiting.append((gain / (kept if mask not in thinned else max(gone, 1) * (kept + 1)), mask))
+        if not waiting:
+            return tried, parents, front
+        _, best = max(waiting, key=lambda pair: pair[0])  # of equals the first: the most accurate one
+        member = layout.configuration(keep=[i for i in range(len(layout)) if best >> i & 1])
+        if best not in thinned:
+            thinned.add(best)
+            children(member)
+        else:
+            exchanged.add(best)
+            for larger in space.additions(member):
+                look(larger, member)
+                children(larger)
+
+
+@pytest.mark.filterwarnings("ignore:threshold")
+@example(ToyEvaluator(toy_layout(3, 3, 3), seed=55, steps=10, slope=0.8), None, "boxes")  # two members promise the same
+@given(evaluator=EVALUATORS, threshold=THRESHOLDS, cost=st.sampled_from(["boxes", "head_flops", "head_parameters"]))
+def test_it_looks_where_the_most_can_be_gained_per_try(evaluator, threshold, cost):
+    layout = evaluator.layout
+    tried, parents, front = local_by_hand(layout, evaluator.accuracy_of, cost, threshold)
+    evaluator.asked.clear()
+    result = search(evaluator, cost, threshold, "local", progress=False)
+    assert [layout.configuration(keep=ids.split()).mask for ids in result.evaluated["anchors"]] == tried
+    assert result.evaluated["parent"].tolist() == parents
+    assert [c.mask for c in result.configurations] == front
+    assert evaluator.asked == tried  # each once, in that order
+
+
+def test_below_the_threshold_nothing_is_kept_or_explored():
+    evaluator = ToyEvaluator(toy_layout(3))
+    evaluator.accuracy_of = lambda mask: {3: 0.9, 2: 0.6, 1: 0.4}[mask.bit_count()]
+    result = search(evaluator, "boxes", 0.5, "local", progress=False)
+    assert result.frontier["accuracy"].tolist() == [0.9, 0.6]
+    evaluator.asked.clear()
+    alone = search(evaluator, "boxes", 0.7, "local", progress=False)
+    assert alone.configurations == [evaluator.layout.full]
+    assert evaluator.asked == [0b111, 0b110, 0b101, 0b011]
 
 
 def _cost(layout, mask, cost):

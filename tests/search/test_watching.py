@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -131,6 +133,30 @@ def test_a_watch_is_not_called_all_the_time(monkeypatch: pytest.MonkeyPatch) -> 
     calls: list[int] = []
     search(evaluator(), "boxes", progress=False, watch=lambda progress: calls.append(progress.evaluated))
     assert len(calls) == 1
+
+
+def test_the_time_that_a_watch_takes_is_not_the_searchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by hand: a configuration takes a second, a call of the watch a thousand."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(watching, "INTERVAL", 10.0)
+
+    class Slow(ToyEvaluator):
+        def accuracy(self, configuration: Any) -> float:
+            now[0] += 1.0
+            return super().accuracy(configuration)
+
+    seen: list[tuple[int, float]] = []
+
+    def watch(progress: Progress) -> None:
+        seen.append((progress.evaluated, progress.per_second))
+        now[0] += 1000.0
+
+    search(Slow(toy_layout(4, 3), seed=5), "boxes", progress=False, watch=watch)
+    counts = [count for count, _ in seen]
+    assert len(counts) > 3
+    assert [rate for _, rate in seen] == pytest.approx([1.0] * len(seen))
+    assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(counts))
 
 
 @pytest.mark.usefixtures("every_step")

@@ -10,6 +10,7 @@ import pytest
 import anchorkit as ak
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.bootstrapping import ByImage
 from anchorkit.search import SearchResult, search
 from anchorkit.statistics import cross_fit, holdout_report, split_images
 from anchorkit.statistics import crossfit as crossfit_module
@@ -43,6 +44,9 @@ def test_each_fold_is_told_with_what_the_others_chose(own, result, fitted):
     for fold in range(4):
         others = own.subset(ids[fitted.folds != fold])
         alone = search(others, "head_flops", others.accuracy(others.full) - DROP, progress=False)
+        # A fold's search goes as far below its own full accuracy as the whole search did.
+        assert fitted.results[fold].threshold == pytest.approx(alone.threshold)
+        assert fitted.results[fold].evaluated.equals(alone.evaluated)
         chosen.append(alone.cheapest(0.01))
     rows = [reference.select_rows(own.predictions, c.indices) for c in chosen]
     rows = [r[np.isin(own.predictions.image_id[r], ids[fitted.folds == f])] for f, r in enumerate(rows)]
@@ -64,6 +68,22 @@ def test_optimism_is_the_mean_distance_of_the_two_frontiers(result, fitted):
     assert set(budgets["head_flops"][1:]) <= set(result.frontier["head_flops"])
     assert (budgets["mean_cost"] <= budgets["head_flops"]).all()
     assert f"{100 * fitted.optimism:.2f} points" in str(fitted)
+
+
+def test_the_interval_of_the_optimism_is_that_of_the_mean(own, result, fitted):
+    asked = fitted.budgets["head_flops"].tolist()
+    promised = [result.best(head_flops=most) for most in asked]
+    kept = [ByImage(tuple(r.best(head_flops=most) for r in fitted.results), fitted.folds) for most in asked]
+    changes = own.bootstrap([*promised, *kept], 200).changes
+    luck = (changes[:, : len(asked)] - changes[:, len(asked) :]).mean(axis=1)
+    assert fitted.optimism_interval == pytest.approx(np.quantile(luck, [0.025, 0.975]))
+
+
+def test_the_searches_keep_to_the_budget_and_the_anchors_of_the_first(own):
+    result = search(own, "head_flops", budget=12, among=[0, 1, 2, 5], progress=False)
+    for found in cross_fit(own, result, folds=2, draws=10, progress=False).results:
+        assert (found.budget, found.among, found.threshold) == (12, result.among, None)
+        assert len(found.evaluated) <= 12
 
 
 @pytest.mark.slow

@@ -36,6 +36,21 @@ def test_one_point_needs_the_width_of_one_and_many_need_more():
     assert together.width == pytest.approx(one.width)
 
 
+def test_the_bound_of_one_point_is_the_end_of_its_percentile_interval():
+    """Draws that scatter far to one side: which side decides."""
+    draws = np.random.default_rng(3).exponential(0.01, (1000, 1))
+    for changes in (draws, -draws):
+        found = simultaneous_bounds(np.median(changes, axis=0), changes, 0.95)
+        assert found.least == pytest.approx(percentile_interval(changes, 0.9)[0])
+        assert found.standard_error == pytest.approx(changes.std(axis=0, ddof=1), rel=1e-12)
+
+
+def test_a_bound_never_lies_above_its_point():
+    draws = np.linspace(0.01, 0.03, 50)[:, None]
+    found = simultaneous_bounds(np.zeros(1), draws)
+    assert (found.least.tolist(), found.width) == ([0.0], 0.0)
+
+
 def test_all_bounds_hold_at_once_as_often_as_said():
     random = np.random.default_rng(1)
     root = np.linalg.cholesky(0.5 + 0.5 * np.eye(12))

@@ -48,7 +48,8 @@ def test_one_value_tells_nothing_of_the_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "sign"), [([0.02, 0.021, 0.019], 1), ([-0.02, -0.021, -0.019], -1), ([0.02, -0.01, 0.0], 0)]
+    ("values", "sign"),
+    [([0.02, 0.021, 0.019], 1), ([-0.02, -0.021, -0.019], -1), ([0.02, -0.01, 0.0], 0), ([0.0, 0.0], 0)],
 )
 def test_sign_is_that_of_the_whole_interval(values: list[float], sign: int) -> None:
     assert mean_of(values).sign == sign
@@ -74,6 +75,8 @@ def test_summary_keeps_the_order_and_averages() -> None:
     row = found.loc[("pruned", "50 %")]
     assert row["AP (points)"].startswith("35.0 (")
     assert (row["spread"], row["seeds"], row["epochs"], row["n_anchors"]) == (10.0, 3, 60, 4)
+    uneven = table().assign(epochs=[50, 60, 40, 60, 60, 60, 60])
+    assert summary(uneven).loc[("pruned", "50 %"), "epochs"] == 60  # of the seed that was trained longest
 
 
 def test_nothing_is_told_of_detectors_that_have_hardly_begun() -> None:

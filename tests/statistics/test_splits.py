@@ -70,6 +70,32 @@ def test_common_classes_are_shared_evenly(seed):
     assert (counts > 0).all()
 
 
+@pytest.mark.parametrize(("images", "classes", "seed"), [(8, 6, 259), (8, 6, 289), (12, 10, 179), (12, 10, 294)])
+def test_images_are_swapped_where_dealing_leaves_a_class_on_one_side(images, classes, seed):
+    random = np.random.default_rng(seed)
+    shows = np.zeros((images, classes), bool)
+    for klass in range(classes):
+        shows[random.choice(images, 2, replace=False), klass] = True
+    assert split_images(truth_of(shows), 0.5, seed).one_sided == ()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_rarest_class_is_dealt_first(seed):
+    """All images show one class, 8 of 40 another one too: each of 4 folds gets exactly 2 of these."""
+    shows = np.ones((40, 2), bool)
+    shows[:, 1] = np.isin(np.arange(40), np.random.default_rng(seed).choice(40, 8, replace=False))
+    fold = fold_images(truth_of(shows), 4, seed)
+    assert np.bincount(fold[shows[:, 1]], minlength=4).tolist() == [2] * 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_equals_the_part_that_wants_most_images_gets_the_next(seed):
+    """Two classes of one image each: when the second is dealt, both parts want it alike, and one has more room."""
+    shows = np.zeros((4, 2), bool)
+    shows[0, 0] = shows[1, 1] = True
+    assert np.isin([10, 13], split_images(truth_of(shows), 0.5, seed).search).sum() == 1
+
+
 def test_what_cannot_be_on_both_sides_is_told():
     shows = np.zeros((10, 3), bool)
     shows[:5, 0] = True

@@ -11,6 +11,7 @@ import pytest
 import anchorkit as ak
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
+from anchorkit.predictions import PredictionTable
 from anchorkit.search import SearchResult, search
 from anchorkit.statistics import frontier_changes, percentile_interval, safe_to_remove, sample_of_tried
 
@@ -127,6 +128,17 @@ def test_nothing_may_be_safe_and_then_it_says_what_would_tell(small, result):
     assert "seen" not in str(dataclasses.replace(said, tried=0))
 
 
+@pytest.mark.parametrize("margin", [0.0001, 0.0003, 0.001, 0.002])
+def test_the_images_needed_are_those_that_narrow_the_error_to_the_margin(small, result, margin):
+    """The error falls with the root of the number of images."""
+    said = safe_to_remove(small, result, margin=margin, draws=200)
+    change = small.accuracy(said.hoped) - small.accuracy(small.full)
+    needed = 120 * ((change - said.hoped_least) / (margin + change)) ** 2
+    step = 10 ** (len(str(int(needed))) - 2)
+    assert 120 < needed <= said.images_needed < needed + step  # two digits, rounded up
+    assert said.images_needed % step == 0
+
+
 def test_more_images_say_more():
     widths = []
     for images in (60, 600):
@@ -134,6 +146,27 @@ def test_more_images_say_more():
         points = frontier_changes(own, searched(own), draws=200)
         widths.append((points["change"] - points["least"]).max())
     assert widths[1] < 0.5 * widths[0]
+
+
+def test_what_changes_nothing_is_hoped_for_and_above_no_margin_of_nothing(small):
+    """Anchor 7 says nothing here: without it all is as it was, in every draw."""
+    frame = small.predictions.to_pandas()
+    table = PredictionTable.from_pandas(frame[frame["anchor"] != 7], LAYOUT, small.postprocess)
+    silent = Evaluator(table, small.ground_truth)
+    result = search(silent, "head_flops", among=[7], progress=False)
+    points = frontier_changes(silent, result, margin=0.0, draws=50)
+    assert points[["change", "low", "high", "least"]].to_numpy().tolist() == [[0.0] * 4]
+    assert points["safe"].tolist() == [False]
+    said = safe_to_remove(silent, result, margin=0.0, draws=50)
+    assert (said.n_removed, said.hoped.dropped) == (0, (7,))
+    assert safe_to_remove(silent, result, margin=0.001, draws=50).configuration.dropped == (7,)
+
+
+def test_caveats_speak_of_classes_with_boxes_alone(small, result):
+    truth = small.ground_truth.to_coco()
+    truth["categories"].append({"id": 3})
+    said = safe_to_remove(Evaluator(small.predictions, truth), result, margin=0.2, draws=20)
+    assert any("AP is a mean over 2 classes" in caveat for caveat in said.caveats)
 
 
 def test_caveats_name_the_class_that_loses_most(small, result):
