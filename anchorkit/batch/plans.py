@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +108,6 @@ def fingerprint(notebook: Path, values: Mapping[str, Any], inputs: Iterable[Path
                 content = hashlib.file_digest(file, "sha256").digest()
         digest.update(content)
     return digest.hexdigest()
-
-
-def now() -> str:
-    """The time as run records state it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def say(text: str, progress: bool) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from anchorkit.batch.execution import Kernel
-from anchorkit.batch.plans import fingerprint, now, say
+from anchorkit.batch.plans import fingerprint, say
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
 from anchorkit.runs.lock import locked
 from anchorkit.runs.provenance import provenance, result_hashes
+from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 from anchorkit.runs.results_table import run_summary
 
 
@@ -79,8 +79,8 @@ def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True)
     if folder == source:
         raise InputError(f"{folder}: that is the run itself; give another --out")
     plan = {
-        stem: {**entry["parameters"], **({"run_dir": str(folder)} if "run_dir" in entry["parameters"] else {})}
-        for stem, entry in record["notebooks"].items()
+        stem: {**done.parameters, **({"run_dir": str(folder)} if "run_dir" in done.parameters else {})}
+        for stem, done in record.notebooks.items()
     }
     with locked(folder):
         _execute(source, folder, record, plan, progress)
@@ -112,56 +112,50 @@ def compare_runs(before: str | Path, after: str | Path) -> Repetition:
     return Repetition(second, count[0], count[1], tuple(found))
 
 
-def _finished(folder: Path) -> Mapping[str, Any]:
-    path = folder / "run.json"
-    if not path.exists():
-        raise InputError(f"{folder}: no run.json, so not a run's folder")
-    record = read_json(path)
-    if not record.get("finished") or not record.get("notebooks"):
-        raise InputError(f"{path}: the run is not finished; run it to its end first")
-    for stem in record["notebooks"]:
+def _finished(folder: Path) -> RunRecord:
+    record = RunRecord.read(folder)
+    if not record.finished or not record.notebooks:
+        raise InputError(f"{folder / RECORD_FILE}: the run is not finished; run it to its end first")
+    for stem in record.notebooks:
         if not (folder / "notebooks" / f"{stem}.ipynb").exists():
             raise InputError(f"{folder / 'notebooks' / stem}.ipynb: missing, so what was executed is not known")
-    return dict(record)
+    return record
 
 
 def _execute(
-    source: Path, folder: Path, record: Mapping[str, Any], plan: Mapping[str, Mapping[str, Any]], progress: bool
+    source: Path, folder: Path, before: RunRecord, plan: Mapping[str, Mapping[str, Any]], progress: bool
 ) -> None:
-    path = folder / "run.json"
-    done: dict[str, Any] = {}
-    if path.exists():
-        found = read_json(path)
-        if found.get("repeats") != str(source):
-            raise InputError(f"{path}: another run is there, not a repetition of {source}; give another --out")
-        done = found["notebooks"]
-    kept = {
-        name: value for name, value in record.items() if name not in ("provenance", "notebooks", "finished", "started")
-    }
-    about = {**kept, "repeats": str(source), "started": now(), "finished": None, "notebooks": done}
+    record = RunRecord.read_if_there(folder)
+    if record is not None and record.repeats != str(source):
+        raise InputError(
+            f"{folder / RECORD_FILE}: another run is there, not a repetition of {source}; give another --out"
+        )
+    names = ("profile", "data", "detector", "parameters", "sweep")
+    known = {name: getattr(before, name) for name in names}
+    record = RunRecord.begin(**known, repeats=str(source), notebooks={} if record is None else record.notebooks)
     with Kernel(folder) as kernel:
         for number, (stem, values) in enumerate(plan.items(), start=1):
             say(f"[{number}/{len(plan)}] {stem}: ", progress)
             notebook, target = source / "notebooks" / f"{stem}.ipynb", folder / "notebooks" / f"{stem}.ipynb"
-            current = fingerprint(notebook, values)
-            if done.get(stem, {}).get("fingerprint") == current and target.exists():
+            current, done = fingerprint(notebook, values), record.notebooks.get(stem)
+            if done is not None and done.fingerprint == current and target.exists():
                 say("done before\n", progress)
                 continue
-            write_json(path, about)
+            record.write(folder)
             started, clock = now(), time.perf_counter()
             kernel.execute(notebook, target, values)
             seconds = round(time.perf_counter() - clock, 2)
-            done[stem] = {"parameters": dict(values), "fingerprint": current, "started": started, "seconds": seconds}
+            record = record.with_notebook(stem, Executed(dict(values), current, started, seconds))
             say(f"{seconds:.0f} s\n", progress)
-    about |= {"finished": now()}
-    write_json(path, about)
-    write_json(path, about | {"provenance": provenance(folder)})
+    record = replace(record, finished=now())
+    record.write(folder)
+    replace(record, provenance=provenance(folder)).write(folder)
 
 
 def _about(folder: Path) -> dict[str, Any]:
     """What a run's record says of where its figures come from; runs of older kits say only the main versions."""
-    record = read_json(folder / "run.json")
-    return dict(record.get("provenance") or {"packages": {k: v for k, v in record.get("versions", {}).items() if v}})
+    record = RunRecord.read(folder)
+    return dict(record.provenance or {"packages": {k: v for k, v in record.versions.items() if v}})
 
 
 def _differing(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:

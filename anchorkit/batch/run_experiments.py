@@ -16,7 +16,6 @@ from anchorkit.batch.plans import (
     find_notebooks,
     fingerprint,
     known_parameters,
-    now,
     plan_parameters,
     profile_named,
     say,
@@ -25,6 +24,7 @@ from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.runs.lock import locked
+from anchorkit.runs.record import RunRecord, now
 from anchorkit.suggest import did_you_mean
 
 RECORD_FILE = "executed.json"
@@ -86,7 +86,8 @@ def run_experiments(
     for name in (*_FILE_PARAMETERS, *_OTHER_FILE_PARAMETERS, _OTHER_RUN):  # a notebook has another working folder
         if values.get(name):
             values[name] = str(Path(values[name]).resolve())
-    table = profile_named(profile or _profile_of(folder))
+    record = RunRecord.read_if_there(folder) or RunRecord()
+    table = profile_named(profile or record.profile or "quick")
     plan = plan_parameters(chosen, {"run_dir": str(folder)}, table, values, {"run_dir": "the first argument"})
     with locked(folder):
         executed, skipped, failed = _execute(folder, chosen, plan, progress)
@@ -115,12 +116,6 @@ def _chosen(experiments: list[Path], names: Sequence[str] | None) -> list[Path]:
         if name not in by_name:
             raise InputError(f"unknown experiment {name!r}; {did_you_mean(name, [path.stem for path in experiments])}")
     return sorted({by_name[name] for name in names})
-
-
-def _profile_of(folder: Path) -> str:
-    """The profile that the lessons of a run were executed with; quick where there was none."""
-    path = folder / "run.json"
-    return str(read_json(path).get("profile", "quick")) if path.exists() else "quick"
 
 
 def _execute(

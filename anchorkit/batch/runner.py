@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anchorkit import __version__
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
 from anchorkit.batch.plans import (
@@ -17,20 +15,17 @@ from anchorkit.batch.plans import (
     find_notebooks,
     fingerprint,
     known_parameters,
-    now,
     plan_parameters,
     profile_named,
     say,
 )
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
 from anchorkit.runs.lock import locked
 from anchorkit.runs.provenance import provenance
+from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
-RUN_FORMAT = 1
 _ELSEWHERE = {"run_dir": "--out", "data": "--data", "detector": "--detector"}
-_RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "pandas", "altair", "papermill")
 
 
 def run_notebooks(
@@ -78,9 +73,12 @@ def run_notebooks(
     plan = plan_parameters(lessons, common, of_profile, parameters or {}, _ELSEWHERE)
 
     identity = {"profile": profile, "data": data, "detector": detector}
-    previous = _read_record(folder, identity)
+    previous = _previous(folder, identity)
+    record = RunRecord.begin(**identity, parameters=dict(parameters or {}))
+    if previous is not None:
+        record = replace(record, started=previous.started, notebooks=previous.notebooks)
     with locked(folder):
-        _execute_all(folder, lessons, plan, _record(identity, parameters or {}, plan, previous), progress)
+        _execute_all(folder, lessons, plan, record, progress)
         from anchorkit.pages.run import write_index
 
         write_index(folder)
@@ -99,63 +97,27 @@ def _data_name(data: str | Path) -> str:
     return text
 
 
-def _read_record(folder: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:
-    path = folder / "run.json"
-    if not path.exists():
-        return None
-    record = read_json(path)
-    found = record.get("format") if isinstance(record, dict) else None
-    if found != RUN_FORMAT:
-        raise InputError(
-            f"{path}: run format {found!r}; this anchorkit writes format {RUN_FORMAT}: "
-            "give another --out or remove the folder"
-        )
-    for name, value in identity.items():
-        if record.get(name) != value:
+def _previous(folder: Path, identity: Mapping[str, str]) -> RunRecord | None:
+    previous = RunRecord.read_if_there(folder)
+    for name, value in identity.items() if previous is not None else ():
+        if getattr(previous, name) != value:
             raise InputError(
-                f"{path}: a run with {name} {record.get(name)!r} is there, not {value!r}: "
+                f"{folder / RECORD_FILE}: a run with {name} {getattr(previous, name)!r} is there, not {value!r}: "
                 "give another --out or remove the folder"
             )
-    return dict(record)
-
-
-def _record(
-    identity: Mapping[str, str],
-    overrides: Mapping[str, Any],
-    plan: Mapping[str, Mapping[str, Any]],
-    previous: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What run.json says: enough to repeat the run, and which lessons are done."""
-    return {
-        "format": RUN_FORMAT,
-        "anchorkit": __version__,
-        **identity,
-        "parameters": dict(overrides),
-        "seeds": {stem: values["seed"] for stem, values in plan.items() if "seed" in values},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _RECORDED_PACKAGES},
-        "started": previous["started"] if previous else now(),
-        "finished": None,
-        "notebooks": dict(previous["notebooks"]) if previous else {},
-    }
+    return previous
 
 
 def _execute_all(
-    folder: Path,
-    lessons: list[Path],
-    plan: Mapping[str, Mapping[str, Any]],
-    record: dict[str, Any],
-    progress: bool,
+    folder: Path, lessons: list[Path], plan: Mapping[str, Mapping[str, Any]], record: RunRecord, progress: bool
 ) -> None:
-    done: dict[str, Any] = record["notebooks"]
-    todo = _first_to_do(folder, lessons, plan, done)
+    todo = _first_to_do(folder, lessons, plan, record)
+    # Whatever a later lesson made of what is about to change is no longer true.
+    record = record.without_notebooks(lesson.stem for lesson in lessons[todo:])
     for lesson in lessons[todo:]:
-        # Whatever a later lesson made of what is about to change is no longer true.
-        done.pop(lesson.stem, None)
         for stale in (_executed(folder, lesson), _executed(folder, lesson).with_suffix(".html"), folder / "index.html"):
             stale.unlink(missing_ok=True)
-    write_json(folder / "run.json", record)
+    record.write(folder)
     with Kernel(folder) as kernel:
         for number, lesson in enumerate(lessons):
             label = f"[{number + 1}/{len(lessons)}] {lesson.stem}"
@@ -171,35 +133,22 @@ def _execute_all(
                 say("stopped\n", progress)
                 raise
             seconds = round(time.perf_counter() - clock, 1)
-            done[lesson.stem] = {
-                "parameters": dict(plan[lesson.stem]),
-                "fingerprint": current,
-                "started": started,
-                "seconds": seconds,
-            }
-            write_json(folder / "run.json", record)
+            record = record.with_notebook(lesson.stem, Executed(dict(plan[lesson.stem]), current, started, seconds))
+            record.write(folder)
             say(f"{seconds:.0f} s\n", progress)
-    record["finished"] = now()
-    record["provenance"] = provenance(folder)
-    write_json(folder / "run.json", record)
+    record = replace(record, finished=now())
+    record.write(folder)  # the provenance reads the seeds from it
+    replace(record, provenance=provenance(folder)).write(folder)
 
 
-def _first_to_do(
-    folder: Path, lessons: list[Path], plan: Mapping[str, Mapping[str, Any]], done: Mapping[str, Any]
-) -> int:
+def _first_to_do(folder: Path, lessons: list[Path], plan: Mapping[str, Mapping[str, Any]], record: RunRecord) -> int:
     for number, lesson in enumerate(lessons):
-        finished = done.get(lesson.stem, {}).get("fingerprint") == fingerprint(lesson, plan[lesson.stem])
-        if not (finished and _executed(folder, lesson).exists()):
+        done = record.notebooks.get(lesson.stem)
+        same = done is not None and done.fingerprint == fingerprint(lesson, plan[lesson.stem])
+        if not (same and _executed(folder, lesson).exists()):
             return number
     return len(lessons)
 
 
 def _executed(folder: Path, lesson: Path) -> Path:
     return folder / "notebooks" / lesson.name
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

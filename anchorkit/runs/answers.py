@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from anchorkit.runs.folder import left_by_earlier, load_data
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 from anchorkit.files import read_json, write_json
 from anchorkit.predictions import PredictionTable
+from anchorkit.runs.folder import left_by_earlier, load_data
 
 VERDICTS = ("held", "did not hold", "cannot be told here")
 """What an experiment may say of a claim."""

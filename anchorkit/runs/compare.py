@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from anchorkit.runs.results_table import results_table
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
+from anchorkit.runs.results_table import results_table
 from anchorkit.search.frontier import hypervolume
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.suggest import did_you_mean

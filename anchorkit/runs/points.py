@@ -15,6 +15,7 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.runs.folder import left_by_earlier
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 
 STAGES = ("pruned", "fine-tuned", "retrained")
@@ -65,9 +66,7 @@ class Points:
             raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
         missing = [name for name in (*_NEEDED, *needed) if name not in table]
         if missing:
-            raise InputError(
-                f"{path}: lacks the column {missing[0]!r}; run the notebook 05_prune_and_retrain again"
-            )
+            raise InputError(f"{path}: lacks the column {missing[0]!r}; run the notebook 05_prune_and_retrain again")
         return cls(table, _recorded_loss(Path(run_dir)))
 
     @classmethod
@@ -110,8 +109,8 @@ class Points:
     def shipped(self) -> tuple[str, str]:
         """Which detector to ship, as point and stage: chosen on the validation images, never on the test images.
 
-        It is the cheapest one (by head FLOPs) that loses at most `max_loss`; of equally cheap ones, the most accurate of
-        those that were trained after pruning. If all lose more, it is the most accurate one.
+        It is the cheapest one (by head FLOPs) that loses at most `max_loss`; of equally cheap ones, the most accurate
+        of those that were trained after pruning. If all lose more, it is the most accurate one.
 
         Raises:
             InputError: the table has no full detector to compare with, or nothing but that.
@@ -125,14 +124,13 @@ class Points:
             best = rest.sort_values(["accuracy", "head_flops"], ascending=[False, True]).iloc[0]
         return str(best["point"]), str(best["stage"])
 
-
     @property
     def loss_kept(self) -> bool:
         """Whether any pruned detector loses at most `max_loss`; if not, `shipped` is merely the most accurate one."""
         return len(self._candidates()[0]) > 0
 
     def _candidates(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The pruned detectors that lose at most `max_loss`, and all of them, on the images that they were chosen on."""
+        """The pruned detectors that lose at most `max_loss`, and all of them, on the images of the choice."""
         rows = self.table[self.table["split"] == "val"] if "split" in self.table else self.table
         if rows.empty:
             rows = self.reported
@@ -146,11 +144,10 @@ def _recorded_loss(folder: Path) -> float:
     """The loss that a run allows: recorded by lesson 6 or, of older runs, lesson 6's parameter in run.json."""
     if (folder / _LOSS_FILE).is_file():
         path, facts = folder / _LOSS_FILE, read_json(folder / _LOSS_FILE)
-    elif (folder / "run.json").is_file():
-        path = folder / "run.json"
-        facts = read_json(path).get("notebooks", {}).get("06_report", {}).get("parameters", {})
     else:
-        return NEGLIGIBLE_LOSS
+        record = RunRecord.read_if_there(folder)
+        report = record.notebooks.get("06_report") if record is not None else None
+        path, facts = folder / RECORD_FILE, dict(report.parameters) if report is not None else {}
     loss = facts.get("max_loss", NEGLIGIBLE_LOSS) if isinstance(facts, dict) else None
     if not isinstance(loss, int | float) or isinstance(loss, bool):
         raise InputError(f"{path}: max_loss is {loss!r}: a number is needed; run the notebook 06_report again")

@@ -18,6 +18,7 @@ import psutil
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
+from anchorkit.runs.record import RunRecord
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # What a run leaves that later work builds on. Checkpoints, pictures and times are no results.
@@ -51,13 +52,13 @@ def provenance(folder: str | Path, notebooks: str | Path | None = None) -> dict[
         InputError: a file of the run cannot be read.
     """
     folder = Path(folder)
-    record = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    record = RunRecord.read_if_there(folder) or RunRecord()
     return {
         "data": _data(folder),
         "files": result_hashes(folder),
         "packages": packages(),
         "commit": commit(notebooks_dir() if notebooks is None else Path(notebooks)),
-        "seeds": record.get("seeds", {}),
+        "seeds": record.seeds,
         "machine": machine(),
     }
 

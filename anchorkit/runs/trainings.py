@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit.anchors import Configuration
-from anchorkit.runs.folder import training_folder
 from anchorkit.costs import known_costs
 from anchorkit.datasets import Dataset, Split
 from anchorkit.detectors import Detector, load_detector, save_detector
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.predictions import PredictionTable, collect_predictions
+from anchorkit.runs.folder import training_folder
 from anchorkit.search import SearchResult, search
 from anchorkit.training import fit
 from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts

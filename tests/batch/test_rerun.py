@@ -137,7 +137,7 @@ def test_what_cannot_be_repeated(run: Path, tmp_path: Path) -> None:
         rerun(run, run)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "run.json").write_text("{}")
+    (other / "run.json").write_text('{"format": 1}')
     with pytest.raises(InputError, match="not a repetition of"):
         rerun(run, other, progress=False)
     (run / "notebooks" / "01_b.ipynb").unlink()

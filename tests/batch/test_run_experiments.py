@@ -148,7 +148,7 @@ def test_profiles_and_the_runs_own(write, lessons: Path, run: Path, monkeypatch)
     write("10_first", "assert n == (3 if seed == 0 else 4), n", parameters=PARAMETERS + "n: int = 1  # a number\n")
     monkeypatch.setitem(profiles.PROFILES, "smoke", {"10_first": {"n": 3}})
     monkeypatch.setitem(profiles.PROFILES, "full", {"10_first": {"n": 4}})
-    (run / "run.json").write_text('{"profile": "smoke", "data": "mine", "detector": "tiny"}')
+    (run / "run.json").write_text('{"format": 1, "profile": "smoke", "data": "mine", "detector": "tiny"}')
     assert not run_experiments(run, notebooks=lessons).failed
     done = run_experiments(run, profile="full", parameters={"seed": 1}, notebooks=lessons)
     assert not done.failed

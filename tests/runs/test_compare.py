@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from anchorkit.errors import InputError
 from anchorkit.runs.compare import main_effects, open_results, rank_runs, varied_parameters, within
 from anchorkit.runs.results_table import results_table, run_summary, write_results
-from anchorkit.errors import InputError
 from anchorkit.search.frontier import hypervolume
 
 from .searched_runs import search_result, write_run

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from anchorkit.runs.folder import choose_data, left_by_earlier, load_data, training_folder
 from anchorkit.errors import InputError
+from anchorkit.runs.folder import choose_data, left_by_earlier, load_data, training_folder
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from anchorkit.runs.lock import locked
 from anchorkit.errors import InputError
+from anchorkit.runs.lock import locked
 
 HOLD = """\
 import sys

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from anchorkit.bundled import notebooks_dir
 from anchorkit.batch.parameters import read_parameters
+from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.runs.points import Points
 from anchorkit.search.result import NEGLIGIBLE_LOSS
@@ -37,8 +37,7 @@ def test_what_to_ship_is_chosen_on_validation_images() -> None:
     of_test = points_of({key: row for key, row in rows.items() if key[2] == "test"})
     assert Points(of_test).shipped == ("B", "fine-tuned")
     with pytest.raises(InputError, match="run 05_prune_and_retrain"):
-        Points(points_of(dict(list(rows.items())[:2]))).shipped
-
+        assert Points(points_of(dict(list(rows.items())[:2]))).shipped
 
 
 def test_the_loss_of_a_run_is_recorded_and_read_again(tmp_path: Path) -> None:
@@ -52,7 +51,9 @@ def test_the_loss_of_a_run_is_recorded_and_read_again(tmp_path: Path) -> None:
     Points(table).write(tmp_path)
     assert Points.read(tmp_path).max_loss == NEGLIGIBLE_LOSS
     assert Points.read(tmp_path).shipped == ("A", "fine-tuned")
-    (tmp_path / "run.json").write_text(json.dumps({"notebooks": {"06_report": {"parameters": {"max_loss": 0.005}}}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"format": 1, "notebooks": {"06_report": {"parameters": {"max_loss": 0.005}}}})
+    )
     assert Points.read(tmp_path).shipped == ("B", "fine-tuned")  # a run from before the loss had a file
     Points(table, max_loss=0.003).record_loss(tmp_path)
     assert (Points.read(tmp_path).max_loss, Points.read(tmp_path).shipped) == (0.003, ("A", "fine-tuned"))

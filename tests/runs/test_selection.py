@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from anchorkit.anchors import AnchorLayout, Level
-from anchorkit.runs.selection import load_selection, save_selection
 from anchorkit.errors import InputError
+from anchorkit.runs.selection import load_selection, save_selection
 
 LAYOUT = AnchorLayout("toy", (64, 64), (Level("a", 4, 4, ((8.0, 8.0), (16.0, 8.0), (8.0, 16.0))),))
 PICKED = LAYOUT.full.without([1])

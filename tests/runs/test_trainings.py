@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import anchorkit as ak
+from anchorkit.datasets import Dataset
 from anchorkit.runs import trainings
 from anchorkit.runs.trainings import Trainer, row
-from anchorkit.datasets import Dataset
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from anchorkit.batch.sweeps.workers import LocalWorkers, Workers
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.runs.lock import locked
+from anchorkit.runs.record import RECORD_FILE
 
 SWEEP_FORMAT = 1
 _ORPHANS_END_WITHIN = 20  # seconds; a notebooks' process looks once a second whether its parent is there
@@ -286,7 +287,7 @@ class _Drive:
             if run.name in self.failed or run.name in self.done:
                 continue
             self.failed[run.name] = message
-            if before and (self.folder / "runs" / run.name / "run.json").exists():
+            if before and (self.folder / "runs" / run.name / RECORD_FILE).exists():
                 continue
             self.notes.log(run, message)
             try:

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit.batch.execution import Kernel
-from anchorkit.batch.plans import now
 from anchorkit.batch.sweeps.plan import Step
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.runs.provenance import content_hash, visible_files
+from anchorkit.runs.record import now
 
 STEP_FILE, FAILURE_FILE = "step.json", "failure.json"
 _LINKED_FROM = 64 * 1024  # bytes; copies of smaller files cost nothing worth a link

@@ -8,17 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import platform
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anchorkit import __version__
 from anchorkit.batch.execution import Kernel, KernelDiedError, NotebookError
-from anchorkit.batch.plans import now
-from anchorkit.batch.runner import RUN_FORMAT
 from anchorkit.batch.sweeps.plan import PlannedRun, Step
 from anchorkit.batch.sweeps.steps import (
     FAILURE_FILE,
@@ -31,11 +27,11 @@ from anchorkit.batch.sweeps.steps import (
 )
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
-from anchorkit.runs.provenance import packages, provenance
+from anchorkit.runs.provenance import provenance
+from anchorkit.runs.record import Executed, RunRecord, now
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
 _NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-_RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "pandas", "altair", "papermill")
 
 
 @dataclass(frozen=True)
@@ -130,15 +126,15 @@ def make_run_folder(task: Task, record: StepRecord) -> None:
     assert task.run is not None
     with appearing(task.folder / "runs" / task.run.name) as folder:
         gather_files(step_folder(task.folder, task.step.key), record, folder)
-        about = run_record(task) | {"finished": now()}
-        write_json(folder / "run.json", about)  # the provenance reads the seeds from it
-        about["provenance"] = provenance(folder, task.step.notebook.parent)
-        write_json(folder / "run.json", about)
+        about = replace(run_record(task), finished=now())
+        about.write(folder)  # the provenance reads the seeds from it
+        about = replace(about, provenance=provenance(folder, task.step.notebook.parent))
+        about.write(folder)
         write_index(folder)
         # For estimates: what the run takes on the disk beside its steps.
         sizes = [path.stat() for path in folder.rglob("*") if path.is_file()]
-        about["sweep"]["own_bytes"] = sum(size.st_size for size in sizes if size.st_nlink == 1)
-        write_json(folder / "run.json", about)
+        own_bytes = sum(size.st_size for size in sizes if size.st_nlink == 1)
+        replace(about, sweep={**(about.sweep or {}), "own_bytes": own_bytes}).write(folder)
 
 
 def make_failed_folder(task: Task, message: str) -> None:
@@ -148,54 +144,37 @@ def make_failed_folder(task: Task, message: str) -> None:
         (folder / "notebooks").mkdir()
         for path in sorted((step_folder(task.folder, task.step.key) / "notebooks").glob("[!.]*.ipynb")):
             (folder / "notebooks" / path.name).write_bytes(path.read_bytes())
-        about = run_record(task)
-        write_json(folder / "run.json", about | {"error": {"notebook": task.step.notebook.stem, "message": message}})
+        error = {"notebook": task.step.notebook.stem, "message": message}
+        replace(run_record(task), error=error).write(folder)
 
 
-def run_record(task: Task) -> dict[str, Any]:
-    """What ``run.json`` says of a run of a sweep: as that of `anchorkit run`, and which steps it is made of."""
+def run_record(task: Task) -> RunRecord:
+    """The record of a run of a sweep: as that of `anchorkit run`, and which steps it is made of."""
     run = task.run
     assert run is not None
-    notebooks: dict[str, Any] = {}
+    notebooks: dict[str, Executed] = {}
     for key in run.steps:
         record = read_step(step_folder(task.folder, key))
         if record is None:
             break
         parameters = dict(record.parameters) | {"run_dir": str(task.folder / "runs" / run.name)}
-        notebooks[record.notebook] = {
-            "parameters": parameters,
-            "fingerprint": key,
-            "started": record.started,
-            "seconds": record.seconds,
-        }
-    used = [entry["parameters"] for entry in notebooks.values()]
-    known = {name: value for parameters in reversed(used) for name, value in parameters.items()}
-    installed = packages()
-    return {
-        "format": RUN_FORMAT,
-        "anchorkit": __version__,
-        "profile": task.profile,
-        "data": known.get("data"),
-        "detector": known.get("detector"),
-        "parameters": dict(run.given),
-        "seeds": {
-            stem: entry["parameters"]["seed"] for stem, entry in notebooks.items() if "seed" in entry["parameters"]
-        },
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: installed.get(name) for name in _RECORDED_PACKAGES},
-        "started": min((entry["started"] for entry in notebooks.values()), default=None),
-        "finished": None,
-        "notebooks": notebooks,
-        "sweep": {"name": task.sweep, "run": run.name, "varied": dict(run.varied), "steps": list(run.steps)},
-    }
+        notebooks[record.notebook] = Executed(parameters, key, record.started, record.seconds)
+    known: dict[str, Any] = {}
+    for executed in reversed(notebooks.values()):
+        known |= executed.parameters
+    return RunRecord.begin(
+        profile=task.profile,
+        data=known.get("data"),
+        detector=known.get("detector"),
+        parameters=dict(run.given),
+        started=min((str(executed.started) for executed in notebooks.values()), default=None),
+        notebooks=notebooks,
+        sweep={"name": task.sweep, "run": run.name, "varied": dict(run.varied), "steps": list(run.steps)},
+    )
 
 
 def finished_key(run_folder: Path) -> str | None:
     """Key of the last step of a finished run's folder; None if there is none, or the run is not finished."""
-    path = run_folder / "run.json"
-    if not path.exists():
-        return None
-    record = read_json(path)
-    steps = (record.get("sweep") or {}).get("steps") if isinstance(record, dict) else None
-    return str(steps[-1]) if steps and record.get("finished") else None
+    record = RunRecord.read_if_there(run_folder)
+    steps = (record.sweep or {}).get("steps") if record is not None and record.finished else None
+    return str(steps[-1]) if steps else None
