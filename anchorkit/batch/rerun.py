@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from anchorkit.batch.execution import Kernel
-from anchorkit.batch.plans import fingerprint, say
+from anchorkit.batch.plans import make_chain
+from anchorkit.batch.runner import execute_chain
 from anchorkit.errors import InputError
 from anchorkit.runs.lock import locked
-from anchorkit.runs.provenance import provenance, result_hashes
-from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
+from anchorkit.runs.provenance import result_hashes
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.runs.results_table import run_summary
 
 
@@ -78,12 +77,21 @@ def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True)
     record = _finished(source)
     if folder == source:
         raise InputError(f"{folder}: that is the run itself; give another --out")
-    plan = {
-        stem: {**done.parameters, **({"run_dir": str(folder)} if "run_dir" in done.parameters else {})}
+    begun = RunRecord.read_if_there(folder)
+    if begun is not None and begun.repeats != str(source):
+        raise InputError(
+            f"{folder / RECORD_FILE}: another run is there, not a repetition of {source}; give another --out"
+        )
+    known = {name: getattr(record, name) for name in ("profile", "data", "detector", "parameters", "sweep")}
+    again = RunRecord.begin(**known, repeats=str(source), notebooks={} if begun is None else begun.notebooks)
+    values = {
+        stem: {name: value for name, value in done.parameters.items() if name != "run_dir"}
         for stem, done in record.notebooks.items()
     }
+    without_run_dir = [stem for stem, done in record.notebooks.items() if "run_dir" not in done.parameters]
+    notebooks = [source / "notebooks" / f"{stem}.ipynb" for stem in values]
     with locked(folder):
-        _execute(source, folder, record, plan, progress)
+        execute_chain(folder, make_chain(notebooks, values, without_run_dir), again, progress)
     return compare_runs(source, folder)
 
 
@@ -120,36 +128,6 @@ def _finished(folder: Path) -> RunRecord:
         if not (folder / "notebooks" / f"{stem}.ipynb").exists():
             raise InputError(f"{folder / 'notebooks' / stem}.ipynb: missing, so what was executed is not known")
     return record
-
-
-def _execute(
-    source: Path, folder: Path, before: RunRecord, plan: Mapping[str, Mapping[str, Any]], progress: bool
-) -> None:
-    record = RunRecord.read_if_there(folder)
-    if record is not None and record.repeats != str(source):
-        raise InputError(
-            f"{folder / RECORD_FILE}: another run is there, not a repetition of {source}; give another --out"
-        )
-    names = ("profile", "data", "detector", "parameters", "sweep")
-    known = {name: getattr(before, name) for name in names}
-    record = RunRecord.begin(**known, repeats=str(source), notebooks={} if record is None else record.notebooks)
-    with Kernel(folder) as kernel:
-        for number, (stem, values) in enumerate(plan.items(), start=1):
-            say(f"[{number}/{len(plan)}] {stem}: ", progress)
-            notebook, target = source / "notebooks" / f"{stem}.ipynb", folder / "notebooks" / f"{stem}.ipynb"
-            current, done = fingerprint(notebook, values), record.notebooks.get(stem)
-            if done is not None and done.fingerprint == current and target.exists():
-                say("done before\n", progress)
-                continue
-            record.write(folder)
-            started, clock = now(), time.perf_counter()
-            kernel.execute(notebook, target, values)
-            seconds = round(time.perf_counter() - clock, 2)
-            record = record.with_notebook(stem, Executed(dict(values), current, started, seconds))
-            say(f"{seconds:.0f} s\n", progress)
-    record = replace(record, finished=now())
-    record.write(folder)
-    replace(record, provenance=provenance(folder)).write(folder)
 
 
 def _about(folder: Path) -> dict[str, Any]:

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from anchorkit.batch.execution import Kernel, NotebookError
-from anchorkit.batch.parameters import Parameter
-from anchorkit.batch.plans import (
-    EXPERIMENTS,
-    find_notebooks,
-    fingerprint,
-    known_parameters,
-    plan_parameters,
-    profile_named,
-    say,
-)
+from anchorkit.batch.drive import Desk, InOrder
+from anchorkit.batch.execution import Kernel
+from anchorkit.batch.plans import EXPERIMENTS, Resolver, Step, find_notebooks, make_step, profile_named
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.runs.answers import EXECUTED_FILE, forget_answer
 from anchorkit.runs.lock import locked
-from anchorkit.runs.record import RunRecord, now
+from anchorkit.runs.provenance import content_hash, data_content
+from anchorkit.runs.record import Executed, RunRecord
 from anchorkit.suggest import did_you_mean
 
-RECORD_FILE = "executed.json"
-# What experiments read of a run. Images are told apart by the fingerprint of their annotations, which data.json holds.
+# What experiments read of a run.
 _INPUTS = ("data.json", "predictions.parquet", "detector/detector.json", "detector/model.safetensors")
 _SEARCH_INPUTS = ("search/search.json", "search/frontier.csv")
-_FILE_PARAMETERS = ("predictions", "ground_truth")
-_OTHER_FILE_PARAMETERS = ("other_predictions", "other_ground_truth", "test_predictions", "test_ground_truth")
-_OTHER_RUN = "other_run_dir"
 
 
 @dataclass(frozen=True)
@@ -82,30 +73,29 @@ def run_experiments(
     """
     folder = Path(run_dir).resolve()
     chosen = _chosen(find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), EXPERIMENTS), names)
-    values = dict(parameters or {})
-    for name in (*_FILE_PARAMETERS, *_OTHER_FILE_PARAMETERS, _OTHER_RUN):  # a notebook has another working folder
-        if values.get(name):
-            values[name] = str(Path(values[name]).resolve())
+    resolver = experiment_resolver(chosen)
+    given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
     record = RunRecord.read_if_there(folder) or RunRecord()
-    table = profile_named(profile or record.profile or "quick")
-    plan = plan_parameters(chosen, {"run_dir": str(folder)}, table, values, {"run_dir": "the first argument"})
+    values = resolver.resolve(given, profile_named(profile or record.profile or "quick"))
+    inputs_of = cache(_inputs)  # a folder of data is read once, not once per experiment
+    steps = [
+        _step(notebook, values[notebook.stem], folder, "run_dir" in resolver.declared[notebook.stem], inputs_of)
+        for notebook in chosen
+    ]
     with locked(folder):
-        executed, skipped, failed = _execute(folder, chosen, plan, progress)
+        place = _ExperimentFolders(folder)
+        work = InOrder.execute(steps, place, Kernel(folder / "experiments"), progress, keep_going=True)
         # Charts and notebooks take a second to import: not before they are needed.
         from anchorkit.pages.answers import write_answers_page
 
         page = write_answers_page(folder)
-    return ExperimentsRun(page, tuple(executed), tuple(skipped), failed)
+    return ExperimentsRun(page, tuple(work.executed), tuple(work.skipped), work.failed)
 
 
-def experiment_parameters(notebooks: str | Path | None = None) -> dict[str, Parameter]:
-    """The parameters of all experiments by name.
-
-    Raises:
-        InputError: an experiment's parameters cannot be read, or two of them disagree on a type.
-    """
-    folder = Path(notebooks) if notebooks is not None else notebooks_dir()
-    return known_parameters(find_notebooks(folder, EXPERIMENTS))
+def experiment_resolver(experiments: Sequence[Path] | None = None) -> Resolver:
+    """Decides which values the parameters of experiments get; by default of all that are shipped."""
+    found = find_notebooks(notebooks_dir(), EXPERIMENTS) if experiments is None else experiments
+    return Resolver.of(found, {"run_dir": "use the first argument for that"})
 
 
 def _chosen(experiments: list[Path], names: Sequence[str] | None) -> list[Path]:
@@ -118,62 +108,48 @@ def _chosen(experiments: list[Path], names: Sequence[str] | None) -> list[Path]:
     return sorted({by_name[name] for name in names})
 
 
-def _execute(
-    folder: Path, notebooks: Sequence[Path], plan: Mapping[str, Mapping[str, Any]], progress: bool
-) -> tuple[list[str], list[str], dict[str, Exception]]:
-    executed: list[str] = []
-    skipped: list[str] = []
-    failed: dict[str, Exception] = {}
-    kernel: Kernel | None = None
-    with contextlib.ExitStack() as held:
-        for number, notebook in enumerate(notebooks, start=1):
-            name, values = notebook.stem, plan[notebook.stem]
-            own = folder / "experiments" / name
-            say(f"[{number}/{len(notebooks)}] {name}: ", progress)
-            current = fingerprint(notebook, values, _inputs(folder, values))
-            if _done(own, current):
-                say("done before\n", progress)
-                skipped.append(name)
-                continue
-            own.mkdir(parents=True, exist_ok=True)
-            # Whatever they said of other parameters or inputs is no longer the answer.
-            for stale in (own / RECORD_FILE, own / "answer.json", _executed(own), _executed(own).with_suffix(".html")):
-                stale.unlink(missing_ok=True)
-            kernel = kernel or held.enter_context(Kernel(folder / "experiments"))
-            started, clock = now(), time.perf_counter()
-            try:
-                kernel.execute(notebook, _executed(own), values)
-            except (InputError, NotebookError) as error:
-                say("failed\n", progress)
-                failed[name] = error
-                kernel = None  # its process may have died, or be left in any state
-                continue
-            except BaseException:
-                say("stopped\n", progress)
-                raise
-            seconds = round(time.perf_counter() - clock, 1)
-            record = {"fingerprint": current, "parameters": dict(values), "started": started, "seconds": seconds}
-            write_json(own / RECORD_FILE, record)
-            say(f"{seconds:.0f} s\n", progress)
-            executed.append(name)
-    return executed, skipped, failed
+@dataclass(frozen=True)
+class _ExperimentFolders:
+    """The folder of each experiment in a run's folder."""
+
+    run: Path
+
+    def is_done(self, step: Step) -> bool:
+        own = self._own(step)
+        if not all((own / name).exists() for name in (EXECUTED_FILE, "answer.json", step.notebook.name)):
+            return False
+        return bool(read_json(own / EXECUTED_FILE).get("fingerprint") == step.key)
+
+    def begin(self, step: Step) -> Desk:
+        self._own(step).mkdir(parents=True, exist_ok=True)
+        forget_answer(self._own(step))
+        return Desk(self.run / "experiments", self.run, self._own(step) / step.notebook.name)
+
+    def note(self, step: Step, executed: Executed) -> None:
+        write_json(self._own(step) / EXECUTED_FILE, vars(executed))
+
+    def _own(self, step: Step) -> Path:
+        return self.run / "experiments" / step.name
 
 
-def _executed(own: Path) -> Path:
-    return own / f"{own.name}.ipynb"
+def _step(
+    notebook: Path,
+    values: Mapping[str, Any],
+    run: Path,
+    takes_run_dir: bool,
+    inputs_of: Callable[[Path, tuple[str, ...]], str],
+) -> Step:
+    other = values.get("other_run_dir")
+    inputs = [] if values.get("predictions") else [inputs_of(run, (*_INPUTS, *_SEARCH_INPUTS))]
+    inputs += [inputs_of(Path(other), _INPUTS)] if other else []
+
+    def hash_of(path: Path) -> str:
+        return "a run" if str(path) == other else content_hash(path)  # its pages and pictures do not matter
+
+    return make_step(notebook, values, " ".join(inputs) or None, takes_run_dir, hash_of)
 
 
-def _done(own: Path, current: str) -> bool:
-    record = own / RECORD_FILE
-    if not (record.exists() and _executed(own).exists() and (own / "answer.json").exists()):
-        return False
-    return bool(read_json(record).get("fingerprint") == current)
-
-
-def _inputs(folder: Path, values: Mapping[str, Any]) -> list[Path]:
-    """The files that the result of an experiment depends on."""
-    given = [Path(values[name]) for name in _FILE_PARAMETERS if values.get(name)]
-    others = [Path(values[name]) for name in _OTHER_FILE_PARAMETERS if values.get(name)]
-    if values.get(_OTHER_RUN):
-        others += [Path(values[_OTHER_RUN]) / name for name in _INPUTS]
-    return (given or [folder / name for name in (*_INPUTS, *_SEARCH_INPUTS)]) + others
+def _inputs(run: Path, names: tuple[str, ...]) -> str:
+    """A digest of files of a run, and of the data that they were made of, as it is now."""
+    found = {name: content_hash(run / name) if (run / name).is_file() else "missing" for name in names}
+    return hashlib.sha256(json.dumps([found, data_content(run)]).encode()).hexdigest()

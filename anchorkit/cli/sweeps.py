@@ -127,7 +127,7 @@ def rerun_command(options: argparse.Namespace) -> Answer:
 def _dry_run(options: argparse.Namespace) -> Answer:
     from anchorkit.batch.sweeps.estimate import estimate_sweep
     from anchorkit.batch.sweeps.plan import make_plan
-    from anchorkit.batch.sweeps.running import sweep_folder
+    from anchorkit.batch.sweeps.sweep import sweep_folder
     from anchorkit.batch.sweeps.sweep_file import read_sweep
 
     plan = make_plan(read_sweep(options.file))

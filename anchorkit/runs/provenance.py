@@ -90,6 +90,14 @@ def content_hash(path: str | Path) -> str:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
+def data_content(run_dir: str | Path) -> str | None:
+    """Digest of the folder of data that a run was made of, as the folder is now; None for data without a folder."""
+    path = Path(run_dir) / "data.json"
+    facts = read_json(path) if path.exists() else {}
+    place = Path(facts.get("data_root") or facts.get("data") or "")
+    return content_hash(place) if place.is_absolute() and place.is_dir() else None
+
+
 def visible_files(folder: Path) -> list[str]:
     """Paths of all files below a folder, relative to it with ``/``, sorted; nothing whose name begins with a dot."""
     found = []
@@ -145,8 +153,8 @@ def _data(folder: Path) -> dict[str, Any] | None:
         return None
     facts = read_json(path)
     known = {"name": facts.get("data"), "images": facts.get("images"), "fingerprint": facts.get("fingerprint")}
-    place = Path(facts.get("data_root") or facts.get("data") or "")
-    return known | ({"content": content_hash(place)} if place.is_absolute() and place.is_dir() else {})
+    content = data_content(folder)
+    return known | ({"content": content} if content is not None else {})
 
 
 def _cpu() -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anchorkit.batch.sweeps.plan import Step, SweepPlan
+from anchorkit.batch.plans import Step
+from anchorkit.batch.sweeps.plan import SweepPlan
 from anchorkit.batch.sweeps.steps import read_step, step_folder
 from anchorkit.batch.sweeps.tasks import finished_key, read_failure
 from anchorkit.errors import InputError

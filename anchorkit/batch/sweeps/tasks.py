@@ -1,37 +1,25 @@
-"""What a worker is asked to do, and what it answers: one step and, with a run's last step, the run's folder.
+"""What a worker is asked to do: one step and, with a run's last step, the run's folder.
 
-`perform` is all that a scheduler has to call, in whatever process: it takes and gives plain data and works on files.
+`perform_task` is all that a scheduler has to call, in any process: it takes and gives plain data and works on files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anchorkit.batch.execution import Kernel, KernelDiedError, NotebookError
-from anchorkit.batch.sweeps.plan import PlannedRun, Step
-from anchorkit.batch.sweeps.steps import (
-    FAILURE_FILE,
-    StepRecord,
-    appearing,
-    execute_step,
-    gather_files,
-    read_step,
-    step_folder,
-)
+from anchorkit.batch.drive import Outcome, perform
+from anchorkit.batch.execution import Kernel
+from anchorkit.batch.plans import Step
+from anchorkit.batch.sweeps.plan import PlannedRun
+from anchorkit.batch.sweeps.steps import FAILURE_FILE, StepFolders, gather_files, read_step, step_folder
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
+from anchorkit.files import appearing, read_json, write_json
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import Executed, RunRecord, now
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
-_NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
 @dataclass(frozen=True)
@@ -52,6 +40,11 @@ class Task:
     step: Step
     run: PlannedRun | None
 
+    @property
+    def key(self) -> str:
+        """The step's key."""
+        return self.step.key
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON can write it."""
         run = None if self.run is None else asdict(self.run)
@@ -66,43 +59,14 @@ class Task:
         return cls(Path(data["folder"]), data["sweep"], data["profile"], step, run)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task.
+def perform_task(task: Task, kernel: Kernel) -> Outcome:
+    """Execute a step, unless it is done, and make the run's folder if the run is whole with it."""
 
-    Attributes:
-        key: the step's.
-        state: ``"done"``, ``"failed"``, ``"died"`` (its process was killed, or out of memory), ``"stopped"`` (it was
-            asked to) or ``"no room"`` (the disk is full).
-        seconds: how long the notebook took; 0 if it was not executed now.
-        message: what went wrong, else empty.
-    """
-
-    key: str
-    state: str
-    seconds: float = 0.0
-    message: str = ""
-
-
-def perform(task: Task, kernel: Kernel) -> Outcome:
-    """Execute a step, unless it is done, and make the run's folder if the run is whole with it.
-
-    What a person can mend or a notebook got wrong is an outcome; a bug of the kit is an exception.
-    """
-    folder = step_folder(task.folder, task.step.key)
-    try:
-        done = read_step(folder)
-        record = done or execute_step(task.step, task.folder, kernel)
+    def finish() -> None:
         if task.run is not None:
-            make_run_folder(task, record)
-        return Outcome(task.step.key, "done", 0.0 if done else record.seconds)
-    except (InputError, NotebookError, OSError) as error:
-        message = _COLOURS.sub("", str(error))
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        if any(text in message for text in _NO_ROOM):
-            return Outcome(task.step.key, "no room", message=message)
-        return Outcome(task.step.key, "died" if isinstance(error, KernelDiedError) else "failed", message=message)
+            make_run_folder(task)
+
+    return perform(task.step, StepFolders(task.folder), kernel, finish)
 
 
 def note_failure(sweep_folder: Path, key: str, message: str) -> None:
@@ -119,13 +83,13 @@ def read_failure(sweep_folder: Path, key: str) -> str | None:
     return str(read_json(path)["message"])
 
 
-def make_run_folder(task: Task, record: StepRecord) -> None:
+def make_run_folder(task: Task) -> None:
     """Make the folder of a run that is whole: all files, ``run.json``, the page."""
     from anchorkit.pages.run import write_index
 
     assert task.run is not None
     with appearing(task.folder / "runs" / task.run.name) as folder:
-        gather_files(step_folder(task.folder, task.step.key), record, folder)
+        gather_files(step_folder(task.folder, task.step.key), folder)
         about = replace(run_record(task), finished=now())
         about.write(folder)  # the provenance reads the seeds from it
         about = replace(about, provenance=provenance(folder, task.step.notebook.parent))
