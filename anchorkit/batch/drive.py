@@ -211,7 +211,7 @@ class Drive(Generic[T]):
                 self._work.begun(task)
                 try:
                     workers.start(task)
-                except KeyboardInterrupt:
+                except BaseException:
                     self._ended(Outcome(task.key, "stopped"))
                     raise
             if not self._running:

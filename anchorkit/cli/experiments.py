@@ -34,7 +34,7 @@ def add_commands(add: AddCommand) -> None:
 def experiments_command(options: argparse.Namespace) -> Answer:
     """``anchorkit experiments``: each experiment by itself, then the page with the answers."""
     from anchorkit.batch import run_experiments
-    from anchorkit.batch.run_experiments import experiment_resolver
+    from anchorkit.batch.experiments import experiment_resolver
     from anchorkit.errors import InputError
     from anchorkit.runs.answers import read_answers
 
