@@ -1,16 +1,26 @@
-"""Writing files so that they appear whole or not at all."""
+"""Writing files and folders so that they appear whole or not at all, and telling a full disk."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from anchorkit.errors import InputError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the errors that a full disk, a used-up quota or a limit on a file's size raises."""
+
+
+def says_no_room(message: str) -> bool:
+    """Whether the message of an error says that the disk is full."""
+    return any(os.strerror(number) in message for number in NO_ROOM)
 
 
 @contextlib.contextmanager
@@ -31,15 +41,49 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         # mkstemp makes files private; give the one that stays the permissions any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
         raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """Give a new folder beside `folder`; on success rename it to `folder`, on any error remove it.
+
+    A folder that has the name already is put aside first and removed last. A process that is killed in between leaves
+    hidden folders, which `remove_leftovers` removes.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
+        temporary.chmod(0o777 & ~_umask())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    old = temporary.with_name(f"{temporary.name}-old")
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the hidden folders that killed processes left in a folder; no other process may be working there."""
+    for leftover in folder.glob(".*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -67,3 +111,9 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: cannot be read ({error})") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not valid JSON, or cut off (line {error.lineno}: {error.msg})") from None
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

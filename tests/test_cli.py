@@ -619,7 +619,7 @@ def test_export_ships_what_the_report_of_this_run_allowed(
 ) -> None:
     shutil.copytree(run_folder, tmp_path / "run")
     for loss, called in ((0.007, "B-fine-tuned"), (0.004, "A-pruned")):
-        about = {"notebooks": {"06_report": {"parameters": {"max_loss": loss}}}}
+        about = {"format": 1, "notebooks": {"06_report": {"parameters": {"max_loss": loss}}}}
         (tmp_path / "run" / "run.json").write_text(json.dumps(about))
         assert json.loads(command("export", tmp_path / "run", "--json")[1])["configuration"] == called
 

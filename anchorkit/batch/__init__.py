@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anchorkit.batch.run_experiments import run_experiments
+from anchorkit.batch.experiments import run_experiments
 from anchorkit.batch.runner import run_notebooks
 
 __all__ = ["run_experiments", "run_notebooks"]

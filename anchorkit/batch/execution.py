@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,10 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from anchorkit.errors import InputError
-from anchorkit.files import replacing
+from anchorkit.files import replacing, says_no_room
 
 _ANSWERS_WITHIN = 60  # seconds for a process that has nothing to do; a dead one never answers
-_DISK_FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), os.strerror(errno.EFBIG)}
 
 
 class NotebookError(RuntimeError):
@@ -54,6 +51,10 @@ class Kernel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if there is one; the next notebook gets a new one."""
         if self._manager is None:
             return
         from jupyter_core.utils import run_sync
@@ -102,7 +103,7 @@ class Kernel:
                 temporary.replace(failed)
                 if error.ename == "InputError":
                     raise InputError(f"{notebook.stem}: {error.evalue}") from None
-                if error.ename in {"OSError", "PermissionError"} and any(text in error.evalue for text in _DISK_FULL):
+                if error.ename in {"OSError", "PermissionError"} and says_no_room(error.evalue):
                     raise InputError(f"{notebook.stem}: the disk is full ({error.evalue})") from None
                 raise NotebookError(
                     f"{notebook.stem} failed: {error.ename}: {error.evalue}\nSee {failed}\n"
@@ -122,7 +123,7 @@ class Kernel:
     def _ready(self) -> Any:
         """The manager of a process that knows nothing of earlier notebooks but what they imported."""
         if self._manager is not None and self._manager.has_kernel and not self._emptied():
-            self.__exit__(None, None, None)  # it died since the last notebook, which is no fault of the next one
+            self.close()  # it died since the last notebook, which is no fault of the next one
         if self._manager is None:
             self._manager = _manager(self._log, self._held)
         return self._manager

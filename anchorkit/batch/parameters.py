@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,20 +80,6 @@ def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
     return parse_parameters_cell(_parameters_cell(notebook), source=str(notebook))
 
 
-def read_all_parameters(folder: str | Path) -> dict[str, Parameter]:
-    """The parameters of all notebooks of a folder by name.
-
-    Raises:
-        InputError: as `read_parameters`, or two notebooks give one name different types.
-    """
-    found: dict[str, Parameter] = {}
-    for notebook in sorted(Path(folder).glob("*.ipynb")):
-        for name, parameter in read_parameters(notebook).items():
-            if found.setdefault(name, parameter).type != parameter.type:
-                raise InputError(f"{notebook}: {name} has type {parameter.type}, elsewhere {found[name].type}")
-    return found
-
-
 def parse_parameters_cell(code: str, source: str) -> dict[str, Parameter]:
     """The parameters that the text of a cell states; `source` is named in errors.
 
@@ -127,26 +113,6 @@ def parse_parameters_cell(code: str, source: str) -> dict[str, Parameter]:
         found[name] = Parameter(name, kind, None, meaning)
         found[name] = Parameter(name, kind, found[name].check(default, where), meaning)
     return found
-
-
-def parse_assignments(texts: Iterable[str], known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The values that ``NAME=VALUE`` texts from a command line give to known parameters.
-
-    Raises:
-        InputError: a text has no ``=``, its name is unknown (with the nearest one), is given twice, or its value has
-            another type.
-    """
-    values: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals:
-            raise InputError(f"-p {text}: NAME=VALUE is needed")
-        require_known([name], known, "-p")
-        if name in values:
-            raise InputError(f"-p {name} is given twice")
-        values[name] = known[name].parse(value.strip(), "-p")
-    return values
 
 
 def require_known(names: Iterable[str], known: Iterable[str], where: str) -> None:

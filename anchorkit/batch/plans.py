@@ -1,22 +1,34 @@
-"""What running lessons and running experiments share: which notebooks, with which parameters, done already or not."""
+"""From notebooks and values to steps: which parameters each notebook gets, and the key that says whether it was done.
+
+A step is one notebook with its parameters, begun from what the step before it left. Its key is a digest of all that:
+the notebook's source, its parameters (files and folders by content), the key of the step before, the kit's version.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from anchorkit import __version__
 from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.errors import InputError
+from anchorkit.runs.provenance import content_hash
+from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
 LESSONS, EXPERIMENTS = "0[0-9]_*.ipynb", "1[0-9]_*.ipynb"
 """How the notebooks of each kind are named: lessons build on each other in this order, experiments stand alone."""
+
+_KEY_FORMAT = 1
+# Parameters whose value may be a file or folder; those that end so as well.
+_PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
+_PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file", "_predictions", "_ground_truth")
 
 
 def find_notebooks(folder: Path, pattern: str) -> list[Path]:
@@ -42,81 +54,210 @@ def profile_named(name: str) -> Mapping[str, Mapping[str, Any]]:
     return PROFILES[name]
 
 
-def known_parameters(notebooks: Iterable[Path]) -> dict[str, Parameter]:
-    """The parameters of several notebooks by name.
+@dataclass(frozen=True)
+class Resolver:
+    """Decides which values the parameters of some notebooks get.
+
+    A user gives values by ``NAME``, for every notebook that has the parameter, or by ``NOTEBOOK.NAME``.
+
+    Attributes:
+        declared: the notebooks' parameters, by stem and name.
+        elsewhere: parameters that are not given by name, and what to do instead: ``{"run_dir": "use --out for that"}``.
+        folder: the folder that relative paths start from; by default the working folder.
+    """
+
+    declared: Mapping[str, Mapping[str, Parameter]]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+
+    @classmethod
+    def of(cls, notebooks: Iterable[Path], elsewhere: Mapping[str, str] | None = None) -> Resolver:
+        """The resolver of some notebooks.
+
+        Raises:
+            InputError: as `read_parameters`.
+        """
+        return cls({notebook.stem: read_parameters(notebook) for notebook in notebooks}, elsewhere or {})
+
+    def named(self, name: str, where: str) -> list[Parameter]:
+        """The parameters that ``NAME`` or ``NOTEBOOK.NAME`` stands for, one per notebook.
+
+        Raises:
+            InputError: there is none, or it is given elsewhere; the message starts with `where`.
+        """
+        stem, dot, plain = name.rpartition(".")
+        if dot and stem not in self.declared:
+            raise InputError(f"{where}: {name}: no notebook {stem!r} here; {did_you_mean(stem, self.declared)}")
+        if plain in self.elsewhere:
+            raise InputError(f"{where}: {plain}: {self.elsewhere[plain]}")
+        having = [self.declared[stem]] if dot else list(self.declared.values())
+        require_known([plain], {known for parameters in having for known in parameters} - set(self.elsewhere), where)
+        return [parameters[plain] for parameters in having if plain in parameters]
+
+    def check(self, name: str, value: Any, where: str) -> Any:
+        """The value of ``NAME`` or ``NOTEBOOK.NAME`` in the parameter's type; a path is made absolute.
+
+        Raises:
+            InputError: as `named`; the value has another type; or it is a path where nothing is.
+        """
+        for parameter in self.named(name, where):
+            value = parameter.check(value, where)
+        return self._place(name.rpartition(".")[2], value, where)
+
+    def parse(self, texts: Iterable[str] | None, where: str = "-p") -> dict[str, Any]:
+        """The values that ``NAME=VALUE`` texts from a command line give.
+
+        Raises:
+            InputError: a text has no ``=``, its name is unknown (with the nearest one) or is given twice, or its value
+                has another type.
+        """
+        values: dict[str, Any] = {}
+        for text in texts or ():
+            name, equals, value = text.partition("=")
+            name = name.strip()
+            if not equals:
+                raise InputError(f"{where} {text}: NAME=VALUE is needed")
+            found = [parameter.parse(value.strip(), where) for parameter in self.named(name, where)]
+            if name in values:
+                raise InputError(f"{where} {name} is given twice")
+            if any(type(each) is not type(found[0]) for each in found):
+                raise InputError(f"{where}: {name} has another type in another notebook: give NOTEBOOK.{name}")
+            values[name] = found[0]
+        return values
+
+    def resolve(
+        self,
+        given: Mapping[str, Any],
+        profile: Mapping[str, Mapping[str, Any]],
+        common: Mapping[str, Any] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """All parameters of each notebook but ``run_dir``, by its stem.
+
+        The notebook's default is overruled by `common`, that by the profile, that by what is given for ``NAME``, and
+        that by what is given for ``NOTEBOOK.NAME``.
+
+        Args:
+            given: the user's values; see `check`.
+            profile: values by notebook.
+            common: values for every notebook that has the parameter.
+
+        Raises:
+            InputError: the profile names a parameter that a notebook lacks, or a value has another type.
+        """
+        resolved: dict[str, dict[str, Any]] = {}
+        for stem, parameters in self.declared.items():
+            require_known(profile.get(stem, {}), parameters, f"profile, {stem}")
+            own = {name.removeprefix(f"{stem}."): value for name, value in given.items() if name.startswith(f"{stem}.")}
+            values = {name: parameter.default for name, parameter in parameters.items() if name != "run_dir"}
+            for source in (common or {}, profile.get(stem, {}), given, own):
+                for name in source.keys() & values.keys():
+                    values[name] = parameters[name].check(source[name], stem)
+            resolved[stem] = values
+        return resolved
+
+    def _place(self, name: str, value: Any, where: str) -> Any:
+        """An absolute path, if the value is one: in the notebooks' working folder a relative one would be another."""
+        if not isinstance(value, str) or not value or not (name in _PLACES or name.endswith(_PLACE_ENDINGS)):
+            return value
+        path = self.folder / Path(value).expanduser()
+        written_as_path = "/" in value or value.startswith((".", "~"))
+        # Weights have names too, such as "shapes", and a folder of data may be called so.
+        named = name == "weights" and not written_as_path and path.is_dir() and not (path / "detector.json").exists()
+        if path.exists() and not named:
+            return str(path.resolve())
+        if written_as_path or path.suffix:
+            raise InputError(f"{where}: {name}: {path}: no such file or folder")
+        return value
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook, to be executed with some parameters.
+
+    Attributes:
+        key: 16 hexadecimal digits; another key says that the result may be another.
+        notebook: the notebook.
+        parameters: all of its parameters but ``run_dir``.
+        contents: digests of the files and folders that the parameters name, by the parameter's name.
+        before: key of the step that it follows, or a digest of what else it begins with; None for nothing.
+        takes_run_dir: whether the notebook has the parameter ``run_dir``.
+    """
+
+    key: str
+    notebook: Path
+    parameters: Mapping[str, Any]
+    contents: Mapping[str, str]
+    before: str | None
+    takes_run_dir: bool = True
+
+    @property
+    def name(self) -> str:
+        """The notebook's stem."""
+        return self.notebook.stem
+
+    def parameters_in(self, run_dir: Path) -> dict[str, Any]:
+        """What the notebook is executed with, to work in a folder."""
+        return {**({"run_dir": str(run_dir)} if self.takes_run_dir else {}), **self.parameters}
+
+    def differs(self, done: Executed) -> list[str]:
+        """The names of parameters that had other values, or named files with other contents, when it was done."""
+        had = {name: (value, done.contents.get(name)) for name, value in done.parameters.items() if name != "run_dir"}
+        has = {name: (value, self.contents.get(name)) for name, value in self.parameters.items()}
+        return [name for name in dict.fromkeys((*has, *had)) if had.get(name) != has.get(name)]
+
+
+def make_step(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    before: str | None = None,
+    takes_run_dir: bool = True,
+    hash_of: Callable[[Path], str] = content_hash,
+) -> Step:
+    """The step of a notebook with its parameters; see `Step`.
+
+    Args:
+        notebook: the notebook as it is now.
+        parameters: all of its parameters but ``run_dir``.
+        before: see `Step`.
+        takes_run_dir: see `Step`.
+        hash_of: gives the digest of a file or folder; see `content_hash`.
 
     Raises:
-        InputError: as `read_parameters`, or two notebooks give one name different types.
+        InputError: the notebook, or a file that a parameter names, cannot be read.
     """
-    found: dict[str, Parameter] = {}
-    for notebook in notebooks:
-        for name, parameter in read_parameters(notebook).items():
-            if found.setdefault(name, parameter).type != parameter.type:
-                raise InputError(f"{notebook}: {name} has type {parameter.type}, elsewhere {found[name].type}")
-    return found
+    texts = {name: value for name, value in parameters.items() if isinstance(value, str) and value.startswith("/")}
+    # Files may change while their names do not.
+    contents = {name: hash_of(Path(value)) for name, value in texts.items() if Path(value).exists()}
+    facts = {
+        "format": _KEY_FORMAT,
+        "anchorkit": __version__,
+        "notebook": notebook.stem,
+        "source": hash_of(notebook),
+        "parameters": dict(parameters),
+        "contents": contents,
+        "before": before,
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return Step(key, notebook, parameters, contents, before, takes_run_dir)
 
 
-def plan_parameters(
+def make_chain(
     notebooks: Sequence[Path],
-    common: Mapping[str, Any],
-    profile: Mapping[str, Mapping[str, Any]],
-    overrides: Mapping[str, Any],
-    elsewhere: Mapping[str, str],
-) -> dict[str, dict[str, Any]]:
-    """The parameters each notebook is executed with, by its stem: all of them, defaults included.
+    values: Mapping[str, Mapping[str, Any]],
+    without_run_dir: Iterable[str] = (),
+    hash_of: Callable[[Path], str] | None = None,
+) -> list[Step]:
+    """The steps of notebooks that follow each other in one folder.
 
     Args:
-        notebooks: the notebooks.
-        common: values for every notebook that has the parameter.
-        profile: values by notebook; they overrule the common ones.
-        overrides: values that the user gave; they overrule all.
-        elsewhere: parameters that the user gives in another way, and how: ``{"run_dir": "--out"}``.
-
-    Raises:
-        InputError: an unknown parameter, a value of another type, or one that is given elsewhere.
+        notebooks: in order.
+        values: all parameters by stem, as from `Resolver.resolve`.
+        without_run_dir: stems of notebooks that have no parameter ``run_dir``.
+        hash_of: see `make_step`.
     """
-    declared = {notebook.stem: read_parameters(notebook) for notebook in notebooks}
-    known = {name for of_notebook in declared.values() for name in of_notebook}
-    for name in sorted(set(elsewhere) & set(overrides)):
-        raise InputError(f"-p {name}: use {elsewhere[name]} for that")
-    require_known(overrides, known, "-p")
-    plan: dict[str, dict[str, Any]] = {}
-    for stem, parameters in declared.items():
-        of_profile = profile.get(stem, {})
-        require_known(of_profile, parameters, f"profile, {stem}")
-        values = {name: parameter.default for name, parameter in parameters.items()}
-        for source in (common, of_profile, overrides):
-            for name in source.keys() & parameters.keys():
-                values[name] = parameters[name].check(source[name], stem)
-        plan[stem] = values
-    return plan
-
-
-def fingerprint(notebook: Path, values: Mapping[str, Any], inputs: Iterable[Path] = ()) -> str:
-    """A digest of a notebook's source, the parameters it is executed with, and the files it reads.
-
-    Args:
-        notebook: the notebook as it is executed.
-        values: all its parameters.
-        inputs: files that its result depends on; those that do not exist count as missing.
-    """
-    digest = hashlib.sha256(notebook.read_bytes())
-    digest.update(json.dumps(dict(values), sort_keys=True).encode())
-    for path in inputs:
-        content = b"missing"
-        if path.is_file():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def now() -> str:
-    """The time as run records state it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def say(text: str, progress: bool) -> None:
-    """Tell how far a run is, on standard error."""
-    if progress:
-        print(text, end="", file=sys.stderr, flush=True)
+    hash_of = hash_of or cache(content_hash)  # a folder of data is read once, not once per notebook
+    steps: list[Step] = []
+    for notebook in notebooks:
+        before = steps[-1].key if steps else None
+        steps.append(make_step(notebook, values[notebook.stem], before, notebook.stem not in without_run_dir, hash_of))
+    return steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from anchorkit.batch.execution import Kernel
-from anchorkit.batch.plans import fingerprint, now, say
+from anchorkit.batch.plans import make_chain
+from anchorkit.batch.runner import execute_chain
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
 from anchorkit.runs.lock import locked
-from anchorkit.runs.provenance import provenance, result_hashes
+from anchorkit.runs.provenance import result_hashes
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.runs.results_table import run_summary
 
 
@@ -78,12 +77,21 @@ def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True)
     record = _finished(source)
     if folder == source:
         raise InputError(f"{folder}: that is the run itself; give another --out")
-    plan = {
-        stem: {**entry["parameters"], **({"run_dir": str(folder)} if "run_dir" in entry["parameters"] else {})}
-        for stem, entry in record["notebooks"].items()
+    begun = RunRecord.read_if_there(folder)
+    if begun is not None and begun.repeats != str(source):
+        raise InputError(
+            f"{folder / RECORD_FILE}: another run is there, not a repetition of {source}; give another --out"
+        )
+    known = {name: getattr(record, name) for name in ("profile", "data", "detector", "parameters", "sweep")}
+    again = RunRecord.begin(**known, repeats=str(source), notebooks={} if begun is None else begun.notebooks)
+    values = {
+        stem: {name: value for name, value in done.parameters.items() if name != "run_dir"}
+        for stem, done in record.notebooks.items()
     }
+    without_run_dir = [stem for stem, done in record.notebooks.items() if "run_dir" not in done.parameters]
+    notebooks = [source / "notebooks" / f"{stem}.ipynb" for stem in values]
     with locked(folder):
-        _execute(source, folder, record, plan, progress)
+        execute_chain(folder, make_chain(notebooks, values, without_run_dir), again, progress)
     return compare_runs(source, folder)
 
 
@@ -112,56 +120,20 @@ def compare_runs(before: str | Path, after: str | Path) -> Repetition:
     return Repetition(second, count[0], count[1], tuple(found))
 
 
-def _finished(folder: Path) -> Mapping[str, Any]:
-    path = folder / "run.json"
-    if not path.exists():
-        raise InputError(f"{folder}: no run.json, so not a run's folder")
-    record = read_json(path)
-    if not record.get("finished") or not record.get("notebooks"):
-        raise InputError(f"{path}: the run is not finished; run it to its end first")
-    for stem in record["notebooks"]:
+def _finished(folder: Path) -> RunRecord:
+    record = RunRecord.read(folder)
+    if not record.finished or not record.notebooks:
+        raise InputError(f"{folder / RECORD_FILE}: the run is not finished; run it to its end first")
+    for stem in record.notebooks:
         if not (folder / "notebooks" / f"{stem}.ipynb").exists():
             raise InputError(f"{folder / 'notebooks' / stem}.ipynb: missing, so what was executed is not known")
-    return dict(record)
-
-
-def _execute(
-    source: Path, folder: Path, record: Mapping[str, Any], plan: Mapping[str, Mapping[str, Any]], progress: bool
-) -> None:
-    path = folder / "run.json"
-    done: dict[str, Any] = {}
-    if path.exists():
-        found = read_json(path)
-        if found.get("repeats") != str(source):
-            raise InputError(f"{path}: another run is there, not a repetition of {source}; give another --out")
-        done = found["notebooks"]
-    kept = {
-        name: value for name, value in record.items() if name not in ("provenance", "notebooks", "finished", "started")
-    }
-    about = {**kept, "repeats": str(source), "started": now(), "finished": None, "notebooks": done}
-    with Kernel(folder) as kernel:
-        for number, (stem, values) in enumerate(plan.items(), start=1):
-            say(f"[{number}/{len(plan)}] {stem}: ", progress)
-            notebook, target = source / "notebooks" / f"{stem}.ipynb", folder / "notebooks" / f"{stem}.ipynb"
-            current = fingerprint(notebook, values)
-            if done.get(stem, {}).get("fingerprint") == current and target.exists():
-                say("done before\n", progress)
-                continue
-            write_json(path, about)
-            started, clock = now(), time.perf_counter()
-            kernel.execute(notebook, target, values)
-            seconds = round(time.perf_counter() - clock, 2)
-            done[stem] = {"parameters": dict(values), "fingerprint": current, "started": started, "seconds": seconds}
-            say(f"{seconds:.0f} s\n", progress)
-    about |= {"finished": now()}
-    write_json(path, about)
-    write_json(path, about | {"provenance": provenance(folder)})
+    return record
 
 
 def _about(folder: Path) -> dict[str, Any]:
     """What a run's record says of where its figures come from; runs of older kits say only the main versions."""
-    record = read_json(folder / "run.json")
-    return dict(record.get("provenance") or {"packages": {k: v for k, v in record.get("versions", {}).items() if v}})
+    record = RunRecord.read(folder)
+    return dict(record.provenance or {"packages": {k: v for k, v in record.versions.items() if v}})
 
 
 def _differing(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Mapping
-from importlib import metadata
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anchorkit import __version__
+from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
-from anchorkit.batch.plans import (
-    LESSONS,
-    find_notebooks,
-    fingerprint,
-    known_parameters,
-    now,
-    plan_parameters,
-    profile_named,
-    say,
-)
+from anchorkit.batch.plans import LESSONS, Resolver, Step, find_notebooks, make_chain, profile_named
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
+from anchorkit.runs.answers import forget_answers
+from anchorkit.runs.folder import SOURCES, remove_left
 from anchorkit.runs.lock import locked
 from anchorkit.runs.provenance import provenance
+from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
-RUN_FORMAT = 1
-_ELSEWHERE = {"run_dir": "--out", "data": "--data", "detector": "--detector"}
-_RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "pandas", "altair", "papermill")
+_ELSEWHERE = {
+    "run_dir": "use --out for that",
+    "data": "use --data for that",
+    "detector": "use --detector for that",
+}
 
 
 def run_notebooks(
@@ -45,8 +39,9 @@ def run_notebooks(
 ) -> Path:
     """Execute the lessons in order and write the run's folder, its record and its page.
 
-    A lesson that an earlier, stopped run into the same folder finished with the same source and parameters is not
-    executed again; the first one that differs is, and so is every later one.
+    A lesson that an earlier, stopped run into the same folder finished with the same source, parameters, data and
+    weights is not executed again; the first one that differs is, and so is every later one. What these left before is
+    removed first.
 
     Args:
         profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson does.
@@ -54,8 +49,8 @@ def run_notebooks(
         data_root: where a named data set lies, if the lessons have a parameter of that name.
         detector: name of the detector.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
-        parameters: values by parameter name, for every lesson that has a parameter of that name; they overrule the
-            profile.
+        parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they
+            overrule the profile.
         progress: one line a lesson on standard error.
         notebooks: folder of the lessons; the shipped ones by default.
 
@@ -71,20 +66,110 @@ def run_notebooks(
     data = _data_name(data)
     folder = Path(out) if out is not None else Path("runs") / f"{profile}-{Path(data).name}"
     folder = folder.resolve()
-    common = {"run_dir": str(folder), "data": data, "detector": detector}
+    resolver = lesson_resolver(lessons)
+    given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
+    common = {"data": data, "detector": detector}
     if data_root is not None:
         common["data_root"] = str(Path(data_root).resolve())
-        require_known(["data_root"], known_parameters(lessons), "data_root")
-    plan = plan_parameters(lessons, common, of_profile, parameters or {}, _ELSEWHERE)
+        require_known(["data_root"], {name for known in resolver.declared.values() for name in known}, "data_root")
+    values = resolver.resolve(given, of_profile, common)
+    without_run_dir = [stem for stem, known in resolver.declared.items() if "run_dir" not in known]
 
-    identity = {"profile": profile, "data": data, "detector": detector}
-    previous = _read_record(folder, identity)
+    record = RunRecord.begin(profile=profile, data=data, detector=detector, parameters=given)
+    previous = RunRecord.read_if_there(folder)
+    if previous is not None:
+        _require_same(previous, record, folder / RECORD_FILE)
+        record = replace(record, started=previous.started, notebooks=previous.notebooks)
     with locked(folder):
-        _execute_all(folder, lessons, plan, _record(identity, parameters or {}, plan, previous), progress)
+        execute_chain(folder, make_chain(lessons, values, without_run_dir), record, progress)
         from anchorkit.pages.run import write_index
 
         write_index(folder)
     return folder
+
+
+def lesson_resolver(lessons: Sequence[Path] | None = None) -> Resolver:
+    """Decides which values the parameters of the lessons get; by default of the shipped ones."""
+    found = find_notebooks(notebooks_dir(), LESSONS) if lessons is None else lessons
+    return Resolver.of(found, _ELSEWHERE)
+
+
+def execute_chain(folder: Path, steps: Sequence[Step], record: RunRecord, progress: bool) -> None:
+    """Execute steps in the folder of a run, from the first one on that is not done, and keep its record.
+
+    Args:
+        folder: the run's folder, locked.
+        steps: in order.
+        record: of the run, with the notebooks that are done.
+        progress: one line per step on standard error.
+
+    Raises:
+        InputError: as `Kernel.execute`.
+        NotebookError: as `Kernel.execute`.
+    """
+    place = _RunFolder(folder, record)
+    note = place.forget_from(steps)
+    if note and progress:
+        print(note, file=sys.stderr)
+    InOrder.execute(steps, place, Kernel(folder), progress)
+    place.finish()
+
+
+class _RunFolder:
+    """The folder of a run: its steps follow each other there, and ``run.json`` notes which are done."""
+
+    def __init__(self, folder: Path, record: RunRecord) -> None:
+        self.folder, self.record = folder, record
+
+    def forget_from(self, steps: Sequence[Step]) -> str:
+        """Remove what the first step that is not done, and those behind it, left before: it is no longer true.
+
+        A step that was stopped goes on with what it left.
+
+        Returns:
+            One line that says what was removed and why; empty if nothing was.
+        """
+        first = next((number for number, step in enumerate(steps) if not self.is_done(step)), len(steps))
+        to_do = steps[first:]
+        before = {step.name: self.record.notebooks[step.name] for step in to_do if step.name in self.record.notebooks}
+        changes = {step.name: step.differs(before[step.name]) for step in to_do if step.name in before}
+        note = ""
+        if before:
+            begin = next(number for number, step in enumerate(to_do) if step.name in before)
+            sources = any(changes.get(name) for name in SOURCES)
+            removed = remove_left(self.folder, [step.name for step in to_do[begin:]], everything=sources)
+            if sources:
+                removed += forget_answers(self.folder)
+            names = dict.fromkeys(name for changed in changes.values() for name in changed)
+            why = " and ".join(names) or "the notebook or anchorkit"
+            note = f"{why} changed since {to_do[begin].name} was done; removed: {', '.join(removed)}" if removed else ""
+        for step in to_do:
+            for stale in (self._executed(step), self._executed(step).with_suffix(".html"), self.folder / "index.html"):
+                stale.unlink(missing_ok=True)
+        # The record is last: killed before, the next start removes again.
+        self.record = self.record.without_notebooks(step.name for step in to_do)
+        self.record.write(self.folder)
+        return note
+
+    def is_done(self, step: Step) -> bool:
+        done = self.record.notebooks.get(step.name)
+        return done is not None and done.fingerprint == step.key and self._executed(step).exists()
+
+    def begin(self, step: Step) -> Desk:
+        return Desk(self.folder, self.folder, self._executed(step))
+
+    def note(self, step: Step, executed: Executed) -> None:
+        self.record = self.record.with_notebook(step.name, executed)
+        self.record.write(self.folder)
+
+    def finish(self) -> None:
+        """Note that all steps are done, and where the run's figures come from."""
+        self.record = replace(self.record, finished=now())
+        self.record.write(self.folder)  # the provenance reads the seeds from it
+        replace(self.record, provenance=provenance(self.folder)).write(self.folder)
+
+    def _executed(self, step: Step) -> Path:
+        return self.folder / "notebooks" / step.notebook.name
 
 
 def _data_name(data: str | Path) -> str:
@@ -99,107 +184,10 @@ def _data_name(data: str | Path) -> str:
     return text
 
 
-def _read_record(folder: Path, identity: Mapping[str, str]) -> dict[str, Any] | None:
-    path = folder / "run.json"
-    if not path.exists():
-        return None
-    record = read_json(path)
-    found = record.get("format") if isinstance(record, dict) else None
-    if found != RUN_FORMAT:
-        raise InputError(
-            f"{path}: run format {found!r}; this anchorkit writes format {RUN_FORMAT}: "
-            "give another --out or remove the folder"
-        )
-    for name, value in identity.items():
-        if record.get(name) != value:
+def _require_same(previous: RunRecord, record: RunRecord, path: Path) -> None:
+    for name in ("profile", "data", "detector"):
+        was, wanted = getattr(previous, name), getattr(record, name)
+        if was != wanted:
             raise InputError(
-                f"{path}: a run with {name} {record.get(name)!r} is there, not {value!r}: "
-                "give another --out or remove the folder"
+                f"{path}: a run with {name} {was!r} is there, not {wanted!r}: give another --out or remove the folder"
             )
-    return dict(record)
-
-
-def _record(
-    identity: Mapping[str, str],
-    overrides: Mapping[str, Any],
-    plan: Mapping[str, Mapping[str, Any]],
-    previous: Mapping[str, Any] | None,
-) -> dict[str, Any]:
-    """What run.json says: enough to repeat the run, and which lessons are done."""
-    return {
-        "format": RUN_FORMAT,
-        "anchorkit": __version__,
-        **identity,
-        "parameters": dict(overrides),
-        "seeds": {stem: values["seed"] for stem, values in plan.items() if "seed" in values},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _RECORDED_PACKAGES},
-        "started": previous["started"] if previous else now(),
-        "finished": None,
-        "notebooks": dict(previous["notebooks"]) if previous else {},
-    }
-
-
-def _execute_all(
-    folder: Path,
-    lessons: list[Path],
-    plan: Mapping[str, Mapping[str, Any]],
-    record: dict[str, Any],
-    progress: bool,
-) -> None:
-    done: dict[str, Any] = record["notebooks"]
-    todo = _first_to_do(folder, lessons, plan, done)
-    for lesson in lessons[todo:]:
-        # Whatever a later lesson made of what is about to change is no longer true.
-        done.pop(lesson.stem, None)
-        for stale in (_executed(folder, lesson), _executed(folder, lesson).with_suffix(".html"), folder / "index.html"):
-            stale.unlink(missing_ok=True)
-    write_json(folder / "run.json", record)
-    with Kernel(folder) as kernel:
-        for number, lesson in enumerate(lessons):
-            label = f"[{number + 1}/{len(lessons)}] {lesson.stem}"
-            if number < todo:
-                say(f"{label}: done before\n", progress)
-                continue
-            say(f"{label}: ", progress)
-            current = fingerprint(lesson, plan[lesson.stem])  # of the source as it is executed, not as it is later
-            started, clock = now(), time.perf_counter()
-            try:
-                kernel.execute(lesson, _executed(folder, lesson), plan[lesson.stem])
-            except BaseException:
-                say("stopped\n", progress)
-                raise
-            seconds = round(time.perf_counter() - clock, 1)
-            done[lesson.stem] = {
-                "parameters": dict(plan[lesson.stem]),
-                "fingerprint": current,
-                "started": started,
-                "seconds": seconds,
-            }
-            write_json(folder / "run.json", record)
-            say(f"{seconds:.0f} s\n", progress)
-    record["finished"] = now()
-    record["provenance"] = provenance(folder)
-    write_json(folder / "run.json", record)
-
-
-def _first_to_do(
-    folder: Path, lessons: list[Path], plan: Mapping[str, Mapping[str, Any]], done: Mapping[str, Any]
-) -> int:
-    for number, lesson in enumerate(lessons):
-        finished = done.get(lesson.stem, {}).get("fingerprint") == fingerprint(lesson, plan[lesson.stem])
-        if not (finished and _executed(folder, lesson).exists()):
-            return number
-    return len(lessons)
-
-
-def _executed(folder: Path, lesson: Path) -> Path:
-    return folder / "notebooks" / lesson.name
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -24,13 +24,13 @@ from anchorkit.cli.options import Parser
 from anchorkit.cli.runs import PROFILES
 from anchorkit.cli.tables import METRICS
 from anchorkit.errors import InputError, MissingExtraError
+from anchorkit.files import NO_ROOM
 from anchorkit.suggest import did_you_mean
 
 __all__ = ["METRICS", "PROFILES", "Answer", "main"]
 
 # In the order of `anchorkit --help`.
 _FAMILIES = (runs, sweeps, experiments, tables, shipping, workplace)
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, MissingExtraError) as error:
         return _complain(str(error), EXIT_BAD_INPUT)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM | {errno.EROFS}:
             raise
         return _complain(f"{error.filename or 'output'}: cannot be written ({error.strerror})", EXIT_BAD_INPUT)
     except KeyboardInterrupt as interrupt:

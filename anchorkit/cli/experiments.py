@@ -30,7 +30,11 @@ def add_commands(add: AddCommand) -> None:
         "--profile", type=one_of("profile", PROFILES), help="smoke, quick or full (default: the run's own)"
     )
     experiments.add_argument(
-        "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of them; repeatable"
+        "-p",
+        dest="parameters",
+        action="append",
+        metavar="[NAME.]PARAMETER=VALUE",
+        help="a parameter of them; repeatable",
     )
     add_json(experiments)
 
@@ -38,12 +42,11 @@ def add_commands(add: AddCommand) -> None:
 def experiments_command(options: argparse.Namespace) -> Answer:
     """``anchorkit experiments``: execute each experiment, then write the page with the answers."""
     from anchorkit.batch import run_experiments
-    from anchorkit.batch.parameters import parse_assignments
-    from anchorkit.batch.run_experiments import experiment_parameters
+    from anchorkit.batch.experiments import experiment_resolver
     from anchorkit.errors import InputError
     from anchorkit.runs.answers import read_answers
 
-    parameters = parse_assignments(options.parameters, experiment_parameters()) if options.parameters else {}
+    parameters = experiment_resolver().parse(options.parameters)
     done = run_experiments(options.run, options.experiments or None, options.profile, parameters)
     answers = read_answers(options.run)
     lines = [f"{name}: {answer['verdict']}. {answer['answer']}" for name, answer in answers.items()]

@@ -26,19 +26,16 @@ def add_commands(add: AddCommand) -> None:
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
     run.add_argument(
-        "-p", dest="parameters", action="append", metavar="NAME=VALUE", help="a parameter of the notebooks; repeatable"
+        "-p", dest="parameters", action="append", metavar="[NOTEBOOK.]NAME=VALUE", help="a parameter; repeatable"
     )
 
 
 def run_command(options: argparse.Namespace) -> Answer:
     """``anchorkit run``: execute the notebooks headless, then write the page."""
     from anchorkit.batch import run_notebooks
-    from anchorkit.batch.parameters import parse_assignments, read_all_parameters
-    from anchorkit.bundled import notebooks_dir
+    from anchorkit.batch.runner import lesson_resolver
 
-    parameters = {}
-    if options.parameters:
-        parameters = parse_assignments(options.parameters, read_all_parameters(notebooks_dir()))
+    parameters = lesson_resolver().parse(options.parameters)
     folder = run_notebooks(
         profile=options.profile, data=options.data, detector=options.detector, out=options.out, parameters=parameters
     )

@@ -11,6 +11,7 @@ from anchorkit.cli.answers import EXIT_FAILED, Answer, count, points, table
 from anchorkit.cli.options import AddCommand, add_json, add_scheduler, one_of
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
+from anchorkit.runs.record import duration
 
 if TYPE_CHECKING:
     from anchorkit.batch.sweeps.estimate import SweepEstimate
@@ -139,7 +140,7 @@ def rerun_command(options: argparse.Namespace) -> Answer:
 def _dry_run(options: argparse.Namespace) -> Answer:
     from anchorkit.batch.sweeps.estimate import estimate_sweep
     from anchorkit.batch.sweeps.plan import make_plan
-    from anchorkit.batch.sweeps.running import sweep_folder
+    from anchorkit.batch.sweeps.sweep import sweep_folder
     from anchorkit.batch.sweeps.sweep_file import read_sweep
 
     plan = make_plan(read_sweep(options.file))
@@ -169,7 +170,7 @@ def _plan_text(found: SweepEstimate, folder: Path, jobs: int) -> str:
         for entry in found.notebooks
     ]
     time, room = _expected(found.seconds, found.new_bytes)
-    side = f", {_duration(found.seconds / jobs)} at best with {jobs} side by side" if found.seconds and jobs > 1 else ""
+    side = f", {duration(found.seconds / jobs)} at best with {jobs} side by side" if found.seconds and jobs > 1 else ""
     states = list(found.runs.values())
     said = ", ".join(f"{states.count(state)} {state}" for state in ("to do", "done", "failed") if state in states)
     lines = [f"{len(states)} runs in {folder}: {said}"]
@@ -182,15 +183,8 @@ def _plan_text(found: SweepEstimate, folder: Path, jobs: int) -> str:
 
 
 def _expected(seconds: float | None, new_bytes: float | None) -> tuple[str, str]:
-    return _duration(seconds), "unknown" if new_bytes is None else f"{new_bytes / 1e6:,.1f} MB"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    time = "unknown" if seconds is None else duration(seconds)
+    return time, "unknown" if new_bytes is None else f"{new_bytes / 1e6:,.1f} MB"
 
 
 def _brief(value: Any) -> str:

@@ -7,9 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from anchorkit.files import read_json, write_text
+from anchorkit.files import write_text
 from anchorkit.pages.notebooks import page, render_notebook
 from anchorkit.runs.answers import VERDICTS, read_answers
+from anchorkit.runs.record import RunRecord
 
 _PICTURES = (".svg", ".png", ".jpg")
 _CLASS_OF = dict(zip(VERDICTS, ("held", "failed", "open"), strict=True))
@@ -42,9 +43,8 @@ def write_answers_page(run_dir: str | Path) -> Path:
 
 def _about(run_dir: Path) -> str:
     """Which detector and data the answers are about, with a link to the run's page where there is one."""
-    record = read_json(run_dir / "run.json") if (run_dir / "run.json").exists() else {}
-    known = [record.get("detector"), record.get("data") and Path(str(record["data"])).name]
-    text = " on ".join(escape(str(part)) for part in known if part) or escape(run_dir.resolve().name)
+    record = RunRecord.read_if_there(run_dir) or RunRecord()
+    text = escape(record.name or run_dir.resolve().name)
     return f'<a href="../index.html">{text}</a>' if (run_dir / "index.html").exists() else text
 
 

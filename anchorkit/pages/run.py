@@ -16,7 +16,7 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.costs import cost_in_words
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_text
+from anchorkit.files import write_text
 from anchorkit.pages.notebooks import page, render_notebook
 from anchorkit.pages.run_words import (
     MEASURES,
@@ -28,6 +28,7 @@ from anchorkit.pages.run_words import (
     row_of,
 )
 from anchorkit.runs.points import STAGES, Points
+from anchorkit.runs.record import RunRecord, duration
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
 # The page draws these charts itself, from the numbers.
@@ -40,7 +41,7 @@ class _Run:
     """The contents of a run's folder; None for what is not there yet."""
 
     folder: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     search: SearchResult | None
     random: pd.DataFrame | None
     points: Points | None
@@ -65,7 +66,7 @@ def write_index(run_dir: str | Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make a run with `anchorkit run`")
     run = _read(folder)
-    name = f"{run.record.get('detector', 'detector')} on {Path(str(run.record.get('data', 'data'))).name}"
+    name = run.record.name or "detector on data"
     body = "\n".join(
         part for part in (_result(run, name), _training(run), _anchors(run), _pictures(run), _making(run)) if part
     )
@@ -75,9 +76,7 @@ def write_index(run_dir: str | Path) -> Path:
 
 
 def _read(folder: Path) -> _Run:
-    record = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
-    if not isinstance(record, dict):
-        raise InputError(f"{folder / 'run.json'}: a JSON object is needed")
+    record = RunRecord.read_if_there(folder) or RunRecord()
     # search.json is written last: without it the search is not finished.
     search = SearchResult.load(folder / "search") if (folder / "search" / "search.json").exists() else None
     random = _table(folder / "search" / "random.csv", ("accuracy", search.cost)) if search is not None else None
@@ -107,8 +106,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
 
 
 def _result(run: _Run, name: str) -> str:
-    when = str(run.record.get("finished") or run.record.get("started") or "")[:10]
-    profile = run.record.get("profile")
+    when = str(run.record.finished or run.record.started or "")[:10]
+    profile = run.record.profile
     over = " · ".join(escape(str(part)) for part in (name, profile and f"profile {profile}", when) if part)
     head = f'<p class="over">{over}</p>'
     if run.search is None:
@@ -220,11 +219,11 @@ def _data_url(path: Path) -> str:
 def _making(run: _Run) -> str:
     """How the result was made: the notebooks with their times, the parameters, the versions."""
     parts = ["<h2>How it was made</h2>"]
-    done = run.record.get("notebooks") or {}
+    record, done = run.record, run.record.notebooks
     if run.notebooks:
         rows = []
         for path in run.notebooks:
-            seconds = (done.get(path.stem) or {}).get("seconds")
+            seconds = duration(done[path.stem].seconds) if path.stem in done else ""
             try:
                 rendered = render_notebook(path)
                 link = f'<a href="notebooks/{escape(rendered.html.name)}">{escape(rendered.title)}</a>'
@@ -232,24 +231,21 @@ def _making(run: _Run) -> str:
                 link = f'<span class="missing">Left out: {escape(str(error))}</span>'
             rows.append(
                 f"<tr><td>{link}</td><td><a href='notebooks/{escape(path.name)}'>{escape(path.name)}</a></td>"
-                f'<td class="number">{_duration(seconds)}</td></tr>'
+                f'<td class="number">{seconds}</td></tr>'
             )
-        total = [float(entry["seconds"]) for entry in done.values() if isinstance(entry, dict) and "seconds" in entry]
-        if total:
-            rows.append(f'<tr><td>altogether</td><td></td><td class="number">{_duration(sum(total))}</td></tr>')
+        if done:
+            rows.append(f'<tr><td>altogether</td><td></td><td class="number">{duration(record.seconds)}</td></tr>')
         head = '<thead><tr><th>As executed</th><th>Notebook</th><th class="number">Time</th></tr></thead>'
         parts.append(f'<div class="scroll"><table>{head}<tbody>{"".join(rows)}</tbody></table></div>')
     else:
         parts.append(_missing("executed notebooks", "`anchorkit run`"))
-    by_notebook = {
-        stem: entry["parameters"] for stem, entry in done.items() if isinstance(entry, dict) and entry.get("parameters")
-    }
+    by_notebook = {stem: executed.parameters for stem, executed in done.items() if executed.parameters}
     parts.append(
-        _details("Parameters", {**_flat(run.record, ("profile", "data", "detector", "parameters")), **by_notebook})
+        _details("Parameters", {**_flat(record, ("profile", "data", "detector", "parameters")), **by_notebook})
     )
-    parts.append(_details("Seeds", run.record.get("seeds") or {}))
-    about = _flat(run.record, ("anchorkit", "python", "platform", "started", "finished"))
-    parts.append(_details("Versions", {**about, **(run.record.get("versions") or {})}))
+    parts.append(_details("Seeds", record.seeds))
+    about = _flat(record, ("anchorkit", "python", "platform", "started", "finished"))
+    parts.append(_details("Versions", {**about, **record.versions}))
     if run.search is not None:
         search = run.search
         facts = {"strategy": search.strategy, "cost": search.cost, "threshold": search.threshold, "moves": search.moves}
@@ -258,8 +254,8 @@ def _making(run: _Run) -> str:
     return "".join(parts)
 
 
-def _flat(record: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: record[name] for name in names if record.get(name) not in (None, {}, "")}
+def _flat(record: RunRecord, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(record, name)) not in (None, {}, "")}
 
 
 def _details(title: str, values: Mapping[str, Any]) -> str:
@@ -282,10 +278,3 @@ def _figure(chart: plots.AnyChart, note: str) -> str:
 
 def _missing(what: str, maker: str) -> str:
     return f'<p class="missing">Not there yet: {escape(what)}. Run {escape(maker)}.</p>'
-
-
-def _duration(seconds: Any) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

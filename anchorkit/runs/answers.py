@@ -16,6 +16,9 @@ from anchorkit.files import read_json, write_json
 from anchorkit.predictions import PredictionTable
 from anchorkit.runs.folder import left_by_earlier, load_data
 
+EXECUTED_FILE = "executed.json"
+"""Written beside an experiment's answer by `anchorkit experiments`: what it was executed with."""
+
 VERDICTS = ("held", "did not hold", "cannot be told here")
 """What an experiment may say of a claim."""
 
@@ -141,3 +144,29 @@ def read_answers(run_dir: str | Path) -> dict[str, dict[str, Any]]:
     """The answers in a run's folder, by the name of the experiment."""
     found = sorted((Path(run_dir) / "experiments").glob("*/answer.json"))
     return {path.parent.name: read_json(path) for path in found}
+
+
+def forget_answer(folder: str | Path) -> None:
+    """Remove the answer of an experiment, because it is no longer that of these parameters or inputs.
+
+    Args:
+        folder: the experiment's; what it could go on with stays.
+    """
+    own = Path(folder)
+    for name in (EXECUTED_FILE, "answer.json", f"{own.name}.ipynb", f"{own.name}.html"):
+        (own / name).unlink(missing_ok=True)
+
+
+def forget_answers(run_dir: str | Path) -> list[str]:
+    """Remove the answers of all experiments on the run's own predictions, and the page of answers.
+
+    Returns:
+        The folders that an answer was removed from.
+    """
+    run, removed = Path(run_dir), []
+    for path in sorted(run.glob(f"experiments/*/{EXECUTED_FILE}")):
+        if not read_json(path)["parameters"].get("predictions"):
+            forget_answer(path.parent)
+            removed.append(path.parent.relative_to(run).as_posix())
+    (run / "experiments" / "index.html").unlink(missing_ok=True)
+    return removed

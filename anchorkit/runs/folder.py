@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,19 @@ _MAKERS = {
     "predictions.parquet": "02_detector",
     "search/search.json": "04_search",
     "retrained/points.csv": "05_prune_and_retrain",
+}
+
+
+SOURCES = ("01_data", "02_detector")
+"""The lessons that choose the data and the detector, which all trainings and searches depend on."""
+
+_LEFT = {
+    "01_data": ("data.json",),
+    "02_detector": ("detector", "predictions.parquet"),
+    "04_search": ("search",),
+    "05_prune_and_retrain": ("retrained",),
+    "06_report": ("retrained/max_loss.json",),
+    "07_deploy": ("deploy",),
 }
 
 
@@ -94,8 +108,44 @@ def load_data(run_dir: str | Path) -> Dataset:
     facts = read_json(path)
     loaded = _load(facts)
     if loaded.fingerprint() != facts["fingerprint"]:
-        raise InputError(f"{path}: the annotations of {facts['data']} have changed since; choose another run_dir")
+        raise InputError(
+            f"{path}: the annotations of {facts['data']} have changed since: execute 01_data again with another "
+            "run_dir, or `anchorkit run`, which does again what depends on them"
+        )
     return loaded
+
+
+def remove_left(run_dir: str | Path, lessons: Iterable[str], everything: bool) -> list[str]:
+    """Remove what lessons left in the run's folder, because they are executed again on other data or parameters.
+
+    Args:
+        run_dir: the run's folder.
+        lessons: their names.
+        everything: also what a lesson could go on with or look up, such as checkpoints and ledgers. These know what
+            they belong to by everything but the data and the detector: so they stay unless one of these changed.
+
+    Returns:
+        The files and folders of the run that something was removed from.
+    """
+    folder, removed = Path(run_dir), []
+    for lesson in lessons:
+        for name in (*_LEFT.get(lesson, ()), f"figures/{lesson[:2]}_*"):
+            for place in sorted(folder.glob(name)):
+                files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+                gone = [path for path in files if everything or not _goes_on(path.relative_to(folder))]
+                for path in gone:
+                    path.unlink()
+                if everything and place.is_dir():
+                    shutil.rmtree(place)
+                if gone:
+                    removed.append(place.relative_to(folder).as_posix())
+    return removed
+
+
+def _goes_on(path: Path) -> bool:
+    """Whether a file is a ledger, a checkpoint, or what a person picked: it says itself what it belongs to."""
+    in_training = any(part.startswith("training") for part in path.parts[:-1])
+    return in_training or path.suffix == ".jsonl" or path.name == "selected.json"
 
 
 def training_folder(folder: str | Path, *facts: Any) -> Path:

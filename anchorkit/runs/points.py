@@ -15,6 +15,7 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.runs.folder import left_by_earlier
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 
 STAGES = ("pruned", "fine-tuned", "retrained")
@@ -143,11 +144,10 @@ def _recorded_loss(folder: Path) -> float:
     """The loss that a run allows: recorded by lesson 6 or, of older runs, lesson 6's parameter in run.json."""
     if (folder / _LOSS_FILE).is_file():
         path, facts = folder / _LOSS_FILE, read_json(folder / _LOSS_FILE)
-    elif (folder / "run.json").is_file():
-        path = folder / "run.json"
-        facts = read_json(path).get("notebooks", {}).get("06_report", {}).get("parameters", {})
     else:
-        return NEGLIGIBLE_LOSS
+        record = RunRecord.read_if_there(folder)
+        report = record.notebooks.get("06_report") if record is not None else None
+        path, facts = folder / RECORD_FILE, dict(report.parameters) if report is not None else {}
     loss = facts.get("max_loss", NEGLIGIBLE_LOSS) if isinstance(facts, dict) else None
     if not isinstance(loss, int | float) or isinstance(loss, bool):
         raise InputError(f"{path}: max_loss is {loss!r}: a number is needed; run the notebook 06_report again")

@@ -18,6 +18,7 @@ import psutil
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
+from anchorkit.runs.record import RunRecord
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # What a run leaves that later work builds on. Checkpoints, pictures and times are no results.
@@ -51,13 +52,13 @@ def provenance(folder: str | Path, notebooks: str | Path | None = None) -> dict[
         InputError: a file of the run cannot be read.
     """
     folder = Path(folder)
-    record = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
+    record = RunRecord.read_if_there(folder) or RunRecord()
     return {
         "data": _data(folder),
         "files": result_hashes(folder),
         "packages": packages(),
         "commit": commit(notebooks_dir() if notebooks is None else Path(notebooks)),
-        "seeds": record.get("seeds", {}),
+        "seeds": record.seeds,
         "machine": machine(),
     }
 
@@ -87,6 +88,14 @@ def content_hash(path: str | Path) -> str:
         return digest.hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def data_content(run_dir: str | Path) -> str | None:
+    """Digest of the folder of data that a run was made of, as the folder is now; None for data without a folder."""
+    path = Path(run_dir) / "data.json"
+    facts = read_json(path) if path.exists() else {}
+    place = Path(facts.get("data_root") or facts.get("data") or "")
+    return content_hash(place) if place.is_absolute() and place.is_dir() else None
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -144,8 +153,8 @@ def _data(folder: Path) -> dict[str, Any] | None:
         return None
     facts = read_json(path)
     known = {"name": facts.get("data"), "images": facts.get("images"), "fingerprint": facts.get("fingerprint")}
-    place = Path(facts.get("data_root") or facts.get("data") or "")
-    return known | ({"content": content_hash(place)} if place.is_absolute() and place.is_dir() else {})
+    content = data_content(folder)
+    return known | ({"content": content} if content is not None else {})
 
 
 def _cpu() -> str:

@@ -13,7 +13,7 @@ A row is one thing that was measured in one run; what the whole run has in commo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing
 from anchorkit.runs.points import Points
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
@@ -41,7 +42,7 @@ def write_results(runs: Sequence[str | Path], path: str | Path) -> pd.DataFrame:
     Raises:
         InputError: a file of a run is damaged, or the table cannot be written.
     """
-    table = results_table([run for run in runs if (Path(run) / "run.json").exists()])
+    table = results_table([run for run in runs if (Path(run) / RECORD_FILE).exists()])
     with replacing(path) as temporary:
         table.to_parquet(temporary, index=False)
     return table
@@ -55,7 +56,7 @@ def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for run in map(Path, runs):
-        common, search = _common(run), _search(run)
+        common, search = _common(run, RunRecord.read(run)), _search(run)
         rows.append({**common, "what": "run", **_whole(search)})
         rows += [{**common, "what": "configuration", **row} for row in _configurations(search)]
         rows += [{**common, "what": "point", **row} for row in _points(run)]
@@ -71,8 +72,8 @@ def run_summary(run: str | Path) -> dict[str, Any]:
         InputError: the folder is no run's, or a file in it is damaged.
     """
     folder = Path(run)
-    record = _record(folder)
-    common = _common(folder)
+    record = RunRecord.read(folder)
+    common = _common(folder, record)
     figures = {name.removeprefix("figure."): value for name, value in common.items() if name.startswith("figure.")}
     figures |= {name: value for name, value in _whole(_search(folder)).items() if isinstance(value, int | float)}
     for row in _points(folder):
@@ -80,35 +81,23 @@ def run_summary(run: str | Path) -> dict[str, Any]:
         figures |= {f"{place}.{name}": row[name] for name in ("accuracy", "head_flops") if name in row}
     parameters = {name.removeprefix("param."): value for name, value in common.items() if name.startswith("param.")}
     summary = {"parameters": parameters, "figures": figures, "seconds": common["seconds"]}
-    return summary | ({"error": record["error"]} if record.get("error") else {})
+    return summary | ({"error": record.error} if record.error else {})
 
 
-def _record(run: Path) -> Mapping[str, Any]:
-    if not (run / "run.json").exists():
-        raise InputError(f"{run}: no run.json, so not a run's folder")
-    record = read_json(run / "run.json")
-    if not isinstance(record, dict) or not isinstance(record.get("notebooks"), dict):
-        raise InputError(f"{run / 'run.json'}: not the record of a run")
-    return record
-
-
-def _common(run: Path) -> dict[str, Any]:
-    record = _record(run)
-    about = record.get("provenance") or {}
-    notebooks: Mapping[str, Any] = record["notebooks"]
-    seconds = {stem: float(entry["seconds"]) for stem, entry in notebooks.items()}
+def _common(run: Path, record: RunRecord) -> dict[str, Any]:
+    about = record.provenance or {}
     common: dict[str, Any] = {
-        "run": (record.get("sweep") or {}).get("run") or run.name,
-        "state": "done" if record.get("finished") else "failed" if record.get("error") else "unfinished",
-        "seconds": round(sum(seconds.values()), 2),
-        **{f"seconds.{stem}": value for stem, value in seconds.items()},
-        **{f"param.{name}": value for name, value in _parameters(notebooks).items()},
-        **{f"version.{name}": version for name, version in (record.get("versions") or {}).items()},
-        "version.anchorkit": record.get("anchorkit"),
-        "version.python": record.get("python"),
-        "data": record.get("data"),
+        "run": (record.sweep or {}).get("run") or run.name,
+        "state": record.state,
+        "seconds": round(record.seconds, 2),
+        **{f"seconds.{stem}": executed.seconds for stem, executed in record.notebooks.items()},
+        **{f"param.{name}": value for name, value in _parameters(record).items()},
+        **{f"version.{name}": version for name, version in record.versions.items()},
+        "version.anchorkit": record.anchorkit,
+        "version.python": record.python,
+        "data": record.data,
         "data.fingerprint": (about.get("data") or {}).get("fingerprint"),
-        "detector": record.get("detector"),
+        "detector": record.detector,
         "commit": (about.get("commit") or {}).get("hash"),
     }
     figures = read_json(run / "figures.json") if (run / "figures.json").exists() else {}
@@ -117,11 +106,11 @@ def _common(run: Path) -> dict[str, Any]:
     return common | {f"figure.{name}": value for name, value in figures.items()}
 
 
-def _parameters(notebooks: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(record: RunRecord) -> dict[str, Any]:
     """Parameters by name where the notebooks of the run agree, else by NOTEBOOK.NAME; lists as text."""
     values: dict[str, dict[str, Any]] = {}
-    for stem, entry in notebooks.items():
-        for name, value in entry["parameters"].items():
+    for stem, executed in record.notebooks.items():
+        for name, value in executed.parameters.items():
             if name != "run_dir":
                 values.setdefault(name, {})[stem] = str(value) if isinstance(value, list) else value
     flat: dict[str, Any] = {}

@@ -6,12 +6,11 @@ import pytest
 
 from anchorkit.batch.parameters import (
     Parameter,
-    parse_assignments,
     parse_parameters_cell,
-    read_all_parameters,
     read_parameters,
     require_known,
 )
+from anchorkit.batch.plans import Resolver
 from anchorkit.errors import InputError
 
 CELL = """\
@@ -67,7 +66,7 @@ def test_refuses_what_is_no_parameter(cell: str, complaint: str) -> None:
     ],
 )
 def test_parses_assignments(text: str, value: object) -> None:
-    (found,) = parse_assignments([text], parse_parameters_cell(CELL, "n.ipynb")).values()
+    (found,) = Resolver({"n": parse_parameters_cell(CELL, "n.ipynb")}).parse([text]).values()
     assert found == value
     assert type(found) is type(value)
 
@@ -86,7 +85,7 @@ def test_parses_assignments(text: str, value: object) -> None:
 )
 def test_refuses_bad_assignments(texts: list[str], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        parse_assignments(texts, parse_parameters_cell(CELL, "n.ipynb"))
+        Resolver({"n": parse_parameters_cell(CELL, "n.ipynb")}).parse(texts)
 
 
 def test_reads_a_notebook_as_papermill_does(write_lesson) -> None:
@@ -123,11 +122,45 @@ def test_missing_notebook(tmp_path: Path) -> None:
         read_parameters(tmp_path / "00_x.ipynb")
 
 
-def test_one_name_has_one_type_everywhere(write_lesson, lessons: Path) -> None:
-    write_lesson("00_a", parameters="n: int = 1")
-    write_lesson("01_b", parameters="n: float = 1.0")
-    with pytest.raises(InputError, match="01_b.ipynb: n has type float, elsewhere int"):
-        read_all_parameters(lessons)
+def test_one_text_has_one_type_everywhere() -> None:
+    declared = {
+        stem: parse_parameters_cell(cell, stem) for stem, cell in (("a", "n: int = 1"), ("b", "n: float = 1.0"))
+    }
+    with pytest.raises(InputError, match=r"-p: n has another type in another notebook: give NOTEBOOK\.n"):
+        Resolver(declared).parse(["n=2"])
+    assert Resolver(declared).parse(["a.n=2", "b.n=2"]) == {"a.n": 2, "b.n": 2.0}
+
+
+def test_a_notebooks_own_value_wins_over_all_others() -> None:
+    cell = "run_dir: str = 'x'\ndata: str = 'd'\nn: int = 1\nm: int = 1\nk: int = 1\nj: int = 1\n"
+    resolver = Resolver({stem: parse_parameters_cell(cell, stem) for stem in ("a", "b")}, {"run_dir": "no"})
+    profile = {"a": {"m": 3, "k": 3, "j": 3}, "b": {"m": 4}}
+    found = resolver.resolve({"a.j": 6, "j": 5, "k": 5}, profile, {"n": 2, "m": 2, "other": 2})
+    assert found == {
+        "a": {"data": "d", "n": 2, "m": 3, "k": 5, "j": 6},
+        "b": {"data": "d", "n": 2, "m": 4, "k": 5, "j": 5},
+    }
+    with pytest.raises(InputError, match="profile, a: unknown parameter 'o'"):
+        resolver.resolve({}, {"a": {"o": 1}})
+    with pytest.raises(InputError, match=r"-p: c\.n: no notebook 'c' here; known: a, b"):
+        resolver.check("c.n", 1, "-p")
+    with pytest.raises(InputError, match="-p: run_dir: no"):
+        resolver.check("a.run_dir", "x", "-p")
+
+
+def test_paths_become_absolute_and_names_stay_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolver = Resolver({"a": parse_parameters_cell("weights: str = 'auto'\nother_run_dir: str = ''", "a")})
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "best.pt").touch()
+    assert resolver.check("weights", "shapes", "-p") == "shapes"  # those that come with the kit, not a folder of data
+    assert resolver.check("weights", "best.pt", "-p") == str(tmp_path / "best.pt")
+    assert resolver.check("weights", "./shapes", "-p") == str(tmp_path / "shapes")
+    assert resolver.check("other_run_dir", "shapes", "-p") == str(tmp_path / "shapes")
+    (tmp_path / "shapes" / "detector.json").touch()
+    assert resolver.check("weights", "shapes", "-p") == str(tmp_path / "shapes")
+    with pytest.raises(InputError, match=r"-p: weights: none\.pt: no such file or folder"):
+        resolver.check("weights", "none.pt", "-p")
 
 
 def test_require_known_accepts_known() -> None:

@@ -8,7 +8,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from anchorkit.batch import rerun as module
+from anchorkit.batch import runner
 from anchorkit.batch.rerun import compare_runs, rerun
 from anchorkit.errors import InputError
 from anchorkit.runs.provenance import provenance
@@ -28,11 +28,6 @@ class Here(Interpreter):
     def __init__(self, folder: Path) -> None:
         super().__init__()
 
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *_: Any) -> None: ...
-
     def execute(self, notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         self.executed.append(notebook.stem)
         super().execute(notebook, output, parameters)
@@ -41,7 +36,7 @@ class Here(Interpreter):
 @pytest.fixture
 def run(tmp_path: Path, write_lesson, monkeypatch) -> Path:
     """A finished run of two lessons."""
-    monkeypatch.setattr(module, "Kernel", Here)
+    monkeypatch.setattr(runner, "Kernel", Here)
     monkeypatch.setattr(Here, "executed", [])
     folder = tmp_path / "a run"
     (folder / "notebooks").mkdir(parents=True)
@@ -137,7 +132,7 @@ def test_what_cannot_be_repeated(run: Path, tmp_path: Path) -> None:
         rerun(run, run)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "run.json").write_text("{}")
+    (other / "run.json").write_text('{"format": 1}')
     with pytest.raises(InputError, match="not a repetition of"):
         rerun(run, other, progress=False)
     (run / "notebooks" / "01_b.ipynb").unlink()

@@ -204,7 +204,7 @@ def test_no_lessons(tmp_path: Path, out: Path) -> None:
     ("record", "complaint"),
     [
         ('{"format": 0}', "run format 0; this anchorkit writes format 1"),
-        ("[]", "run format None"),
+        ("[]", "not the record of a run"),
         ('{"format": 1', "cut off"),
         ('{"format": 1, "profile": "full"}', "a run with profile 'full' is there, not 'quick'"),
         ('{"format": 1, "profile": "quick", "data": "voc"}', "a run with data 'voc' is there"),

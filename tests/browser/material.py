@@ -110,7 +110,7 @@ def write_run(folder: Path, images: int = 12) -> None:
     evaluator = ak.Evaluator(table, val.ground_truth)
     threshold = evaluator.accuracy(evaluator.full) / 2
     ak.search(evaluator, threshold=threshold, progress=False).save(folder / "search")
-    write_json(folder / "run.json", {})
+    write_json(folder / "run.json", {"format": 1})
 
 
 def write_lessons_run(folder: Path, images: int = 24, max_drop: float = 0.01) -> None:

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from anchorkit.batch.parameters import read_parameters
-from anchorkit.batch.plans import EXPERIMENTS, LESSONS, known_parameters
+from anchorkit.batch.plans import EXPERIMENTS, LESSONS, Resolver
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import notebooks_dir
 
@@ -58,7 +58,10 @@ def test_an_experiment_ends_with_an_answer_in_its_own_folder(name: str) -> None:
 
 def test_experiments_agree_on_what_a_parameter_is() -> None:
     """``anchorkit experiments RUN -p NAME=VALUE`` sets it in all of them."""
-    known_parameters([FOLDER / f"{name}.ipynb" for name in EXPERIMENT_NAMES])
+    resolver = Resolver.of([FOLDER / f"{name}.ipynb" for name in EXPERIMENT_NAMES])
+    names = {name for parameters in resolver.declared.values() for name in parameters}
+    for name in names:
+        assert len({parameter.type for parameter in resolver.named(name, "all")}) == 1, name
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -13,8 +13,8 @@ import pytest
 
 from anchorkit.batch import run_experiments, run_notebooks
 from anchorkit.batch.execution import Kernel
+from anchorkit.batch.experiments import ExperimentsRun
 from anchorkit.batch.plans import EXPERIMENTS
-from anchorkit.batch.run_experiments import ExperimentsRun
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references

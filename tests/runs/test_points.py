@@ -51,7 +51,9 @@ def test_the_loss_of_a_run_is_recorded_and_read_again(tmp_path: Path) -> None:
     Points(table).write(tmp_path)
     assert Points.read(tmp_path).max_loss == NEGLIGIBLE_LOSS
     assert Points.read(tmp_path).shipped == ("A", "fine-tuned")
-    (tmp_path / "run.json").write_text(json.dumps({"notebooks": {"06_report": {"parameters": {"max_loss": 0.005}}}}))
+    (tmp_path / "run.json").write_text(
+        json.dumps({"format": 1, "notebooks": {"06_report": {"parameters": {"max_loss": 0.005}}}})
+    )
     assert Points.read(tmp_path).shipped == ("B", "fine-tuned")  # a run from before the loss had a file
     Points(table, max_loss=0.003).record_loss(tmp_path)
     assert (Points.read(tmp_path).max_loss, Points.read(tmp_path).shipped) == (0.003, ("A", "fine-tuned"))

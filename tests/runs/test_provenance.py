@@ -62,7 +62,7 @@ def test_a_run_is_named_by_data_weights_predictions_seeds_versions_machine(tmp_p
         (run / name).write_text(name)
     facts = {"data": str(data), "data_root": "", "images": {"train": 0}, "fingerprint": "abc"}
     (run / "data.json").write_text(json.dumps(facts))
-    (run / "run.json").write_text(json.dumps({"seeds": {"04_search": 7}}))
+    (run / "run.json").write_text(json.dumps({"format": 1, "notebooks": {"04_search": {"parameters": {"seed": 7}}}}))
     found = provenance(run)
     assert json.loads(json.dumps(found)) == found
     assert found["data"]["fingerprint"] == "abc"

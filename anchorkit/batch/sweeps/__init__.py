@@ -1,11 +1,11 @@
 """Sweeps: many runs of the same notebooks with other parameters, planned, executed and gathered.
 
-``reading`` and ``plan`` turn a sweep file into runs and steps, ``steps`` executes one step in a folder of its own,
-``workers`` does so in processes, ``running`` drives them, ``page`` shows what came out.
+``sweep_file`` and ``plan`` turn a sweep file into runs and steps, ``steps`` keeps a folder for each step, ``workers``
+execute them in processes, ``sweep`` says what may begin next, ``page`` shows what came out.
 """
 
 from __future__ import annotations
 
-from anchorkit.batch.sweeps.running import SweepSummary, run_sweep
+from anchorkit.batch.sweeps.sweep import SweepSummary, run_sweep
 
 __all__ = ["SweepSummary", "run_sweep"]

@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anchorkit.batch.sweeps.tasks import Outcome, Task
+from anchorkit.batch.drive import Outcome
+from anchorkit.batch.sweeps.tasks import Task
 from anchorkit.batch.sweeps.workers import LocalWorkers
 from anchorkit.errors import InputError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class DaskWorkers:
-    """See `anchorkit.batch.sweeps.workers.Workers`.
+    """See `anchorkit.batch.drive.Workers`.
 
     Args:
         client: of the cluster; see `anchorkit.cluster.connect`.
@@ -125,8 +126,8 @@ def perform_here(data: dict[str, Any]) -> dict[str, Any]:
         if _unwanted():
             workers.close()
             _kept.pop(thread, None)
-            return vars(Outcome(task.step.key, "stopped"))
-    return vars(outcome)
+            return Outcome(task.step.key, "stopped").to_dict()
+    return outcome.to_dict()
 
 
 def release(sweep: str) -> None:

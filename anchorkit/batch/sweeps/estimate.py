@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anchorkit.batch.sweeps.plan import Step, SweepPlan
+from anchorkit.batch.plans import Step
+from anchorkit.batch.sweeps.plan import SweepPlan
 from anchorkit.batch.sweeps.steps import read_step, step_folder
 from anchorkit.batch.sweeps.tasks import finished_key, read_failure
 from anchorkit.errors import InputError
-from anchorkit.files import read_json
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ def estimate_sweep(plan: SweepPlan, folder: Path, runs: Path = Path("runs")) -> 
 def _run_sizes(sweeps: Path) -> list[int]:
     """What the folders of earlier runs take beside their steps."""
     sizes = []
-    for path in sweeps.glob("*/runs/*/run.json"):
+    for path in sweeps.glob(f"*/runs/*/{RECORD_FILE}"):
         with contextlib.suppress(InputError, KeyError, TypeError):
-            sizes.append(int(read_json(path)["sweep"]["own_bytes"]))
+            sizes.append(int((RunRecord.read(path.parent).sweep or {})["own_bytes"]))
     return sizes
 
 
@@ -122,16 +123,13 @@ def _executions(sweeps: Path, runs: Path) -> Iterator[_Execution]:
             continue
         if step is not None:
             yield _Execution(step.notebook, step.parameters, step.seconds, step.new_bytes)
-    for path in sorted(runs.glob("*/run.json")):
+    for path in sorted(runs.glob(f"*/{RECORD_FILE}")):
         try:
-            record = read_json(path)
-            entries = [
-                (stem, entry["parameters"], float(entry["seconds"])) for stem, entry in record["notebooks"].items()
-            ]
-        except (InputError, KeyError, TypeError, ValueError, AttributeError):
+            record = RunRecord.read(path.parent)
+        except InputError:
             continue
-        for stem, parameters, seconds in entries:
-            yield _Execution(stem, parameters, seconds, None)
+        for stem, executed in record.notebooks.items():
+            yield _Execution(stem, executed.parameters, executed.seconds, None)
 
 
 def _nearest(step: Step, earlier: list[_Execution]) -> list[_Execution]:

@@ -13,9 +13,10 @@ from urllib.parse import quote
 
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan
 from anchorkit.batch.sweeps.thumbnails import read_frontier, thumbnails
-from anchorkit.files import read_json, replacing, write_text
+from anchorkit.files import replacing, write_text
 from anchorkit.pages.notebooks import page
 from anchorkit.plots.frames import points, unit
+from anchorkit.runs.record import RunRecord
 from anchorkit.runs.results_table import run_summary
 
 _LEGEND = (
@@ -70,8 +71,8 @@ class _Row:
     def __init__(self, folder: Path, run: PlannedRun) -> None:
         place = folder / "runs" / run.name
         self.name, self.varied = run.name, run.varied
-        record: Mapping[str, Any] = read_json(place / "run.json") if (place / "run.json").exists() else {}
-        current = (record.get("sweep") or {}).get("steps") == list(run.steps)
+        record = RunRecord.read_if_there(place) or RunRecord()
+        current = (record.sweep or {}).get("steps") == list(run.steps)
         summary = run_summary(place) if current else {}
         self.state = "to do" if not current else "failed" if "error" in summary else "done"
         self.error = summary["error"]["message"].splitlines()[0] if "error" in summary else ""

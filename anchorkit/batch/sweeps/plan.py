@@ -1,8 +1,6 @@
-"""From runs to steps: what several runs share is planned once.
+"""From the runs of a sweep to steps: what several runs share is planned once.
 
-A step is one notebook with its parameters, begun from the files that the step before it left. Its key is a digest of
-all that: the notebook's source, its parameters (files and folders by content), the key of the step before, the version
-of the kit. Runs whose first notebooks agree have the same first keys, and so the same steps.
+Runs whose first notebooks agree have the same first keys (see `anchorkit.batch.plans`), and so the same steps.
 """
 
 from __future__ import annotations
@@ -10,35 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from anchorkit import __version__
+from anchorkit.batch.plans import Step, make_chain
 from anchorkit.batch.sweeps.sweep_file import SweepFile
 from anchorkit.runs.provenance import content_hash
 
-_KEY_FORMAT = 1
 _LONGEST_NAME = 80
-
-
-@dataclass(frozen=True)
-class Step:
-    """One notebook, executed once for all runs that share it.
-
-    Attributes:
-        key: 16 hexadecimal digits; names the step's folder.
-        notebook: the notebook.
-        parameters: all of its parameters but ``run_dir``.
-        before: key of the step whose files it begins with, or None.
-    """
-
-    key: str
-    notebook: Path
-    parameters: Mapping[str, Any]
-    before: str | None
 
 
 @dataclass(frozen=True)
@@ -87,43 +67,11 @@ def make_plan(file: SweepFile) -> SweepPlan:
     steps: dict[str, Step] = {}
     runs = []
     for given, values in zip(file.given, file.values, strict=True):
-        before: str | None = None
-        for notebook in file.notebooks:
-            step = _step(notebook, values[notebook.stem], before, hash_of)
-            steps.setdefault(step.key, step)
-            before = step.key
+        chain = make_chain(file.notebooks, values, file.without_run_dir, hash_of)
+        steps |= {step.key: step for step in chain if step.key not in steps}
         varied = {name: given[name] for name in file.varied if name in given}
-        runs.append(PlannedRun(_name(file.name, varied, values), given, varied, _chain(steps, before)))
+        runs.append(PlannedRun(_name(file.name, varied, values), given, varied, tuple(step.key for step in chain)))
     return SweepPlan(file, tuple(runs), steps)
-
-
-def _step(notebook: Path, parameters: Mapping[str, Any], before: str | None, hash_of: Callable[[Path], str]) -> Step:
-    facts = {
-        "format": _KEY_FORMAT,
-        "anchorkit": __version__,
-        "notebook": notebook.stem,
-        "source": hash_of(notebook),
-        "parameters": dict(parameters),
-        "contents": _contents(parameters, hash_of),
-        "before": before,
-    }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return Step(key, notebook, parameters, before)
-
-
-def _contents(parameters: Mapping[str, Any], hash_of: Callable[[Path], str]) -> dict[str, str]:
-    """The content of whatever files and folders the parameters name: they may change while their names do not."""
-    texts = {name: value for name, value in parameters.items() if isinstance(value, str)}
-    places = {name: Path(value) for name, value in texts.items() if value.startswith("/")}
-    return {name: hash_of(place) for name, place in places.items() if place.exists()}
-
-
-def _chain(steps: Mapping[str, Step], last: str | None) -> tuple[str, ...]:
-    keys: list[str] = []
-    while last is not None:
-        keys.append(last)
-        last = steps[last].before
-    return tuple(reversed(keys))
 
 
 def _name(sweep: str, varied: Mapping[str, Any], values: Mapping[str, Any]) -> str:

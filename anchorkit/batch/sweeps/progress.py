@@ -11,11 +11,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from anchorkit.batch.plans import now
+from anchorkit.batch.drive import Outcome
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan
-from anchorkit.batch.sweeps.tasks import Outcome, Task
+from anchorkit.batch.sweeps.tasks import Task
 from anchorkit.errors import InputError
 from anchorkit.files import write_json
+from anchorkit.runs.record import now
 
 
 class Notes:

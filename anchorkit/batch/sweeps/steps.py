@@ -10,23 +10,21 @@ is not, so whatever is taken from a step is compared with its digest.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anchorkit.batch.execution import Kernel
-from anchorkit.batch.plans import now
-from anchorkit.batch.sweeps.plan import Step
+from anchorkit.batch.drive import Desk
+from anchorkit.batch.plans import Step
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
+from anchorkit.files import appearing, read_json, write_json
 from anchorkit.runs.provenance import content_hash, visible_files
+from anchorkit.runs.record import Executed
 
 STEP_FILE, FAILURE_FILE = "step.json", "failure.json"
 _LINKED_FROM = 64 * 1024  # bytes; copies of smaller files cost nothing worth a link
@@ -51,7 +49,7 @@ class StepRecord:
 
     notebook: str
     parameters: Mapping[str, Any]
-    started: str
+    started: str | None
     seconds: float
     new_bytes: int
     files: Mapping[str, tuple[str, int]]
@@ -75,47 +73,60 @@ def read_step(folder: Path) -> StepRecord | None:
         raise InputError(f"{folder / STEP_FILE}: damaged; remove the folder to have the step done again") from None
 
 
-def execute_step(step: Step, sweep_folder: Path, kernel: Kernel) -> StepRecord:
-    """Execute a step whose step before is done; its folder is gone on with if a stopped attempt left one.
+class StepFolders:
+    """The folders of the steps of a sweep; see `anchorkit.batch.drive.Place`."""
 
-    Raises:
-        InputError: a cell raised InputError, a file cannot be written or is not what the step before left, or the disk
-            is full.
-        NotebookError: a cell raised any other error.
-    """
-    folder = step_folder(sweep_folder, step.key)
-    before = None if step.before is None else step_folder(sweep_folder, step.before)
-    earlier = None if before is None else read_step(before)
-    if not _begun(folder):
-        with appearing(folder) as temporary:
-            for name, (digest, _) in earlier.files.items() if earlier is not None else ():
-                _copy(before / name, temporary / name, digest)  # type: ignore[operator]  # not None here
-    (folder / FAILURE_FILE).unlink(missing_ok=True)
-    kernel.folder = folder
-    parameters = {**step.parameters, "run_dir": str(folder)}
-    started, clock = now(), time.perf_counter()
-    kernel.execute(step.notebook, folder / "notebooks" / step.notebook.name, parameters)
-    seconds = round(time.perf_counter() - clock, 2)
-    files = _digests(folder)
-    new_bytes = 0
-    for name, (digest, size) in files.items():
-        known = before is not None and earlier is not None and earlier.files.get(name) == (digest, size)
-        if known and _may_be_linked(name, size):
-            _link(before / name, folder / name)  # type: ignore[operator]  # not None here
-        else:
-            new_bytes += size
-    record = StepRecord(step.notebook.stem, parameters, started, seconds, new_bytes, files)
-    write_json(folder / STEP_FILE, {"format": 1, "key": step.key, "before": step.before, **vars(record)})
-    return record
+    def __init__(self, sweep_folder: Path) -> None:
+        self._sweep = sweep_folder
+
+    def is_done(self, step: Step) -> bool:
+        return read_step(step_folder(self._sweep, step.key)) is not None
+
+    def begin(self, step: Step) -> Desk:
+        """Make the step's folder, whose step before is done; if a stopped attempt left one, it is gone on with.
+
+        Raises:
+            InputError: a file cannot be written or is not what the step before left.
+        """
+        folder = step_folder(self._sweep, step.key)
+        if not _begun(folder):
+            before, earlier = self._before(step)
+            with appearing(folder) as temporary:
+                for name, (digest, _) in earlier.items():
+                    _copy(before / name, temporary / name, digest)
+        (folder / FAILURE_FILE).unlink(missing_ok=True)
+        return Desk(folder, folder, folder / "notebooks" / step.notebook.name)
+
+    def note(self, step: Step, executed: Executed) -> None:
+        folder = step_folder(self._sweep, step.key)
+        before, earlier = self._before(step)
+        files = _digests(folder)
+        new_bytes = 0
+        for name, (digest, size) in files.items():
+            if earlier.get(name) == (digest, size) and _may_be_linked(name, size):
+                _link(before / name, folder / name)
+            else:
+                new_bytes += size
+        record = StepRecord(step.name, executed.parameters, executed.started, executed.seconds, new_bytes, files)
+        write_json(folder / STEP_FILE, {"format": 1, "key": step.key, "before": step.before, **vars(record)})
+
+    def _before(self, step: Step) -> tuple[Path, Mapping[str, tuple[str, int]]]:
+        """The folder of the step before, and the files that it left."""
+        if step.before is None:
+            return self._sweep, {}
+        folder = step_folder(self._sweep, step.before)
+        record = read_step(folder)
+        return folder, record.files if record is not None else {}
 
 
-def gather_files(folder: Path, record: StepRecord, target: Path) -> None:
-    """Put all files of a finished step into `target`: large ones linked, the others copied.
+def gather_files(folder: Path, target: Path) -> None:
+    """Put all files of a finished step, in `folder`, into `target`: large ones linked, the others copied.
 
     Raises:
         InputError: a file is not what the step left.
     """
-    for name, (digest, size) in record.files.items():
+    record = read_step(folder)
+    for name, (digest, size) in record.files.items() if record is not None else ():
         if _may_be_linked(name, size):
             _link(folder / name, target / name)
             _same(folder / name, target / name, digest)
@@ -123,45 +134,9 @@ def gather_files(folder: Path, record: StepRecord, target: Path) -> None:
             _copy(folder / name, target / name, digest)
 
 
-@contextlib.contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """Give a new folder beside `folder`; on success it takes its name, on any error it goes.
-
-    A folder that had the name before is put aside first, and removed last. Killed in between, it leaves hidden folders,
-    which `remove_leftovers` removes.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
-        temporary.chmod(0o777 & ~_umask())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    old = temporary.with_name(f"{temporary.name}-old")
-    try:
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _begun(folder: Path) -> bool:
     """Whether there is something to go on with: a note of a failure alone says that it never came to a beginning."""
     return folder.exists() and any(path.name != FAILURE_FILE for path in folder.iterdir())
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the hidden folders that killed processes have left in a folder; nobody else may be at work there."""
-    for leftover in folder.glob(".*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _digests(folder: Path) -> dict[str, tuple[str, int]]:
@@ -208,9 +183,3 @@ def _link(source: Path, target: Path) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

@@ -16,15 +16,12 @@ from typing import Any
 import yaml
 
 from anchorkit.batch.parameters import Parameter, read_parameters
-from anchorkit.batch.plans import LESSONS, profile_named
+from anchorkit.batch.plans import LESSONS, Resolver, profile_named
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
 _KEYS = ("name", "notebooks", "profile", "base", "grid", "list", "on_finished")
-# Parameters whose value may be a file or folder; a relative one is meant from the sweep file's folder.
-_PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
-_PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file")
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,7 @@ class SweepFile:
         name: of the sweep.
         source: the file.
         notebooks: in the order in which every run executes them.
+        without_run_dir: names of those that have no parameter ``run_dir``.
         profile: name of the profile, or None for the notebooks' defaults.
         given: for each run, the values that ``base``, ``list`` and ``grid`` give, by ``NAME`` or ``NOTEBOOK.NAME``.
         varied: the names that ``list`` and ``grid`` give values to.
@@ -45,6 +43,7 @@ class SweepFile:
     name: str
     source: Path
     notebooks: tuple[Path, ...]
+    without_run_dir: tuple[str, ...]
     profile: str | None
     given: tuple[dict[str, Any], ...]
     varied: tuple[str, ...]
@@ -73,24 +72,25 @@ def read_sweep(path: str | Path) -> SweepFile:
     varied = tuple(dict.fromkeys([*(name for entry in entries for name in entry), *grid]))
     for name in sorted({name for entry in entries for name in entry} & set(grid)):
         problems.append(f"{name} stands in list and in grid: one of them must give it")
-    if declared and all(parameters is not None for parameters in declared.values()):
-        checker = _Checker({stem: found for stem, found in declared.items() if found is not None}, source.parent)
-        base = checker.check(base, "base", problems)
+    known = {stem: found for stem, found in declared.items() if found is not None}
+    resolver = Resolver(known, {"run_dir": "every run gets a folder of its own"}, source.parent)
+    if declared and len(known) == len(declared):
+        base = _checked(resolver, base, "base", problems)
         grid = {
-            name: [checker.check({name: value}, "grid", problems).get(name) for value in values]
+            name: [_checked(resolver, {name: value}, "grid", problems).get(name) for value in values]
             for name, values in grid.items()
         }
-        entries = [checker.check(entry, f"list, entry {n}", problems) for n, entry in enumerate(entries, 1)]
+        entries = [_checked(resolver, entry, f"list, entry {n}", problems) for n, entry in enumerate(entries, 1)]
     if problems:
         raise InputError(f"{source}: " + "; ".join(dict.fromkeys(problems)))
 
     combinations = [dict(zip(grid, chosen, strict=True)) for chosen in itertools.product(*grid.values())]
     given = tuple(base | entry | combination for entry in entries for combination in combinations)
-    known = {stem: found for stem, found in declared.items() if found is not None}
-    values = tuple(_values(known, profile, of_run) for of_run in given)
+    values = tuple(resolver.resolve(of_run, profile) for of_run in given)
     _no_doubles(source, given, values)
     name = str(content.get("name", source.stem))
-    return SweepFile(name, source, tuple(notebooks), content.get("profile"), given, varied, values, callback)
+    without = tuple(stem for stem, parameters in known.items() if "run_dir" not in parameters)
+    return SweepFile(name, source, tuple(notebooks), without, content.get("profile"), given, varied, values, callback)
 
 
 class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # publishes no types
@@ -220,50 +220,21 @@ def _callback(name: Any, folder: Path, problems: list[str]) -> Callable[[dict[st
     return found  # type: ignore[no-any-return]
 
 
-@dataclass(frozen=True)
-class _Checker:
-    """Checks values against the parameters of all notebooks and makes paths absolute."""
-
-    declared: Mapping[str, Mapping[str, Parameter]]
-    folder: Path
-
-    def check(self, values: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
-        checked = {}
-        for name, value in values.items():
-            try:
-                checked[name] = self._one(name, value, where)
-            except InputError as error:
-                problems.append(str(error))
-        return checked
-
-    def _one(self, name: str, value: Any, where: str) -> Any:
-        stem, dot, plain = name.rpartition(".")
-        if dot and stem not in self.declared:
-            raise InputError(f"{where}: {name}: no notebook {stem!r} here; {did_you_mean(stem, self.declared)}")
-        if plain == "run_dir":
-            raise InputError(f"{where}: run_dir: every run gets a folder of its own")
-        having = [self.declared[stem]] if dot else list(self.declared.values())
-        found = [parameters[plain] for parameters in having if plain in parameters]
-        if not found:
-            known = {known for parameters in having for known in parameters} - {"run_dir"}
-            raise InputError(f"{where}: unknown parameter {plain!r}; {did_you_mean(plain, known)}")
-        for parameter in found:
-            value = _number(parameter, value)
-            if isinstance(value, bool) and parameter.type == "str":
-                raise InputError(f"{where}: {plain} is {value}: YAML reads no, yes, on and off so; put them in quotes")
-            value = parameter.check(value, where)
-        return self._place(plain, value, where)
-
-    def _place(self, name: str, value: Any, where: str) -> Any:
-        """An absolute path, if the value is one: in the notebooks' working folder a relative one would be another."""
-        if not isinstance(value, str) or not value or not (name in _PLACES or name.endswith(_PLACE_ENDINGS)):
-            return value
-        path = self.folder / Path(value).expanduser()
-        if path.exists():
-            return str(path.resolve())
-        if "/" in value or value.startswith((".", "~")) or path.suffix:
-            raise InputError(f"{where}: {name}: {path}: no such file or folder")
-        return value
+def _checked(resolver: Resolver, values: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
+    """Values in their parameters' types, as YAML reads them; whatever is wrong goes to `problems`."""
+    checked = {}
+    for name, value in values.items():
+        try:
+            for parameter in resolver.named(name, where):
+                value = _number(parameter, value)
+                if isinstance(value, bool) and parameter.type == "str":
+                    raise InputError(
+                        f"{where}: {parameter.name} is {value}: YAML reads no, yes, on and off so; put them in quotes"
+                    )
+            checked[name] = resolver.check(name, value, where)
+        except InputError as error:
+            problems.append(str(error))
+    return checked
 
 
 def _number(parameter: Parameter, value: Any) -> Any:
@@ -274,25 +245,6 @@ def _number(parameter: Parameter, value: Any) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _values(
-    declared: Mapping[str, Mapping[str, Parameter]],
-    profile: Mapping[str, Mapping[str, Any]],
-    given: Mapping[str, Any],
-) -> dict[str, dict[str, Any]]:
-    """All parameters of all notebooks for one run: defaults, then the profile, then NAME, then NOTEBOOK.NAME."""
-    values: dict[str, dict[str, Any]] = {}
-    for stem, parameters in declared.items():
-        own = {name: parameter.default for name, parameter in parameters.items() if name != "run_dir"}
-        own |= {name: parameters[name].check(value, stem) for name, value in profile.get(stem, {}).items()}
-        own |= {name: parameters[name].check(value, stem) for name, value in given.items() if name in own}
-        for name, value in given.items():
-            of, dot, plain = name.rpartition(".")
-            if dot and of == stem:
-                own[plain] = value
-        values[stem] = own
-    return values
 
 
 def _no_doubles(source: Path, given: tuple[dict[str, Any], ...], values: tuple[dict[str, Any], ...]) -> None:

@@ -1,41 +1,25 @@
-"""What a worker is asked to do, and what it answers: one step and, with a run's last step, the run's folder.
+"""What a worker is asked to do: one step and, with a run's last step, the run's folder.
 
-`perform` is all that a scheduler has to call, in whatever process: it takes and gives plain data and works on files.
+`perform_task` is all that a scheduler has to call, in any process: it takes and gives plain data and works on files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import platform
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anchorkit import __version__
-from anchorkit.batch.execution import Kernel, KernelDiedError, NotebookError
-from anchorkit.batch.plans import now
-from anchorkit.batch.runner import RUN_FORMAT
-from anchorkit.batch.sweeps.plan import PlannedRun, Step
-from anchorkit.batch.sweeps.steps import (
-    FAILURE_FILE,
-    StepRecord,
-    appearing,
-    execute_step,
-    gather_files,
-    read_step,
-    step_folder,
-)
+from anchorkit.batch.drive import Outcome, perform
+from anchorkit.batch.execution import Kernel
+from anchorkit.batch.plans import Step
+from anchorkit.batch.sweeps.plan import PlannedRun
+from anchorkit.batch.sweeps.steps import FAILURE_FILE, StepFolders, gather_files, read_step, step_folder
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
-from anchorkit.runs.provenance import packages, provenance
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
-_NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
-_RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "pandas", "altair", "papermill")
+from anchorkit.files import appearing, read_json, write_json
+from anchorkit.runs.provenance import provenance
+from anchorkit.runs.record import Executed, RunRecord, now
 
 
 @dataclass(frozen=True)
@@ -56,6 +40,11 @@ class Task:
     step: Step
     run: PlannedRun | None
 
+    @property
+    def key(self) -> str:
+        """The step's key."""
+        return self.step.key
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON can write it."""
         run = None if self.run is None else asdict(self.run)
@@ -70,43 +59,14 @@ class Task:
         return cls(Path(data["folder"]), data["sweep"], data["profile"], step, run)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task.
+def perform_task(task: Task, kernel: Kernel) -> Outcome:
+    """Execute a step, unless it is done, and make the run's folder if the run is whole with it."""
 
-    Attributes:
-        key: the step's.
-        state: ``"done"``, ``"failed"``, ``"died"`` (its process was killed, or out of memory), ``"stopped"`` (it was
-            asked to) or ``"no room"`` (the disk is full).
-        seconds: how long the notebook took; 0 if it was not executed now.
-        message: what went wrong, else empty.
-    """
-
-    key: str
-    state: str
-    seconds: float = 0.0
-    message: str = ""
-
-
-def perform(task: Task, kernel: Kernel) -> Outcome:
-    """Execute a step, unless it is done, and make the run's folder if the run is whole with it.
-
-    What a person can mend or a notebook got wrong is an outcome; a bug of the kit is an exception.
-    """
-    folder = step_folder(task.folder, task.step.key)
-    try:
-        done = read_step(folder)
-        record = done or execute_step(task.step, task.folder, kernel)
+    def finish() -> None:
         if task.run is not None:
-            make_run_folder(task, record)
-        return Outcome(task.step.key, "done", 0.0 if done else record.seconds)
-    except (InputError, NotebookError, OSError) as error:
-        message = _COLOURS.sub("", str(error))
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        if any(text in message for text in _NO_ROOM):
-            return Outcome(task.step.key, "no room", message=message)
-        return Outcome(task.step.key, "died" if isinstance(error, KernelDiedError) else "failed", message=message)
+            make_run_folder(task)
+
+    return perform(task.step, StepFolders(task.folder), kernel, finish)
 
 
 def note_failure(sweep_folder: Path, key: str, message: str) -> None:
@@ -123,22 +83,22 @@ def read_failure(sweep_folder: Path, key: str) -> str | None:
     return str(read_json(path)["message"])
 
 
-def make_run_folder(task: Task, record: StepRecord) -> None:
+def make_run_folder(task: Task) -> None:
     """Make the folder of a run that is whole: all files, ``run.json``, the page."""
     from anchorkit.pages.run import write_index
 
     assert task.run is not None
     with appearing(task.folder / "runs" / task.run.name) as folder:
-        gather_files(step_folder(task.folder, task.step.key), record, folder)
-        about = run_record(task) | {"finished": now()}
-        write_json(folder / "run.json", about)  # the provenance reads the seeds from it
-        about["provenance"] = provenance(folder, task.step.notebook.parent)
-        write_json(folder / "run.json", about)
+        gather_files(step_folder(task.folder, task.step.key), folder)
+        about = replace(run_record(task), finished=now())
+        about.write(folder)  # the provenance reads the seeds from it
+        about = replace(about, provenance=provenance(folder, task.step.notebook.parent))
+        about.write(folder)
         write_index(folder)
         # For estimates: what the run takes on the disk beside its steps.
         sizes = [path.stat() for path in folder.rglob("*") if path.is_file()]
-        about["sweep"]["own_bytes"] = sum(size.st_size for size in sizes if size.st_nlink == 1)
-        write_json(folder / "run.json", about)
+        own_bytes = sum(size.st_size for size in sizes if size.st_nlink == 1)
+        replace(about, sweep={**(about.sweep or {}), "own_bytes": own_bytes}).write(folder)
 
 
 def make_failed_folder(task: Task, message: str) -> None:
@@ -148,54 +108,37 @@ def make_failed_folder(task: Task, message: str) -> None:
         (folder / "notebooks").mkdir()
         for path in sorted((step_folder(task.folder, task.step.key) / "notebooks").glob("[!.]*.ipynb")):
             (folder / "notebooks" / path.name).write_bytes(path.read_bytes())
-        about = run_record(task)
-        write_json(folder / "run.json", about | {"error": {"notebook": task.step.notebook.stem, "message": message}})
+        error = {"notebook": task.step.notebook.stem, "message": message}
+        replace(run_record(task), error=error).write(folder)
 
 
-def run_record(task: Task) -> dict[str, Any]:
-    """What ``run.json`` says of a run of a sweep: as that of `anchorkit run`, and which steps it is made of."""
+def run_record(task: Task) -> RunRecord:
+    """The record of a run of a sweep: as that of `anchorkit run`, and which steps it is made of."""
     run = task.run
     assert run is not None
-    notebooks: dict[str, Any] = {}
+    notebooks: dict[str, Executed] = {}
     for key in run.steps:
         record = read_step(step_folder(task.folder, key))
         if record is None:
             break
         parameters = dict(record.parameters) | {"run_dir": str(task.folder / "runs" / run.name)}
-        notebooks[record.notebook] = {
-            "parameters": parameters,
-            "fingerprint": key,
-            "started": record.started,
-            "seconds": record.seconds,
-        }
-    used = [entry["parameters"] for entry in notebooks.values()]
-    known = {name: value for parameters in reversed(used) for name, value in parameters.items()}
-    installed = packages()
-    return {
-        "format": RUN_FORMAT,
-        "anchorkit": __version__,
-        "profile": task.profile,
-        "data": known.get("data"),
-        "detector": known.get("detector"),
-        "parameters": dict(run.given),
-        "seeds": {
-            stem: entry["parameters"]["seed"] for stem, entry in notebooks.items() if "seed" in entry["parameters"]
-        },
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: installed.get(name) for name in _RECORDED_PACKAGES},
-        "started": min((entry["started"] for entry in notebooks.values()), default=None),
-        "finished": None,
-        "notebooks": notebooks,
-        "sweep": {"name": task.sweep, "run": run.name, "varied": dict(run.varied), "steps": list(run.steps)},
-    }
+        notebooks[record.notebook] = Executed(parameters, key, record.started, record.seconds)
+    known: dict[str, Any] = {}
+    for executed in reversed(notebooks.values()):
+        known |= executed.parameters
+    return RunRecord.begin(
+        profile=task.profile,
+        data=known.get("data"),
+        detector=known.get("detector"),
+        parameters=dict(run.given),
+        started=min((str(executed.started) for executed in notebooks.values()), default=None),
+        notebooks=notebooks,
+        sweep={"name": task.sweep, "run": run.name, "varied": dict(run.varied), "steps": list(run.steps)},
+    )
 
 
 def finished_key(run_folder: Path) -> str | None:
     """Key of the last step of a finished run's folder; None if there is none, or the run is not finished."""
-    path = run_folder / "run.json"
-    if not path.exists():
-        return None
-    record = read_json(path)
-    steps = (record.get("sweep") or {}).get("steps") if isinstance(record, dict) else None
-    return str(steps[-1]) if steps and record.get("finished") else None
+    record = RunRecord.read_if_there(run_folder)
+    steps = (record.sweep or {}).get("steps") if record is not None and record.finished else None
+    return str(steps[-1]) if steps else None

@@ -6,7 +6,6 @@ process goes with it. Both keep the sweep's lock file open: as long as anybody m
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -19,8 +18,9 @@ from typing import Any
 
 import psutil
 
+from anchorkit.batch.drive import Outcome
 from anchorkit.batch.execution import Kernel
-from anchorkit.batch.sweeps.tasks import Outcome, Task, perform
+from anchorkit.batch.sweeps.tasks import Task, perform_task
 
 
 class _Requests(threading.Thread):
@@ -56,15 +56,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: None)
     requests = _Requests()
     requests.start()
-    with contextlib.ExitStack() as held:
-        kernel: Kernel | None = None
+    with Kernel(Path(), log=log, held=(lock,)) as kernel:
         while (task := requests.tasks.get()) is not None and not requests.stopping:
-            kernel = kernel or held.enter_context(Kernel(task.folder, log=log, held=(lock,)))
-            outcome = _answer(requests, task, kernel)
-            if outcome.state != "done":  # the notebooks' process may have died, or be left in any state
-                held.close()
-                kernel = None
-            print(json.dumps(vars(outcome)), file=answers, flush=True)
+            print(json.dumps(_answer(requests, task, kernel).to_dict()), file=answers, flush=True)
     sys.stderr.flush()
     os._exit(0)  # the thread may wait for input, on which Python would not end
 
@@ -72,9 +66,10 @@ def main() -> None:
 def _answer(requests: _Requests, task: Task, kernel: Kernel) -> Outcome:
     requests.busy = True
     try:
-        outcome = perform(task, kernel)
+        outcome = perform_task(task, kernel)
     except Exception as error:  # a bug; the other runs go on, and the log has the traceback
         traceback.print_exc()
+        kernel.close()
         outcome = Outcome(task.step.key, "failed", message=f"{type(error).__name__}: {error}")
     finally:
         requests.busy = False

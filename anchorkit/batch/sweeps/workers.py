@@ -1,7 +1,4 @@
-"""Processes on this machine that perform the tasks of a sweep.
-
-`Workers` is what a sweep needs of a scheduler; another one offers the same four methods and an attribute.
-"""
+"""Processes on this machine that perform the tasks of a sweep."""
 
 from __future__ import annotations
 
@@ -15,31 +12,11 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import psutil
 
-from anchorkit.batch.sweeps.tasks import Outcome, Task
-
-
-class Workers(Protocol):
-    """Performs tasks side by side."""
-
-    @property
-    def free(self) -> int:
-        """How many tasks could be started at once."""
-
-    def start(self, task: Task) -> None:
-        """Begin a task; one must be free."""
-
-    def wait(self, seconds: float) -> Outcome | None:
-        """The outcome of a task that ended within some seconds, if any."""
-
-    def stop(self) -> None:
-        """Ask what runs to end early and cleanly; outcomes still come."""
-
-    def close(self) -> None:
-        """End all workers, at once."""
+from anchorkit.batch.drive import Outcome
+from anchorkit.batch.sweeps.tasks import Task
 
 
 @dataclass
@@ -50,7 +27,7 @@ class _Worker:
 
 
 class LocalWorkers:
-    """Worker processes, started when they are needed first; see `anchorkit.batch.sweeps.worker`.
+    """Worker processes, started when they are first needed; see `worker` and, for the methods, `drive.Workers`.
 
     Args:
         jobs: at most so many at a time.

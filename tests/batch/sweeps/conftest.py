@@ -12,6 +12,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
+from anchorkit.batch.drive import Outcome
 from anchorkit.batch.sweeps import tasks
 
 FIRST = 'run_dir: str = "runs/x"  # the folder\nsize: int = 1  # how much\nseed: int = 0  # makes it repeatable\n'
@@ -76,6 +77,8 @@ class Interpreter:
     def __init__(self) -> None:
         self.folder = Path()
 
+    def close(self) -> None: ...
+
     def execute(self, notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
         known: dict[str, Any] = {}
         content = nbformat.read(notebook, as_version=4)
@@ -90,7 +93,7 @@ class Interpreter:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Takes the place of the worker processes, and of the page of a run; the keys of the tasks in order."""
-    from anchorkit.batch.sweeps import running
+    from anchorkit.batch.sweeps import sweep
     from anchorkit.pages import run as report
 
     performed: list[str] = []
@@ -104,11 +107,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             performed.append(task.step.key)
             self.free -= 1
             try:
-                self._outcomes.append(tasks.perform(task, self.kernel))  # type: ignore[arg-type]
+                self._outcomes.append(tasks.perform_task(task, self.kernel))  # type: ignore[arg-type]
             except Exception as error:  # as a worker does with a bug
-                self._outcomes.append(tasks.Outcome(task.step.key, "failed", message=str(error)))
+                self._outcomes.append(Outcome(task.step.key, "failed", message=str(error)))
 
-        def wait(self, seconds: float) -> tasks.Outcome | None:
+        def wait(self, seconds: float) -> Outcome | None:
             self.free += 1
             return self._outcomes.pop(0)
 
@@ -116,6 +119,6 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(running, "LocalWorkers", Here)
+    monkeypatch.setattr(sweep, "LocalWorkers", Here)
     monkeypatch.setattr(report, "write_index", lambda folder: None)
     return performed  # type: ignore[return-value]

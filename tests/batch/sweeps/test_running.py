@@ -267,14 +267,14 @@ def test_the_callback_hears_of_each_run_and_its_errors_cost_nothing(workshop, mo
 
 def test_a_second_sweep_in_the_folder_is_refused(workshop) -> None:
     workshop.file(grid=GRID)
-    from anchorkit.batch.sweeps import running
+    from anchorkit.batch.sweeps import sweep
 
     with locked(workshop.out):
         (workshop.out / ".lock").write_text("1\n")  # a process that lives
         with pytest.raises(InputError, match="another process"):
             run(workshop)
     assert workshop.executed() == []
-    assert running._ORPHANS_END_WITHIN >= 10
+    assert sweep._ORPHANS_END_WITHIN >= 10
 
 
 def test_the_folder_of_another_sweep_is_refused(workshop) -> None:

@@ -1,41 +1,40 @@
-"""Driving a sweep: what is done is skipped, what is ready is started, what ends is noted, until nothing is left."""
+"""A sweep: which of its steps may begin next, and what is noted when one ends."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from anchorkit.batch.drive import Drive, Outcome, Workers
 from anchorkit.batch.execution import import_jsonschema_quickly
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
 from anchorkit.batch.sweeps.progress import Notes
-from anchorkit.batch.sweeps.steps import FAILURE_FILE, read_step, remove_leftovers, step_folder
+from anchorkit.batch.sweeps.steps import FAILURE_FILE, read_step, step_folder
 from anchorkit.batch.sweeps.sweep_file import read_sweep
 from anchorkit.batch.sweeps.tasks import (
-    Outcome,
     Task,
     finished_key,
     make_failed_folder,
     note_failure,
     read_failure,
 )
-from anchorkit.batch.sweeps.workers import LocalWorkers, Workers
+from anchorkit.batch.sweeps.workers import LocalWorkers
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
+from anchorkit.files import read_json, remove_leftovers, write_json
 from anchorkit.runs.lock import locked
+from anchorkit.runs.record import RECORD_FILE
 
 SWEEP_FORMAT = 1
 _ORPHANS_END_WITHIN = 20  # seconds; a notebooks' process looks once a second whether its parent is there
-_GRACE = 10  # seconds to end cleanly in after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -91,34 +90,36 @@ def run_sweep(
         for place in (folder / "steps", folder / "runs"):
             remove_leftovers(place)
         notes = Notes(folder, plan, progress)
-        drive = _Drive(folder, plan, notes)
-        workers: Workers
+        sweep = _Sweep(folder, plan, notes)
+        drive = Drive(sweep, attempts=2)
+        workers: Workers[Task]
         if scheduler is None:
             workers = LocalWorkers(jobs or 1, lock, folder / "logs")
         else:
             workers = _on_cluster(scheduler, jobs, notes)
         try:
-            drive.look_around(retry_failed)
+            sweep.look_around(retry_failed)
             with _signals(drive):
                 drive.run(workers)
         finally:
             workers.close()
             notes.close()
-            drive.running.clear()
-            drive.note()
+            sweep.running.clear()
+            sweep.note()
         if drive.full is None and drive.interrupts < 2:
             _gather(folder, plan)
     if drive.full is not None:
-        raise InputError(f"{drive.full}; make room, and the same command goes on from here")
+        step = plan.steps[drive.full.key]
+        raise InputError(f"{step.name}: {drive.full.message}; make room, and the same command goes on from here")
     if drive.interrupts:
-        left = len(plan.runs) - len(drive.done) - len(drive.failed)
+        left = len(plan.runs) - len(sweep.done) - len(sweep.failed)
         raise SweepInterrupted(
             f"stopped with {left} of {len(plan.runs)} runs to do; the same command goes on from here"
         )
-    return SweepSummary(folder, tuple(drive.done), dict(drive.failed))
+    return SweepSummary(folder, tuple(sweep.done), dict(sweep.failed))
 
 
-def _on_cluster(scheduler: str, jobs: int | None, notes: Notes) -> Workers:
+def _on_cluster(scheduler: str, jobs: int | None, notes: Notes) -> Workers[Task]:
     from anchorkit.batch.sweeps.dask_workers import DaskWorkers
     from anchorkit.cluster import connect
 
@@ -177,8 +178,8 @@ def _claim(folder: Path, plan: SweepPlan) -> None:
 
 
 @dataclass
-class _Drive:
-    """The state of a sweep that is being run."""
+class _Sweep:
+    """The state of a sweep that is being executed; see `anchorkit.batch.drive.Work`."""
 
     folder: Path
     plan: SweepPlan
@@ -187,9 +188,6 @@ class _Drive:
     failed: dict[str, str] = field(default_factory=dict)  # why, by name of the run
     ready: set[str] = field(default_factory=set)  # keys of steps that are done
     running: set[str] = field(default_factory=set)  # keys of steps
-    died: set[str] = field(default_factory=set)  # keys of steps whose process was killed once
-    interrupts: int = 0
-    full: str | None = None  # what could not be written, once the disk is full
 
     def look_around(self, retry_failed: bool) -> None:
         """See what earlier starts have done, and what failed."""
@@ -215,70 +213,50 @@ class _Drive:
         self.notes.begin(len(self.done), len(self.failed), len(left))
         self.note()
 
-    def run(self, workers: Workers) -> None:
-        """Start what is ready and note what ends, until all is done or it is stopped."""
-        stop_by: float | None = None
-        while True:
-            while not self.interrupts and self.full is None and workers.free and (task := self._next()) is not None:
-                self.running.add(task.step.key)
-                self.notes.step_begun(task)
-                workers.start(task)
-                self.note()
-            if not self.running:
-                return
-            outcome = workers.wait(0.2)
-            if outcome is not None:
-                self._ended(outcome)
-            self.notes.tick()
-            if self.interrupts:
-                if stop_by is None:
-                    stop_by = time.monotonic() + _GRACE
-                    print("\nstopping what runs; Ctrl-C once more kills it", file=sys.stderr)
-                    workers.stop()
-                if self.interrupts > 1 or time.monotonic() > stop_by:
-                    return  # what still runs is killed with the workers
-
     def note(self) -> None:
         """Bring ``status.json`` up to date."""
         self.notes.status(self.done, self.failed, self.ready, self.running)
 
-    def _next(self) -> Task | None:
+    def next(self, running: Collection[str]) -> Task | None:
         """The next task: of the first run that has one, so that runs end one after the other."""
         for run in self.plan.runs:
             if run.name in self.done or run.name in self.failed:
                 continue
             key = next((key for key in run.steps if key not in self.ready), run.steps[-1])
-            if key not in self.running:
+            if key not in running:
                 return self._task(key, run if key == run.steps[-1] else None)
         return None
 
-    def _task(self, key: str, run: PlannedRun | None) -> Task:
-        return Task(self.folder, self.plan.file.name, self.plan.file.profile, self.plan.steps[key], run)
+    def begun(self, task: Task) -> None:
+        self.running.add(task.key)
+        self.notes.step_begun(task)
+        self.note()
 
-    def _ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome, again: bool) -> None:
         key = outcome.key
         self.running.discard(key)
-        step = self.plan.steps[key]
         if outcome.state == "done":
             self.ready.add(key)
             for run in self.plan.users(key):
-                self.notes.log(run, f"{step.notebook.stem}: done in {outcome.seconds:.1f} s")
+                self.notes.log(run, f"{self.plan.steps[key].name}: done in {outcome.seconds:.1f} s")
                 if key == run.steps[-1]:
                     self.done[run.name] = None
                     self.notes.log(run, "finished")
                     self._tell(run, "done")
             self.notes.step_ended(outcome)
-        elif outcome.state == "died" and key not in self.died:
-            # Whoever killed it, or took the memory, may be gone; a notebook that eats all memory itself dies again.
-            self.died.add(key)
+        elif again:
             self.notes.step_died(outcome)
         elif outcome.state in ("failed", "died"):
             note_failure(self.folder, key, outcome.message)
             self._fail(key, outcome.message)
             self.notes.step_ended(outcome)
-        elif outcome.state == "no room":
-            self.full = f"{step.notebook.stem}: {outcome.message}"
         self.note()
+
+    def tick(self) -> None:
+        self.notes.tick()
+
+    def _task(self, key: str, run: PlannedRun | None) -> Task:
+        return Task(self.folder, self.plan.file.name, self.plan.file.profile, self.plan.steps[key], run)
 
     def _fail(self, key: str, message: str, before: bool = False) -> None:
         """Note that all runs with a step have failed; of those that failed `before`, the folders are there."""
@@ -286,7 +264,7 @@ class _Drive:
             if run.name in self.failed or run.name in self.done:
                 continue
             self.failed[run.name] = message
-            if before and (self.folder / "runs" / run.name / "run.json").exists():
+            if before and (self.folder / "runs" / run.name / RECORD_FILE).exists():
                 continue
             self.notes.log(run, message)
             try:
@@ -319,7 +297,7 @@ class _Drive:
 
 
 @contextlib.contextmanager
-def _signals(drive: _Drive) -> Iterator[None]:
+def _signals(drive: Drive[Task]) -> Iterator[None]:
     """Ctrl-C once: begin nothing new and stop what runs; twice: kill it. Outside the main thread nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -148,7 +147,7 @@ def test_profiles_and_the_runs_own(write, lessons: Path, run: Path, monkeypatch)
     write("10_first", "assert n == (3 if seed == 0 else 4), n", parameters=PARAMETERS + "n: int = 1  # a number\n")
     monkeypatch.setitem(profiles.PROFILES, "smoke", {"10_first": {"n": 3}})
     monkeypatch.setitem(profiles.PROFILES, "full", {"10_first": {"n": 4}})
-    (run / "run.json").write_text('{"profile": "smoke", "data": "mine", "detector": "tiny"}')
+    (run / "run.json").write_text('{"format": 1, "profile": "smoke", "data": "mine", "detector": "tiny"}')
     assert not run_experiments(run, notebooks=lessons).failed
     done = run_experiments(run, profile="full", parameters={"seed": 1}, notebooks=lessons)
     assert not done.failed
@@ -191,10 +190,10 @@ def test_a_page_without_answers_says_so(write, lessons: Path, run: Path) -> None
 @pytest.fixture
 def command(lessons: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """``anchorkit experiments`` on the tests' own notebooks: exit code, standard output, standard error."""
-    from anchorkit.batch import run_experiments as module  # the function; its module is found by its name
+    from anchorkit.batch import experiments
     from anchorkit.cli import main
 
-    monkeypatch.setattr(sys.modules[module.__module__], "notebooks_dir", lambda: lessons)
+    monkeypatch.setattr(experiments, "notebooks_dir", lambda: lessons)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = main(["experiments", *arguments])

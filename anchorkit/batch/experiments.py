@@ -1,0 +1,155 @@
+"""Running experiments on a run's folder: each by itself, then one page with all their answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from anchorkit.batch.drive import Desk, InOrder
+from anchorkit.batch.execution import Kernel
+from anchorkit.batch.plans import EXPERIMENTS, Resolver, Step, find_notebooks, make_step, profile_named
+from anchorkit.bundled import notebooks_dir
+from anchorkit.errors import InputError
+from anchorkit.files import read_json, write_json
+from anchorkit.runs.answers import EXECUTED_FILE, forget_answer
+from anchorkit.runs.lock import locked
+from anchorkit.runs.provenance import content_hash, data_content
+from anchorkit.runs.record import Executed, RunRecord
+from anchorkit.suggest import did_you_mean
+
+# What experiments read of a run.
+_INPUTS = ("data.json", "predictions.parquet", "detector/detector.json", "detector/model.safetensors")
+_SEARCH_INPUTS = ("search/search.json", "search/frontier.csv")
+
+
+@dataclass(frozen=True)
+class ExperimentsRun:
+    """What became of the experiments that were asked for.
+
+    Attributes:
+        page: the page with all answers in the run's folder, those of earlier calls too.
+        executed: names of the experiments that were executed now.
+        skipped: names of those that were done before, with the same source, parameters and inputs.
+        failed: what went wrong, by name; an `InputError` or a `NotebookError`.
+    """
+
+    page: Path
+    executed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    failed: Mapping[str, Exception] = field(default_factory=dict)
+
+
+def run_experiments(
+    run_dir: str | Path,
+    names: Sequence[str] | None = None,
+    profile: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    progress: bool = True,
+    notebooks: str | Path | None = None,
+) -> ExperimentsRun:
+    """Execute experiments on a run's folder and write the page with their answers.
+
+    Experiments do not build on each other. One that fails does not stop the others; one that was done before with the
+    same source, parameters and inputs is not executed again. The executed notebooks stand in ``experiments/NAME/`` of
+    the run's folder, beside what the experiment left there.
+
+    Args:
+        run_dir: the folder of a run that the lessons have made; or any folder, if the parameters ``predictions`` and
+            ``ground_truth`` say what to look at and the experiments asked for need no more.
+        names: which experiments, by name (``"12_finetune_or_retrain"``) or number (``"12"``); None for all.
+        profile: ``"smoke"``, ``"quick"`` or ``"full"``; None for the run's own, or quick where the folder has none.
+        parameters: values by parameter name, for every experiment that has a parameter of that name; they overrule
+            the profile.
+        progress: one line an experiment on standard error.
+        notebooks: folder of the experiments; the shipped ones by default.
+
+    Raises:
+        InputError: unknown experiments or parameters, or the folder is in use.
+    """
+    folder = Path(run_dir).resolve()
+    chosen = _chosen(find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), EXPERIMENTS), names)
+    resolver = experiment_resolver(chosen)
+    given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
+    record = RunRecord.read_if_there(folder) or RunRecord()
+    values = resolver.resolve(given, profile_named(profile or record.profile or "quick"))
+    inputs_of = cache(_inputs)  # a folder of data is read once, not once per experiment
+    steps = [
+        _step(notebook, values[notebook.stem], folder, "run_dir" in resolver.declared[notebook.stem], inputs_of)
+        for notebook in chosen
+    ]
+    with locked(folder):
+        place = _ExperimentFolders(folder)
+        work = InOrder.execute(steps, place, Kernel(folder / "experiments"), progress, keep_going=True)
+        # Charts and notebooks take a second to import: not before they are needed.
+        from anchorkit.pages.answers import write_answers_page
+
+        page = write_answers_page(folder)
+    return ExperimentsRun(page, tuple(work.executed), tuple(work.skipped), work.failed)
+
+
+def experiment_resolver(experiments: Sequence[Path] | None = None) -> Resolver:
+    """Decides which values the parameters of experiments get; by default of all that are shipped."""
+    found = find_notebooks(notebooks_dir(), EXPERIMENTS) if experiments is None else experiments
+    return Resolver.of(found, {"run_dir": "use the first argument for that"})
+
+
+def _chosen(experiments: list[Path], names: Sequence[str] | None) -> list[Path]:
+    if names is None:
+        return experiments
+    by_name = {path.stem: path for path in experiments} | {path.stem[:2]: path for path in experiments}
+    for name in names:
+        if name not in by_name:
+            raise InputError(f"unknown experiment {name!r}; {did_you_mean(name, [path.stem for path in experiments])}")
+    return sorted({by_name[name] for name in names})
+
+
+@dataclass(frozen=True)
+class _ExperimentFolders:
+    """The folder of each experiment in a run's folder."""
+
+    run: Path
+
+    def is_done(self, step: Step) -> bool:
+        own = self._own(step)
+        if not all((own / name).exists() for name in (EXECUTED_FILE, "answer.json", step.notebook.name)):
+            return False
+        return bool(read_json(own / EXECUTED_FILE).get("fingerprint") == step.key)
+
+    def begin(self, step: Step) -> Desk:
+        self._own(step).mkdir(parents=True, exist_ok=True)
+        forget_answer(self._own(step))
+        return Desk(self.run / "experiments", self.run, self._own(step) / step.notebook.name)
+
+    def note(self, step: Step, executed: Executed) -> None:
+        write_json(self._own(step) / EXECUTED_FILE, vars(executed))
+
+    def _own(self, step: Step) -> Path:
+        return self.run / "experiments" / step.name
+
+
+def _step(
+    notebook: Path,
+    values: Mapping[str, Any],
+    run: Path,
+    takes_run_dir: bool,
+    inputs_of: Callable[[Path, tuple[str, ...]], str],
+) -> Step:
+    other = values.get("other_run_dir")
+    inputs = [] if values.get("predictions") else [inputs_of(run, (*_INPUTS, *_SEARCH_INPUTS))]
+    inputs += [inputs_of(Path(other), _INPUTS)] if other else []
+
+    def hash_of(path: Path) -> str:
+        return "a run" if str(path) == other else content_hash(path)  # its pages and pictures do not matter
+
+    return make_step(notebook, values, " ".join(inputs) or None, takes_run_dir, hash_of)
+
+
+def _inputs(run: Path, names: tuple[str, ...]) -> str:
+    """A digest of files of a run, and of the data that they were made of, as it is now."""
+    found = {name: content_hash(run / name) if (run / name).is_file() else "missing" for name in names}
+    return hashlib.sha256(json.dumps([found, data_content(run)]).encode()).hexdigest()
