@@ -76,9 +76,14 @@ def inlined(function: Function) -> Function:
 
 
 def _cached(dispatcher: Any) -> Any:
-    # Where no folder can be written (a read-only container), compile anew in each process.
+    # Where no folder can be written (a read-only container), every process compiles for itself.
     with contextlib.suppress(RuntimeError):
         dispatcher.enable_caching()
+        try:
+            dispatcher._cache._cache_file._load_index()
+        except (AttributeError, ImportError):
+            # The machine code is of an older version, whose tables had other names: numba would fail at each call.
+            dispatcher._cache.flush()
     return dispatcher
 
 
