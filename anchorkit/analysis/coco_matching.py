@@ -53,7 +53,7 @@ def pair_up(boxes: Floats, first: Ints, last: Ints, truth: GroundTruth) -> Pairs
         >>> pairs = pair_up(boxes, np.array([0, 0]), np.array([2, 2]), truth)
         >>> pairs.iou.round(2).tolist()
         [1.0, 0.6, 0.88, 0.5]
-        >>> found, in_crowd = match_greedily(pairs.of(pairs.iou >= 0.5), 2, truth.crowd)
+        >>> found, in_crowd = match_greedily(pairs.of(pairs.iou >= 0.6), 2, truth.crowd)
         >>> found.tolist()  # the first box is taken when the second detection comes
         [0, -1]
     """
