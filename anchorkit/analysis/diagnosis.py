@@ -22,12 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from anchorkit.analysis.coco_matching import Flags, Floats, Ints, Pairs, match_greedily, pair_up
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 
@@ -39,10 +40,6 @@ _MAX_DETECTIONS = 100  # of a class in an image
 _COLUMNS = ("image_id", "category_id", "score", "x1", "y1", "x2", "y2")
 _OUTCOMES = ("found", "crowd", *ERRORS)
 _FOUND, _CROWD, _CLASSIFICATION, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _MISSED = range(len(_OUTCOMES))
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 _CATEGORIES = pd.Index(_OUTCOMES)
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -140,13 +137,14 @@ def diagnose(detections: pd.DataFrame, ground_truth: Any) -> Diagnosis:
     shown = _counting(detections, truth)
     image = np.searchsorted(truth.image_ids, shown["image_id"])
     klass = np.searchsorted(truth.category_ids, shown["category_id"])
-    pairs = _overlaps(shown, image, truth)
+    start = np.searchsorted(truth.image, np.arange(len(truth.image_ids) + 1))
+    boxes = shown[["x1", "y1", "x2", "y2"]].to_numpy(np.float64)
+    pairs = pair_up(boxes, start[image], start[image + 1], truth)
+    pairs = pairs.of(pairs.iou > 0)
     same = klass[pairs.detection] == truth.category[pairs.box]
-    crowd, enough = truth.crowd[pairs.box], pairs.iou >= IOU
+    crowd = truth.crowd[pairs.box]
 
-    found = _match(pairs.of(same & ~crowd & enough), len(shown))
-    in_crowd = np.zeros(len(shown), bool)
-    in_crowd[pairs.detection[same & crowd & enough]] = True
+    found, in_crowd = match_greedily(pairs.of(same & (pairs.iou >= IOU)), len(shown), truth.crowd)
     own, own_at = _best(pairs.of(same & ~crowd), len(shown))
     foreign, foreign_at = _best(pairs.of(~same & ~crowd), len(shown))
     cases = {
@@ -218,54 +216,7 @@ def _counting(detections: pd.DataFrame, truth: GroundTruth) -> pd.DataFrame:
     return shown[(rank < _MAX_DETECTIONS).to_numpy()].reset_index(drop=True)
 
 
-class _Pairs(NamedTuple):
-    """Detections and annotated boxes that overlap, by rising detection."""
-
-    detection: Ints
-    box: Ints
-    iou: Floats  # with a crowd, the share of the detection that lies inside
-
-    def of(self, which: Flags) -> _Pairs:
-        return _Pairs(self.detection[which], self.box[which], self.iou[which])
-
-
-def _overlaps(shown: pd.DataFrame, image: Ints, truth: GroundTruth) -> _Pairs:
-    """All that overlap; the IoU is computed as pycocotools does it."""
-    start = np.searchsorted(truth.image, np.arange(len(truth.image_ids) + 1))
-    count = np.diff(start)[image]
-    first = np.cumsum(count) - count
-    detection = np.repeat(np.arange(len(shown)), count)
-    box = np.arange(len(detection)) - np.repeat(first - start[image], count)
-    boxes = shown[["x1", "y1", "x2", "y2"]].to_numpy(np.float64, copy=True)
-    boxes[:, 2:] -= boxes[:, :2]
-    sides = []
-    for axis in (0, 1):
-        low, high = boxes[detection, axis], (boxes[:, axis] + boxes[:, axis + 2])[detection]
-        its_low, its_high = truth.boxes[box, axis], (truth.boxes[:, axis] + truth.boxes[:, axis + 2])[box]
-        sides.append(np.minimum(high, its_high) - np.maximum(low, its_low))
-    touch = np.flatnonzero((sides[0] > 0) & (sides[1] > 0))
-    detection, box, common = detection[touch], box[touch], sides[0][touch] * sides[1][touch]
-    area = (boxes[:, 2] * boxes[:, 3])[detection]
-    its_area = (truth.boxes[:, 2] * truth.boxes[:, 3])[box]
-    return _Pairs(detection, box, common / np.where(truth.crowd[box], area, area + its_area - common))
-
-
-def _match(pairs: _Pairs, n: int) -> Ints:
-    """The annotated box that each of `n` detections hits, -1 for none: COCO's rule.
-
-    Each detection, best first, takes the box with the highest IoU (of equal ones the last) among those still free.
-    """
-    found = np.full(n, -1, np.int64)
-    taken: set[int] = set()
-    order = np.lexsort((-pairs.box, -pairs.iou, pairs.detection))
-    for detection, box in zip(pairs.detection[order].tolist(), pairs.box[order].tolist(), strict=True):
-        if found[detection] < 0 and box not in taken:
-            found[detection] = box
-            taken.add(box)
-    return found
-
-
-def _best(pairs: _Pairs, n: int) -> tuple[Floats, Ints]:
+def _best(pairs: Pairs, n: int) -> tuple[Floats, Ints]:
     """The highest IoU of each of `n` detections, and with which box (of equal ones the first); 0 and -1 for none."""
     order = np.lexsort((-pairs.iou, pairs.detection))  # stable
     detections, first = np.unique(pairs.detection[order], return_index=True)

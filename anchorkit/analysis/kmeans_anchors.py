@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anchorkit.anchors import AnchorLayout
+from anchorkit.boxes import box_iou
 from anchorkit.costs import cost_of
 from anchorkit.errors import InputError
 
@@ -48,14 +49,15 @@ def kmeans_sizes(sizes: Array, k: int, seed: int = 0) -> Array:
         raise InputError(f"k-means: {k} clusters of {len(different)} different object sizes")
     rng = np.random.default_rng(seed)
     found = [_from(sizes, _start(sizes, k, rng)) for _ in range(_STARTS)]
-    best = max(found, key=lambda centres: float(size_iou(sizes, centres).max(axis=1).mean()))
+    best = max(found, key=lambda centres: float(shape_fit(sizes, centres).max(axis=1).mean()))
     return best[np.argsort(best.prod(axis=1), kind="stable")]
 
 
-def size_iou(first: Array, second: Array) -> Array:
-    """IoU (N, M) of boxes of sizes (N, 2) and (M, 2) that lie on one centre."""
-    inner = np.minimum(first[:, None], second[None]).prod(axis=2)
-    return np.asarray(inner / (first.prod(axis=1)[:, None] + second.prod(axis=1)[None] - inner))
+def shape_fit(sizes: Array, shapes: Array) -> Array:
+    """How well shapes (M, 2) fit sizes (N, 2): (N, M), the IoU of two boxes with one centre, 0..1."""
+    # Boxes with a corner in common overlap as much.
+    one, other = (np.concatenate([np.zeros_like(each), each], axis=1) for each in (sizes, shapes))
+    return box_iou(one[:, None], other)
 
 
 def on_levels(sizes: Array, layout: AnchorLayout) -> Shapes:
@@ -110,7 +112,7 @@ def _start(sizes: Array, k: int, rng: np.random.Generator) -> Array:
     """
     chosen = [int(rng.integers(len(sizes)))]
     while len(chosen) < k:
-        distance = 1.0 - size_iou(sizes, sizes[chosen]).max(axis=1)
+        distance = 1.0 - shape_fit(sizes, sizes[chosen]).max(axis=1)
         distance = np.where(distance > 1e-12, distance, 0.0)  # sizes that are there already
         chosen.append(int(rng.choice(len(sizes), p=distance / distance.sum())))
     return sizes[chosen]
@@ -120,7 +122,7 @@ def _from(sizes: Array, centres: Array) -> Array:
     """k-means from given centres (k, 2), until nothing changes."""
     nearest = np.full(len(sizes), -1)
     for _ in range(_ROUNDS):
-        now = size_iou(sizes, centres).argmax(axis=1)
+        now = shape_fit(sizes, centres).argmax(axis=1)
         if (now == nearest).all():
             break
         nearest = now

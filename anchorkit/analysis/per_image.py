@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from anchorkit.analysis.coco_matching import match_greedily, pair_up
+from anchorkit.boxes import box_iou
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.metrics import COCO_MAX_DETS
 
@@ -50,29 +52,10 @@ def match(detections: pd.DataFrame, truth: GroundTruth, iou: float = 0.5) -> pd.
     seen = known & (place < COCO_MAX_DETS[-1])
     owner = truth.image.astype(np.int64) * n_classes + truth.category  # never falls
     first, last = np.searchsorted(owner, group, "left"), np.searchsorted(owner, group, "right")
-    count = np.where(seen, last - first, 0)
-    # Every detection beside every object of its image and class.
-    detection = np.repeat(np.arange(len(group)), count)
-    start = np.repeat(np.cumsum(count) - count, count)
-    candidate = np.repeat(first, count) + np.arange(len(detection)) - start
-    overlap = _overlaps(detections[_BOX].to_numpy(np.float64)[detection], truth, candidate)
-    near = overlap >= min(iou, 1 - 1e-10)
-    detection, candidate, overlap = detection[near], candidate[near], overlap[near]
-    # What a detection prefers: an object to a crowd, then the largest overlap, then the later one, as in pycocotools.
-    order = np.lexsort((-candidate, -overlap, truth.crowd[candidate], detection))
-    objects = np.full(len(group), -1)
-    settled, taken = np.zeros(len(group), bool), np.zeros(len(truth), bool)
-    in_crowd = ~seen
-    for one, other in zip(detection[order].tolist(), candidate[order].tolist(), strict=True):
-        if settled[one] or taken[other]:
-            continue
-        settled[one] = True
-        if truth.crowd[other]:  # never used up
-            in_crowd[one] = True
-        else:
-            taken[other] = True
-            objects[one] = other
-    kind = np.where(objects >= 0, FOUND, np.where(in_crowd, NEITHER, FALSE_ALARM))
+    boxes = detections[_BOX].to_numpy(np.float64)
+    pairs = pair_up(boxes, first, np.where(seen, last, first), truth)
+    objects, in_crowd = match_greedily(pairs.of(pairs.iou >= min(iou, 1 - 1e-10)), len(group), truth.crowd)
+    kind = np.where(objects >= 0, FOUND, np.where(in_crowd | ~seen, NEITHER, FALSE_ALARM))
     return detections.assign(object=objects, kind=kind)
 
 
@@ -203,28 +186,3 @@ def _pairs(before: dict[int, Any], after: dict[int, Any]) -> list[tuple[int, int
             twin = -1
         pairs.append((index, twin))
     return pairs + [(-1, index) for index in free]
-
-
-def box_iou(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
-    """Intersection over union of two boxes x1 y1 x2 y2; 0 if neither has an area."""
-    width, height = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    common = max(width, 0.0) * max(height, 0.0)
-    union = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - common
-    return float(common / union) if union > 0 else 0.0
-
-
-def _overlaps(
-    boxes: npt.NDArray[np.float64], truth: GroundTruth, candidate: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """COCO's IoU of boxes (N, 4) x1 y1 x2 y2 and objects (N,); of a crowd, the share of the box that lies in it."""
-    x, y, width, height = truth.boxes[candidate].T
-    x1, y1 = boxes[:, 0], boxes[:, 1]
-    own_width, own_height = boxes[:, 2] - x1, boxes[:, 3] - y1
-    # Corners as pycocotools makes them of x y width height, to have its roundings.
-    across = np.minimum(x1 + own_width, x + width) - np.maximum(x1, x)
-    down = np.minimum(y1 + own_height, y + height) - np.maximum(y1, y)
-    common = np.maximum(across, 0) * np.maximum(down, 0)
-    own = own_width * own_height
-    whole = np.where(truth.crowd[candidate], own, own + width * height - common)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(common > 0, common / whole, 0.0)

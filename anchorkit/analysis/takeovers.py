@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from anchorkit.anchors import Configuration
+from anchorkit.boxes import box_iou
 from anchorkit.evaluation import Evaluator
-
-Floats = npt.NDArray[np.float64]
 
 LEAST_IOU = 0.3
 """A detection is about the object of its class that it overlaps most, if that is at least so much."""
@@ -64,7 +62,7 @@ def _most_confident(detections: pd.DataFrame, objects: pd.DataFrame) -> pd.DataF
             continue
         about = candidates[key]
         corners = about[list(_CORNERS)].to_numpy(dtype=float)
-        iou = _iou(corners, group[list(_CORNERS)].to_numpy(dtype=float))
+        iou = box_iou(corners[:, None], group[list(_CORNERS)].to_numpy(dtype=float))
         nearest = iou.argmax(axis=1)
         overlap = iou[np.arange(len(about)), nearest]
         for at in np.flatnonzero(overlap >= LEAST_IOU):
@@ -73,13 +71,3 @@ def _most_confident(detections: pd.DataFrame, objects: pd.DataFrame) -> pd.DataF
                 row = about.iloc[at]
                 rows[of] = [float(row["score"]), float(overlap[at]), int(row["anchor"]), *corners[at].tolist()]
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(_SIDE)).reindex(objects.index)
-
-
-def _iou(boxes: Floats, others: Floats) -> Floats:
-    """IoU (N, M) of boxes (N, 4) with others (M, 4), all as x1 y1 x2 y2."""
-    first, second = boxes[:, None], others[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    overlap = sides.clip(min=0).prod(axis=-1)
-    areas = (first[..., 2:] - first[..., :2]).prod(axis=-1) + (second[..., 2:] - second[..., :2]).prod(axis=-1)
-    found: Floats = overlap / np.maximum(areas - overlap, 1e-12)
-    return found

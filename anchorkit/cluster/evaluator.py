@@ -175,7 +175,7 @@ class ShardedEvaluator(Accuracies):
         if 64 * int(self._place_word[-1]) >= PLACE:
             raise InputError(
                 f"{self._paths[0]}: {int(counts.sum()):,} predictions are above the score threshold of "
-                f"{self.postprocess.score_threshold:g}, and a board holds {PLACE:,}: take fewer images, chosen at "
+                f"{self.postprocess.score_threshold:g}, and a bitmap holds {PLACE:,}: take fewer images, chosen at "
                 "random, or a higher score_threshold (docs/cluster.md says what either means)"
             )
         return counts
@@ -210,7 +210,7 @@ class ShardedEvaluator(Accuracies):
 
 
 class _RemoteImages:
-    """What an `Engine` asks, see `engine.Standpoint`. The images are where they were last told to go."""
+    """What an `Engine` asks, see `engine.ImageState`. The images are where they were last told to go."""
 
     def __init__(self, sizes: Array, ask: Callable[[int, Sequence[int], bool], list[Events]]) -> None:
         self._sizes, self._ask = sizes, ask

@@ -95,7 +95,7 @@ class _Renumbered(Index):
     """
 
     def __init__(self, own: Index, places: Array) -> None:
-        self.__dict__.update(own.__dict__, groups=own.groups, overlaps=own.overlaps)
+        self.__dict__.update(own.__dict__, groups=own.groups, suppressions=own.suppressions)
         self._own, self._places = own, places
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from anchorkit.boxes import box_iou
 from anchorkit.datasets.shapes_objects import CLASSES, Array, Item, ellipse, make_item, pixel_grid, turned
 from anchorkit.datasets.shapes_paint import PAINTERS, Brush, Light, hsv
 
@@ -200,7 +201,7 @@ def _arrange(rng: np.random.Generator, size: int) -> list[Item]:
         for _ in range(12):
             item.column = int(rng.integers(0, max(math.floor(size - item.width - item.fraction[0]), 0) + 1))
             item.row = int(rng.integers(0, max(math.floor(size - item.height - item.fraction[1]), 0) + 1))
-            if any(_iou(item.box, other.box) > MAX_BOX_IOU for other in placed):
+            if (box_iou(item.box, np.reshape([other.box for other in placed], (-1, 4))) > MAX_BOX_IOU).any():
                 continue
             window = owner[item.row : item.row + rows, item.column : item.column + columns]
             lost = np.bincount(window[mask & (window >= 0)], minlength=len(placed))
@@ -212,15 +213,6 @@ def _arrange(rng: np.random.Generator, size: int) -> list[Item]:
                 left = [*after, whole[-1]]
                 break
     return placed
-
-
-def _iou(first: tuple[float, float, float, float], second: tuple[float, float, float, float]) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = (first[2] - first[0]) * (first[3] - first[1]) + (second[2] - second[0]) * (second[3] - second[1])
-    return width * height / (areas - width * height)
 
 
 # ------------------------------------------------------------------------------------------------------------ painting

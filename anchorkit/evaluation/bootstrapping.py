@@ -16,7 +16,8 @@ from anchorkit.evaluation.metrics import CocoFigure
 
 if TYPE_CHECKING:
     from anchorkit.evaluation.evaluator import Evaluator
-    from anchorkit.evaluation.resampling import Resampler, Seen, Weights
+    from anchorkit.evaluation.loops.tables import Seen
+    from anchorkit.evaluation.resampling import Resampler, Weights
 
 Floats = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from anchorkit.evaluation.loops.tables import (
     Classes,
     Groups,
     Matching,
-    Rows,
+    Suppressions,
 )
 from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.evaluation.threads import Sharing, balanced
@@ -91,7 +91,9 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
     )
 
 
-def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float = math.inf) -> Rows:
+def build_suppressions(
+    rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float = math.inf
+) -> Suppressions:
     """What suppresses what. Memory: 12 bytes a candidate and 10 an entry.
 
     Raises:
@@ -118,13 +120,13 @@ def build_rows(rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, 
     np.cumsum(counts, out=start[1:], dtype=np.uint32)
     nothing = (np.empty(0, rows.rank_type), np.empty(0, np.uint64))
     word, mask = (np.concatenate([part[column] for part in [nothing, *found]]) for column in (0, 1))
-    return Rows(own, start, word, mask)
+    return Suppressions(own, start, word, mask)
 
 
 def _find_overlaps(
     rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float, own: Array, counts: Array
 ) -> list[tuple[Array, Array]]:
-    """The words and masks of `Rows`, part by part; `own` and the number of words of each member are written.
+    """The words and masks of `Suppressions`, part by part; `own` and the number of words of each member are written.
 
     Raises:
         MemoryError: they would take more than `room` bytes when they are put together.
@@ -141,7 +143,7 @@ def _find_overlaps(
     def fill(first: int, last: int) -> tuple[Array, Array]:
         size = int(most[last] - most[first])
         words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
-        n = overlaps.fill_rows(
+        n = overlaps.fill_suppressions(
             first, last, rows.group_start, groups.word, image_word, members, boxes, float(nms_iou),
             own, counts, words, masks,
         )  # fmt: skip

@@ -24,7 +24,7 @@ from anchorkit.evaluation.threads import Sharing
 Figure = TypeVar("Figure")
 
 
-class Standpoint(Protocol):
+class ImageState(Protocol):
     """What tells an engine how configurations differ: `images.Images`, or images that lie on other machines."""
 
     def restart(self) -> None: ...
@@ -45,7 +45,7 @@ class Engine:
         work: threads.
     """
 
-    def __init__(self, images: Standpoint, rules: Rules, classes: Classes, work: Sharing) -> None:
+    def __init__(self, images: ImageState, rules: Rules, classes: Classes, work: Sharing) -> None:
         self._images, self._work = images, work
         self._readings = [
             Reading(

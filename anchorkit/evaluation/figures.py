@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from anchorkit.evaluation.loops import curves
-from anchorkit.evaluation.loops.tables import N_RECALLS, Array, Board, Classes, Track
+from anchorkit.evaluation.loops.tables import N_RECALLS, Array, Bitmap, Classes, CurveScratch
 from anchorkit.evaluation.metrics import CocoFigure, FScore, Metric, VocAP, WeightedAP, voc_average
 
 _NOWHERE, _NOTHING = np.empty(0, np.int64), np.empty(0, np.uint64)
@@ -28,7 +28,7 @@ class Reading:
         self.n_thresholds, self.n_areas, self.n_ranks = n_thresholds, len(bits), n_ranks
         self.show(_NOWHERE, _NOTHING)
         longest = classes.most_pairs + 1
-        self._track = Track(
+        self._scratch = CurveScratch(
             place=np.empty(longest, np.int64),
             before=np.empty(longest, np.int64),
             hit=np.empty(longest, np.int64),
@@ -45,8 +45,8 @@ class Reading:
         self._early = np.zeros(n_ranks * n_thresholds * n_columns, np.int64)
 
     def show(self, at: Array, outcome: Array, new_at: Array = _NOWHERE, new_outcome: Array = _NOTHING) -> None:
-        """Show other matches (see `Board`); who changes the bits is the owner of the board."""
-        self.board = Board(self.bits, at, outcome, new_at, new_outcome)
+        """Show other matches (see `Bitmap`); who changes the bits is the owner of the board."""
+        self.bitmap = Bitmap(self.bits, at, outcome, new_at, new_outcome)
 
     def precision(self) -> Array:
         """COCO's precision, float64 (thresholds, 101, classes with boxes to be found); valid until the next reading."""
@@ -63,7 +63,9 @@ class Reading:
         precision = _shaped(self._precision, (self.n_thresholds, N_RECALLS, columns))
         found = _shaped(self._found, (self.n_thresholds, columns))
         early = _shaped(self._early, (n_ranks, self.n_thresholds, columns))
-        curves.coco_precision(area, self.n_thresholds, self.board, self.classes, self._track, precision, found, early)
+        curves.coco_precision(
+            area, self.n_thresholds, self.bitmap, self.classes, self._scratch, precision, found, early
+        )
         n_real = self.classes.n_real[area]
         n_real = n_real[n_real > 0]
         return precision, found / n_real, early / n_real
@@ -73,13 +75,13 @@ class Reading:
         n_real = self.classes.n_real[0]
         start = np.append(0, np.cumsum(n_real))
         precision, found = np.empty(start[-1]), np.zeros(len(n_real), np.int64)
-        curves.voc_precision(start, self.board, self.classes, self._track, precision, found)
+        curves.voc_precision(start, self.bitmap, self.classes, self._scratch, precision, found)
         measured = np.flatnonzero(n_real)
         return np.array([voc_average(points, n_real[k], precision[start[k] : start[k] + found[k]]) for k in measured])
 
     def right_and_wrong(self, ends: Array) -> tuple[int, int]:
         """True and false positives at the first IoU threshold among the detections at places before ``ends[class]``."""
-        right, wrong = curves.outcomes_before(ends, 0, self.board, self.classes, self._track)
+        right, wrong = curves.outcomes_before(ends, 0, self.bitmap, self.classes, self._scratch)
         return int(right), int(wrong)
 
     def per_class(self, values: Array) -> list[float]:

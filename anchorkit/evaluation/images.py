@@ -48,7 +48,7 @@ class Images:
 
     def __init__(self, index: Index, rules: MatchingRules, every_area: bool) -> None:
         self.work = work = index.work
-        self._groups, self._overlaps = index.groups, index.overlaps
+        self._groups, self._suppressions = index.groups, index.suppressions
         self._matching, self.classes = index.matching(rules)
         self.rules = numbers_of(rules, every_area, index.post, index.n_scopes)
         self.n_anchors = len(index.layout)
@@ -131,7 +131,7 @@ class Images:
             while True:
                 events = self._events[room]
                 first = advancing.advance(
-                    first, last, self._groups, self._overlaps, self._matching, self.rules, self._standing, children,
+                    first, last, self._groups, self._suppressions, self._matching, self.rules, self._standing, children,
                     events, self._scratch[part], commit,
                 )  # fmt: skip
                 if first == last:

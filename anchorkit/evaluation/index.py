@@ -15,11 +15,11 @@ from anchorkit.evaluation.building import (
     MatchingRules,
     build_groups,
     build_matching,
-    build_rows,
+    build_suppressions,
     megabytes,
 )
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Rows
+from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Suppressions
 from anchorkit.evaluation.sorting import SortedRows
 from anchorkit.evaluation.threads import Sharing
 from anchorkit.postprocess import PostProcess
@@ -67,7 +67,7 @@ class Index:
         return {
             "rows": _nbytes(self.rows.row),
             "groups": _nbytes(self.groups),
-            "overlaps": _nbytes(self.overlaps),
+            "suppressions": _nbytes(self.suppressions),
             "matching": sum(matchings),
         }
 
@@ -82,9 +82,9 @@ class Index:
         return build_groups(self.rows, self.layout, self.post)
 
     @cached_property
-    def overlaps(self) -> Rows:
+    def suppressions(self) -> Suppressions:
         """What suppresses what."""
-        return build_rows(self.rows, self.groups, self.post.nms_iou, self.work, self._memory_limit)
+        return build_suppressions(self.rows, self.groups, self.post.nms_iou, self.work, self._memory_limit)
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
         """What could match what."""
@@ -96,8 +96,8 @@ class Index:
         """The index for another post-processing whose score threshold is not below that of the rows."""
         other = Index(self.rows, self.truth, post, self.work, self._memory_limit)
         other._matchings = self._matchings
-        if post.nms_iou == self.post.nms_iou and "overlaps" in self.__dict__:
-            other.overlaps = self.overlaps
+        if post.nms_iou == self.post.nms_iou and "suppressions" in self.__dict__:
+            other.suppressions = self.suppressions
         same_groups = replace(post, nms_iou=self.post.nms_iou, max_detections=self.post.max_detections) == self.post
         if same_groups and "groups" in self.__dict__:
             other.groups = self.groups

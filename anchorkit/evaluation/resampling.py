@@ -22,7 +22,17 @@ from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.loops import weighing
 from anchorkit.evaluation.loops.matching import HIT
-from anchorkit.evaluation.loops.tables import N_RECALLS, NO_PLACE, PLACE, RECALLS, Array
+from anchorkit.evaluation.loops.tables import (
+    N_RECALLS,
+    NO_PLACE,
+    PLACE,
+    RECALLS,
+    Array,
+    Seen,
+    Steps,
+    ToFind,
+    WeighingScratch,
+)
 from anchorkit.evaluation.loops.weighing import DRAWS
 from anchorkit.evaluation.threads import Sharing
 
@@ -30,81 +40,6 @@ RESAMPLED = {"AP": 0, "AP50": 0, "AP75": 0, "APs": 1, "APm": 2, "APl": 3}
 """The figures that can be told under weights, and the area range of each (see `tables.AREA_RANGES`)."""
 
 _ALL_THRESHOLDS = np.uint64(2**31 - 1)
-
-
-class Seen(NamedTuple):
-    """The N detections of one configuration that count in an area range, or hit a box that is to be found there.
-
-    Attributes:
-        place: int64 (N,), rising, see `tables.Matching`.
-        counted: bool (N,), whether it is counted among the detections.
-        hit: uint32 (N,), the IoU thresholds at which it hits a box to be found, as bits; off: uint32 (N,), those at
-            which it is no false positive although it is counted.
-    """
-
-    place: Array
-    counted: Array
-    hit: Array
-    off: Array
-
-
-class Steps(NamedTuple):
-    """The same in the order of a walk. A step is a detection that matched something, or several that tie in score.
-
-    Attributes:
-        class_step: int64 (K + 1,), first step of each class that has boxes to be found.
-        fill_start: int64 (S + 1,), first of the detections between the step before and each step; fill_image: int32,
-            image of each of them.
-        image: int32 (S,), the image of each step.
-        item_start: int64 (S + 1,), first item of each step; hit, off: uint32; counted: uint8, see `Seen`.
-        most: most items of one class; most_tied: most items of steps with several items of one class.
-    """
-
-    class_step: Array
-    fill_start: Array
-    fill_image: Array
-    image: Array
-    item_start: Array
-    hit: Array
-    off: Array
-    counted: Array
-    most: int
-    most_tied: int
-
-
-class ToFind(NamedTuple):
-    """The boxes to be found, class by class, of the classes that have any.
-
-    Attributes:
-        start: int64 (K + 1,), first box of each class; image: int32 (boxes,), its image.
-    """
-
-    start: Array
-    image: Array
-
-
-class Room(NamedTuple):
-    """Memory for one class in `DRAWS` data sets, n items after copies of ties are written out.
-
-    Attributes:
-        hit, off: uint32 (n,); times, before, found: int32 (n, DRAWS); curve: float64 (n, DRAWS).
-        n_real, column: int64 (DRAWS,); need: int32 (DRAWS, 101); counted, right, off_so_far: int32 (DRAWS,); best:
-            float64 (DRAWS,).
-    """
-
-    hit: Array
-    off: Array
-    times: Array
-    before: Array
-    found: Array
-    curve: Array
-    n_real: Array
-    column: Array
-    need: Array
-    counted: Array
-    right: Array
-    off_so_far: Array
-    best: Array
 
 
 @dataclass(frozen=True)
@@ -190,9 +125,9 @@ class Resampler:
     def see(self, reading: Reading) -> Seen:
         """The detections on a board."""
         shown = np.flatnonzero(np.unpackbits(reading.bits[self.area].view(np.uint8), bitorder="little"))
-        first, end = np.searchsorted(reading.board.at, [self.area << 32, self.area + 1 << 32])
-        at = reading.board.at[first:end] & np.int64(PLACE)
-        outcome = reading.board.outcome[first:end]
+        first, end = np.searchsorted(reading.bitmap.at, [self.area << 32, self.area + 1 << 32])
+        at = reading.bitmap.at[first:end] & np.int64(PLACE)
+        outcome = reading.bitmap.outcome[first:end]
         place = np.union1d(shown, at)
         counted = np.zeros(len(place), bool)
         counted[np.searchsorted(place, shown)] = True
@@ -256,55 +191,62 @@ class Resampler:
         most = (len(steps.fill_image) + len(steps.hit)) * max(weights.largest, 1)
         if max(most, len(self._to_find.image) * weights.largest) >= 2**31:
             raise InputError(f"weights: with images that stand {weights.largest:,} times, detections cannot be counted")
-        free: SimpleQueue[_Desk] = SimpleQueue()
+        free: SimpleQueue[_ThreadScratch] = SimpleQueue()
         for _ in range(self._work.n_threads):
-            free.put(_Desk.of(n_items, self._n_thresholds, len(self._classes)))
+            free.put(_ThreadScratch.of(n_items, self._n_thresholds, len(self._classes)))
 
         def work(block: Array) -> list[float]:
-            desk = free.get()
+            scratch = free.get()
             try:
                 weighing.weighted_precision(
-                    block, steps, self._to_find, RECALLS, self._n_thresholds, desk.room, desk.lines, desk.n_columns
+                    block,
+                    steps,
+                    self._to_find,
+                    RECALLS,
+                    self._n_thresholds,
+                    scratch.weighing,
+                    scratch.lines,
+                    scratch.n_columns,
                 )
-                return [self._mean(desk, draw) for draw in range(DRAWS)]
+                return [self._mean(scratch, draw) for draw in range(DRAWS)]
             finally:
-                free.put(desk)
+                free.put(scratch)
 
         blocks: list[Callable[[], list[float]]] = [partial(work, block) for block in weights.blocks]
         return np.array(self._work.all(blocks), np.float64).ravel()[: len(weights.counts)]
 
-    def _mean(self, desk: _Desk, draw: int) -> float:
+    def _mean(self, scratch: _ThreadScratch, draw: int) -> float:
         """The mean as pycocotools takes it: over one contiguous row of numbers (the order decides the bits)."""
-        n = int(desk.n_columns[draw])
-        lines = desk.lines[draw, self._which]
+        n = int(scratch.n_columns[draw])
+        lines = scratch.lines[draw, self._which]
         size = len(lines) * N_RECALLS * n
         if size == 0:
             return -1.0
-        weighing.spread(lines, n, desk.row)
-        return float(np.mean(desk.row[:size]))
+        weighing.spread(lines, n, scratch.row)
+        return float(np.mean(scratch.row[:size]))
 
 
-class _Desk(NamedTuple):
+class _ThreadScratch(NamedTuple):
     """What one thread needs. `lines` takes most: 13 kB for each IoU threshold and class."""
 
-    room: Room
+    weighing: WeighingScratch
     lines: Array
     n_columns: Array
     row: Array
 
     @classmethod
-    def of(cls, n: int, n_thresholds: int, n_classes: int) -> _Desk:
+    def of(cls, n: int, n_thresholds: int, n_classes: int) -> _ThreadScratch:
         def one(kind: Any) -> Array:
             return np.empty(DRAWS, kind)
 
         def each(kind: Any) -> Array:
             return np.empty((n, DRAWS), kind)
 
-        room = Room(
+        weighing = WeighingScratch(
             hit=np.empty(n, np.uint32), off=np.empty(n, np.uint32), times=each(np.int32), before=each(np.int32),
             found=each(np.int32), curve=each(np.float64), n_real=one(np.int64), column=one(np.int64),
             need=np.empty((DRAWS, N_RECALLS), np.int32), counted=one(np.int32), right=one(np.int32),
             off_so_far=one(np.int32), best=one(np.float64),
         )  # fmt: skip
         shape = (n_thresholds, n_classes, N_RECALLS)
-        return cls(room, np.empty((DRAWS, *shape)), np.empty(DRAWS, np.int64), np.empty(int(np.prod(shape))))
+        return cls(weighing, np.empty((DRAWS, *shape)), np.empty(DRAWS, np.int64), np.empty(int(np.prod(shape))))

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from anchorkit import plots
-from anchorkit.analysis.per_image import box_iou, compare_image, image_changes, match
+from anchorkit.analysis.per_image import compare_image, image_changes, match
 from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.boxes import box_iou
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.plots.theme import INK
 
@@ -99,7 +100,7 @@ class ImageComparison:
                 rows[f"{side}_anchor"] = ["" if maker is None else ids[int(maker["anchor"])] for maker in makers]
                 rows[f"{side}_score"] = [np.nan if maker is None else float(maker["score"]) for maker in makers]
                 rows[f"{side}_iou"] = [
-                    np.nan if maker is None or place < 0 else box_iou(_corners(maker), box)
+                    np.nan if maker is None or place < 0 else float(box_iou(_corners(maker), box))
                     for maker, place, box in zip(makers, rows["object"], rows[_BOX].to_numpy(float), strict=True)
                 ]
             self._things = image_id, rows
@@ -189,7 +190,7 @@ class ImageComparison:
         found = self._found[place]
         same = found[(found["image_id"] == image_id) & (found["category_id"] == thing["category_id"])]
         box = np.array([thing[name] for name in _BOX], float)
-        overlaps = [box_iou(_corners(row), box) for _, row in same.iterrows()]
+        overlaps = [float(box_iou(_corners(row), box)) for _, row in same.iterrows()]
         if not overlaps or max(overlaps) == 0:
             return "not found; no box of the class touches it."
         nearest = same.iloc[int(np.argmax(overlaps))]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anchorkit.analysis.kmeans_anchors import kmeans_sizes, kmeans_within, on_levels, size_iou
+from anchorkit.analysis.kmeans_anchors import kmeans_sizes, kmeans_within, on_levels, shape_fit
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.errors import InputError
 
@@ -25,7 +25,7 @@ def crowd() -> np.ndarray:
 
 
 def test_iou_of_sizes() -> None:
-    found = size_iou(np.array([[10.0, 10.0], [20.0, 5.0]]), np.array([[10.0, 10.0], [5.0, 10.0]]))
+    found = shape_fit(np.array([[10.0, 10.0], [20.0, 5.0]]), np.array([[10.0, 10.0], [5.0, 10.0]]))
     assert found == pytest.approx(np.array([[1.0, 0.5], [50 / 150, 25 / 125]]))
 
 
@@ -36,9 +36,9 @@ def test_finds_the_kinds_however_large() -> None:
 
 def test_more_clusters_fit_no_worse_and_all_of_them_perfectly() -> None:
     sizes = crowd()
-    fits = [size_iou(sizes, kmeans_sizes(sizes, k, seed=1)).max(axis=1).mean() for k in (1, 2, 4, 8)]
+    fits = [shape_fit(sizes, kmeans_sizes(sizes, k, seed=1)).max(axis=1).mean() for k in (1, 2, 4, 8)]
     assert fits == sorted(fits)
-    assert size_iou(sizes, kmeans_sizes(sizes, len(sizes))).max(axis=1).min() == pytest.approx(1.0)
+    assert shape_fit(sizes, kmeans_sizes(sizes, len(sizes))).max(axis=1).min() == pytest.approx(1.0)
 
 
 def test_the_same_seed_gives_the_same_anchors() -> None:

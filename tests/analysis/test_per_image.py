@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anchorkit.analysis.per_image import box_iou, compare_image, image_changes, match
+from anchorkit.analysis.per_image import compare_image, image_changes, match
 from anchorkit.anchors import Configuration
+from anchorkit.boxes import box_iou
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "widgets"))
 import stand_ins as toys

@@ -199,7 +199,7 @@ def test_more_predictions_than_a_board_holds(client: Any, tmp_path: Path, monkey
 
     monkeypatch.setattr(evaluator, "PLACE", np.uint32(100))
     with pytest.raises(
-        ak.InputError, match=r"\d{3} predictions are above .* a board holds 100.*higher score_threshold"
+        ak.InputError, match=r"\d{3} predictions are above .* a bitmap holds 100.*higher score_threshold"
     ):
         evaluators(client, tmp_path, large_case())
 

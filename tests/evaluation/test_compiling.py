@@ -56,6 +56,8 @@ def test_machine_code_is_kept_in_a_private_temporary_folder_where_no_other_can_b
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
 
     class Dispatcher:
+        _cache = SimpleNamespace(_cache_file=SimpleNamespace(_load_index=dict))
+
         def __init__(self) -> None:
             self.asked: list[str] = []
 

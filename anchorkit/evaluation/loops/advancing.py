@@ -22,7 +22,7 @@ MARGIN = 64
 
 
 @compiled_without_counting
-def advance(first, last, groups, rows, matching, rules, standing, children, events, scratch, commit):
+def advance(first, last, groups, suppressions, matching, rules, standing, children, events, scratch, commit):
     """Go from the configuration the engine is at to each child, image by image, and tell what differs.
 
     All children of an image are done together, while its part of the tables is in the processor's cache. Threads may
@@ -34,13 +34,13 @@ def advance(first, last, groups, rows, matching, rules, standing, children, even
     """
     n_anchors = children.keep.shape[1]
     for image in range(first, last):
-        view = _view(image, n_anchors, groups, rows, matching, standing)
+        view = _view(image, n_anchors, groups, suppressions, matching, standing)
         if not _has_room(view, len(children.keep), rules, events):
             return image
         n, n_ranks = len(view.rank), len(view.shown)
         for child in range(len(children.keep)):
             if image + 1 < last:
-                _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, rows, matching, standing)
+                _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, suppressions, matching, standing)
             anybody = take_part(view, child, children, rules, scratch)
             if anybody:
                 only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
@@ -48,7 +48,7 @@ def advance(first, last, groups, rows, matching, rules, standing, children, even
                 while True:
                     for w in range(n_ranks):
                         scratch.by_rank[w] = view.by_rank[w]
-                    settle(view, rows, horizon, only_leaving, commit, scratch)
+                    settle(view, suppressions, horizon, only_leaving, commit, scratch)
                     n_words, gained = show(view, rules.cap, scratch)
                     if horizon >= n or (n_words >= 0 and 64 * n_words - 1 <= horizon):
                         break
@@ -71,7 +71,7 @@ def advance(first, last, groups, rows, matching, rules, standing, children, even
 
 
 @inlined
-def _fetch_next(image, child, n_children, n_anchors, groups, rows, matching, standing):
+def _fetch_next(image, child, n_children, n_anchors, groups, suppressions, matching, standing):
     """Have the tables of the next image on their way, share by share, while this one's children are worked on.
 
     An image's part is touched here and there: waiting for memory would take longer than the work.
@@ -82,11 +82,14 @@ def _fetch_next(image, child, n_children, n_anchors, groups, rows, matching, sta
     c, n = groups.image_start[image], groups.image_start[image + 1] - groups.image_start[image]
     w = groups.word[groups.image_group[image]]
     n_words = groups.word[groups.image_group[image + 1]] - w
-    e, n_entries = np.int64(rows.start[c]), np.int64(rows.start[c + n]) - np.int64(rows.start[c])
-    _fetch(rows.own, c, n, child, shift)
-    _fetch(rows.start, c, n, child, shift)
-    _fetch(rows.mask, e, n_entries, child, shift)
-    _fetch(rows.word, e, n_entries, child, shift)
+    e, n_entries = (
+        np.int64(suppressions.start[c]),
+        np.int64(suppressions.start[c + n]) - np.int64(suppressions.start[c]),
+    )
+    _fetch(suppressions.own, c, n, child, shift)
+    _fetch(suppressions.start, c, n, child, shift)
+    _fetch(suppressions.mask, e, n_entries, child, shift)
+    _fetch(suppressions.word, e, n_entries, child, shift)
     _fetch(groups.rank, c, n, child, shift)
     _fetch(groups.by_anchor, n_anchors * w, n_anchors * n_words, child, shift)
     _fetch(matching.place, c, n, child, shift)
@@ -120,7 +123,7 @@ def _horizon(view, cap):
 
 
 @inlined
-def _view(image, n_anchors, groups, rows, matching, standing):
+def _view(image, n_anchors, groups, suppressions, matching, standing):
     """The part of the tables that belongs to one image."""
     c, c_end = groups.image_start[image], groups.image_start[image + 1]
     r, r_end = matching.word_start[image], matching.word_start[image + 1]
@@ -139,7 +142,7 @@ def _view(image, n_anchors, groups, rows, matching, standing):
         groups.word_group[w:w_end],
         groups.word_rank[w:w_end],
         groups.rank[c:c_end],
-        rows.start[c : c_end + 1],
+        suppressions.start[c : c_end + 1],
         matching.place[c:c_end],
         matching.slot[c:c_end],
         matching.paired[r:r_end],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
 import stat
@@ -93,9 +92,14 @@ def _cached(dispatcher: Any) -> Any:
     try:
         dispatcher.enable_caching()
     except RuntimeError:  # neither beside the module nor in the user's cache: a read-only container, say
-        if _use_temporary_cache():
-            with contextlib.suppress(RuntimeError):
-                dispatcher.enable_caching()
+        if not _use_temporary_cache():
+            return dispatcher
+        dispatcher.enable_caching()
+    try:
+        dispatcher._cache._cache_file._load_index()
+    except (AttributeError, ImportError):
+        # The machine code is of an older version, whose tables had other names: numba would fail at each call.
+        dispatcher._cache.flush()
     return dispatcher
 
 

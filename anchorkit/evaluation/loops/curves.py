@@ -37,7 +37,7 @@ def flip(n_flips, flips, bits):
 
 
 @compiled_without_counting
-def coco_precision(area, n_thresholds, board, classes, track, precision, n_found, n_early):
+def coco_precision(area, n_thresholds, bitmap, classes, scratch, precision, n_found, n_early):
     """COCO's precision at the 101 recalls.
 
     pycocotools' monotone curve is the running maximum, from the right, of tp / (fp + tp + eps) at true positives; a
@@ -51,28 +51,28 @@ def coco_precision(area, n_thresholds, board, classes, track, precision, n_found
         column = classes.column[area, klass]
         if column < 0:
             continue
-        n = _collect(klass, area, board, classes, track)
-        _count_early(n, n_thresholds, track, n_early[:, :, column])
+        n = _collect(klass, area, bitmap, classes, scratch)
+        _count_early(n, n_thresholds, scratch, n_early[:, :, column])
         need_of = classes.need[area, klass]
         for t in range(n_thresholds):
-            found = _false_positives(t, n, track)
+            found = _false_positives(t, n, scratch)
             n_found[t, column] = found
             for i in range(found):
                 tp = float(i + 1)
-                track.curve[i] = tp / (track.curve[i] + tp + _EPSILON)
+                scratch.curve[i] = tp / (scratch.curve[i] + tp + _EPSILON)
             best = 0.0
             for i in range(found - 1, -1, -1):
-                best = max(best, track.curve[i])
-                track.curve[i] = best
+                best = max(best, scratch.curve[i])
+                scratch.curve[i] = best
             for r in range(N_RECALLS):
                 need = need_of[r]
-                track.line[r] = track.curve[unsigned(need - 1)] if need <= found else 0.0
+                scratch.line[r] = scratch.curve[unsigned(need - 1)] if need <= found else 0.0
             for r in range(N_RECALLS):
-                precision[t, r, column] = track.line[r]
+                precision[t, r, column] = scratch.line[r]
 
 
 @compiled_without_counting
-def voc_precision(start, board, classes, track, precision, found):
+def voc_precision(start, bitmap, classes, scratch, precision, found):
     """Pascal VOC's monotone precision-recall curve of each class, at the first IoU threshold.
 
     Writes ``precision[start[class] + i]``, the best precision at true positive i or beyond (tp / (tp + fp)), for i
@@ -82,16 +82,16 @@ def voc_precision(start, board, classes, track, precision, found):
         found[klass] = 0
         if classes.column[0, klass] < 0:
             continue
-        found[klass] = _false_positives(0, _collect(klass, 0, board, classes, track), track)
+        found[klass] = _false_positives(0, _collect(klass, 0, bitmap, classes, scratch), scratch)
         best = 0.0
         for i in range(found[klass] - 1, -1, -1):
             tp = float(i + 1)
-            best = max(best, tp / (tp + track.curve[i]))
+            best = max(best, tp / (tp + scratch.curve[i]))
             precision[start[klass] + i] = best
 
 
 @compiled_without_counting
-def outcomes_before(ends, t, board, classes, track):
+def outcomes_before(ends, t, bitmap, classes, scratch):
     """True and false positives at IoU threshold t among the detections at places before ``ends[class]``, all classes.
 
     Returns:
@@ -100,41 +100,41 @@ def outcomes_before(ends, t, board, classes, track):
     right, wrong = 0, 0
     for klass in range(classes.n_real.shape[1]):
         for word in range(classes.place_word[klass], (ends[klass] + 63) >> 6):
-            bits = board.bits[0, word]
+            bits = bitmap.bits[0, word]
             if 64 * word + 64 > ends[klass]:
                 bits &= bit_at(ends[klass]) - np.uint64(1)
             wrong += popcount(bits)
-        for j in range(_collect(klass, 0, board, classes, track)):
-            if track.place[j] < ends[klass]:
-                right += track.hit[j] >> t & 1
-                wrong -= track.off[j] >> t & 1
+        for j in range(_collect(klass, 0, bitmap, classes, scratch)):
+            if scratch.place[j] < ends[klass]:
+                right += scratch.hit[j] >> t & 1
+                wrong -= scratch.off[j] >> t & 1
     return right, wrong
 
 
 @inlined
-def _collect(klass, area, board, classes, track):
+def _collect(klass, area, bitmap, classes, scratch):
     """Write down the detections of a class that matched anything, best first, and return how many there are.
 
     Of each: its place; how many detections of the class (in the area range) come before it; the IoU thresholds at which
     it hit a box to be found; those at which it is no false positive though it is counted among the detections.
     Invariant: `i` and `j` are the first entries of the two lists that have not come up.
     """
-    bits = board.bits[area]
+    bits = bitmap.bits[area]
     word = classes.place_word[klass]
     first, end = area << 32 | 64 * word, area << 32 | 64 * classes.place_word[klass + 1]
-    i, j = _first_from(first, board.at), _first_from(first, board.new_at)
+    i, j = _first_from(first, bitmap.at), _first_from(first, bitmap.new_at)
     counted, n = 0, 0
     while True:
-        old = board.at[unsigned(i)] if i < len(board.at) else end
-        new = board.new_at[unsigned(j)] if j < len(board.new_at) else end
+        old = bitmap.at[unsigned(i)] if i < len(bitmap.at) else end
+        new = bitmap.new_at[unsigned(j)] if j < len(bitmap.new_at) else end
         at = min(old, new)
         if at >= end:
             return n
         if new == at:
-            outcome = board.new_outcome[unsigned(j)]
+            outcome = bitmap.new_outcome[unsigned(j)]
             j += 1
         else:
-            outcome = board.outcome[unsigned(i)]
+            outcome = bitmap.outcome[unsigned(i)]
         i += old == at
         if outcome == 0:
             continue
@@ -142,11 +142,11 @@ def _collect(klass, area, board, classes, track):
         while word < place >> 6:
             counted += popcount(bits[unsigned(word)])
             word += 1
-        track.place[n] = place
-        track.before[n] = counted + popcount(bits[unsigned(word)] & (bit_at(place) - np.uint64(1)))
-        track.hit[n] = np.int64(outcome >> HIT & _ALL_THRESHOLDS)
-        track.off[n] = np.int64(outcome & _ALL_THRESHOLDS)
-        track.rank[n] = np.int64(outcome >> RANK)
+        scratch.place[n] = place
+        scratch.before[n] = counted + popcount(bits[unsigned(word)] & (bit_at(place) - np.uint64(1)))
+        scratch.hit[n] = np.int64(outcome >> HIT & _ALL_THRESHOLDS)
+        scratch.off[n] = np.int64(outcome & _ALL_THRESHOLDS)
+        scratch.rank[n] = np.int64(outcome >> RANK)
         n += 1
 
 
@@ -164,18 +164,18 @@ def _first_from(value, rising):
 
 
 @inlined
-def _false_positives(t, n, track):
+def _false_positives(t, n, scratch):
     """Write the number of false positives before each true positive at threshold t to `curve`; return how many."""
     found, off = 0, 0
     for j in range(n):
-        track.curve[unsigned(found)] = track.before[j] - off
-        found += track.hit[j] >> t & 1
-        off += track.off[j] >> t & 1
+        scratch.curve[unsigned(found)] = scratch.before[j] - off
+        found += scratch.hit[j] >> t & 1
+        off += scratch.off[j] >> t & 1
     return found
 
 
 @inlined
-def _count_early(n, n_thresholds, track, n_early):
+def _count_early(n, n_thresholds, scratch, n_early):
     """Count the true positives of a class by rank and threshold, see `coco_precision`."""
     if len(n_early) == 0:
         return
@@ -183,6 +183,6 @@ def _count_early(n, n_thresholds, track, n_early):
         for t in range(n_thresholds):
             n_early[m, t] = 0
     for j in range(n):
-        for m in range(track.rank[j], len(n_early)):
+        for m in range(scratch.rank[j], len(n_early)):
             for t in range(n_thresholds):
-                n_early[m, t] += track.hit[j] >> t & 1
+                n_early[m, t] += scratch.hit[j] >> t & 1

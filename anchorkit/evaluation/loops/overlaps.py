@@ -33,8 +33,10 @@ def group_by_class(first, last, image_start, klass, n_classes, members, is_first
 
 
 @compiled
-def fill_rows(first, last, group_start, group_word, image_word, members, boxes, limit, own, counts, words, masks):
-    """Find what the members of some groups suppress if they are kept, as words of bits (see `tables.Rows`).
+def fill_suppressions(
+    first, last, group_start, group_word, image_word, members, boxes, limit, own, counts, words, masks
+):
+    """Find what the members of some groups suppress if they are kept, as words of bits (see `tables.Suppressions`).
 
     Invariant: member a suppresses b exactly if it is better and float64 IoU(a, b) > limit; a box without area has IoU
     0 or 0/0 with any other and neither is above the limit. ``image_word[group]``: first word of the group's image.

@@ -1,7 +1,7 @@
 """Compiled loops from one configuration to another: which candidates of an image are detections then.
 
 In greedy NMS only kept boxes suppress, and only within their image and class. So a group stays as it is unless the
-child takes a kept box out of it or puts one in; the others are settled anew, by rows of bits and not box by box. All
+child takes a kept box out of it or puts one in; NMS is repeated only for the others, 64 boxes at a time. All
 loops work on the `View` of one image.
 """
 
@@ -72,7 +72,7 @@ def _within_topk(view, child, children, rules, scratch):
 
 
 @inlined
-def settle(view, rows, horizon, only_leaving, commit, scratch):
+def settle(view, suppressions, horizon, only_leaving, commit, scratch):
     """Do NMS anew where the child touches a group at a rank within the horizon, as far as the horizon.
 
     Flips the bits in ``scratch.by_rank`` (the kept candidates by rank) that are not as in ``view.kept``; with `commit`,
@@ -89,16 +89,16 @@ def settle(view, rows, horizon, only_leaving, commit, scratch):
         member = view.group_start[group] - view.group_start[0]
         while end > word and view.word_rank[end - 1] > horizon:
             end -= 1
-        if only_leaving and not commit and _release(view, rows, word, end, member, scratch):
+        if only_leaving and not commit and _release(view, suppressions, word, end, member, scratch):
             for v in range(word, end):
                 _flip_by_rank(view, member + 64 * (v - word), touched[v] | scratch.released[v], scratch.by_rank)
         else:
-            _suppress(view, rows, word, end, member, commit, scratch)
+            _suppress(view, suppressions, word, end, member, commit, scratch)
         w = max(w + 1, end)
 
 
 @inlined
-def _release(view, rows, word, end, member, scratch):
+def _release(view, suppressions, word, end, member, scratch):
     """Find who is kept in a group now that some kept members leave it, if that can be told from these alone.
 
     Writes to `released` who was suppressed by one of them and by nobody else, and by nobody else that is released.
@@ -121,11 +121,11 @@ def _release(view, rows, word, end, member, scratch):
         while leaving != 0:
             bit = lowest_bit(leaving)
             leaving ^= bit
-            row = rows.own[unsigned(view.first + at + position(bit))]
+            row = suppressions.own[unsigned(view.first + at + position(bit))]
             twice[v] |= reached[v] & row
             reached[v] |= row
         if v + 1 < end:
-            _reach_later(view, rows, at, scratch.touched[v], reached, twice)
+            _reach_later(view, suppressions, at, scratch.touched[v], reached, twice)
         if twice[v] & scratch.alive[v] & ~view.once[v] != 0:
             return False
         waiting = reached[v] & view.once[v] & scratch.alive[v] & ~dead[v]
@@ -134,13 +134,13 @@ def _release(view, rows, word, end, member, scratch):
         while waiting != 0:
             bit = lowest_bit(waiting)
             found |= bit
-            row = rows.own[unsigned(view.first + at + position(bit))]
+            row = suppressions.own[unsigned(view.first + at + position(bit))]
             if row & stay != 0:
                 return False
             waiting &= ~(row | bit)
         released[v] = found
         if v + 1 < end and found != 0:
-            _reach_later(view, rows, at, found, dead, twice)
+            _reach_later(view, suppressions, at, found, dead, twice)
             for later in range(v + 1, end):
                 if dead[later] & view.kept[later] & ~scratch.touched[later] != 0:
                     return False
@@ -148,24 +148,24 @@ def _release(view, rows, word, end, member, scratch):
 
 
 @inlined
-def _reach_later(view, rows, at, members, reached, twice):
+def _reach_later(view, suppressions, at, members, reached, twice):
     """Mark whom some members of the word that begins with member `at` suppress in later words; and who is met twice."""
     while members != 0:
         bit = lowest_bit(members)
         members ^= bit
         member = unsigned(at + position(bit))
-        for r in range(view.row_start[member], view.row_start[member + ONE]):
-            later, mask = rows.word[unsigned(r)], rows.mask[unsigned(r)]
+        for r in range(view.suppression_start[member], view.suppression_start[member + ONE]):
+            later, mask = suppressions.word[unsigned(r)], suppressions.mask[unsigned(r)]
             twice[later] |= reached[later] & mask
             reached[later] |= mask
 
 
 @inlined
-def _suppress(view, rows, word, end, first_member, commit, scratch):
+def _suppress(view, suppressions, word, end, first_member, commit, scratch):
     """Greedy NMS of the alive members of one group, from its first `word` up to `end`.
 
     Invariant: when a member comes up, `dead` has the bits of all that a better kept member of its group suppresses, and
-    `twice` of those that two do; rows have bits of later members only.
+    `twice` of those that two do; a member suppresses later members only.
     """
     dead, twice = scratch.dead, scratch.twice
     for v in range(word, end):
@@ -178,12 +178,12 @@ def _suppress(view, rows, word, end, first_member, commit, scratch):
         while waiting != 0:
             bit = lowest_bit(waiting)
             kept |= bit
-            row = rows.own[unsigned(view.first + at + position(bit))]
+            row = suppressions.own[unsigned(view.first + at + position(bit))]
             waiting &= ~(row | bit)
             twice[v] |= dead[v] & row
             dead[v] |= row
         if v + 1 < end:
-            _reach_later(view, rows, at, kept, dead, twice)
+            _reach_later(view, suppressions, at, kept, dead, twice)
         _flip_by_rank(view, at, kept ^ view.kept[v], scratch.by_rank)
         if commit:
             view.kept[v] = kept

@@ -65,7 +65,7 @@ class Groups(NamedTuple):
     bit_of_rank: Array
 
 
-class Rows(NamedTuple):
+class Suppressions(NamedTuple):
     """What each member suppresses if it is kept: later members of its group that overlap it, as words of bits.
 
     Attributes:
@@ -173,7 +173,7 @@ class View(NamedTuple):
         first: number of the first member.
         by_anchor: (A, W); scope: (n,) or (0,); bit_of_rank: the same; binds: bool; group_start: (g + 1,); group_word:
             (g + 1,); word_group: (W,); word_rank: (W,); rank: (n,): see `Groups`.
-        row_start: (n + 1,), see `Rows`.
+        suppression_start: (n + 1,), see `Suppressions`.
         place: (n,); slot: (n,); paired: (R,); group: number of the first group; long: (groups,); members: (groups, R):
             see `Matching`.
         alive: (W,); kept: (W,); dead: (W,); once: (W,); by_rank: (R,); shown: (R,): see `Standing`.
@@ -189,7 +189,7 @@ class View(NamedTuple):
     word_group: Array
     word_rank: Array
     rank: Array
-    row_start: Array
+    suppression_start: Array
     place: Array
     slot: Array
     paired: Array
@@ -275,7 +275,7 @@ class Rules(NamedTuple):
     ranks: Array
 
 
-class Board(NamedTuple):
+class Bitmap(NamedTuple):
     """The detections of one configuration: those of the one the engine is at, and what differs.
 
     Attributes:
@@ -292,7 +292,7 @@ class Board(NamedTuple):
     new_outcome: Array
 
 
-class Track(NamedTuple):
+class CurveScratch(NamedTuple):
     """Memory for reading one class off a board, see `curves`: for as many detections as a class can have, and one more.
 
     Attributes:
@@ -306,3 +306,84 @@ class Track(NamedTuple):
     rank: Array
     curve: Array
     line: Array
+
+
+class Seen(NamedTuple):
+    """The N detections of one configuration that count in an area range, or hit a box to be found there.
+
+    Attributes:
+        place: int64 (N,), rising, see `Matching`.
+        counted: bool (N,), whether the detection's own area lies in the range.
+        hit: uint32 (N,), the IoU thresholds at which it hits a box to be found, as bits.
+        off: uint32 (N,), the IoU thresholds at which it is no false positive although it is counted.
+    """
+
+    place: Array
+    counted: Array
+    hit: Array
+    off: Array
+
+
+class Steps(NamedTuple):
+    """The detections of a `Seen` in the order in which `weighing` goes through them.
+
+    A step is one detection that matched something, or several of one image and class that tie in score. *Items* are the
+    detections of the steps, *fillers* the others.
+
+    Attributes:
+        class_step: int64 (K + 1,), first step of each class that has boxes to be found.
+        fill_start: int64 (S + 1,), first filler between the step before and each step.
+        fill_image: int32 (fillers,), image of each filler.
+        image: int32 (S,), image of each step.
+        item_start: int64 (S + 1,), first item of each step.
+        hit, off: uint32 (items,); counted: uint8 (items,): see `Seen`.
+        most: most items of one class.
+        most_tied: most items of one class in steps with several items.
+    """
+
+    class_step: Array
+    fill_start: Array
+    fill_image: Array
+    image: Array
+    item_start: Array
+    hit: Array
+    off: Array
+    counted: Array
+    most: int
+    most_tied: int
+
+
+class ToFind(NamedTuple):
+    """The boxes to be found, class by class, of the classes that have any.
+
+    Attributes:
+        start: int64 (K + 1,), first box of each class.
+        image: int32 (boxes,), image of each box.
+    """
+
+    start: Array
+    image: Array
+
+
+class WeighingScratch(NamedTuple):
+    """Memory for one class in `weighing.DRAWS` data sets, with n items after copies of ties are written out.
+
+    Attributes:
+        hit, off: uint32 (n,); times, before, found: int32 (n, DRAWS); curve: float64 (n, DRAWS).
+        n_real, column: int64 (DRAWS,); need: int32 (DRAWS, 101); counted, right, off_so_far: int32 (DRAWS,);
+            best: float64 (DRAWS,).
+    """
+
+    hit: Array
+    off: Array
+    times: Array
+    before: Array
+    found: Array
+    curve: Array
+    n_real: Array
+    column: Array
+    need: Array
+    counted: Array
+    right: Array
+    off_so_far: Array
+    best: Array

@@ -22,35 +22,35 @@ _EPSILON = float(np.spacing(1))
 
 
 @compiled_without_counting
-def weighted_precision(weights, steps, to_find, recalls, n_thresholds, room, lines, n_columns):
+def weighted_precision(weights, steps, to_find, recalls, n_thresholds, scratch, lines, n_columns):
     """COCO's precision at the 101 recalls in `DRAWS` data sets.
 
     Args:
         weights: uint16 (I, DRAWS), how often each image stands in each data set.
-        steps: see `resampling.Steps`; its classes are those of `to_find`.
-        to_find: see `resampling.ToFind`.
+        steps: see `tables.Steps`; its classes are those of `to_find`.
+        to_find: see `tables.ToFind`.
         recalls: float64 (101,).
         n_thresholds: IoU thresholds.
-        room: see `resampling.Room`.
+        scratch: see `tables.WeighingScratch`.
         lines: float64 (DRAWS, thresholds, classes, 101), written: the first ``n_columns[draw]`` classes count.
         n_columns: int64 (DRAWS,), written: classes with a box to be found in each data set.
     """
     for b in range(DRAWS):
         n_columns[b] = 0
     for klass in range(len(to_find.start) - 1):
-        _count(to_find.start[klass], to_find.start[klass + 1], to_find.image, weights, room.n_real)
+        _count(to_find.start[klass], to_find.start[klass + 1], to_find.image, weights, scratch.n_real)
         for b in range(DRAWS):
-            room.column[b] = -1
-            if room.n_real[b] > 0:
-                room.column[b] = n_columns[b]
+            scratch.column[b] = -1
+            if scratch.n_real[b] > 0:
+                scratch.column[b] = n_columns[b]
                 n_columns[b] += 1
-                _needed(room.n_real[b], recalls, room.need[b])
-        n = _lay_out(klass, weights, steps, room)
+                _needed(scratch.n_real[b], recalls, scratch.need[b])
+        n = _lay_out(klass, weights, steps, scratch)
         for t in range(n_thresholds):
-            n_hits = _curve(t, n, room)
+            n_hits = _curve(t, n, scratch)
             for b in range(DRAWS):
-                if room.column[b] >= 0:
-                    _look_up(b, n_hits, room, lines[b, t, room.column[b]])
+                if scratch.column[b] >= 0:
+                    _look_up(b, n_hits, scratch, lines[b, t, scratch.column[b]])
 
 
 @compiled_without_counting
@@ -97,7 +97,7 @@ def _needed(n_real, recalls, need):
 
 
 @inlined
-def _lay_out(klass, weights, steps, room):
+def _lay_out(klass, weights, steps, scratch):
     """Write the detections of a class that matched something, in order, copies of ties written out.
 
     Of each: its outcome, how often it stands in each data set, and how many detections come before it.
@@ -105,7 +105,7 @@ def _lay_out(klass, weights, steps, room):
     Returns:
         How many there are.
     """
-    counted = room.counted
+    counted = scratch.counted
     for b in range(DRAWS):
         counted[b] = 0
     n = 0
@@ -123,21 +123,21 @@ def _lay_out(klass, weights, steps, room):
                 copies = max(copies, np.int64(weights[row, b]))
         for copy in range(copies):
             for item in range(begin, end):
-                room.hit[n], room.off[n] = steps.hit[item], steps.off[item]
+                scratch.hit[n], scratch.off[n] = steps.hit[item], steps.off[item]
                 is_counted = np.int32(steps.counted[item])
                 for b in range(DRAWS):
                     times = np.int32(weights[row, b])
                     if end - begin > 1:
                         times = np.int32(times > copy)
-                    room.times[n, b] = times
-                    room.before[n, b] = counted[b]
+                    scratch.times[n, b] = times
+                    scratch.before[n, b] = counted[b]
                     counted[b] += is_counted * times
                 n += 1
     return n
 
 
 @inlined
-def _curve(t, n, room):
+def _curve(t, n, scratch):
     """Write the monotone precision-recall curve at threshold t: true positives so far, and precision there or beyond.
 
     One that stands in a data set no times lies no higher than the one before it, and no recall ends there.
@@ -145,37 +145,37 @@ def _curve(t, n, room):
     Returns:
         How many hits there are.
     """
-    right, off = room.right, room.off_so_far
+    right, off = scratch.right, scratch.off_so_far
     for b in range(DRAWS):
         right[b] = 0
         off[b] = 0
     m = 0
     for i in range(n):
-        if room.hit[i] >> t & 1:
+        if scratch.hit[i] >> t & 1:
             for b in range(DRAWS):
-                right[b] += room.times[i, b]
-                room.found[m, b] = right[b]
+                right[b] += scratch.times[i, b]
+                scratch.found[m, b] = right[b]
                 tp = float(right[b])
-                room.curve[m, b] = tp / (float(room.before[i, b] - off[b]) + tp + _EPSILON)
+                scratch.curve[m, b] = tp / (float(scratch.before[i, b] - off[b]) + tp + _EPSILON)
             m += 1
-        if room.off[i] >> t & 1:
+        if scratch.off[i] >> t & 1:
             for b in range(DRAWS):
-                off[b] += room.times[i, b]
-    best = room.best
+                off[b] += scratch.times[i, b]
+    best = scratch.best
     for b in range(DRAWS):
         best[b] = 0.0
     for i in range(m - 1, -1, -1):
         for b in range(DRAWS):
-            best[b] = max(best[b], room.curve[i, b])
-            room.curve[i, b] = best[b]
+            best[b] = max(best[b], scratch.curve[i, b])
+            scratch.curve[i, b] = best[b]
     return m
 
 
 @inlined
-def _look_up(b, n_hits, room, line):
+def _look_up(b, n_hits, scratch, line):
     """Write the precision of one data set at each recall."""
     i = 0
     for r in range(N_RECALLS):
-        while i < n_hits and room.found[unsigned(i), b] < room.need[b, r]:
+        while i < n_hits and scratch.found[unsigned(i), b] < scratch.need[b, r]:
             i += 1
-        line[r] = room.curve[unsigned(i), b] if i < n_hits else 0.0
+        line[r] = scratch.curve[unsigned(i), b] if i < n_hits else 0.0
