@@ -11,18 +11,10 @@ import pandas as pd
 
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import change, points, require, unit
+from anchorkit.plots.frames import change, measures, points, require, unit
 from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS, level_color
 from anchorkit.plots.tradeoffs import AP_TITLE
 
-_MEASURES = {
-    "n_anchors": "Anchors",
-    "boxes": "Boxes per image",
-    "head_flops": "Head FLOPs",
-    "total_flops": "Total FLOPs",
-    "head_parameters": "Head parameters",
-    "accuracy": "AP (points)",
-}
 _LOSS_ROWS = 600
 _CLASSES = 20
 
@@ -137,18 +129,19 @@ def before_after(table: pd.DataFrame) -> AnyChart:
 
     Args:
         table: one row per configuration, the unpruned detector first: ``name`` and at least one of ``n_anchors``,
-            ``boxes``, ``head_flops``, ``total_flops``, ``head_parameters``, ``accuracy`` (0..1).
+            the costs of `anchorkit.costs.COSTS` and ``accuracy`` (0..1).
 
     Raises:
         InputError: ``name`` or every measure is missing, or a measure has no value in the first row.
     """
     require(table, ("name",), "table")
-    measures = [name for name in _MEASURES if name in table.columns and table[name].notna().any()]
-    if not measures:
-        raise InputError(f"table: the frame has none of the measures {', '.join(_MEASURES)}")
+    titles = measures()
+    there = [name for name in titles if name in table.columns and table[name].notna().any()]
+    if not there:
+        raise InputError(f"table: the frame has none of the measures {', '.join(titles)}")
     names = [str(name) for name in table["name"]]
     panels = []
-    for position, measure in enumerate(measures):
+    for position, measure in enumerate(there):
         values = [float(value) for value in table[measure]]
         scale = unit(measure, [value for value in values if math.isfinite(value)])
         if not math.isfinite(values[0]):
@@ -179,7 +172,7 @@ def before_after(table: pd.DataFrame) -> AnyChart:
             alt.layer(bars, text_layer).properties(
                 width=150,
                 height=alt.Step(44),
-                title=alt.TitleParams(_MEASURES[measure], fontSize=14, offset=6, frame="group", anchor="start"),
+                title=alt.TitleParams(titles[measure], fontSize=14, offset=6, frame="group", anchor="start"),
             )
         )
     return alt.hconcat(*panels, spacing=26)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.errors import InputError
-from anchorkit.search.frontier import accuracy_within, hypervolume
+from anchorkit.search.frontier import accuracy_within, hypervolume, unbeaten
 from anchorkit.search.result import SearchResult
 
 
@@ -32,8 +32,8 @@ def hypervolume_curve(result: SearchResult, points: int = 100) -> pd.DataFrame:
         new = pd.DataFrame({"accuracy": accuracy[before:count], "cost": cost[before:count]})
         new = new[new["accuracy"] >= (result.threshold or 0.0)]
         # Only what is not beaten can matter later.
-        best = pd.concat([best, new]).sort_values(["cost", "accuracy"], ascending=[True, False])
-        best = best[best["accuracy"] > best["accuracy"].cummax().shift(fill_value=-1.0)]
+        best = pd.concat([best, new])
+        best = best.iloc[unbeaten(best["accuracy"], best["cost"])]
         values.append(hypervolume(best["accuracy"].tolist(), best["cost"].tolist(), full_cost))
     return pd.DataFrame({"tried": counts, "hypervolume": values})
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Measured(Protocol):
@@ -70,6 +71,83 @@ class Frontier(Generic[M]):
 
     def __len__(self) -> int:
         return len(self._members)
+
+
+ROUNDING = 1e-12
+"""Accuracies closer than this are equal: room for the rounding in "full accuracy minus a loss", nothing else."""
+
+
+def reaches(accuracies: Any, least: Any) -> Any:
+    """Whether accuracies are at least `least`, up to `ROUNDING`: bool, in the shape of the accuracies.
+
+    Args:
+        accuracies: an array or a pandas Series, 0..1.
+        least: a number, or one per accuracy.
+    """
+    return accuracies >= least - ROUNDING
+
+
+def cheapest(accuracies: npt.ArrayLike, costs: npt.ArrayLike, least: float, most: float = float("inf")) -> int | None:
+    """The cheapest of some configurations that is accurate enough; of equals the most accurate, of those the first.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        costs: their costs, in the same order.
+        least: the accuracy that it needs.
+        most: the cost that it may have.
+
+    Returns:
+        Its position; None if no configuration keeps both limits.
+
+    Examples:
+        >>> from anchorkit.search.frontier import cheapest
+        >>> cheapest([0.50, 0.49, 0.40], [300, 200, 100], least=0.45)
+        1
+    """
+    accuracy, cost = np.asarray(accuracies, dtype=float), np.asarray(costs, dtype=float)
+    fits = np.flatnonzero(reaches(accuracy, least) & (cost <= most))
+    return int(fits[np.lexsort((-accuracy[fits], cost[fits]))[0]]) if len(fits) else None
+
+
+def most_accurate(accuracies: npt.ArrayLike, *limits: tuple[npt.ArrayLike, float]) -> int | None:
+    """The most accurate of some configurations within one or more budgets; of equals the first.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        *limits: costs in the same order, and the most that they may be.
+
+    Returns:
+        Its position; None if no configuration is within the budgets.
+
+    Examples:
+        >>> from anchorkit.search.frontier import most_accurate
+        >>> most_accurate([0.50, 0.49, 0.40], ([300, 200, 100], 250))
+        1
+    """
+    accuracy = np.asarray(accuracies, dtype=float)
+    fits = np.ones(len(accuracy), dtype=bool)
+    for costs, most in limits:
+        fits &= np.asarray(costs, dtype=float) <= most
+    return int(np.where(fits, accuracy, -np.inf).argmax()) if fits.any() else None
+
+
+def unbeaten(accuracies: npt.ArrayLike, costs: npt.ArrayLike) -> list[int]:
+    """Positions of the configurations that no other one beats, most accurate first; of equals only the first.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        costs: their costs, in the same order.
+
+    Examples:
+        >>> from anchorkit.search.frontier import unbeaten
+        >>> unbeaten([0.40, 0.50, 0.39, 0.45], [100, 300, 150, 200])
+        [1, 3, 0]
+    """
+    accuracy, cost = np.asarray(accuracies, dtype=float), np.asarray(costs, dtype=float)
+    order = np.lexsort((cost, -accuracy))
+    cheapest_before = np.minimum.accumulate(np.append(np.inf, cost[order]))[:-1]
+    kept: list[int] = order[cost[order] < cheapest_before].tolist()
+    return kept
 
 
 def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Configuration
-from anchorkit.costs import CostFunction
+from anchorkit.costs import Cost, CostFunction
 from anchorkit.errors import InputError
 from anchorkit.search.measuring import AccuracyOf
 from anchorkit.search.rivals import measure_all
@@ -48,7 +48,7 @@ def score_mass(predictions: RawScores) -> np.ndarray[Any, Any]:
 
 def prune_by_ranking(
     evaluator: AccuracyOf,
-    cost: str | CostFunction = "head_flops",
+    cost: str | Cost | CostFunction = "head_flops",
     ranking: Iterable[int | str] | None = None,
     *,
     worth: Sequence[float] | np.ndarray[Any, Any] | None = None,
@@ -58,7 +58,7 @@ def prune_by_ranking(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         ranking: every anchor once (indices or ids), the one that goes first in front.
         worth: instead of `ranking` a number for each anchor, such as `score_mass`: the least goes first, of equals the
             first.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Configuration, Move, moves
-from anchorkit.costs import CostFunction
+from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.search.frontier import Frontier, accuracy_within
 from anchorkit.search.ledger import Ledger
@@ -26,10 +26,10 @@ _SAME_ASPECT = 0.1  # octaves: 1/2 and 0.51 are one aspect ratio
 
 def random_pruning(
     evaluator: AccuracyOf,
-    cost: str | CostFunction = "head_flops",
+    cost: str | Cost | CostFunction = "head_flops",
     n: int = 200,
-    seed: int = 0,
     *,
+    seed: int = 0,
     kind: str = "auto",
     progress: bool = True,
     watch: Watch | None = None,
@@ -42,7 +42,7 @@ def random_pruning(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         n: how many different configurations to measure; fewer come back if the layout has not that many.
         seed: the same seed gives the same configurations.
         kind: kind of moves: ``"anchor"``, ``"shared"`` or ``"auto"``, see `anchorkit.anchors.moves`.
@@ -70,7 +70,7 @@ def random_pruning(
 
 
 def layer_wise_pruning(
-    evaluator: AccuracyOf, cost: str | CostFunction = "head_flops", *, progress: bool = True
+    evaluator: AccuracyOf, cost: str | Cost | CostFunction = "head_flops", *, progress: bool = True
 ) -> pd.DataFrame:
     """Prune every level to the same number of anchors, level by level (paper section 3.4).
 
@@ -80,7 +80,7 @@ def layer_wise_pruning(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -156,7 +156,7 @@ def _aspect_classes(layout: AnchorLayout) -> list[float]:
 
 
 def symmetric_pruning(
-    evaluator: AccuracyOf, cost: str | CostFunction = "head_flops", *, progress: bool = True
+    evaluator: AccuracyOf, cost: str | Cost | CostFunction = "head_flops", *, progress: bool = True
 ) -> pd.DataFrame:
     """Remove aspect ratios together with their inverses, on all levels at once: what is usually tried by hand (3.4).
 
@@ -166,7 +166,7 @@ def symmetric_pruning(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -205,7 +205,7 @@ def lead(frontier: pd.DataFrame, rival: pd.DataFrame, cost: str) -> pd.DataFrame
 
 def measure_all(
     evaluator: AccuracyOf,
-    cost: str | CostFunction,
+    cost: str | Cost | CostFunction,
     configurations: Iterable[Configuration],
     what: str,
     progress: bool,
@@ -214,7 +214,7 @@ def measure_all(
     """Measure configurations one after the other; a row each, with the columns of `SearchResult.evaluated`."""
     wanted = list(configurations)
     with progress_bar(what, progress, total=len(wanted)) as bar:
-        measurer = Measurer(evaluator, cost, Ledger(evaluator), bar)
+        measurer = Measurer(evaluator, as_cost(cost), Ledger(evaluator), bar)
         if watch is not None:
             measurer.pulse = Pulse(watch, measurer, Frontier())
         with contextlib.suppress(Stopped):
