@@ -147,7 +147,14 @@ def costs(configuration: Configuration) -> dict[str, float | None]:
 
 
 def known_costs(configuration: Configuration) -> dict[str, float]:
-    """The costs of `COSTS` that the layout allows to compute, by name, in that order."""
+    """The costs of `COSTS` that the layout allows to compute, by name, in that order.
+
+    Examples:
+        >>> from anchorkit.costs import known_costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> known_costs(toy_evaluator().layout.full)
+        {'boxes': 240, 'head_flops': 24000, 'head_parameters': 300}
+    """
     return {name: value for name, cost in COSTS.items() if (value := _or_none(cost, configuration)) is not None}
 
 
@@ -157,6 +164,12 @@ def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
     Returns:
         One dictionary a level, in order, empty levels too: ``name``, ``height`` and ``width`` of the feature map,
         ``anchors`` (number kept), ``boxes``, ``head_flops``.
+
+    Examples:
+        >>> from anchorkit.costs import level_costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> [level['boxes'] for level in level_costs(toy_evaluator().layout.full)]
+        [192, 48]
     """
     return [
         {

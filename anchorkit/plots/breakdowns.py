@@ -30,6 +30,13 @@ def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
 
     Raises:
         InputError: a column is missing, or no loss is a finite number.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> history = pd.DataFrame({"step": [0, 100, 200], "loss": [3.0, 1.5, 1.2], "val_AP": [None, None, 0.2]})
+        >>> len(plots.training_curve(history).vconcat)
+        2
     """
     require(history, ("step", "loss"), "history")
     loss = history[["step", "loss"]].astype(float).replace([np.inf, -np.inf], np.nan).dropna()
@@ -77,6 +84,15 @@ def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost:
 
     Raises:
         InputError: a column is missing or there are no rows.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> from anchorkit.costs import level_costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> levels = pd.DataFrame(level_costs(toy_evaluator().layout.full))
+        >>> plots.level_costs(levels, cost="boxes").title
+        'What each level costs'
     """
     need = ("name", "anchors", cost)
     require(levels, need, "levels")
@@ -133,6 +149,13 @@ def before_after(table: pd.DataFrame) -> AnyChart:
 
     Raises:
         InputError: ``name`` or every measure is missing, or a measure has no value in the first row.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> table = pd.DataFrame({"name": ["unpruned", "pruned"], "boxes": [240, 112], "accuracy": [0.50, 0.48]})
+        >>> len(plots.before_after(table).hconcat)
+        2
     """
     require(table, ("name",), "table")
     titles = measures()
@@ -190,6 +213,13 @@ def class_changes(changes: pd.DataFrame, *, width: int = 520) -> AnyChart:
 
     Raises:
         InputError: a column is missing, or no class has an AP.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> changes = pd.DataFrame({"category": ["cup", "plate"], "before": [0.4, 0.5], "after": [0.38, 0.52]})
+        >>> plots.class_changes(changes).title
+        'AP of each class: before (ring) and after (dot)'
     """
     require(changes, ("category", "before", "after"), "changes")
     known = changes[(changes["before"] >= 0) & (changes["after"] >= 0)]

@@ -39,6 +39,13 @@ def run_frontiers(
 
     Raises:
         InputError: a column is missing, there are no rows, or `by` has too many values.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> plots.run_frontiers(rows.assign(run="first"), "boxes").title
+        'Frontiers of 1 runs'
     """
     facts = cost_facts(cost)
     cost = facts.name

@@ -55,6 +55,14 @@ def rivals(
 
     Raises:
         InputError: a frame lacks a column or has no rows, or there are more than six rivals.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> others = {"by hand": pd.DataFrame({"accuracy": [0.46], "boxes": [160]})}
+        >>> plots.rivals(rows, others, "boxes").width
+        640
     """
     facts = cost_facts(cost)
     cost = facts.name

@@ -66,6 +66,14 @@ def frontier(
 
     Raises:
         InputError: a frame lacks a column or has no rows.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> chart = plots.frontier(rows, "boxes", full={"accuracy": 0.50, "boxes": 320})
+        >>> chart.title.text
+        'Accuracy against cost'
     """
     facts = cost_facts(cost)
     cost = facts.name
@@ -146,6 +154,13 @@ def pointer_on_frontier(
 
     Returns:
         ``x`` and ``y`` for `anchorkit.widgets.Picture.pointer`; a little outside of 0..1 where it leaves the chart.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> plots.pointer_on_frontier(rows, "boxes", None, {"accuracy": 0.50, "boxes": 240})["x"]
+        1.0
     """
     shown = [frontier, *([] if full is None else [as_frame(full, "full")])]
     low, high = _accuracy_range(shown, {})
@@ -168,6 +183,16 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
 
     Raises:
         InputError: a column is missing, a stage is unknown, or there is no row but that of the full detector.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> points = pd.DataFrame({
+        ...     "point": ["full", "A", "A"], "stage": ["full", "pruned", "retrained"],
+        ...     "accuracy": [0.50, 0.44, 0.49], "head_flops": [4e9, 2e9, 2e9],
+        ... })
+        >>> plots.recovery(points).title
+        'What training gives back'
     """
     facts = cost_facts(cost)
     cost = facts.name

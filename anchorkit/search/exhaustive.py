@@ -54,6 +54,13 @@ def exhaustive_search(
         SearchInterrupted: as `anchorkit.search`.
         InputError: there are too many configurations (the message says how long they would take), or as
             `anchorkit.search`.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> result = ak.exhaustive_search(toy_evaluator(), cost="boxes", progress=False)
+        >>> len(result.evaluated), len(result.frontier)
+        (63, 8)
     """
     layout = evaluator.layout
     asked = Asked.of(layout, cost, moves=moves, among=among)

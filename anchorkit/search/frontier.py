@@ -38,6 +38,19 @@ class Frontier(Generic[M]):
     Members are kept by rising cost. As no member beats another, their accuracies rise along with it, so that asking
     and adding take a binary search. One list holds all there is, and one assignment changes it: an interrupt finds a
     frontier at any time.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> from anchorkit.search.frontier import Frontier
+        >>> frontier = Frontier()
+        >>> frontier.add(SimpleNamespace(accuracy=0.50, cost=300))
+        True
+        >>> frontier.add(SimpleNamespace(accuracy=0.45, cost=100))
+        True
+        >>> frontier.add(SimpleNamespace(accuracy=0.44, cost=200))
+        False
+        >>> [member.cost for member in frontier.members()]
+        [300, 100]
     """
 
     def __init__(self) -> None:
@@ -83,6 +96,12 @@ def reaches(accuracies: Any, least: Any) -> Any:
     Args:
         accuracies: an array or a pandas Series, 0..1.
         least: a number, or one per accuracy.
+
+    Examples:
+        >>> from anchorkit.search.frontier import reaches
+        >>> import numpy as np
+        >>> reaches(np.array([0.45, 0.44]), 0.50 - 0.05)
+        array([ True, False])
     """
     return accuracies >= least - ROUNDING
 
@@ -163,6 +182,11 @@ def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: 
         accuracies: accuracy of each configuration, 0..1, in any order; negative ones count as 0.
         costs: their costs, in the same order; those above `full_cost` dominate nothing.
         full_cost: the cost of the configuration with every anchor.
+
+    Examples:
+        >>> from anchorkit.search.frontier import hypervolume
+        >>> hypervolume([0.5, 0.4], [300, 100], full_cost=400)
+        0.325
     """
     if full_cost <= 0:
         return 0.0
@@ -183,6 +207,11 @@ def contributions(accuracies: Sequence[float], costs: Sequence[float], full_cost
         accuracies: accuracies of a frontier, falling, 0..1.
         costs: its costs, falling.
         full_cost: the cost of the configuration with every anchor.
+
+    Examples:
+        >>> from anchorkit.search.frontier import contributions
+        >>> [round(share, 3) for share in contributions([0.5, 0.4], [300, 100], full_cost=400)]
+        [0.025, 0.2]
     """
     right = [full_cost, *costs]
     below = [*accuracies[1:], 0.0]
@@ -202,6 +231,11 @@ def accuracy_within(accuracies: Sequence[float], costs: Sequence[float], budgets
 
     Returns:
         float64, one for each budget; NaN where nothing is that cheap.
+
+    Examples:
+        >>> from anchorkit.search.frontier import accuracy_within
+        >>> accuracy_within([0.5, 0.4], [300, 100], budgets=[50, 100, 1000]).tolist()
+        [nan, 0.4, 0.5]
     """
     cost = np.asarray(costs, dtype=float)
     order = np.argsort(cost, kind="stable")
@@ -220,6 +254,11 @@ def knee(accuracies: Sequence[float], costs: Sequence[float]) -> int:
     Args:
         accuracies: accuracies of a frontier, falling.
         costs: its costs, falling.
+
+    Examples:
+        >>> from anchorkit.search.frontier import knee
+        >>> knee([0.50, 0.49, 0.30], [300, 150, 100])
+        1
     """
     if len(accuracies) < 3:
         return 0

@@ -54,6 +54,16 @@ def random_pruning(
 
     Raises:
         InputError: `n` is below 1, or the cost or the kind of moves is unknown.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> drawn = ak.random_pruning(toy_evaluator(), cost="boxes", n=3, seed=1, progress=False)
+        >>> drawn[["accuracy", "boxes", "n_anchors"]]
+           accuracy  boxes  n_anchors
+        0      0.50    176          5
+        1      0.27    144          3
+        2      0.47     96          3
     """
     if n < 1:
         raise InputError(f"n is {n}: at least one configuration is needed")
@@ -88,6 +98,14 @@ def layer_wise_pruning(
 
     Raises:
         InputError: the cost is unknown.
+
+    Examples:
+        >>> from anchorkit.search import layer_wise_pruning
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> layer_wise_pruning(toy_evaluator(), cost="boxes", progress=False)[["k", "accuracy", "boxes"]]
+           k  accuracy  boxes
+        0  2      0.49    160
+        1  1      0.45     80
     """
     layout = evaluator.layout
     most = max((len(level.anchors) for level in layout.levels), default=0)
@@ -112,6 +130,12 @@ def symmetric_groups(layout: AnchorLayout) -> dict[str, Configuration]:
 
     Returns:
         By name, such as ``"2:1"`` or ``"1:1 size 2"``, the most elongated first, of those the largest first.
+
+    Examples:
+        >>> from anchorkit.search.rivals import symmetric_groups
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> [(name, len(group)) for name, group in symmetric_groups(toy_evaluator().layout).items()]
+        [('2:1', 4), ('1:1', 2)]
     """
     classes = _aspect_classes(layout)
     groups: dict[tuple[float, int], set[int]] = {}
@@ -174,6 +198,14 @@ def symmetric_pruning(
 
     Raises:
         InputError: the cost is unknown.
+
+    Examples:
+        >>> from anchorkit.search import symmetric_pruning
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> symmetric_pruning(toy_evaluator(), cost="boxes", progress=False)[["removed", "accuracy", "boxes"]]
+          removed  accuracy  boxes
+        0     2:1      0.45     80
+        1     1:1      0.05    160
     """
     layout = evaluator.layout
     groups = symmetric_groups(layout)

@@ -57,6 +57,14 @@ class AnchorBoard(Explorer):
 
     Attributes:
         cost: what the accuracy is weighed against, such as ``"head_flops"``.
+
+    Examples:
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> from anchorkit.widgets import AnchorBoard
+        >>> board = AnchorBoard(toy_evaluator(), cost="boxes")
+        >>> board.toggle("L0/16x32")
+        >>> board.accuracy, int(board.numbers()["after"]["boxes"])
+        (0.5, 176)
     """
 
     def __init__(

@@ -48,6 +48,18 @@ class PointChooser:
     Attributes:
         slider: position among the points, 0 (the most accurate) and up.
         cost: name of the cost, such as ``"head_flops"``.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> from anchorkit.widgets import PointChooser
+        >>> result = ak.search(toy_evaluator(), cost="boxes", progress=False)
+        >>> chooser = PointChooser(result, max_loss=0.03)
+        >>> print(chooser.selected)
+        3 of 6 anchors: L0/16x16 L1/32x32 L1/64x32
+        >>> chooser.slider.value = 0
+        >>> print(chooser.selected)
+        5 of 6 anchors: L0/16x16 L0/32x16 L1/32x32 L1/64x32 L1/32x64
     """
 
     def __init__(self, result: Frontier, max_loss: float = NEGLIGIBLE_LOSS) -> None:
