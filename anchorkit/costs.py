@@ -11,20 +11,107 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anchorkit.anchors import Configuration, Level
 from anchorkit.errors import InputError
 
-COSTS = ("boxes", "head_flops", "total_flops", "head_parameters")
-
 CostFunction = Callable[[Configuration], float]
 
-# Columns that the tables of a search have anyway: a callable of one of these names would hide them.
+FLOPS = "multiply-adds"
+"""The unit of FLOPs; charts and tables shorten its numbers to thousands, millions and billions."""
+
+# Columns that the tables of a search have anyway: a cost of one of these names would hide them.
 _RESERVED = ("accuracy", "n_anchors", "anchors", "order", "parent")
 
 
-def cost_of(configuration: Configuration, cost: str) -> int:
+@dataclass(frozen=True)
+class Cost:
+    """A cost: how it is computed, and what tables, charts and sentences call it.
+
+    Attributes:
+        name: the name of its column, a Python identifier such as ``"head_flops"``.
+        title: what heads a column or an axis, such as ``"Head FLOPs"``.
+        words: the same within a sentence, such as ``"head FLOPs"``.
+        unit: what is counted or measured, such as ``"multiply-adds"`` or ``"ms"``; empty if it has no unit.
+        compute: takes a configuration and returns a finite number, the lower the better. It raises `InputError` where
+            the layout does not say enough to compute it. A callable that measures has an attribute ``measured`` that is
+            True; a search then warns.
+
+    Examples:
+        >>> from anchorkit.costs import Cost
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> memory = Cost("memory", "Head memory", "head memory", "bytes", lambda kept: 4.0 * len(kept))
+        >>> memory.compute(toy_evaluator().layout.full)
+        24.0
+    """
+
+    name: str
+    title: str = field(repr=False)
+    words: str = field(repr=False)
+    unit: str = field(repr=False)
+    compute: CostFunction = field(repr=False)
+
+
+def as_cost(cost: str | Cost | CostFunction) -> Cost:
+    """The cost that a name or a callable stands for; its `compute` checks that the answer is a finite number.
+
+    Args:
+        cost: a name of `COSTS`, a `Cost`, or a callable that takes a configuration and returns a finite number. A bare
+            callable is called by its ``__name__``, or ``"cost"`` if that is no identifier.
+
+    Raises:
+        InputError: the name is unknown or clashes with another column, or (on the call) the callable's answer is not a
+            finite number.
+
+    Examples:
+        >>> from anchorkit.costs import as_cost
+        >>> as_cost("total_flops").title
+        'Total FLOPs'
+        >>> def anchors_squared(kept):
+        ...     return len(kept) ** 2
+        >>> as_cost(anchors_squared).words
+        'anchors squared'
+    """
+    if isinstance(cost, str):
+        if cost not in COSTS:
+            raise InputError(f"unknown cost {cost!r}: use one of {', '.join(COSTS)}, or a callable")
+        return COSTS[cost]
+    if isinstance(cost, Cost) and is_named(cost):
+        return cost
+    if not callable(cost) and not isinstance(cost, Cost):
+        raise InputError(f"cost is {cost!r}: use one of {', '.join(COSTS)}, or a callable")
+    if isinstance(cost, Cost):
+        if not cost.name.isidentifier():
+            raise InputError(f"a cost is called {cost.name!r}: a column's name is needed, such as head_flops")
+    else:
+        name = getattr(cost, "__name__", "cost")
+        cost = _bare(name if name.isidentifier() else "cost", cost)  # a lambda calls itself "<lambda>"
+    if cost.name in COSTS or cost.name in _RESERVED:
+        raise InputError(f"a callable cost may not be called {cost.name!r}, which is a column of its own; rename it")
+    return replace(cost, compute=_checked(cost.name, cost.compute))
+
+
+def cost_facts(cost: str | Cost) -> Cost:
+    """What a cost is called, for charts and tables; of a name that `COSTS` lacks, the name itself in words.
+
+    Examples:
+        >>> from anchorkit.costs import cost_facts
+        >>> cost_facts("boxes").title, cost_facts("latency_ms").title
+        ('Boxes per image', 'latency ms')
+    """
+    if isinstance(cost, Cost):
+        return cost
+    return COSTS.get(cost) or _bare(cost, _not_known(cost))
+
+
+def is_named(cost: Cost) -> bool:
+    """Whether a cost is one of `COSTS`: computed from the layout alone, and a column of every table."""
+    return COSTS.get(cost.name) is cost
+
+
+def cost_of(configuration: Configuration, cost: str) -> float:
     """One cost of a configuration.
 
     Args:
@@ -34,41 +121,41 @@ def cost_of(configuration: Configuration, cost: str) -> int:
 
     Raises:
         InputError: the cost is unknown, or is ``"total_flops"`` and the layout does not say what the trunk costs.
+
+    Examples:
+        >>> from anchorkit.costs import cost_of
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> full = toy_evaluator().layout.full
+        >>> cost_of(full, "boxes"), cost_of(full.without([0]), "boxes")
+        (240, 176)
     """
-    levels = _levels(configuration)
-    if cost == "boxes":
-        return _boxes(levels)
-    if cost == "head_flops":
-        return _head_flops(levels)
-    if cost == "total_flops":
-        total = _total_flops(configuration, levels)
-        if total is None:
-            raise InputError(
-                f"total_flops: the layout of {configuration.layout.detector} does not say what its trunk costs; "
-                "set trunk_macs in the layout, or use head_flops"
-            )
-        return total
-    if cost == "head_parameters":
-        return _head_parameters(configuration, levels)
-    raise InputError(f"unknown cost {cost!r}: use one of {', '.join(COSTS)}")
+    if cost not in COSTS:
+        raise InputError(f"unknown cost {cost!r}: use one of {', '.join(COSTS)}")
+    return COSTS[cost].compute(configuration)
 
 
-def costs(configuration: Configuration) -> dict[str, int | None]:
-    """All costs of a configuration by name, and ``n_anchors``; ``total_flops`` is None if the trunk is unknown."""
-    levels = _levels(configuration)
-    return {
-        "n_anchors": len(configuration),
-        "boxes": _boxes(levels),
-        "head_flops": _head_flops(levels),
-        "total_flops": _total_flops(configuration, levels),
-        "head_parameters": _head_parameters(configuration, levels),
-    }
+def costs(configuration: Configuration) -> dict[str, float | None]:
+    """All costs of a configuration by name, and ``n_anchors``; ``total_flops`` is None if the trunk is unknown.
+
+    Examples:
+        >>> from anchorkit.costs import costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> costs(toy_evaluator().layout.configuration(keep=["L0/16x16"]))
+        {'n_anchors': 1, 'boxes': 64, 'head_flops': 6400, 'total_flops': None, 'head_parameters': 50}
+    """
+    return {"n_anchors": len(configuration), **{name: _or_none(cost, configuration) for name, cost in COSTS.items()}}
 
 
-def known_costs(configuration: Configuration) -> dict[str, int]:
-    """The costs of `COSTS` that the layout allows to compute, by name, in that order."""
-    everything = costs(configuration)
-    return {name: value for name in COSTS if (value := everything[name]) is not None}
+def known_costs(configuration: Configuration) -> dict[str, float]:
+    """The costs of `COSTS` that the layout allows to compute, by name, in that order.
+
+    Examples:
+        >>> from anchorkit.costs import known_costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> known_costs(toy_evaluator().layout.full)
+        {'boxes': 240, 'head_flops': 24000, 'head_parameters': 300}
+    """
+    return {name: value for name, cost in COSTS.items() if (value := _or_none(cost, configuration)) is not None}
 
 
 def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
@@ -77,6 +164,12 @@ def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
     Returns:
         One dictionary a level, in order, empty levels too: ``name``, ``height`` and ``width`` of the feature map,
         ``anchors`` (number kept), ``boxes``, ``head_flops``.
+
+    Examples:
+        >>> from anchorkit.costs import level_costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> [level['boxes'] for level in level_costs(toy_evaluator().layout.full)]
+        [192, 48]
     """
     return [
         {
@@ -89,38 +182,6 @@ def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
         }
         for level, count in _levels(configuration)
     ]
-
-
-def cost_in_words(cost: str) -> str:
-    """A cost within a sentence: ``head FLOPs`` for ``"head_flops"``."""
-    return {"head_flops": "head FLOPs", "total_flops": "total FLOPs"}.get(cost, cost.replace("_", " "))
-
-
-def cost_function(cost: str | CostFunction) -> tuple[str, CostFunction]:
-    """A cost's name and the function that computes it.
-
-    Args:
-        cost: a name of `COSTS`, or a callable that takes a configuration and returns a finite number, for example a
-            measured latency. A callable's name is its ``__name__``; one without a usable name is called ``"cost"``.
-            One that measures says so by an attribute ``measured`` that is True; a search then warns.
-
-    Raises:
-        InputError: the name is unknown or clashes with another column, or (on the call) the callable's answer is not a
-            finite number.
-    """
-    if isinstance(cost, str):
-        name = cost
-        if name not in COSTS:
-            raise InputError(f"unknown cost {name!r}: use one of {', '.join(COSTS)}, or a callable")
-        return name, lambda configuration: cost_of(configuration, name)
-    if not callable(cost):
-        raise InputError(f"cost is {cost!r}: use one of {', '.join(COSTS)}, or a callable")
-    name = getattr(cost, "__name__", "cost")
-    if not name.isidentifier():  # a lambda calls itself "<lambda>"
-        name = "cost"
-    if name in COSTS or name in _RESERVED:
-        raise InputError(f"a callable cost may not be called {name!r}, which is a column of its own; rename it")
-    return name, _checked(name, cost)
 
 
 def _checked(name: str, function: CostFunction) -> CostFunction:
@@ -137,33 +198,55 @@ def _checked(name: str, function: CostFunction) -> CostFunction:
     return compute
 
 
+def _bare(name: str, compute: CostFunction) -> Cost:
+    words = name.replace("_", " ")
+    return Cost(name, words, words, "", compute)
+
+
+def _not_known(name: str) -> CostFunction:
+    def compute(configuration: Configuration) -> float:
+        raise InputError(f"cost {name}: only its name is known here; give the callable that computes it as cost=")
+
+    return compute
+
+
+def _or_none(cost: Cost, configuration: Configuration) -> float | None:
+    try:
+        return cost.compute(configuration)
+    except InputError:
+        return None
+
+
 def _levels(configuration: Configuration) -> list[tuple[Level, int]]:
     return list(zip(configuration.layout.levels, configuration.per_level, strict=True))
-
-
-def _boxes(levels: list[tuple[Level, int]]) -> int:
-    return sum([level.cells * count for level, count in levels])
 
 
 def _level_flops(level: Level, count: int) -> int:
     return level.cells * (level.head_macs_fixed + count * level.head_macs_per_anchor) if count else 0
 
 
-def _head_flops(levels: list[tuple[Level, int]]) -> int:
-    return sum([_level_flops(level, count) for level, count in levels])
+def _boxes(configuration: Configuration) -> int:
+    return sum([level.cells * count for level, count in _levels(configuration)])
 
 
-def _total_flops(configuration: Configuration, levels: list[tuple[Level, int]]) -> int | None:
-    trunk = configuration.layout.trunk_macs
-    if trunk is None:
-        return None
-    gone = sum([macs for needed, macs in configuration.layout._trunk_part_masks if not configuration.mask & needed])
-    return trunk - gone + _head_flops(levels)
+def _head_flops(configuration: Configuration) -> int:
+    return sum([_level_flops(level, count) for level, count in _levels(configuration)])
 
 
-def _head_parameters(configuration: Configuration, levels: list[tuple[Level, int]]) -> int:
+def _total_flops(configuration: Configuration) -> int:
     layout = configuration.layout
-    kept = [(level, count) for level, count in levels if count]
+    if layout.trunk_macs is None:
+        raise InputError(
+            f"total_flops: the layout of {layout.detector} does not say what its trunk costs; "
+            "set trunk_macs in the layout, or use head_flops"
+        )
+    gone = sum([macs for needed, macs in layout._trunk_part_masks if not configuration.mask & needed])
+    return layout.trunk_macs - gone + _head_flops(configuration)
+
+
+def _head_parameters(configuration: Configuration) -> int:
+    layout = configuration.layout
+    kept = [(level, count) for level, count in _levels(configuration) if count]
     if not layout.shared_head:
         return sum([level.head_params_fixed + count * level.head_params_per_anchor for level, count in kept])
     # One head serves all levels: it needs the filters of every position that is kept on any level, once.
@@ -171,3 +254,14 @@ def _head_parameters(configuration: Configuration, levels: list[tuple[Level, int
     fixed = max((level.head_params_fixed for level, _ in kept), default=0)
     per_anchor = max((level.head_params_per_anchor for level, _ in kept), default=0)
     return fixed + positions * per_anchor
+
+
+_ALL = (
+    Cost("boxes", "Boxes per image", "boxes", "boxes", _boxes),
+    Cost("head_flops", "Head FLOPs", "head FLOPs", FLOPS, _head_flops),
+    Cost("total_flops", "Total FLOPs", "total FLOPs", FLOPS, _total_flops),
+    Cost("head_parameters", "Head parameters", "head parameters", "parameters", _head_parameters),
+)
+
+COSTS: dict[str, Cost] = {cost.name: cost for cost in _ALL}
+"""The costs that are computed from the layout, by name. A new one is one more entry of this table."""

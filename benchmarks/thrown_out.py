@@ -28,7 +28,7 @@ from anchorkit.search.comparing import hypervolume_curve
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.measuring import Measurer, Node
 from anchorkit.search.result import SearchResult
-from anchorkit.search.running import Walk, run
+from anchorkit.search.running import Strategy, Walk
 from anchorkit.search.space import Space
 
 MARKS = (500, 1000, 2000, 4000, 8000, 16000)
@@ -57,7 +57,6 @@ def beam(width: int, choose: Choose) -> Walk:
     """A beam: of all configurations with one move less than those kept, keep `width`; and so on, down to the last."""
 
     def walk(measurer: Measurer, full: Node, frontier: Frontier[Node], space: Space, least: float) -> None:
-        frontier.add(full)
         kept = [full]
         while kept:
             children: dict[int, Node] = {}
@@ -114,11 +113,8 @@ def searches(
     for name in ("algorithm1", "authors", "local", *THROWN_OUT):
         fresh = evaluator.with_metric("AP")  # it remembers nothing, so that the times can be compared
         start = time.process_time()
-        if name in THROWN_OUT:
-            walk = THROWN_OUT[name]
-            found[name] = run(walk, name, fresh, cost, threshold, "auto", None, None, False, None, budget)
-        else:
-            found[name] = ak.search(fresh, cost, threshold, name, budget=budget, progress=False)
+        strategy = Strategy(name, name, THROWN_OUT[name]) if name in THROWN_OUT else name
+        found[name] = ak.search(fresh, cost, threshold=threshold, strategy=strategy, budget=budget, progress=False)
         seconds[name] = time.process_time() - start
     return found, seconds
 

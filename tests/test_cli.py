@@ -268,7 +268,7 @@ def test_costs_for_people(command: Command, files: Files) -> None:
     assert code == 0
     assert out.splitlines()[0] == "toy: 5 of 5 anchors"
     assert "all                 5    420      42,000" in out
-    assert "whole network: 52,000 FLOPs; head: 250 parameters" in out
+    assert "total FLOPs: 52,000; head parameters: 250" in out
 
 
 def test_costs_of_a_named_detector(command: Command) -> None:
@@ -544,7 +544,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from anchorkit.costs import costs
     from anchorkit.detectors import load_detector, prune, save_detector
-    from anchorkit.search import SearchResult
+    from anchorkit.search.result import Asked, SearchResult, kept_in
 
     folder = tmp_path_factory.mktemp("run")
     full = load_detector("tiny_ssd", categories=1, size=(96, 96), shapes=[[(9, 9), (18, 9)], [(30, 30)]], seed=0)
@@ -565,7 +565,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.to_csv(folder / "retrained" / "points.csv", index=False)
     searched = table[:3].drop(columns=["point", "stage", "split"])
     evaluated = searched.assign(order=range(3), parent=[-1, 0, 1])
-    SearchResult(full.layout, "head_flops", None, "algorithm1", "auto", searched, evaluated).save(folder / "search")
+    asked, kept = Asked.of(full.layout, "head_flops"), kept_in(full.layout, searched)
+    SearchResult(full.layout, asked, "algorithm1", searched, evaluated, kept).save(folder / "search")
     return folder
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from anchorkit.anchors import AnchorLayout, Configuration, Level, TrunkPart
-from anchorkit.costs import COSTS, cost_function, cost_in_words, cost_of, costs, known_costs, level_costs
+from anchorkit.costs import COSTS, Cost, as_cost, cost_of, costs, known_costs, level_costs
 from anchorkit.errors import InputError
 
 SSD300_MAPS = (38, 19, 10, 5, 3, 1)
@@ -175,38 +177,36 @@ def test_total_flops_need_a_known_trunk():
     with pytest.raises(InputError, match=r"ssd300_vgg16.*trunk_macs.*head_flops"):
         cost_of(full, "total_flops")
     assert "total_flops" not in known_costs(full)
-    assert tuple(known_costs(ssd300((1,) * 6, trunk_macs=5).full)) == COSTS
+    assert tuple(known_costs(ssd300((1,) * 6, trunk_macs=5).full)) == tuple(COSTS)
 
 
-@pytest.mark.parametrize("ask", [lambda name: cost_of(ssd300((1,) * 6).full, name), cost_function])
+@pytest.mark.parametrize("ask", [lambda name: cost_of(ssd300((1,) * 6).full, name), as_cost])
 def test_an_unknown_cost_names_the_known_ones(ask):
     with pytest.raises(InputError, match=r"'flops'.*boxes, head_flops, total_flops, head_parameters"):
         ask("flops")
 
 
-def test_cost_functions():
+def test_a_name_and_a_callable_become_a_cost():
     full = ssd300((4, 6, 6, 6, 4, 4)).full
-    name, function = cost_function("boxes")
-    assert (name, function(full)) == ("boxes", 8732)
+    assert as_cost("boxes").compute(full) == 8732
 
     def latency(configuration):
         return 0.5 * len(configuration)
 
-    name, function = cost_function(latency)
-    assert (name, function(full)) == ("latency", 15.0)
-    assert cost_function(lambda configuration: 1)[0] == "cost"
-    assert cost_function(len)[0] == "len"
+    found = as_cost(latency)
+    assert (found.name, found.compute(full)) == ("latency", 15.0)
+    assert as_cost(lambda configuration: 1).name == "cost"
+    assert as_cost(len).name == "len"
 
 
 def test_a_callable_that_counts_gives_integers():
     full = ssd300((1,) * 6).full
-    assert cost_function(lambda configuration: 2**60 + 1)[1](full) == 2**60 + 1  # no float64
+    assert as_cost(lambda configuration: 2**60 + 1).compute(full) == 2**60 + 1  # no float64
 
 
 def test_costs_in_words():
     words = ["boxes", "head FLOPs", "total FLOPs", "head parameters"]
-    assert [cost_in_words(name) for name in COSTS] == words
-    assert cost_in_words("time_on_phone") == "time on phone"
+    assert [cost.words for cost in COSTS.values()] == words
 
 
 def test_bad_callables_are_refused():
@@ -219,13 +219,75 @@ def test_bad_callables_are_refused():
         return 1.0
 
     with pytest.raises(InputError, match="'accuracy'"):
-        cost_function(accuracy)
+        as_cost(accuracy)
     with pytest.raises(InputError, match="'boxes'"):
-        cost_function(boxes)
+        as_cost(boxes)
     for none in (float("nan"), float("inf"), -float("inf")):
         with pytest.raises(InputError, match="finite number"):
-            cost_function(lambda configuration, none=none: none)[1](full)
+            as_cost(lambda configuration, none=none: none).compute(full)
     with pytest.raises(InputError, match="finite number"):
-        cost_function(lambda configuration: None)[1](full)
+        as_cost(lambda configuration: None).compute(full)
     with pytest.raises(InputError, match="callable"):
-        cost_function(7)
+        as_cost(7)
+
+
+def memory(configuration):
+    return 4000.0 * len(configuration)
+
+
+MEMORY = Cost("memory", "Head memory", "head memory", "bytes", memory)
+
+
+def test_a_new_cost_is_one_entry_of_the_table(monkeypatch, tmp_path, capsys):
+    """It shows on the command line, in charts, in the search explorer and on a run's page."""
+    from anchorkit import cli, plots
+    from anchorkit.pages.run import write_index
+    from anchorkit.search import search
+    from anchorkit.search.toy import toy_evaluator
+    from anchorkit.widgets.search_panel import SearchPanel
+    from anchorkit.widgets.search_runs import SearchSettings
+
+    monkeypatch.setitem(COSTS, "memory", MEMORY)
+    evaluator = toy_evaluator()
+    assert costs(evaluator.layout.full)["memory"] == 24_000
+
+    (tmp_path / "layout.json").write_text(evaluator.layout.to_json())
+    assert cli.main(["costs", str(tmp_path / "layout.json")]) == 0
+    assert "head memory: 24,000" in capsys.readouterr().out
+
+    result = search(evaluator, cost="memory", progress=False)
+    assert result.frontier["memory"].tolist() == [4000.0 * n for n in result.frontier["n_anchors"]]
+    assert "Head memory (bytes)" in result.plot().to_json()
+    table = pd.DataFrame([{"name": "all", **result.baseline}, {"name": "few", **result.frontier.iloc[-1]}])
+    assert "Head memory" in plots.before_after(table).to_json()
+
+    settings = SearchSettings("memory", "local", 0.1, "AP", 0.5, 0.01)
+    assert settings.title(settings).startswith("local search, head memory")
+    panel = SearchPanel(settings, known_costs(evaluator.layout.full), None, print, print)
+    assert ("Head memory", "memory") in panel.cost.options
+
+    result.save(tmp_path / "search")
+    page = write_index(tmp_path).read_text()
+    assert '<th class="number">Head memory</th>' in page
+    assert "beats in accuracy and head memory at once" in page
+
+
+def test_a_cost_of_ones_own_has_its_title_too(tmp_path):
+    from anchorkit.search import SearchResult, search
+    from anchorkit.search.toy import toy_evaluator
+
+    result = search(toy_evaluator(), cost=MEMORY, progress=False)
+    assert result.cost == "memory"
+    assert result.frontier["memory"].tolist() == [4000.0 * n for n in result.frontier["n_anchors"]]
+    assert "Head memory (bytes)" in result.plot().to_json()
+    result.save(tmp_path)
+    again = SearchResult.load(tmp_path)
+    assert again.cost == "memory"
+    with pytest.raises(InputError, match="only its name is known"):
+        again.asked.cost.compute(toy_evaluator().layout.full)
+
+
+@pytest.mark.parametrize(("name", "message"), [("boxes", "a column of its own"), ("head memory", "a column's name")])
+def test_a_cost_of_ones_own_needs_a_name_of_its_own(name, message):
+    with pytest.raises(InputError, match=message):
+        as_cost(replace(MEMORY, name=name))

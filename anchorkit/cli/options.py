@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -54,7 +54,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else")
 
 
-def one_of(what: str, known: Sequence[str]) -> Callable[[str], str]:
+def one_of(what: str, known: Collection[str]) -> Callable[[str], str]:
     def check(text: str) -> str:
         if text not in known:
             raise argparse.ArgumentTypeError(f"unknown {what} {text!r}; {did_you_mean(text, known)}")

@@ -51,7 +51,7 @@ def add_commands(add: AddCommand) -> None:
 
 def export_command(options: argparse.Namespace) -> Answer:
     """``anchorkit export``: a detector of a run as an ONNX file with its description."""
-    from anchorkit.costs import costs
+    from anchorkit.costs import COSTS, costs
     from anchorkit.detectors import export_onnx
     from anchorkit.files import read_json
     from anchorkit.runs.detectors import choose
@@ -64,8 +64,8 @@ def export_command(options: argparse.Namespace) -> Answer:
     facts = read_json(description)
     after = {**costs(detector.layout.full), "parameters": detector.parameters}
     before = {**costs(full.layout.full), "parameters": full.parameters}
-    names = {"n_anchors": "anchors", "boxes": "boxes", "head_flops": "head FLOPs", "total_flops": "total FLOPs"}
-    names["parameters"] = "parameters"
+    words = {name: cost.words for name, cost in COSTS.items()}
+    names = {"n_anchors": "anchors", **words, "parameters": "parameters"}
     rows = [(label, count(before[name]), count(after[name])) for name, label in names.items()]
     sizes = {str(path): path.stat().st_size for path in (model, description)}
     text = [

@@ -56,7 +56,7 @@ def add_commands(add: AddCommand) -> None:
     )
     search.add_argument("--threshold", type=float, metavar="X", help="lowest accuracy to explore, 0..1")
     search.add_argument(
-        "--strategy", default="algorithm1", metavar="NAME", help="algorithm1 (default), authors or local"
+        "--strategy", default="algorithm1", metavar="NAME", help="how to search (default: algorithm1; ? lists all)"
     )
     search.add_argument("--budget", type=int, metavar="N", help="end after N configurations (see docs/search.md)")
     search.add_argument(
@@ -160,7 +160,7 @@ def costs_command(options: argparse.Namespace) -> Answer:
     text = [
         kept(configuration),
         table(("level", "cells", "anchors", "boxes", "head FLOPs"), rows),
-        f"whole network: {count(total['total_flops'])} FLOPs; head: {count(total['head_parameters'])} parameters",
+        "; ".join(f"{cost.words}: {count(total[name])}" for name, cost in COSTS.items() if name not in _LEVEL_COUNTS),
     ]
     return Answer("\n".join(text), {**total, "levels": levels})
 

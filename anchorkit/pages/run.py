@@ -14,19 +14,11 @@ from typing import Any
 import pandas as pd
 
 from anchorkit import plots
-from anchorkit.costs import cost_in_words
 from anchorkit.errors import InputError
 from anchorkit.files import write_text
 from anchorkit.pages.notebooks import page, render_notebook
-from anchorkit.pages.run_words import (
-    MEASURES,
-    after_training,
-    card,
-    configurations,
-    headline,
-    marked,
-    row_of,
-)
+from anchorkit.pages.run_words import after_training, card, configurations, headline, marked
+from anchorkit.plots.frames import measures
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.runs.record import RunRecord, duration
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
@@ -116,7 +108,7 @@ def _result(run: _Run, name: str) -> str:
     search = run.search
     full = search.baseline
     chosen = search.cheapest(NEGLIGIBLE_LOSS)
-    row = row_of(search, chosen)
+    row = search.row(chosen)
     picks = marked(search, run.points)
     chart = plots.frontier(
         search.frontier,
@@ -128,10 +120,12 @@ def _result(run: _Run, name: str) -> str:
         width=880,
         height=400,
     )
-    cards = "".join(card(measure, full, row) for measure in MEASURES if measure in row.index and pd.notna(row[measure]))
+    cards = "".join(
+        card(measure, full, row) for measure in measures() if measure in row.index and pd.notna(row[measure])
+    )
     note = (
         "Each point is a configuration that no other one beats in accuracy and "
-        f"{escape(cost_in_words(search.cost))} at once; "
+        f"{escape(search.asked.cost.words)} at once; "
         f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
     )
     return "".join(

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from html import escape
 from typing import Any
 
 import pandas as pd
 
 from anchorkit.anchors import Configuration
-from anchorkit.costs import cost_in_words
-from anchorkit.plots.frames import change, points, unit
+from anchorkit.costs import cost_facts
+from anchorkit.plots.frames import change, measures, points, unit
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
-
-MEASURES = {
-    "n_anchors": "Anchors",
-    "boxes": "Boxes per image",
-    "head_flops": "Head FLOPs",
-    "total_flops": "Total FLOPs",
-    "accuracy": "AP (points)",
-}
 
 
 def headline(search: SearchResult, chosen: Configuration, row: pd.Series[Any]) -> str:
@@ -33,7 +26,7 @@ def headline(search: SearchResult, chosen: Configuration, row: pd.Series[Any]) -
         if cost in row.index:
             difference = change(float(full[cost]), float(row[cost]))
             if difference != "±0 %":
-                parts.insert(-1, f"{cost_in_words(cost)} {difference}")
+                parts.insert(-1, f"{cost_facts(cost).words} {difference}")
     return f"{len(chosen)} of {total} anchors are enough: {', '.join(parts)}"
 
 
@@ -73,7 +66,7 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
         if len(known):
             rows = search.frontier.set_index("anchors").loc[list(known["anchors"])].reset_index()
             rows = rows.assign(label=known["point"].astype(str).to_numpy(), why="")
-            of_headline = row_of(search, search.cheapest(NEGLIGIBLE_LOSS))
+            of_headline = search.row(search.cheapest(NEGLIGIBLE_LOSS))
             if of_headline["anchors"] not in set(rows["anchors"]):
                 more = of_headline.to_frame().T.assign(label="headline", why="")
                 rows = pd.concat([rows, more], ignore_index=True).infer_objects()
@@ -83,7 +76,7 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
         why = f"loses at most {100 * loss:g} {'point' if loss == 0.01 else 'points'}" if loss else "loses nothing"
         picks.setdefault(search.cheapest(loss), why)
     picks.pop(search.layout.full, None)
-    rows = pd.DataFrame([row_of(search, pick) for pick in picks], columns=search.frontier.columns)
+    rows = pd.DataFrame([search.row(pick) for pick in picks], columns=search.frontier.columns)
     letters = [chr(ord("A") + place) for place in range(len(rows))]
     return rows.assign(label=letters, why=list(picks.values()))
 
@@ -91,14 +84,14 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
 def configurations(search: SearchResult, trained: Points | None, marked: pd.DataFrame) -> str:
     """The table of configurations: unpruned, pruned and, below, after training."""
     full = search.baseline
-    measures = [name for name in MEASURES if name in full.index and pd.notna(full[name])]
-    heads = "".join(f'<th class="number">{MEASURES[name]}</th>' for name in measures)
-    rows = [f'<tr class="base"><td>unpruned</td>{_cells(full, None, measures)}</tr>']
+    titles = {name: title for name, title in measures().items() if name in full.index and pd.notna(full[name])}
+    heads = "".join(f'<th class="number">{escape(title)}</th>' for title in titles.values())
+    rows = [f'<tr class="base"><td>unpruned</td>{_cells(full, None, titles)}</tr>']
     for _, row in marked.iterrows():
         why = f"<br><small class='quiet'>{escape(row['why'])}</small>" if row["why"] else ""
-        rows.append(f"<tr><td><b>{escape(str(row['label']))}</b> pruned{why}</td>{_cells(row, full, measures)}</tr>")
+        rows.append(f"<tr><td><b>{escape(str(row['label']))}</b> pruned{why}</td>{_cells(row, full, titles)}</tr>")
     if trained is not None:
-        rows += _trained_rows(trained, measures)
+        rows += _trained_rows(trained, titles)
     kept = "".join(
         f"<p><b>{escape(str(row['label']))}</b> keeps <span class='ids'>{escape(str(row['anchors']))}</span></p>"
         for _, row in marked.iterrows()
@@ -110,7 +103,7 @@ def configurations(search: SearchResult, trained: Points | None, marked: pd.Data
     )
 
 
-def _trained_rows(trained: Points, measures: list[str]) -> list[str]:
+def _trained_rows(trained: Points, measures: Collection[str]) -> list[str]:
     shown, split = trained.reported, trained.reported_split or ""
     # On the validation images, the rows above already have the pruned points; on the test images they are new.
     rest = shown[shown["stage"].isin(STAGES if split == "test" else STAGES[1:])]
@@ -132,7 +125,7 @@ def _trained_rows(trained: Points, measures: list[str]) -> list[str]:
     return rows
 
 
-def _cells(row: pd.Series[Any], base: pd.Series[Any] | None, measures: list[str]) -> str:
+def _cells(row: pd.Series[Any], base: pd.Series[Any] | None, measures: Collection[str]) -> str:
     cells = []
     for name in measures:
         if name not in row.index or pd.isna(row[name]):
@@ -160,11 +153,6 @@ def card(measure: str, full: pd.Series[Any], row: pd.Series[Any]) -> str:
     value, difference = _texts(measure, row, full)
     before, _ = _texts(measure, full, None)
     return (
-        f'<div class="card"><div class="name">{MEASURES[measure]}</div><div class="value">{value}</div>'
+        f'<div class="card"><div class="name">{escape(measures()[measure])}</div><div class="value">{value}</div>'
         f'<div class="change">{difference}, was {before}</div></div>'
     )
-
-
-def row_of(search: SearchResult, configuration: Configuration) -> pd.Series[Any]:
-    """The frontier's row of a configuration."""
-    return search.frontier.iloc[search.configurations.index(configuration)]

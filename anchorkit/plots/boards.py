@@ -31,6 +31,14 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = Fals
 
     Raises:
         InputError: a column is missing or there are no rows.
+
+    Examples:
+        >>> from anchorkit import plots
+        >>> from anchorkit.analysis.redundancy import anchor_frame
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> kept = toy_evaluator().layout.configuration(keep=["L0/16x16", "L1/32x32"])
+        >>> plots.anchor_board(anchor_frame(kept)).title.text
+        '2 of 6 anchors kept'
     """
     require(board, (*ANCHOR_COLUMNS, "kept"), "board")
     at_most(len(board), "board")

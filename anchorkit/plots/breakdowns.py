@@ -11,18 +11,10 @@ import pandas as pd
 
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import change, points, require, unit
+from anchorkit.plots.frames import change, measures, points, require, unit
 from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS, level_color
 from anchorkit.plots.tradeoffs import AP_TITLE
 
-_MEASURES = {
-    "n_anchors": "Anchors",
-    "boxes": "Boxes per image",
-    "head_flops": "Head FLOPs",
-    "total_flops": "Total FLOPs",
-    "head_parameters": "Head parameters",
-    "accuracy": "AP (points)",
-}
 _LOSS_ROWS = 600
 _CLASSES = 20
 
@@ -38,6 +30,13 @@ def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
 
     Raises:
         InputError: a column is missing, or no loss is a finite number.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> history = pd.DataFrame({"step": [0, 100, 200], "loss": [3.0, 1.5, 1.2], "val_AP": [None, None, 0.2]})
+        >>> len(plots.training_curve(history).vconcat)
+        2
     """
     require(history, ("step", "loss"), "history")
     loss = history[["step", "loss"]].astype(float).replace([np.inf, -np.inf], np.nan).dropna()
@@ -85,6 +84,15 @@ def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost:
 
     Raises:
         InputError: a column is missing or there are no rows.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> from anchorkit.costs import level_costs
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> levels = pd.DataFrame(level_costs(toy_evaluator().layout.full))
+        >>> plots.level_costs(levels, cost="boxes").title
+        'What each level costs'
     """
     need = ("name", "anchors", cost)
     require(levels, need, "levels")
@@ -137,18 +145,26 @@ def before_after(table: pd.DataFrame) -> AnyChart:
 
     Args:
         table: one row per configuration, the unpruned detector first: ``name`` and at least one of ``n_anchors``,
-            ``boxes``, ``head_flops``, ``total_flops``, ``head_parameters``, ``accuracy`` (0..1).
+            the costs of `anchorkit.costs.COSTS` and ``accuracy`` (0..1).
 
     Raises:
         InputError: ``name`` or every measure is missing, or a measure has no value in the first row.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> table = pd.DataFrame({"name": ["unpruned", "pruned"], "boxes": [240, 112], "accuracy": [0.50, 0.48]})
+        >>> len(plots.before_after(table).hconcat)
+        2
     """
     require(table, ("name",), "table")
-    measures = [name for name in _MEASURES if name in table.columns and table[name].notna().any()]
-    if not measures:
-        raise InputError(f"table: the frame has none of the measures {', '.join(_MEASURES)}")
+    titles = measures()
+    there = [name for name in titles if name in table.columns and table[name].notna().any()]
+    if not there:
+        raise InputError(f"table: the frame has none of the measures {', '.join(titles)}")
     names = [str(name) for name in table["name"]]
     panels = []
-    for position, measure in enumerate(measures):
+    for position, measure in enumerate(there):
         values = [float(value) for value in table[measure]]
         scale = unit(measure, [value for value in values if math.isfinite(value)])
         if not math.isfinite(values[0]):
@@ -179,7 +195,7 @@ def before_after(table: pd.DataFrame) -> AnyChart:
             alt.layer(bars, text_layer).properties(
                 width=150,
                 height=alt.Step(44),
-                title=alt.TitleParams(_MEASURES[measure], fontSize=14, offset=6, frame="group", anchor="start"),
+                title=alt.TitleParams(titles[measure], fontSize=14, offset=6, frame="group", anchor="start"),
             )
         )
     return alt.hconcat(*panels, spacing=26)
@@ -197,6 +213,13 @@ def class_changes(changes: pd.DataFrame, *, width: int = 520) -> AnyChart:
 
     Raises:
         InputError: a column is missing, or no class has an AP.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> changes = pd.DataFrame({"category": ["cup", "plate"], "before": [0.4, 0.5], "after": [0.38, 0.52]})
+        >>> plots.class_changes(changes).title
+        'AP of each class: before (ring) and after (dot)'
     """
     require(changes, ("category", "before", "after"), "changes")
     known = changes[(changes["before"] >= 0) & (changes["after"] >= 0)]

@@ -10,6 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import at_most, require, unit
@@ -22,7 +23,7 @@ _DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3])
 
 
 def run_frontiers(
-    frame: pd.DataFrame, cost: str = "head_flops", *, by: str = "run", width: int = 640, height: int = 380
+    frame: pd.DataFrame, cost: str | Cost = "head_flops", *, by: str = "run", width: int = 640, height: int = 380
 ) -> AnyChart:
     """The frontiers of several runs over one another, coloured by run or by a setting.
 
@@ -31,19 +32,28 @@ def run_frontiers(
 
     Args:
         frame: one row a configuration: ``run``, ``accuracy`` (0..1), `cost` and `by`.
-        cost: name of the cost column on the x axis.
+        cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         by: the column that gives the colour, such as ``"run"`` or ``"param.strategy"``; at most 7 values.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
 
     Raises:
         InputError: a column is missing, there are no rows, or `by` has too many values.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> plots.run_frontiers(rows.assign(run="first"), "boxes").title
+        'Frontiers of 1 runs'
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     require(frame, ("run", "accuracy", cost, by), "run_frontiers")
     names = list(dict.fromkeys(frame[by].astype(str)))
     if len(names) > MOST_COLORS:
         raise InputError(f"run_frontiers: {by} has {len(names)} values, more than {MOST_COLORS} colours; choose runs")
-    scale = unit(cost, frame[cost])
+    scale = unit(facts, frame[cost])
     lines = pd.concat([_staircase(rows, cost) for _, rows in frame.groupby("run", sort=False)])
     at_most(len(lines), "run_frontiers")
     data = pd.DataFrame(

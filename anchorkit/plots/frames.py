@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from anchorkit.costs import COSTS, FLOPS, Cost, cost_facts
 from anchorkit.errors import InputError
 
 MAX_ROWS = 3000
@@ -16,38 +17,58 @@ MAX_ROWS = 3000
 
 ANCHOR_COLUMNS = ("anchor_id", "level", "width", "height")
 
-COST_TITLES = {
-    "boxes": "Boxes per image before NMS",
-    "head_flops": "Head FLOPs",
-    "total_flops": "Whole detector's FLOPs",
-    "head_parameters": "Head parameters",
-}
-_FLOPS = ("head_flops", "total_flops")
-
 
 @dataclass(frozen=True)
 class Unit:
-    """How a cost is written: numbers are divided by `divisor`; `title` is the axis title, `suffix` follows a number."""
+    """How a cost is written.
+
+    Attributes:
+        title: the axis title, with the unit.
+        divisor: what numbers are divided by.
+        suffix: what follows a number: ``"k"``, ``"M"``, ``"G"`` or nothing.
+        counted: what is counted or measured, such as ``"multiply-adds"``; empty where nothing says.
+    """
 
     title: str
     divisor: float
     suffix: str
+    counted: str = ""
 
     def text(self, value: float) -> str:
         """The number with its unit, three significant digits (``4.23 G``); counts below 100,000 in full (``8,732``)."""
         scaled = value / self.divisor
         if 0 < abs(scaled) < 0.1:  # too small for the chart's unit: 6.34 k rather than 0.00634 M
             divisor, suffix = (1e6, "M") if abs(value) >= 1e6 else (1e3, "k") if abs(value) >= 1e3 else (1.0, "")
-            return Unit(self.title, divisor, suffix).text(value) if divisor < self.divisor else f"{value:.3g}"
+            return (
+                replace(self, divisor=divisor, suffix=suffix).text(value) if divisor < self.divisor else f"{value:.3g}"
+            )
         number = f"{scaled:,.0f}" if abs(scaled) >= 100 else f"{scaled:.3g}"
         return f"{number} {self.suffix}".rstrip()
 
+    @property
+    def noun(self) -> str:
+        """What follows a number in a sentence: `` boxes``; nothing for multiply-adds, whose suffix says enough."""
+        return f" {self.counted}" if self.counted not in ("", FLOPS) else ""
 
-def unit(cost: str, values: Iterable[float]) -> Unit:
-    """The unit in which the values of a cost read best."""
+
+def unit(cost: str | Cost, values: Iterable[float]) -> Unit:
+    """The unit in which the values of a cost read best.
+
+    Args:
+        cost: the name of a column, or what is known of the cost.
+        values: those that are shown.
+
+    Examples:
+        >>> from anchorkit.plots.frames import unit
+        >>> scale = unit("head_flops", [19_800_000_000])
+        >>> scale.title, scale.text(19_800_000_000)
+        ('Head FLOPs (billion multiply-adds)', '19.8 G')
+        >>> unit("boxes", [8732]).text(8732)
+        '8,732'
+    """
     largest = max((abs(float(value)) for value in values), default=0.0)
-    name = COST_TITLES.get(cost, cost.replace("_", " "))
-    flops = cost in _FLOPS
+    facts = cost_facts(cost)
+    flops = facts.unit == FLOPS
     if largest >= 1e9:
         divisor, suffix, word = 1e9, "G", "billion"
     elif largest >= 1e6:
@@ -56,17 +77,40 @@ def unit(cost: str, values: Iterable[float]) -> Unit:
         divisor, suffix, word = 1e3, "k", "thousand"
     else:
         divisor, suffix, word = 1.0, "", ""
-    detail = " ".join(part for part in (word, "multiply-adds" if flops else "") if part)
-    return Unit(f"{name} ({detail})" if detail else name, divisor, suffix)
+    # "Boxes per image" says already what is counted.
+    counted = "" if facts.unit in facts.title.lower() else facts.unit
+    detail = " ".join(part for part in (word, counted) if part)
+    return Unit(f"{facts.title} ({detail})" if detail else facts.title, divisor, suffix, facts.unit)
+
+
+def measures() -> dict[str, str]:
+    """What tables and charts compare configurations by: column names and their titles, costs in the middle."""
+    return {
+        "n_anchors": "Anchors",
+        **{name: cost.title for name, cost in COSTS.items()},
+        "accuracy": "AP (points)",
+    }
 
 
 def points(accuracy: float) -> str:
-    """An accuracy of 0..1 in points: 0.2571 is ``25.7``."""
+    """An accuracy of 0..1 in points.
+
+    Examples:
+        >>> from anchorkit.plots.frames import points
+        >>> points(0.2571)
+        '25.7'
+    """
     return f"{100 * accuracy:.1f}"
 
 
 def change(before: float, after: float) -> str:
-    """The relative change in whole per cent: ``-43 %``; empty if there is nothing to compare with."""
+    """The relative change in whole per cent; empty if there is nothing to compare with.
+
+    Examples:
+        >>> from anchorkit.plots.frames import change
+        >>> change(200, 230)
+        '+15 %'
+    """
     if not before or not math.isfinite(before) or not math.isfinite(after):
         return ""
     percent = round(100 * (after / before - 1))
@@ -74,7 +118,7 @@ def change(before: float, after: float) -> str:
 
 
 def require(frame: pd.DataFrame, columns: Sequence[str], name: str, *, empty: bool = False) -> pd.DataFrame:
-    """The frame itself, once it is seen to have the columns.
+    """The frame itself, after a check that it has the columns.
 
     Raises:
         InputError: `frame` is no DataFrame, lacks a column, or has no rows (unless `empty` is allowed).

@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from anchorkit.costs import Cost, cost_facts
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import MAX_ROWS, at_most, change, require, unit
 from anchorkit.plots.theme import INK, OTHER_COLORS, QUIET, SEARCH_COLOR, STAGE_COLORS, readable
@@ -21,7 +22,7 @@ _IN_SAMPLE, _CROSS_FITTED, _LUCK = "on the images of the search", "on images it 
 
 def frontier_intervals(
     points: pd.DataFrame,
-    cost: str = "head_flops",
+    cost: str | Cost = "head_flops",
     *,
     margin: float = 0.005,
     confidence: float = 0.95,
@@ -35,7 +36,7 @@ def frontier_intervals(
     Args:
         points: as from `anchorkit.frontier_changes`: `cost`, ``change``, ``low``, ``high`` and ``least`` (0..1),
             ``safe`` (bool); ``n_anchors`` if there is shown on hovering.
-        cost: name of the cost column on the x axis.
+        cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         margin: the loss that does not matter, 0..1; a rule.
         confidence: of the intervals and bounds, 0..1, for the legend's words.
         full: the unpruned detector's cost, for what is saved.
@@ -46,10 +47,12 @@ def frontier_intervals(
     Raises:
         InputError: a column is missing, or there are no rows or more than 1,000.
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     require(points, (cost, "change", "low", "high", "least", "safe"), "points")
     at_most(3 * len(points), "points")
     ordered = points.sort_values(cost)
-    scale = unit(cost, [*points[cost], *([] if full is None else [full])])
+    scale = unit(facts, [*points[cost], *([] if full is None else [full])])
     rows = pd.DataFrame({"x": ordered[cost].astype(float) / scale.divisor})
     for name in ("change", "low", "high", "least"):
         rows[name] = (100 * ordered[name].astype(float)).round(4)
@@ -122,7 +125,7 @@ def frontier_intervals(
 
 def optimism(
     budgets: pd.DataFrame,
-    cost: str = "head_flops",
+    cost: str | Cost = "head_flops",
     *,
     interval: tuple[float, float] | None = None,
     confidence: float = 0.95,
@@ -138,7 +141,7 @@ def optimism(
         budgets: as from `anchorkit.statistics.CrossFit.budgets`: `cost` (what may be spent); ``in_sample`` and
             ``cross_fitted``, changes of AP against the unpruned detector (0..1); ``luck``, the former less the latter,
             with ``luck_low`` and ``luck_high``.
-        cost: name of the cost column on the x axis.
+        cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         interval: of the mean distance, 0..1, as `CrossFit.optimism_interval`; None leaves it unsaid.
         confidence: of the intervals, 0..1.
         metric: what the accuracies are.
@@ -148,11 +151,13 @@ def optimism(
     Raises:
         InputError: a column is missing, or there are no rows or more than 1,000.
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     names = {"in_sample": "shown", "cross_fitted": "kept", "luck": "luck", "luck_low": "low", "luck_high": "high"}
     require(budgets, (cost, *names), "budgets")
     at_most(3 * len(budgets), "budgets")
     ordered = budgets.sort_values(cost)
-    scale = unit(cost, ordered[cost])
+    scale = unit(facts, ordered[cost])
     rows = (100 * ordered[list(names)].astype(float)).round(4).rename(columns=names)
     rows = rows.assign(x=ordered[cost].astype(float) / scale.divisor, cost=[scale.text(v) for v in ordered[cost]])
     assert len(rows) <= MAX_ROWS

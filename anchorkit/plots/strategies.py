@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import require, sample, unit
@@ -29,7 +30,7 @@ _DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2])
 def rivals(
     frontier: pd.DataFrame,
     others: Mapping[str, pd.DataFrame],
-    cost: str = "head_flops",
+    cost: str | Cost = "head_flops",
     *,
     random: pd.DataFrame | None = None,
     full: pd.DataFrame | pd.Series[Any] | Mapping[str, Any] | None = None,
@@ -44,7 +45,7 @@ def rivals(
     Args:
         frontier: the search's; columns ``accuracy`` (0..1) and `cost`.
         others: configurations of each rival by its name, same columns; points (200 at most), the best a thin line.
-        cost: name of the cost column on the x axis.
+        cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         random: configurations pruned at random, same columns: a band that holds the middle 90 % of those that cost
             alike, and a dotted line for the best.
         full: the unpruned detector: one row with ``accuracy`` and `cost`; marked, with a rule at its accuracy.
@@ -54,7 +55,17 @@ def rivals(
 
     Raises:
         InputError: a frame lacks a column or has no rows, or there are more than six rivals.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> others = {"by hand": pd.DataFrame({"accuracy": [0.46], "boxes": [160]})}
+        >>> plots.rivals(rows, others, "boxes").width
+        640
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     need = ("accuracy", cost)
     require(frontier, need, "frontier")
     if len(others) > len(_SHAPES):
@@ -63,7 +74,7 @@ def rivals(
     shown = [frontier, *frames.values(), *([] if full is None else [as_frame(full, "full")])]
     if random is not None:
         shown.append(require(random, need, "random"))
-    scale = unit(cost, pd.concat([frame[cost] for frame in shown]))
+    scale = unit(facts, pd.concat([frame[cost] for frame in shown]))
     top = 100 * float(pd.concat([frame["accuracy"] for frame in shown]).max())
     names = [_SEARCH, *frames, *([] if random is None else [_BAND, _BEST])]
     colors = [SEARCH_COLOR, *_COLORS[: len(frames)], *([] if random is None else [GHOST, INK])]
@@ -169,7 +180,7 @@ def budget_curves(curves: pd.DataFrame, *, width: int = 560, height: int = 300) 
 def relative_frontiers(
     frontiers: Mapping[str, pd.DataFrame],
     full: Mapping[str, pd.DataFrame | pd.Series[Any] | Mapping[str, Any]],
-    cost: str = "head_flops",
+    cost: str | Cost = "head_flops",
     *,
     width: int = 600,
     height: int = 380,
@@ -179,13 +190,15 @@ def relative_frontiers(
     Args:
         frontiers: by the detector's name, columns ``accuracy`` (0..1) and `cost`.
         full: the unpruned detector of each name: one row with the same columns.
-        cost: name of the cost column.
+        cost: the cost column, by its name or as an `anchorkit.costs.Cost`.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
 
     Raises:
         InputError: a frame lacks a column or has no rows, a name has no unpruned detector, or there are more than five.
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     if len(frontiers) > 1 + len(OTHER_COLORS) or not frontiers:
         raise InputError(f"frontiers: {len(frontiers)}; one to {1 + len(OTHER_COLORS)} can be told apart")
     rows = []
@@ -222,7 +235,7 @@ def relative_frontiers(
         scale=alt.Scale(domain=names, range=[list(_DASHES[i % 5]) for i in range(len(names))]),
         legend=None,
     )
-    title = unit(cost, [1.0]).title.split(" (")[0]
+    title = unit(facts, [1.0]).title.split(" (")[0]
     x = alt.X("x:Q", title=f"{title} (% of the unpruned detector's)", scale=alt.Scale(zero=True, nice=True))
     low, high = float(data["y"].min()), max(float(data["y"].max()), 100.0)
     y = alt.Y(

@@ -10,6 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import Unit, change, require, sample, unit
@@ -27,7 +28,7 @@ _FRONTIER, _RANDOM, _BEATEN = "frontier of the search", "random pruning", "tried
 
 def frontier(
     frontier: pd.DataFrame,
-    cost: str = "head_flops",
+    cost: str | Cost = "head_flops",
     *,
     full: pd.DataFrame | pd.Series[Any] | Mapping[str, Any] | None = None,
     random: pd.DataFrame | None = None,
@@ -47,7 +48,7 @@ def frontier(
 
     Args:
         frontier: columns ``accuracy`` (0..1) and `cost`; ``n_anchors`` if there is shown on hovering.
-        cost: name of the cost column on the x axis.
+        cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         full: the unpruned detector: one row with ``accuracy`` and `cost` (as a frame, a Series or a dict); marked,
             with a rule at its accuracy.
         random: configurations pruned at random, same columns; a cloud of at most 800 of them, drawn with a fixed seed.
@@ -65,7 +66,17 @@ def frontier(
 
     Raises:
         InputError: a frame lacks a column or has no rows.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> chart = plots.frontier(rows, "boxes", full={"accuracy": 0.50, "boxes": 320})
+        >>> chart.title.text
+        'Accuracy against cost'
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     need = ("accuracy", cost)
     require(frontier, need, "frontier")
     frames: dict[str, pd.DataFrame] = {}
@@ -74,7 +85,7 @@ def frontier(
             frames[name] = require(frame, need, name, empty=True)
     base = None if full is None else require(as_frame(full, "full"), need, "full").iloc[:1]
     shown = [frontier, *([] if base is None else [base]), *(frames[name] for name in frames if name not in _CLOUDS)]
-    scale = unit(cost, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
+    scale = unit(facts, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
     low, high = _accuracy_range(shown, frames)
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=_TICKS)
     y_title = AP_TITLE if metric == "AP" else f"{metric} (points)"
@@ -143,6 +154,13 @@ def pointer_on_frontier(
 
     Returns:
         ``x`` and ``y`` for `anchorkit.widgets.Picture.pointer`; a little outside of 0..1 where it leaves the chart.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> rows = pd.DataFrame({"accuracy": [0.50, 0.48, 0.45], "boxes": [240, 112, 80]})
+        >>> plots.pointer_on_frontier(rows, "boxes", None, {"accuracy": 0.50, "boxes": 240})["x"]
+        1.0
     """
     shown = [frontier, *([] if full is None else [as_frame(full, "full")])]
     low, high = _accuracy_range(shown, {})
@@ -152,20 +170,32 @@ def pointer_on_frontier(
     return {"x": min(max(x, -0.04), 1.04), "y": min(max(y, -0.04), 1.04)}
 
 
-def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640, height: int = 380) -> AnyChart:
+def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: int = 640, height: int = 380) -> AnyChart:
     """What training gives back to pruned configurations (paper Fig. 3).
 
     Args:
         points: one row per configuration and stage: ``point`` (its label, such as A), ``stage`` (``"full"``,
             ``"pruned"``, ``"fine-tuned"``, ``"retrained"``), ``accuracy`` (0..1) and `cost`. A row of stage
             ``"full"`` is drawn as a rule.
-        cost: name of the cost column on the x axis.
+        cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
 
     Raises:
         InputError: a column is missing, a stage is unknown, or there is no row but that of the full detector.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit import plots
+        >>> points = pd.DataFrame({
+        ...     "point": ["full", "A", "A"], "stage": ["full", "pruned", "retrained"],
+        ...     "accuracy": [0.50, 0.44, 0.49], "head_flops": [4e9, 2e9, 2e9],
+        ... })
+        >>> plots.recovery(points).title
+        'What training gives back'
     """
+    facts = cost_facts(cost)
+    cost = facts.name
     require(points, ("point", "stage", "accuracy", cost), "points")
     unknown = sorted(set(points["stage"]) - set(STAGE_COLORS))
     if unknown:
@@ -173,7 +203,7 @@ def recovery(points: pd.DataFrame, cost: str = "head_flops", *, width: int = 640
     full = points[points["stage"] == "full"].iloc[:1]
     rest = points[points["stage"] != "full"]
     require(rest, (), "points other than the full detector")
-    scale = unit(cost, points[cost])
+    scale = unit(facts, points[cost])
     data = _rows(rest, cost, scale, full if len(full) else None, "")
     data["point"], data["stage"] = rest["point"].astype(str).to_numpy(), rest["stage"].to_numpy()
     top, bottom = 100 * points["accuracy"].max(), 100 * points["accuracy"].min()
@@ -331,8 +361,7 @@ def _baseline_mark(
 ) -> list[Any]:
     """The unpruned detector: a diamond and, `dy` pixels below it, its figures, or its name alone if that is `short`."""
     row = _rows(base, cost, scale, None, "unpruned")
-    of = " boxes" if cost == "boxes" else ""
-    figures = [f": {metric} {ap}, {text}{of}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
+    figures = [f": {metric} {ap}, {text}{scale.noun}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
     row["label"] = ["unpruned" + ("" if short else more) for more in figures]
     text: dict[str, Any] = {"align": "right", "baseline": "middle", "dx": 6, "dy": dy}
     chart = alt.Chart(row)

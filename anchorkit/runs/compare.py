@@ -16,7 +16,7 @@ import pandas as pd
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.runs.results_table import results_table
-from anchorkit.search.frontier import hypervolume
+from anchorkit.search.frontier import cheapest, hypervolume, reaches
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.suggest import did_you_mean
 
@@ -98,9 +98,11 @@ def rank_runs(table: pd.DataFrame, cost: str = "head_flops", max_loss: float = N
         run, group = record["run"], group_of[record["run"]]
         loss = min(loss_of[name] for name, number in group_of.items() if number == group)
         own = tried[(tried["run"] == run) & tried[cost].notna()]
-        deep = own[own["accuracy"] >= record["accuracy"] - loss - _ROUNDING]
-        enough = own[own["accuracy"] >= record["accuracy"] - max_loss - _ROUNDING]
-        best = enough.sort_values([cost, "accuracy"], ascending=[True, False]).iloc[0]
+        deep = own[reaches(own["accuracy"], record["accuracy"] - loss)]
+        place = cheapest(own["accuracy"], own[cost], record["accuracy"] - max_loss)
+        if place is None:
+            raise InputError(f"{run}: no configuration loses at most max_loss={max_loss:g}; allow more")
+        best = own.iloc[place]
         rows.append(
             {
                 "run": run,
@@ -138,7 +140,7 @@ def within(table: pd.DataFrame, max_loss: float | None = None, **most: float) ->
     tried = table[table["what"] == "configuration"]
     full = table[table["what"] == "run"].set_index("run")["accuracy"]
     if max_loss is not None:
-        tried = tried[tried["accuracy"] >= tried["run"].map(full) - max_loss - _ROUNDING]
+        tried = tried[reaches(tried["accuracy"], tried["run"].map(full) - max_loss)]
     for name, limit in most.items():
         tried = tried[tried[name] <= limit]
     best = tried.sort_values(["accuracy", "head_flops"], ascending=[False, True], kind="stable")

@@ -14,7 +14,6 @@ A row is one thing that was measured in one run; what the whole run has in commo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing
 from anchorkit.runs.points import Points
 from anchorkit.runs.record import RECORD_FILE, RunRecord
-from anchorkit.search.frontier import Frontier
+from anchorkit.search.frontier import unbeaten
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
 _MEASURES = ("accuracy", *COSTS, "n_anchors", "anchors")
@@ -151,20 +150,8 @@ def _configurations(search: SearchResult | None) -> list[dict[str, Any]]:
     tried = search.evaluated
     kept: set[int] = set()
     for cost in (name for name in COSTS if name in tried and tried[name].notna().all()):
-        frontier: Frontier[_Tried] = Frontier()
-        for place, (accuracy, value) in enumerate(zip(tried["accuracy"], tried[cost], strict=True)):
-            frontier.add(_Tried(float(accuracy), float(value), place))
-        kept |= {member.place for member in frontier.members()}
+        kept.update(unbeaten(tried["accuracy"], tried[cost]))
     return _plain_rows(tried.iloc[sorted(kept)][[name for name in _MEASURES if name in tried]])
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """A row of the table of configurations tried, as a frontier wants it."""
-
-    accuracy: float
-    cost: float
-    place: int
 
 
 def _points(run: Path) -> list[dict[str, Any]]:

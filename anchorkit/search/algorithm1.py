@@ -35,9 +35,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from functools import partial
 
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.measuring import Measurer, Node
+from anchorkit.search.running import Strategy
 from anchorkit.search.space import Space
 
 Explore = Callable[[Measurer, Node, Space, float, Frontier[Node]], list[Node]]
@@ -91,11 +93,11 @@ def explore_all(
         explore: what to do with one configuration out of S.
         measurer: measures configurations; afterwards it holds all that were tried.
         full: the full configuration, measured.
-        frontier: an empty one, P; when the search is cut short, it is that of the configurations judged so far.
+        frontier: P, which holds the full configuration at first; when the search is cut short, it is that of the
+            configurations judged so far.
         space: where the search may go.
         least: least accuracy, 0..1.
     """
-    frontier.add(full)
     inserted = 0
     unexplored = [(-full.accuracy, full.cost, inserted, full)]
     while unexplored:
@@ -113,3 +115,7 @@ def explore_all(
             )
         if unexplored:
             measurer.beat()
+
+
+ALGORITHM1 = Strategy("algorithm1", "Algorithm 1", partial(explore_all, explore_algorithm1))
+AUTHORS = Strategy("authors", "authors' code", partial(explore_all, explore_authors))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.errors import InputError
-from anchorkit.search.frontier import accuracy_within, hypervolume
+from anchorkit.search.frontier import accuracy_within, hypervolume, unbeaten
 from anchorkit.search.result import SearchResult
 
 
@@ -22,6 +22,17 @@ def hypervolume_curve(result: SearchResult, points: int = 100) -> pd.DataFrame:
     Returns:
         ``tried`` (configurations so far, rising, the last row is all of them) and ``hypervolume`` (0..1, see
         `anchorkit.search.frontier.hypervolume`).
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.comparing import hypervolume_curve
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> result = ak.search(toy_evaluator(), cost="boxes", progress=False)
+        >>> hypervolume_curve(result, points=3).round(3)
+           tried  hypervolume
+        0      1        0.000
+        1      6        0.133
+        2     38        0.395
     """
     rows = result.evaluated
     full_cost = float(rows[result.cost].iloc[0])
@@ -32,8 +43,8 @@ def hypervolume_curve(result: SearchResult, points: int = 100) -> pd.DataFrame:
         new = pd.DataFrame({"accuracy": accuracy[before:count], "cost": cost[before:count]})
         new = new[new["accuracy"] >= (result.threshold or 0.0)]
         # Only what is not beaten can matter later.
-        best = pd.concat([best, new]).sort_values(["cost", "accuracy"], ascending=[True, False])
-        best = best[best["accuracy"] > best["accuracy"].cummax().shift(fill_value=-1.0)]
+        best = pd.concat([best, new])
+        best = best.iloc[unbeaten(best["accuracy"], best["cost"])]
         values.append(hypervolume(best["accuracy"].tolist(), best["cost"].tolist(), full_cost))
     return pd.DataFrame({"tried": counts, "hypervolume": values})
 
@@ -68,6 +79,16 @@ def distance(found: SearchResult, better: SearchResult) -> Distance:
 
     Raises:
         InputError: the two are about different costs or anchors, or `found` has nothing.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.comparing import distance
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> best = ak.exhaustive_search(toy_evaluator(), cost="boxes", progress=False)
+        >>> few = ak.search(toy_evaluator(), cost="boxes", budget=5, progress=False)
+        >>> found = distance(few, best)
+        >>> found.missed, found.of, round(found.accuracy, 3)
+        (7, 8, 0.0)
     """
     if (found.cost, found.layout) != (better.cost, better.layout):
         raise InputError(f"distance: one search is about {found.cost} of {found.layout.detector}, the other is not")

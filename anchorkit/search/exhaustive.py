@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from anchorkit.anchors import AnchorLayout, Configuration, Move
-from anchorkit.costs import CostFunction, cost_of
+from anchorkit.costs import Cost, CostFunction, cost_of
 from anchorkit.errors import InputError
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.measuring import AccuracyOf, Measurer, Node
-from anchorkit.search.result import SearchResult
-from anchorkit.search.running import run
+from anchorkit.search.result import Asked, SearchResult
+from anchorkit.search.running import Strategy, run
 from anchorkit.search.space import Space
 from anchorkit.search.watching import Watch
 
@@ -26,7 +26,8 @@ BATCH_UNITS = 5
 
 def exhaustive_search(
     evaluator: AccuracyOf,
-    cost: str | CostFunction = "head_flops",
+    cost: str | Cost | CostFunction = "head_flops",
+    *,
     among: Iterable[int | str] | None = None,
     moves: str = "auto",
     ledger: str | Path | None = None,
@@ -53,16 +54,23 @@ def exhaustive_search(
         SearchInterrupted: as `anchorkit.search`.
         InputError: there are too many configurations (the message says how long they would take), or as
             `anchorkit.search`.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> result = ak.exhaustive_search(toy_evaluator(), cost="boxes", progress=False)
+        >>> len(result.evaluated), len(result.frontier)
+        (63, 8)
     """
-    among = None if among is None else tuple(among)
     layout = evaluator.layout
-    units = Space.of(layout, moves, among).units(layout)
+    asked = Asked.of(layout, cost, moves=moves, among=among)
+    units = Space.of(layout, moves, asked.among).units(layout)
     if len(units) > MOST_UNITS:
         raise InputError(_too_many(evaluator, units))
     batches = list(_batches(layout, units))
     total = len({mask for parent, removed in batches for mask in (parent, *(parent & ~gone for gone in removed))})
-    walk = partial(_walk, batches)
-    return run(walk, "exhaustive", evaluator, cost, None, moves, among, ledger, progress, watch, total=total)
+    strategy = Strategy("exhaustive", "all configurations", partial(_walk, batches))
+    return run(strategy, evaluator, asked, ledger=ledger, progress=progress, watch=watch, total=total)
 
 
 def _walk(
@@ -75,7 +83,6 @@ def _walk(
 ) -> None:
     """Measure batch after batch, and offer everything to the frontier in that order."""
     layout = full.configuration.layout
-    frontier.add(full)
     for parent, removed in batches:
         tried = len(measurer.nodes)
         try:

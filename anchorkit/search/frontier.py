@@ -11,9 +11,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Measured(Protocol):
@@ -37,6 +38,19 @@ class Frontier(Generic[M]):
     Members are kept by rising cost. As no member beats another, their accuracies rise along with it, so that asking
     and adding take a binary search. One list holds all there is, and one assignment changes it: an interrupt finds a
     frontier at any time.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> from anchorkit.search.frontier import Frontier
+        >>> frontier = Frontier()
+        >>> frontier.add(SimpleNamespace(accuracy=0.50, cost=300))
+        True
+        >>> frontier.add(SimpleNamespace(accuracy=0.45, cost=100))
+        True
+        >>> frontier.add(SimpleNamespace(accuracy=0.44, cost=200))
+        False
+        >>> [member.cost for member in frontier.members()]
+        [300, 100]
     """
 
     def __init__(self) -> None:
@@ -72,6 +86,89 @@ class Frontier(Generic[M]):
         return len(self._members)
 
 
+ROUNDING = 1e-12
+"""Accuracies closer than this are equal: room for the rounding in "full accuracy minus a loss", nothing else."""
+
+
+def reaches(accuracies: Any, least: Any) -> Any:
+    """Whether accuracies are at least `least`, up to `ROUNDING`: bool, in the shape of the accuracies.
+
+    Args:
+        accuracies: an array or a pandas Series, 0..1.
+        least: a number, or one per accuracy.
+
+    Examples:
+        >>> from anchorkit.search.frontier import reaches
+        >>> import numpy as np
+        >>> reaches(np.array([0.45, 0.44]), 0.50 - 0.05)
+        array([ True, False])
+    """
+    return accuracies >= least - ROUNDING
+
+
+def cheapest(accuracies: npt.ArrayLike, costs: npt.ArrayLike, least: float, most: float = float("inf")) -> int | None:
+    """The cheapest of some configurations that is accurate enough; of equals the most accurate, of those the first.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        costs: their costs, in the same order.
+        least: the accuracy that it needs.
+        most: the cost that it may have.
+
+    Returns:
+        Its position; None if no configuration keeps both limits.
+
+    Examples:
+        >>> from anchorkit.search.frontier import cheapest
+        >>> cheapest([0.50, 0.49, 0.40], [300, 200, 100], least=0.45)
+        1
+    """
+    accuracy, cost = np.asarray(accuracies, dtype=float), np.asarray(costs, dtype=float)
+    fits = np.flatnonzero(reaches(accuracy, least) & (cost <= most))
+    return int(fits[np.lexsort((-accuracy[fits], cost[fits]))[0]]) if len(fits) else None
+
+
+def most_accurate(accuracies: npt.ArrayLike, *limits: tuple[npt.ArrayLike, float]) -> int | None:
+    """The most accurate of some configurations within one or more budgets; of equals the first.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        *limits: costs in the same order, and the most that they may be.
+
+    Returns:
+        Its position; None if no configuration is within the budgets.
+
+    Examples:
+        >>> from anchorkit.search.frontier import most_accurate
+        >>> most_accurate([0.50, 0.49, 0.40], ([300, 200, 100], 250))
+        1
+    """
+    accuracy = np.asarray(accuracies, dtype=float)
+    fits = np.ones(len(accuracy), dtype=bool)
+    for costs, most in limits:
+        fits &= np.asarray(costs, dtype=float) <= most
+    return int(np.where(fits, accuracy, -np.inf).argmax()) if fits.any() else None
+
+
+def unbeaten(accuracies: npt.ArrayLike, costs: npt.ArrayLike) -> list[int]:
+    """Positions of the configurations that no other one beats, most accurate first; of equals only the first.
+
+    Args:
+        accuracies: accuracy of each configuration, 0..1, in any order.
+        costs: their costs, in the same order.
+
+    Examples:
+        >>> from anchorkit.search.frontier import unbeaten
+        >>> unbeaten([0.40, 0.50, 0.39, 0.45], [100, 300, 150, 200])
+        [1, 3, 0]
+    """
+    accuracy, cost = np.asarray(accuracies, dtype=float), np.asarray(costs, dtype=float)
+    order = np.lexsort((cost, -accuracy))
+    cheapest_before = np.minimum.accumulate(np.append(np.inf, cost[order]))[:-1]
+    kept: list[int] = order[cost[order] < cheapest_before].tolist()
+    return kept
+
+
 def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: float) -> float:
     """How much of the accuracy-cost plane a frontier dominates, 0..1; the larger the better.
 
@@ -85,6 +182,11 @@ def hypervolume(accuracies: Sequence[float], costs: Sequence[float], full_cost: 
         accuracies: accuracy of each configuration, 0..1, in any order; negative ones count as 0.
         costs: their costs, in the same order; those above `full_cost` dominate nothing.
         full_cost: the cost of the configuration with every anchor.
+
+    Examples:
+        >>> from anchorkit.search.frontier import hypervolume
+        >>> hypervolume([0.5, 0.4], [300, 100], full_cost=400)
+        0.325
     """
     if full_cost <= 0:
         return 0.0
@@ -105,6 +207,11 @@ def contributions(accuracies: Sequence[float], costs: Sequence[float], full_cost
         accuracies: accuracies of a frontier, falling, 0..1.
         costs: its costs, falling.
         full_cost: the cost of the configuration with every anchor.
+
+    Examples:
+        >>> from anchorkit.search.frontier import contributions
+        >>> [round(share, 3) for share in contributions([0.5, 0.4], [300, 100], full_cost=400)]
+        [0.025, 0.2]
     """
     right = [full_cost, *costs]
     below = [*accuracies[1:], 0.0]
@@ -124,6 +231,11 @@ def accuracy_within(accuracies: Sequence[float], costs: Sequence[float], budgets
 
     Returns:
         float64, one for each budget; NaN where nothing is that cheap.
+
+    Examples:
+        >>> from anchorkit.search.frontier import accuracy_within
+        >>> accuracy_within([0.5, 0.4], [300, 100], budgets=[50, 100, 1000]).tolist()
+        [nan, 0.4, 0.5]
     """
     cost = np.asarray(costs, dtype=float)
     order = np.argsort(cost, kind="stable")
@@ -142,6 +254,11 @@ def knee(accuracies: Sequence[float], costs: Sequence[float]) -> int:
     Args:
         accuracies: accuracies of a frontier, falling.
         costs: its costs, falling.
+
+    Examples:
+        >>> from anchorkit.search.frontier import knee
+        >>> knee([0.50, 0.49, 0.30], [300, 150, 100])
+        1
     """
     if len(accuracies) < 3:
         return 0

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 
 from anchorkit.search.frontier import Frontier, contributions
 from anchorkit.search.measuring import Measurer, Node
+from anchorkit.search.running import Strategy
 from anchorkit.search.space import Space
 
 
@@ -35,11 +36,10 @@ def walk_locally(measurer: Measurer, full: Node, frontier: Frontier[Node], space
     Args:
         measurer: measures configurations; afterwards it holds all that were tried.
         full: the full configuration, measured.
-        frontier: an empty one; when the walk is cut short, it is that of everything measured so far.
+        frontier: holds the full configuration at first; when the walk is cut short, it is that of all measured.
         space: where the search may go.
         least: least accuracy of what is offered to the frontier, 0..1.
     """
-    frontier.add(full)
     _descend(measurer, full, frontier, space, least)
     thinned: set[int] = set()
     exchanged: set[int] = set()
@@ -116,3 +116,6 @@ def _judging(measurer: Measurer, frontier: Frontier[Node], least: float) -> Iter
         for node in measurer.nodes[tried:]:
             if node.accuracy >= least:
                 frontier.add(node)
+
+
+LOCAL = Strategy("local", "local search", walk_locally)

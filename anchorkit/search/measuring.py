@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from anchorkit.anchors import AnchorLayout, Configuration, Move
-from anchorkit.costs import COSTS, CostFunction, cost_function, known_costs
+from anchorkit.costs import Cost, is_named, known_costs
 from anchorkit.errors import InputError
 from anchorkit.search.ledger import Ledger
 
@@ -69,7 +69,7 @@ class Measurer:
 
     Args:
         evaluator: answers for accuracies.
-        cost: name of a cost, or a callable.
+        cost: what configurations cost, checked by `anchorkit.costs.as_cost`.
         ledger: where accuracies are looked up first and written to.
         bar: a progress bar to move, or None.
         pulse: called between the steps of a search; what it raises ends the search. See `anchorkit.search.watching`.
@@ -77,12 +77,12 @@ class Measurer:
 
     Raises:
         BudgetSpent: one more would have to be tried; all before it have been measured.
-        InputError: the cost is unknown or cannot be computed, the evaluator's answers are no accuracies, or the ledger
+        InputError: the cost cannot be computed, the evaluator's answers are no accuracies, or the ledger
             cannot be written.
     """
 
     evaluator: AccuracyOf
-    cost: str | CostFunction
+    cost: Cost
     ledger: Ledger
     bar: tqdm[Any] | None = None
     nodes: list[Node] = field(default_factory=list)
@@ -90,7 +90,6 @@ class Measurer:
     budget: int | None = None
 
     def __post_init__(self) -> None:
-        self.cost_name, self._cost_of = cost_function(self.cost)
         self._node_of: dict[int, Node] = {}
         self._answers: dict[int, float] = {}  # what the evaluator said of configurations that are not yet nodes
 
@@ -115,7 +114,7 @@ class Measurer:
         within = self._within_budget(children)
         self._ask(parent, moves[:within], children[:within])
         taken: list[Node] = []
-        if self.cost_name in COSTS:
+        if is_named(self.cost):
             taken = self._take(children[:within], parent.order)
         else:
             # Measuring a cost may take long: what has been measured is safe before the next one is.
@@ -175,7 +174,7 @@ class Measurer:
 
     def _take(self, configurations: list[Configuration], parent: int) -> list[Node]:
         """The nodes of configurations whose accuracy is known; new ones go to the ledger first."""
-        named = self.cost_name in COSTS
+        named, name = is_named(self.cost), self.cost.name
         nodes: list[Node] = []
         unwritten: list[Node] = []
         for configuration in configurations:
@@ -183,19 +182,19 @@ class Measurer:
                 continue
             accuracy = self.ledger.accuracy(configuration)
             # A measured cost may come out differently the next time: a resumed search must see the same one again.
-            cost = None if named else self.ledger.cost(configuration, self.cost_name)
+            cost = None if named else self.ledger.cost(configuration, name)
             is_new = accuracy is None or (cost is None and not named)
             if accuracy is None:
                 accuracy = _checked(self._answers.pop(configuration.mask), configuration)
             if cost is None:
-                cost = self._cost_of(configuration)
+                cost = self.cost.compute(configuration)
             node = Node(configuration, accuracy, cost, len(self.nodes) + len(nodes), parent)
             nodes.append(node)
             if is_new:
                 unwritten.append(node)
         self.ledger.record(
             [(node.configuration, node.accuracy) for node in unwritten],
-            {} if named else {self.cost_name: {node.configuration: node.cost for node in unwritten}},
+            {} if named else {name: {node.configuration: node.cost for node in unwritten}},
         )
         self.nodes += nodes
         self._node_of.update((node.configuration.mask, node) for node in nodes)
@@ -205,16 +204,16 @@ class Measurer:
 
     def frame(self) -> pd.DataFrame:
         """Everything measured, in order; the columns are those of `SearchResult.evaluated`."""
-        return node_frame(self.nodes, self.cost_name)
+        return node_frame(self.nodes, self.cost)
 
 
-def node_frame(nodes: Sequence[Node], cost_name: str) -> pd.DataFrame:
-    """A row a configuration: accuracy, costs, ``n_anchors``, ``anchors`` (ids kept), ``order``, ``parent``."""
+def node_frame(nodes: Sequence[Node], cost: Cost) -> pd.DataFrame:
+    """One row per configuration: accuracy, costs, ``n_anchors``, ``anchors`` (ids kept), ``order``, ``parent``."""
     costs = [known_costs(node.configuration) for node in nodes]
     columns: dict[str, list[Any]] = {"accuracy": [node.accuracy for node in nodes]}
     columns |= {name: [row[name] for row in costs] for name in (costs[0] if costs else ())}
-    if cost_name not in COSTS:
-        columns[cost_name] = [node.cost for node in nodes]
+    if not is_named(cost):
+        columns[cost.name] = [node.cost for node in nodes]
     columns["n_anchors"] = [len(node.configuration) for node in nodes]
     columns["anchors"] = [" ".join(node.configuration.ids) for node in nodes]
     columns["order"] = [node.order for node in nodes]

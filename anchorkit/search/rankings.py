@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Configuration
-from anchorkit.costs import CostFunction
+from anchorkit.costs import Cost, CostFunction
 from anchorkit.errors import InputError
 from anchorkit.search.measuring import AccuracyOf
 from anchorkit.search.rivals import measure_all
@@ -41,6 +41,15 @@ def score_mass(predictions: RawScores) -> np.ndarray[Any, Any]:
 
     Returns:
         float64, one for each anchor of the layout.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> from anchorkit.search import score_mass
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> rows = {"anchor": np.array([0, 0, 3]), "score": np.array([0.5, 0.25, 0.9])}
+        >>> score_mass(SimpleNamespace(layout=toy_evaluator().layout, **rows)).tolist()
+        [0.75, 0.0, 0.0, 0.9, 0.0, 0.0]
     """
     weights = np.asarray(predictions.score, dtype=float)
     return np.bincount(predictions.anchor, weights=weights, minlength=len(predictions.layout))
@@ -48,7 +57,7 @@ def score_mass(predictions: RawScores) -> np.ndarray[Any, Any]:
 
 def prune_by_ranking(
     evaluator: AccuracyOf,
-    cost: str | CostFunction = "head_flops",
+    cost: str | Cost | CostFunction = "head_flops",
     ranking: Iterable[int | str] | None = None,
     *,
     worth: Sequence[float] | np.ndarray[Any, Any] | None = None,
@@ -58,7 +67,7 @@ def prune_by_ranking(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         ranking: every anchor once (indices or ids), the one that goes first in front.
         worth: instead of `ranking` a number for each anchor, such as `score_mass`: the least goes first, of equals the
             first.
@@ -70,6 +79,18 @@ def prune_by_ranking(
     Raises:
         InputError: not exactly one of `ranking` and `worth` is given, an anchor is unknown, missing or named twice, or
             a number is missing or is none.
+
+    Examples:
+        >>> from anchorkit.search import prune_by_ranking
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> toy = toy_evaluator()
+        >>> prune_by_ranking(toy, cost="boxes", worth=toy.worth, progress=False)[["accuracy", "boxes"]]
+           accuracy  boxes
+        0      0.50    176
+        1      0.49    160
+        2      0.47     96
+        3      0.45     80
+        4      0.25     16
     """
     layout = evaluator.layout
     if (ranking is None) == (worth is None):

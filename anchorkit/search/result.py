@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +13,117 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.costs import Cost, CostFunction, as_cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
-from anchorkit.search.frontier import hypervolume, knee
+from anchorkit.search.frontier import cheapest, hypervolume, knee, most_accurate
 
 RESULT_VERSION = 1
 
-# Two accuracies closer than this are the same: room for the rounding in "full accuracy minus a loss", nothing else.
 NEGLIGIBLE_LOSS = 0.002
-"""Accuracy (0..1) that a choice may lose unless someone says otherwise: 0.2 points of AP."""
+"""Accuracy (0..1) that a choice may lose by default: 0.2 points of AP."""
 
-_ROUNDING = 1e-12
+
+@dataclass(frozen=True)
+class Asked:
+    """What a search is asked for.
+
+    Attributes:
+        cost: what the frontier trades accuracy for.
+        threshold: least accuracy, 0..1, or None.
+        moves: kind of moves, ``"anchor"``, ``"shared"`` or ``"auto"``.
+        among: ids of the anchors that may go, or None for all.
+        budget: how many configurations to try at most, or None.
+    """
+
+    cost: Cost
+    threshold: float | None = None
+    moves: str = "auto"
+    among: tuple[str, ...] | None = None
+    budget: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        layout: AnchorLayout,
+        cost: str | Cost | CostFunction,
+        *,
+        threshold: float | None = None,
+        moves: str = "auto",
+        among: Iterable[int | str] | None = None,
+        budget: int | None = None,
+    ) -> Asked:
+        """From the arguments of `anchorkit.search`.
+
+        Raises:
+            InputError: the cost or an anchor is unknown, or the budget is below 1.
+        """
+        if budget is not None and budget < 1:
+            raise InputError(f"budget is {budget}: at least one configuration is needed")
+        ids = None if among is None else layout.configuration(keep=among).ids
+        return cls(as_cost(cost), None if threshold is None else float(threshold), moves, ids, budget)
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """The outcome of a search.
 
-    Both frames have the columns ``accuracy`` (0..1), the costs known (``boxes``, ``head_flops``, ``total_flops``,
-    ``head_parameters``, and a callable's name), ``n_anchors`` and ``anchors`` (ids kept, separated by spaces).
+    Both frames have the columns ``accuracy`` (0..1), the costs that the layout allows to compute (``boxes``,
+    ``head_flops``, ``total_flops``, ``head_parameters``) and a callable's, ``n_anchors`` and ``anchors`` (ids kept,
+    separated by spaces). What was asked for can be read off the result too, as in ``result.threshold``.
 
     Attributes:
         layout: the layout whose anchors were searched.
-        cost: name of the cost that the frontier is about.
-        threshold: least accuracy that was asked for, 0..1, or None.
-        strategy: a name of `anchorkit.search.STRATEGIES`, or ``"exhaustive"``.
-        moves: kind of moves, ``"anchor"``, ``"shared"`` or ``"auto"``.
+        asked: what was asked for.
+        strategy: the name of the strategy: one of `anchorkit.search.STRATEGIES`, ``"exhaustive"`` or the user's own.
         frontier: the configurations that no other one beats, most accurate first.
         evaluated: every configuration tried, in order; also ``order`` (0, 1, ...) and ``parent`` (the order of the one
             it was first reached from, -1 for the full configuration, which is the first row).
+        configurations: the configurations of the frontier's rows, in the same order.
         complete: False if the search was interrupted: the same call has more to find.
-        budget: how many configurations the search was allowed to try, or None.
-        among: ids of the anchors that were allowed to go, or None for all.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> result = ak.search(toy_evaluator(), cost="boxes", progress=False)
+        >>> result.cost, result.strategy, len(result.evaluated)
+        ('boxes', 'algorithm1', 38)
+        >>> print(result.configurations[0])
+        5 of 6 anchors: L0/16x16 L0/32x16 L1/32x32 L1/64x32 L1/32x64
     """
 
     layout: AnchorLayout = field(repr=False)
-    cost: str
-    threshold: float | None
+    asked: Asked
     strategy: str
-    moves: str
     frontier: pd.DataFrame = field(repr=False)
     evaluated: pd.DataFrame = field(repr=False)
+    configurations: list[Configuration] = field(repr=False)
     complete: bool = True
-    budget: int | None = None
-    among: tuple[str, ...] | None = None
 
-    @cached_property
-    def configurations(self) -> list[Configuration]:
-        """The configurations of the frontier's rows, in the same order."""
-        return [self.layout.configuration(keep=ids.split()) for ids in self.frontier["anchors"]]
+    @property
+    def cost(self) -> str:
+        """The name of the cost that the frontier is about: a column of both frames."""
+        return self.asked.cost.name
+
+    @property
+    def threshold(self) -> float | None:
+        """The least accuracy that was asked for, 0..1, or None."""
+        return self.asked.threshold
+
+    @property
+    def moves(self) -> str:
+        """The kind of moves: ``"anchor"``, ``"shared"`` or ``"auto"``."""
+        return self.asked.moves
+
+    @property
+    def among(self) -> tuple[str, ...] | None:
+        """Ids of the anchors that were allowed to go, or None for all."""
+        return self.asked.among
+
+    @property
+    def budget(self) -> int | None:
+        """How many configurations the search was allowed to try, or None."""
+        return self.asked.budget
 
     @property
     def baseline(self) -> pd.Series[Any]:
@@ -77,18 +138,25 @@ class SearchResult:
 
         Raises:
             InputError: no configuration is accurate enough; the message says what the most accurate one gains.
+
+        Examples:
+            >>> import anchorkit as ak
+            >>> from anchorkit.search.toy import toy_evaluator
+            >>> result = ak.search(toy_evaluator(), cost="boxes", progress=False)
+            >>> print(result.cheapest(max_loss=0.05))
+            2 of 6 anchors: L0/16x16 L1/32x32
         """
         if not -1.0 < max_loss < 1.0:
             raise InputError(f"max_loss is {max_loss!r}: accuracies are 0..1, so 2 points are 0.02")
         full = float(self.baseline["accuracy"])
         accuracies = self.frontier["accuracy"].to_numpy()
-        enough = np.flatnonzero(accuracies >= full - max_loss - _ROUNDING)
-        if len(enough) == 0:
+        found = cheapest(accuracies, self.frontier[self.cost], full - max_loss)
+        if found is None:
             raise InputError(
                 f"no configuration has accuracy {full - max_loss:.4f} or more: the full one has {full:.4f}, the best "
                 f"{accuracies.max():.4f}; use max_loss={max(full - accuracies.max(), -1.0):.4f}"
             )
-        return self.configurations[int(enough[self.frontier[self.cost].to_numpy()[enough].argmin()])]
+        return self.configurations[found]
 
     def best(self, **budget: float) -> Configuration:
         """The most accurate configuration of the frontier within a budget, e.g. ``best(head_flops=1.2e9)``.
@@ -98,28 +166,56 @@ class SearchResult:
 
         Raises:
             InputError: no budget is given, a cost is unknown, or nothing is that cheap; the message says what is.
+
+        Examples:
+            >>> import anchorkit as ak
+            >>> from anchorkit.search.toy import toy_evaluator
+            >>> result = ak.search(toy_evaluator(), cost="boxes", progress=False)
+            >>> print(result.best(boxes=90))
+            2 of 6 anchors: L0/16x16 L1/32x32
         """
         columns = [name for name in self.frontier.columns if name not in ("accuracy", "anchors")]
         if not budget or not set(budget) <= set(columns):
             raise InputError(f"best({', '.join(budget)}): give a budget for one or more of {', '.join(columns)}")
-        fits = np.ones(len(self.frontier), dtype=bool)
-        for name, most in budget.items():
-            fits &= self.frontier[name].to_numpy() <= most
-        if not fits.any():
+        limits = [(self.frontier[name], most) for name, most in budget.items()]
+        found = most_accurate(self.frontier["accuracy"], *limits)
+        if found is None:
             asked = " and ".join(f"{name} <= {most:g}" for name, most in budget.items())
             least = ", ".join(f"{name} {self.frontier[name].min():,}" for name in budget)
             raise InputError(f"no configuration of the frontier has {asked}: the least there is {least}")
-        accuracies = np.where(fits, self.frontier["accuracy"].to_numpy(), -np.inf)
-        return self.configurations[int(accuracies.argmax())]
+        return self.configurations[found]
+
+    def row(self, configuration: Configuration) -> pd.Series[Any]:
+        """The frontier's row of one of its `configurations`.
+
+        Raises:
+            InputError: the configuration is not on the frontier.
+        """
+        if configuration not in self.configurations:
+            raise InputError(f"not on the frontier: {configuration}")
+        return self.frontier.iloc[self.configurations.index(configuration)]
 
     def knee(self) -> Configuration:
-        """The configuration where the frontier bends most, see `anchorkit.search.frontier.knee`."""
+        """The configuration where the frontier bends most, see `anchorkit.search.frontier.knee`.
+
+        Examples:
+            >>> import anchorkit as ak
+            >>> from anchorkit.search.toy import toy_evaluator
+            >>> print(ak.search(toy_evaluator(), cost="boxes", progress=False).knee())
+            2 of 6 anchors: L0/16x16 L1/32x32
+        """
         return self.configurations[knee(self.frontier["accuracy"].tolist(), self.frontier[self.cost].tolist())]
 
     def hypervolume(self) -> float:
         """How much of the accuracy-cost plane the frontier dominates, 0..1.
 
         See `anchorkit.search.frontier.hypervolume`.
+
+        Examples:
+            >>> import anchorkit as ak
+            >>> from anchorkit.search.toy import toy_evaluator
+            >>> round(ak.search(toy_evaluator(), cost="boxes", progress=False).hypervolume(), 3)
+            0.395
         """
         return hypervolume(
             self.frontier["accuracy"].tolist(), self.frontier[self.cost].tolist(), float(self.baseline[self.cost])
@@ -130,7 +226,7 @@ class SearchResult:
         # By name and on the call: a search draws nothing, and works where no chart library can be loaded.
         plots = importlib.import_module("anchorkit.plots")
         options.setdefault("full", self.evaluated.iloc[:1])
-        return plots.frontier(self.frontier, self.cost, **options)
+        return plots.frontier(self.frontier, self.asked.cost, **options)
 
     def save(self, folder: str | Path) -> None:
         """Write ``frontier.csv``, ``evaluated.parquet`` and ``search.json`` (what was searched, with versions).
@@ -161,26 +257,19 @@ class SearchResult:
             raise InputError(f"{source}: version {found!r}; this anchorkit reads version {RESULT_VERSION}")
         try:
             layout = AnchorLayout.from_dict(about["layout"], str(source))
-            result = cls(
-                layout=layout,
-                cost=str(about["cost"]),
+            among = about.get("among")
+            asked = Asked(
+                cost=cost_facts(str(about["cost"])),
                 threshold=about["threshold"],
-                strategy=str(about["strategy"]),
                 moves=str(about["moves"]),
-                frontier=_read(folder / "frontier.csv"),
-                evaluated=_read(folder / "evaluated.parquet"),
-                complete=bool(about.get("complete", True)),
+                among=None if among is None else tuple(among),
                 budget=about.get("budget"),
-                among=None if about.get("among") is None else tuple(about["among"]),
             )
+            strategy, complete = str(about["strategy"]), bool(about.get("complete", True))
         except KeyError as error:
             raise InputError(f"{source}: lacks {error.args[0]!r}; search again") from None
-        for name, frame in (("frontier.csv", result.frontier), ("evaluated.parquet", result.evaluated)):
-            missing = {"accuracy", "anchors", result.cost} - set(frame.columns)
-            if missing or len(frame) == 0:
-                lacking = f"column {min(missing)!r}" if missing else "rows"
-                raise InputError(f"{folder / name}: lacks {lacking}; search again")
-        return result
+        frontier, evaluated = (_read(folder / name, asked.cost.name) for name in ("frontier.csv", "evaluated.parquet"))
+        return cls(layout, asked, strategy, frontier, evaluated, kept_in(layout, frontier), complete)
 
     def _about(self) -> dict[str, Any]:
         from anchorkit import __version__
@@ -224,7 +313,24 @@ class SearchInterrupted(KeyboardInterrupt):
         self.result = result
 
 
-def _read(path: Path) -> pd.DataFrame:
+def kept_in(layout: AnchorLayout, frame: pd.DataFrame) -> list[Configuration]:
+    """The configurations of a frame that was read from a file: of its column ``anchors`` (ids kept).
+
+    Raises:
+        InputError: an anchor is unknown.
+    """
+    return [layout.configuration(keep=ids.split()) for ids in frame["anchors"]]
+
+
+def _read(path: Path, cost: str) -> pd.DataFrame:
+    frame = _read_frame(path)
+    missing = {"accuracy", "anchors", cost} - set(frame.columns)
+    if missing or len(frame) == 0:
+        raise InputError(f"{path}: lacks {f'column {min(missing)!r}' if missing else 'rows'}; search again")
+    return frame
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
             text = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Configuration, Move, moves
-from anchorkit.costs import CostFunction
+from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.search.frontier import Frontier, accuracy_within
 from anchorkit.search.ledger import Ledger
@@ -26,10 +26,10 @@ _SAME_ASPECT = 0.1  # octaves: 1/2 and 0.51 are one aspect ratio
 
 def random_pruning(
     evaluator: AccuracyOf,
-    cost: str | CostFunction = "head_flops",
+    cost: str | Cost | CostFunction = "head_flops",
     n: int = 200,
-    seed: int = 0,
     *,
+    seed: int = 0,
     kind: str = "auto",
     progress: bool = True,
     watch: Watch | None = None,
@@ -42,7 +42,7 @@ def random_pruning(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         n: how many different configurations to measure; fewer come back if the layout has not that many.
         seed: the same seed gives the same configurations.
         kind: kind of moves: ``"anchor"``, ``"shared"`` or ``"auto"``, see `anchorkit.anchors.moves`.
@@ -54,6 +54,16 @@ def random_pruning(
 
     Raises:
         InputError: `n` is below 1, or the cost or the kind of moves is unknown.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> drawn = ak.random_pruning(toy_evaluator(), cost="boxes", n=3, seed=1, progress=False)
+        >>> drawn[["accuracy", "boxes", "n_anchors"]]
+           accuracy  boxes  n_anchors
+        0      0.50    176          5
+        1      0.27    144          3
+        2      0.47     96          3
     """
     if n < 1:
         raise InputError(f"n is {n}: at least one configuration is needed")
@@ -70,7 +80,7 @@ def random_pruning(
 
 
 def layer_wise_pruning(
-    evaluator: AccuracyOf, cost: str | CostFunction = "head_flops", *, progress: bool = True
+    evaluator: AccuracyOf, cost: str | Cost | CostFunction = "head_flops", *, progress: bool = True
 ) -> pd.DataFrame:
     """Prune every level to the same number of anchors, level by level (paper section 3.4).
 
@@ -80,7 +90,7 @@ def layer_wise_pruning(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -88,6 +98,14 @@ def layer_wise_pruning(
 
     Raises:
         InputError: the cost is unknown.
+
+    Examples:
+        >>> from anchorkit.search import layer_wise_pruning
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> layer_wise_pruning(toy_evaluator(), cost="boxes", progress=False)[["k", "accuracy", "boxes"]]
+           k  accuracy  boxes
+        0  2      0.49    160
+        1  1      0.45     80
     """
     layout = evaluator.layout
     most = max((len(level.anchors) for level in layout.levels), default=0)
@@ -112,6 +130,12 @@ def symmetric_groups(layout: AnchorLayout) -> dict[str, Configuration]:
 
     Returns:
         By name, such as ``"2:1"`` or ``"1:1 size 2"``, the most elongated first, of those the largest first.
+
+    Examples:
+        >>> from anchorkit.search.rivals import symmetric_groups
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> [(name, len(group)) for name, group in symmetric_groups(toy_evaluator().layout).items()]
+        [('2:1', 4), ('1:1', 2)]
     """
     classes = _aspect_classes(layout)
     groups: dict[tuple[float, int], set[int]] = {}
@@ -156,7 +180,7 @@ def _aspect_classes(layout: AnchorLayout) -> list[float]:
 
 
 def symmetric_pruning(
-    evaluator: AccuracyOf, cost: str | CostFunction = "head_flops", *, progress: bool = True
+    evaluator: AccuracyOf, cost: str | Cost | CostFunction = "head_flops", *, progress: bool = True
 ) -> pd.DataFrame:
     """Remove aspect ratios together with their inverses, on all levels at once: what is usually tried by hand (3.4).
 
@@ -166,7 +190,7 @@ def symmetric_pruning(
 
     Args:
         evaluator: answers for accuracies.
-        cost: a name of `anchorkit.costs.COSTS`, or a callable.
+        cost: as for `anchorkit.search`.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -174,6 +198,14 @@ def symmetric_pruning(
 
     Raises:
         InputError: the cost is unknown.
+
+    Examples:
+        >>> from anchorkit.search import symmetric_pruning
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> symmetric_pruning(toy_evaluator(), cost="boxes", progress=False)[["removed", "accuracy", "boxes"]]
+          removed  accuracy  boxes
+        0     2:1      0.45     80
+        1     1:1      0.05    160
     """
     layout = evaluator.layout
     groups = symmetric_groups(layout)
@@ -205,7 +237,7 @@ def lead(frontier: pd.DataFrame, rival: pd.DataFrame, cost: str) -> pd.DataFrame
 
 def measure_all(
     evaluator: AccuracyOf,
-    cost: str | CostFunction,
+    cost: str | Cost | CostFunction,
     configurations: Iterable[Configuration],
     what: str,
     progress: bool,
@@ -214,7 +246,7 @@ def measure_all(
     """Measure configurations one after the other; a row each, with the columns of `SearchResult.evaluated`."""
     wanted = list(configurations)
     with progress_bar(what, progress, total=len(wanted)) as bar:
-        measurer = Measurer(evaluator, cost, Ledger(evaluator), bar)
+        measurer = Measurer(evaluator, as_cost(cost), Ledger(evaluator), bar)
         if watch is not None:
             measurer.pulse = Pulse(watch, measurer, Frontier())
         with contextlib.suppress(Stopped):

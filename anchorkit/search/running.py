@@ -1,12 +1,11 @@
-"""What all searches have in common: ledger, progress, a watch, a budget, and a result however they end."""
+"""What all searches have in common: a strategy, ledger, progress, a watch, a budget, and a result however they end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from anchorkit.costs import CostFunction
-from anchorkit.errors import InputError
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.ledger import Ledger
 from anchorkit.search.measuring import (
@@ -18,75 +17,84 @@ from anchorkit.search.measuring import (
     node_frame,
     progress_bar,
 )
-from anchorkit.search.result import SearchInterrupted, SearchResult
+from anchorkit.search.result import Asked, SearchInterrupted, SearchResult
 from anchorkit.search.space import Space
 from anchorkit.search.watching import Pulse, Stopped, Watch
 
 Walk = Callable[[Measurer, Node, Frontier[Node], Space, float], None]
-"""A way through a space: measures configurations, beginning with the children of the full one, and offers them to the
-frontier, which is empty at the start. The last argument is the least accuracy of what is offered."""
+"""A way through a space: ``walk(measurer, full, frontier, space, least)``.
+
+It measures configurations with ``measurer.children(node, moves)`` or ``measurer.measure(configuration)``, beginning
+with the children of `full`, and adds each one whose accuracy is at least `least` to the frontier, which holds `full` at
+the start. ``space.moves(configuration)`` are the moves from a configuration; ``measurer.beat()`` between two steps lets
+a watch look on or stop the search. The walk returns when it is done; a budget, a stop or an interrupt ends it with an
+exception, after which what is on the frontier is the result.
+"""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to search, one of `anchorkit.search.STRATEGIES` or the user's own.
+
+    Attributes:
+        name: what files and commands call it, such as ``"algorithm1"``.
+        title: what menus and charts call it, such as ``"Algorithm 1"``.
+        walk: see `Walk`. It has to take the same way each time if a search with a ledger is to resume: random numbers
+            need a seed.
+    """
+
+    name: str
+    title: str
+    walk: Walk
 
 
 def run(
-    walk: Walk,
-    strategy: str,
+    strategy: Strategy,
     evaluator: AccuracyOf,
-    cost: str | CostFunction,
-    threshold: float | None,
-    moves: str,
-    among: Iterable[int | str] | None,
-    ledger: str | Path | None,
-    progress: bool,
-    watch: Watch | None,
-    budget: int | None = None,
+    asked: Asked,
+    *,
+    ledger: str | Path | None = None,
+    progress: bool = True,
+    watch: Watch | None = None,
     total: int | None = None,
 ) -> SearchResult:
-    """Let a walk run, and tell what it found.
+    """Let a strategy walk, and return what it found.
 
     Args:
-        walk: the walk.
-        strategy: what the result calls it.
-        evaluator: answers for accuracies; this and what follows as for `anchorkit.search`.
-        cost: a name of a cost, or a callable.
-        threshold: least accuracy, 0..1, or None.
-        moves: kind of moves.
-        among: the anchors that may go, or None for all.
+        strategy: how to search.
+        evaluator: answers for accuracies, as for `anchorkit.search`.
+        asked: what is searched.
         ledger: a file for what was evaluated, or None.
-        progress: show a progress bar.
-        watch: told how far the search is, or None.
-        budget: how many configurations to try at most, or None.
+        progress: show a progress bar on standard error.
+        watch: a function to call between the steps, or None.
         total: how many configurations the walk will try, for the progress bar, if that is known.
 
     Raises:
         SearchInterrupted, InputError: see `anchorkit.search`.
     """
-    if budget is not None and budget < 1:
-        raise InputError(f"budget is {budget}: at least one configuration is needed")
-    among = None if among is None else tuple(among)
-    space = Space.of(evaluator.layout, moves, among)
+    space = Space.of(evaluator.layout, asked.moves, asked.among)
     frontier: Frontier[Node] = Frontier()
     with Ledger(evaluator, ledger) as book, progress_bar("search", progress, total=total) as bar:
-        measurer = Measurer(evaluator, cost, book, bar, budget=budget)
+        measurer = Measurer(evaluator, asked.cost, book, bar, budget=asked.budget)
         if watch is not None:
             measurer.pulse = Pulse(watch, measurer, frontier)
 
         def found(complete: bool) -> SearchResult:
+            members = frontier.members()
             return SearchResult(
                 layout=evaluator.layout,
-                cost=measurer.cost_name,
-                threshold=threshold,
-                strategy=strategy,
-                moves=moves,
-                frontier=node_frame(frontier.members(), measurer.cost_name).drop(columns=["order", "parent"]),
+                asked=asked,
+                strategy=strategy.name,
+                frontier=node_frame(members, asked.cost).drop(columns=["order", "parent"]),
                 evaluated=measurer.frame(),
+                configurations=[node.configuration for node in members],
                 complete=complete,
-                budget=budget,
-                among=None if among is None else evaluator.layout.configuration(keep=among).ids,
             )
 
         try:
-            full = full_node(measurer, threshold)
-            walk(measurer, full, frontier, space, 0.0 if threshold is None else threshold)
+            full = full_node(measurer, asked.threshold)
+            frontier.add(full)
+            strategy.walk(measurer, full, frontier, space, asked.threshold or 0.0)
         except BudgetSpent:
             pass
         except Stopped:

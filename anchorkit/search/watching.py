@@ -8,6 +8,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from anchorkit.anchors import Configuration
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.measuring import Measurer, Node, node_frame
 
@@ -42,14 +43,19 @@ class Progress:
     @cached_property
     def frontier(self) -> pd.DataFrame:
         """The frontier so far, with the columns of `SearchResult.frontier`."""
-        return node_frame(self._frontier.members(), self._measurer.cost_name).drop(columns=["order", "parent"])
+        return node_frame(self._frontier.members(), self._measurer.cost).drop(columns=["order", "parent"])
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """The configurations of the frontier's rows, in the same order."""
+        return [node.configuration for node in self._frontier.members()]
 
     @cached_property
     def tried(self) -> pd.DataFrame:
         """``accuracy`` (0..1) and the cost of every configuration tried so far, in order."""
         nodes = self._measurer.nodes
         return pd.DataFrame(
-            {"accuracy": [node.accuracy for node in nodes], self._measurer.cost_name: [node.cost for node in nodes]}
+            {"accuracy": [node.accuracy for node in nodes], self._measurer.cost.name: [node.cost for node in nodes]}
         )
 
 

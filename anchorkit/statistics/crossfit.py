@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import Configuration
-from anchorkit.costs import COSTS, CostFunction, cost_function
+from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import ByImage
@@ -73,7 +73,7 @@ def cross_fit(
     folds: int = 5,
     seed: int = 0,
     *,
-    cost: CostFunction | None = None,
+    cost: Cost | CostFunction | None = None,
     losses: Sequence[float] = LOSSES,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -87,7 +87,7 @@ def cross_fit(
         result: the search on all of them; cost, threshold, strategy and moves are taken from it.
         folds: how many, 2 or more.
         seed: of the division into folds and of the draws.
-        cost: the callable, where the search's cost was one.
+        cost: the callable, where the search's cost was one and the result was read from files.
         losses: losses of AP that a choice may allow, 0..1.
         confidence: of the intervals, 0..1.
         draws: bootstrap samples of the images.
@@ -96,7 +96,7 @@ def cross_fit(
 
     Raises:
         InputError: an option is out of range, the layouts differ, the result is one of other images, or the search's
-            cost was a callable and is not given.
+            cost was a callable, which files do not hold, and is not given.
     """
     check_same_detector(evaluator, result)
     full = evaluator.accuracy(evaluator.full)
@@ -105,15 +105,12 @@ def cross_fit(
             f"the search found AP {float(result.baseline['accuracy']):.4f} for the full detector, the evaluator says "
             f"{full:.4f}: cross-fitting needs the evaluator of the search"
         )
-    if result.cost not in COSTS and cost is None:
-        raise InputError(f"the search's cost {result.cost!r} was a callable: give it as cost=")
-    asked: str | CostFunction = result.cost if cost is None else cost
+    asked = result.asked.cost if cost is None else as_cost(cost)
     fold = fold_images(evaluator.ground_truth, folds, seed)
     results = tuple(
         _search_without(evaluator, result, fold == number, asked, None if ledgers is None else Path(ledgers), progress)
         for number in range(folds)
     )
-    _, cost_of = cost_function(asked)
 
     # With fewer images a search may have ended earlier: only budgets that every fold can keep are compared.
     least = max(float(found.frontier[result.cost].min()) for found in (result, *results))
@@ -138,7 +135,7 @@ def cross_fit(
             "low": low[n:],
             "high": high[n:],
             "n_anchors": [float(np.mean([len(c) for c in own])) for own in by_fold],
-            "mean_cost": [float(np.mean([cost_of(c) for c in own])) for own in by_fold],
+            "mean_cost": [float(np.mean([asked.compute(c) for c in own])) for own in by_fold],
         }
     )
     luck = told.changes[:, :n_budgets] - told.changes[:, n : n + n_budgets]
@@ -165,7 +162,7 @@ def _search_without(
     evaluator: Evaluator,
     result: SearchResult,
     left_out: np.ndarray,
-    cost: str | CostFunction,
+    cost: Cost,
     ledgers: Path | None,
     progress: bool,
 ) -> SearchResult:
@@ -179,11 +176,11 @@ def _search_without(
     return search(
         others,
         cost,
-        threshold,
-        result.strategy,
-        result.moves,
-        ledger,
-        progress,
+        threshold=threshold,
+        strategy=result.strategy,
+        moves=result.moves,
+        ledger=ledger,
+        progress=progress,
         budget=result.budget,
         among=result.among,
     )

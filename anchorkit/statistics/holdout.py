@@ -52,8 +52,8 @@ def holdout_report(
         raise InputError("holdout_report: no loss to choose by")
     chosen = [result.cheapest(max_loss=loss) for loss in losses]
     found = holdout.bootstrap(chosen, draws, seed, progress)
-    told = result.frontier.set_index("anchors").loc[[" ".join(c.ids) for c in chosen]].reset_index()
-    frame = told[["n_anchors", "anchors", result.cost]].astype({"n_anchors": int})
+    rows = result.frontier.iloc[[result.configurations.index(c) for c in chosen]].reset_index(drop=True)
+    frame = rows[["n_anchors", "anchors", result.cost]].astype({"n_anchors": int})
     frame.insert(0, "allowed", list(losses))
-    frame["searched"] = told["accuracy"].to_numpy(float) - float(result.baseline["accuracy"])
+    frame["searched"] = rows["accuracy"].to_numpy(float) - float(result.baseline["accuracy"])
     return frame.assign(**change_columns(found, margin, confidence))

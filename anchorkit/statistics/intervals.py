@@ -72,6 +72,14 @@ def percentile_interval(changes: Floats, confidence: float = 0.95) -> tuple[Floa
 
     Returns:
         Its ends: float64 (n,) each.
+
+    Examples:
+        >>> import numpy as np
+        >>> from anchorkit.statistics import percentile_interval
+        >>> changes = np.linspace(-0.01, 0.01, 101)[:, None]  # 101 draws of one point
+        >>> low, high = percentile_interval(changes, confidence=0.9)
+        >>> low.round(4).tolist(), high.round(4).tolist()
+        ([-0.009], [0.009])
     """
     tail = (1 - check_share(confidence, "confidence")) / 2
     low, high = np.quantile(changes, [tail, 1 - tail], axis=0)
@@ -79,7 +87,14 @@ def percentile_interval(changes: Floats, confidence: float = 0.95) -> tuple[Floa
 
 
 def share_within(changes: Floats, margin: float) -> Floats:
-    """float64 (n,): the share of draws in which each change is no loss of more than `margin` (0..1)."""
+    """float64 (n,): the share of draws in which each change is no loss of more than `margin` (0..1).
+
+    Examples:
+        >>> import numpy as np
+        >>> from anchorkit.statistics import share_within
+        >>> share_within(np.array([[-0.02], [-0.001], [0.0], [0.003]]), margin=0.005).tolist()
+        [0.75]
+    """
     found: Floats = (changes >= -check_margin(margin)).mean(axis=0)
     return found
 
@@ -91,6 +106,13 @@ def simultaneous_bounds(change: Floats, changes: Floats, confidence: float = 0.9
         change: float64 (n,), on the images as they are.
         changes: float64 (draws, n), in the draws.
         confidence: 0..1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from anchorkit.statistics import simultaneous_bounds
+        >>> draws = np.random.default_rng(0).normal(0.0, 0.004, (1000, 2))  # two points, no change
+        >>> simultaneous_bounds(np.zeros(2), draws).least.round(3).tolist()
+        [-0.008, -0.008]
     """
     confidence = check_share(confidence, "confidence")
     error = changes.std(axis=0, ddof=1) if len(changes) > 1 else np.zeros(changes.shape[1])

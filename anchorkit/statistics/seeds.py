@@ -52,6 +52,11 @@ def mean_of(values: Sequence[float]) -> Mean:
 
     Raises:
         InputError: there are no values.
+
+    Examples:
+        >>> from anchorkit.statistics.seeds import mean_of
+        >>> mean_of([0.250, 0.256, 0.262]).points()
+        '25.6 (24.1 to 27.1)'
     """
     data = np.asarray(values, dtype=float)
     if len(data) == 0:
@@ -73,6 +78,16 @@ def difference(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str, s
 
     Raises:
         InputError: the two have no seed in common.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from anchorkit.statistics.seeds import difference
+        >>> table = pd.DataFrame({
+        ...     "treatment": ["retrain"] * 2 + ["tune"] * 2, "point": "A",
+        ...     "seed": [0, 1, 0, 1], "accuracy": [0.26, 0.27, 0.25, 0.25],
+        ... })
+        >>> round(difference(table, ("retrain", "A"), ("tune", "A")).mean, 3)
+        0.015
     """
     sides = [
         table[(table["treatment"] == treatment) & (table["point"] == point)].set_index("seed")["accuracy"]

@@ -46,6 +46,19 @@ def split_images(truth: GroundTruth, holdout: float = 0.5, seed: int = 0) -> Ima
 
     Raises:
         InputError: the share is out of range, or there are fewer than two images.
+
+    Examples:
+        >>> from anchorkit.evaluation.ground_truth import read_ground_truth
+        >>> from anchorkit.statistics import split_images
+        >>> box = {"category_id": 1, "bbox": [0, 0, 8, 8], "area": 64, "iscrowd": 0}
+        >>> truth = read_ground_truth({
+        ...     "images": [{"id": n} for n in range(6)],
+        ...     "annotations": [{"id": n + 1, "image_id": n, **box} for n in range(6)],
+        ...     "categories": [{"id": 1, "name": "cup"}],
+        ... })
+        >>> split = split_images(truth, holdout=0.5)
+        >>> len(split.search), len(split.holdout), split.one_sided
+        (3, 3, ())
     """
     n = len(truth.image_ids)
     if not 0 < holdout < 1:
@@ -73,6 +86,14 @@ def fold_images(truth: GroundTruth, folds: int = 5, seed: int = 0) -> Integers:
 
     Raises:
         InputError: there are fewer than two folds, or fewer images than folds.
+
+    Examples:
+        >>> from anchorkit.evaluation.ground_truth import read_ground_truth
+        >>> from anchorkit.statistics import fold_images
+        >>> images = [{"id": n} for n in range(6)]
+        >>> truth = read_ground_truth({"images": images, "annotations": [], "categories": [{"id": 1, "name": "cup"}]})
+        >>> sorted(fold_images(truth, folds=3).tolist())
+        [0, 0, 1, 1, 2, 2]
     """
     n = len(truth.image_ids)
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import Configuration
-from anchorkit.costs import cost_in_words
+from anchorkit.costs import Cost
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap
@@ -115,7 +115,7 @@ class SafeRemoval:
         configuration: the cheapest point of the frontier that is safe; the full one if none is.
         change: of AP against the full detector, measured, 0..1.
         least: what the change is at the worst, with `confidence`; it holds for whichever point was picked.
-        cost: name of the search's cost. saved, hoped_saved: the share of it that goes with `configuration` and `hoped`.
+        cost: the search's cost. saved, hoped_saved: the share of it that goes with `configuration` and `hoped`.
         metric: the figure, such as ``"AP"``. margin, confidence: as asked for. n_images: on how many images.
         hoped: the cheapest point that shows no loss on these images. hoped_least: what its change is at the worst.
         images_needed: about how many images like these would show `hoped` to be safe, if its change stays as measured.
@@ -128,7 +128,7 @@ class SafeRemoval:
     configuration: Configuration = field(repr=False)
     change: float
     least: float
-    cost: str
+    cost: Cost
     saved: float
     hoped_saved: float
     metric: str
@@ -151,7 +151,7 @@ class SafeRemoval:
     @property
     def sentence(self) -> str:
         """The statement in words."""
-        total, cost = len(self.configuration.layout), cost_in_words(self.cost)
+        total, cost = len(self.configuration.layout), self.cost.words
         images = f"images like these {self.n_images:,}{', which the search has seen' if self.tried else ''}"
         falls = f"{self.metric} falls by less than {_points(self.margin)}"
         sure = f"{100 * self.confidence:g} % confidence"
@@ -221,14 +221,14 @@ def safe_to_remove(
         error = bounds.width * float(bounds.standard_error[best])
         needed = math.ceil(n_images * max((error / room) ** 2, 1.0)) if room > 0 else 0
     tried = len(result.evaluated) if searched_on(evaluator, result) else 0
-    spent = result.frontier.set_index("anchors")[result.cost].to_dict()
+    spent = dict(zip(result.configurations, result.frontier[result.cost], strict=True))
     whole = float(result.baseline[result.cost])
-    saved, hoped_saved = (1.0 - spent.get(" ".join(c.ids), whole) / whole for c in (chosen, hoped))
+    saved, hoped_saved = (1.0 - spent.get(c, whole) / whole for c in (chosen, hoped))
     return SafeRemoval(
         configuration=chosen,
         change=own_change,
         least=own_least,
-        cost=result.cost,
+        cost=result.asked.cost,
         saved=float(saved),
         hoped_saved=float(hoped_saved),
         metric=evaluator.metric,

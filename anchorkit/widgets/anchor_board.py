@@ -13,12 +13,13 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import AnchorLayout, Configuration, Move, moves
-from anchorkit.costs import known_costs
+from anchorkit.costs import cost_facts, known_costs
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import points, unit
+from anchorkit.search.frontier import most_accurate, unbeaten
 from anchorkit.widgets.explorer import Explorer, board_width
 from anchorkit.widgets.html_parts import block
-from anchorkit.widgets.numbers import COST_NAMES, numbers_html
+from anchorkit.widgets.numbers import numbers_html
 from anchorkit.widgets.picture import Picture
 
 _DETAILS = ("nothing more", "12 COCO figures", "classes")
@@ -56,6 +57,14 @@ class AnchorBoard(Explorer):
 
     Attributes:
         cost: what the accuracy is weighed against, such as ``"head_flops"``.
+
+    Examples:
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> from anchorkit.widgets import AnchorBoard
+        >>> board = AnchorBoard(toy_evaluator(), cost="boxes")
+        >>> board.toggle("L0/16x32")
+        >>> board.accuracy, int(board.numbers()["after"]["boxes"])
+        (0.5, 176)
     """
 
     def __init__(
@@ -87,10 +96,9 @@ class AnchorBoard(Explorer):
             if layout is not None and layout != evaluator.layout:
                 raise InputError(f"AnchorBoard: {what} is of {layout.detector!r}, not of {evaluator.layout.detector!r}")
         costs = list(known_costs(self._full))
-        self.cost = cost or (result.cost if result is not None and result.cost in costs else costs[1])
+        self.cost = cost or (result.cost if result is not None and result.cost in costs else "head_flops")
         if self.cost not in costs:
             raise InputError(f"AnchorBoard: cost is {self.cost!r}; use one of {', '.join(costs)}")
-        self._accuracies: dict[int, float] = {}
         self._past: list[Configuration] = [start]
         self._future: list[Configuration] = []
         self._compared: Configuration | None = None
@@ -117,8 +125,8 @@ class AnchorBoard(Explorer):
         if self._result is None:
             return None
         frame = self._result.frontier
-        within = frame[frame[self.cost] <= known_costs(self.selected)[self.cost]]
-        return None if within.empty else self.accuracy - float(within["accuracy"].max())
+        at = most_accurate(frame["accuracy"], (frame[self.cost], known_costs(self.selected)[self.cost]))
+        return None if at is None else self.accuracy - float(frame["accuracy"].iloc[at])
 
     def toggle(self, *anchors: int | str) -> None:
         """Take anchors away, or put them back if none of them is there.
@@ -181,7 +189,6 @@ class AnchorBoard(Explorer):
             children = [self.selected.without(move.anchors) for move in found]
             costs = [known_costs(child)[self.cost] for child in children]
             best = min(range(len(found)), key=lambda i: (-accuracies[i], costs[i], i))
-            self._accuracies[children[best].mask] = float(accuracies[best])
             self._advised = found[best]
         self.changed()
         return self._advised
@@ -194,7 +201,7 @@ class AnchorBoard(Explorer):
     def numbers(self) -> pd.DataFrame:
         """Anchors, costs and AP (0..1) of what is compared with and of the board: columns before and after."""
         before, after = self._compared or self._full, self.selected
-        rows = {"n_anchors": (len(before), len(after))}
+        rows: dict[str, tuple[float, float]] = {"n_anchors": (len(before), len(after))}
         old, new = known_costs(before), known_costs(after)
         rows |= {name: (old[name], new[name]) for name in old}
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=["before", "after"]).astype(float)
@@ -245,7 +252,7 @@ class AnchorBoard(Explorer):
         }
         self.buttons = {name: _button(name, act) for name, act in self._buttons.items()}
         wide = {"description_width": "initial"}
-        costs = [(COST_NAMES.get(name, name), name) for name in known_costs(self._full)]
+        costs = [(cost_facts(name).title, name) for name in known_costs(self._full)]
         cost = ipywidgets.Dropdown(options=costs, value=self.cost, description="Cost", style=wide)
         cost.observe(lambda change: self._set_cost(change["new"]), names="value")
         details = ipywidgets.Dropdown(options=_DETAILS, description="Show", style=wide)
@@ -314,9 +321,7 @@ class AnchorBoard(Explorer):
         return self._tried() if self._result is None else self._result.frontier
 
     def _accuracy(self, configuration: Configuration) -> float:
-        if configuration.mask not in self._accuracies:
-            self._accuracies[configuration.mask] = float(self._evaluator.accuracy(configuration))
-        return self._accuracies[configuration.mask]
+        return float(self._evaluator.accuracy(configuration))
 
     def _row(self, configuration: Configuration) -> dict[str, Any]:
         accuracy = self._accuracy(configuration)
@@ -326,9 +331,8 @@ class AnchorBoard(Explorer):
         """What was on the board and is beaten by nothing else that was; by falling accuracy."""
         unique = {configuration.mask: configuration for configuration in [self._full, *self._past, *self._future]}
         frame = pd.DataFrame([self._row(c) | {"configuration": c} for c in unique.values()])
-        frame = frame.sort_values(["accuracy", self.cost], ascending=[False, True], kind="stable")
-        cheapest = frame[self.cost].astype(float).cummin().shift(fill_value=np.inf)
-        return frame[frame[self.cost] < cheapest].reset_index(drop=True)
+        kept = unbeaten(frame["accuracy"], frame[self.cost])
+        return frame.iloc[kept].reset_index(drop=True)
 
     def _moved(self) -> None:
         self._advised = None

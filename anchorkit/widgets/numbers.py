@@ -6,19 +6,11 @@ from html import escape
 
 import pandas as pd
 
-from anchorkit.plots.frames import change, points, unit
+from anchorkit.costs import cost_facts
+from anchorkit.plots.frames import change, measures, points, unit
 from anchorkit.plots.theme import look
 from anchorkit.widgets.html_parts import text_style
 
-COST_NAMES = {
-    "head_flops": "Head FLOPs",
-    "boxes": "Boxes per image",
-    "total_flops": "Total FLOPs",
-    "head_parameters": "Head parameters",
-}
-"""What the costs are called on the screen."""
-
-_TITLES = {"n_anchors": "Anchors", **COST_NAMES}
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -32,7 +24,7 @@ def numbers_html(numbers: pd.DataFrame, was: str = "was", metric: str = "AP") ->
     """
     cells = []
     for name, (before, after) in numbers.iterrows():
-        title = _TITLES.get(str(name), str(name).replace("_", " "))
+        title = measures().get(str(name)) or cost_facts(str(name)).title
         if name == "accuracy":
             title = f"{metric} (points)"
             texts = points(before), points(after), f"{100 * (after - before):+.1f}".replace("-", _MINUS)

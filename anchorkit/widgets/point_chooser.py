@@ -10,12 +10,14 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.costs import COSTS, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points
+from anchorkit.search.frontier import cheapest, unbeaten
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.widgets.explorer import ROOM, board_width
 from anchorkit.widgets.front_end import is_live
-from anchorkit.widgets.numbers import COST_NAMES, numbers_html
+from anchorkit.widgets.numbers import numbers_html
 from anchorkit.widgets.picture import Picture
 
 
@@ -46,6 +48,18 @@ class PointChooser:
     Attributes:
         slider: position among the points, 0 (the most accurate) and up.
         cost: name of the cost, such as ``"head_flops"``.
+
+    Examples:
+        >>> import anchorkit as ak
+        >>> from anchorkit.search.toy import toy_evaluator
+        >>> from anchorkit.widgets import PointChooser
+        >>> result = ak.search(toy_evaluator(), cost="boxes", progress=False)
+        >>> chooser = PointChooser(result, max_loss=0.03)
+        >>> print(chooser.selected)
+        3 of 6 anchors: L0/16x16 L1/32x32 L1/64x32
+        >>> chooser.slider.value = 0
+        >>> print(chooser.selected)
+        5 of 6 anchors: L0/16x16 L0/32x16 L1/32x32 L1/64x32 L1/32x64
     """
 
     def __init__(self, result: Frontier, max_loss: float = NEGLIGIBLE_LOSS) -> None:
@@ -61,13 +75,14 @@ class PointChooser:
         if self._rows.empty:
             raise InputError("the frontier has no points to choose from; search with a lower threshold")
         self._full = result.baseline
-        costs = [name for name in (result.cost, *COST_NAMES) if name in self._rows and self._rows[name].notna().all()]
-        options = [(COST_NAMES.get(name, name.replace("_", " ")), name) for name in dict.fromkeys(costs)]
+        costs = [name for name in (result.cost, *COSTS) if name in self._rows and self._rows[name].notna().all()]
+        options = [(cost_facts(name).title, name) for name in dict.fromkeys(costs)]
         wide = {"description_width": "initial"}
         self.cost = ipywidgets.Dropdown(options=options, value=result.cost, description="Cost", style=wide)
         self._order = self._unbeaten(result.cost)
-        enough = self._rows["accuracy"].to_numpy() >= float(self._full["accuracy"]) - max_loss - 1e-12
-        start = max((place for place, row in enumerate(self._order) if enough[row]), default=0)
+        rows = self._rows.iloc[self._order]
+        least = float(self._full["accuracy"]) - max_loss
+        start = cheapest(rows["accuracy"], rows[result.cost], least) or 0
         self.slider = ipywidgets.IntSlider(
             value=start,
             min=0,
@@ -124,10 +139,9 @@ class PointChooser:
 
         row, full = self.row, self._full
         cost = self.cost.value
-        title = next(title for title, name in self.cost.options if name == cost)
         headline = (
             f"{len(self.selected)} of {len(self._result.layout)} anchors, "
-            f"{title.lower().replace('flops', 'FLOPs')} {change(full[cost], row[cost])}, "
+            f"{cost_facts(cost).words} {change(full[cost], row[cost])}, "
             f"AP {points(full['accuracy'])} \N{RIGHTWARDS ARROW} {points(row['accuracy'])}"
         )
         stacked = alt.vconcat(self.frontier_chart(), self.board_chart(), spacing=28, title=headline)
@@ -136,16 +150,7 @@ class PointChooser:
 
     def _unbeaten(self, cost: str) -> list[int]:
         """Rows of the frontier that no other row beats in this cost, the most accurate first."""
-        order = self._rows.assign(row=range(len(self._rows))).sort_values(
-            ["accuracy", cost, "row"], ascending=[False, True, True], kind="stable"
-        )
-        kept: list[int] = []
-        least = float("inf")
-        for row, value in zip(order["row"], order[cost], strict=True):
-            if float(value) < least:
-                least = float(value)
-                kept.append(int(row))
-        return kept
+        return unbeaten(self._rows["accuracy"], self._rows[cost])
 
     def _cost_changed(self, _: Any) -> None:
         accuracy = float(self.row["accuracy"])

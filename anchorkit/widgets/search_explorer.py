@@ -29,12 +29,6 @@ from anchorkit.widgets.search_session import SearchSession
 from anchorkit.widgets.search_view import View, label
 
 _Key = tuple[Any, ...]
-_UNITS = {
-    "boxes": "boxes",
-    "head_flops": "multiply-adds",
-    "total_flops": "multiply-adds",
-    "head_parameters": "parameters",
-}
 
 
 class SearchExplorer(SearchSession):
@@ -61,10 +55,11 @@ class SearchExplorer(SearchSession):
         self._random: dict[_Key, pd.DataFrame] = {}
         # What was last sent to be drawn, whose details and which random pruning were last asked for.
         self._wanted: _Key = ()
+        self._points: dict[str, Configuration] = {}  # of the frontier that is drawn, by label
         self._asked: _Key = ()
         self._rivals: _Key = ()
         self._updating = self._drawing = False
-        self._drawer: Background[tuple[str, bool, dict[str, str]]] = Background(self._drawn, self._not_drawn)
+        self._drawer: Background[tuple[str, bool, dict[str, Configuration]]] = Background(self._drawn, self._not_drawn)
         self._asker: Background[tuple[_Key, Details, str, bool]] = Background(self._explained, self._failed)
         self._rival: Background[tuple[_Key, pd.DataFrame]] = Background(self._rivalled, self._failed)
         super().__init__(evaluator, **options)
@@ -184,7 +179,7 @@ class SearchExplorer(SearchSession):
 
     def _draw_limits(self, view: View | None) -> None:
         panel, scale = self.panel, self._scale()
-        name = f"{scale.suffix} {_UNITS[self._budget_cost]}".strip()
+        name = f"{scale.suffix} {scale.counted}".strip()
         panel.lose.value, panel.spend.value = self.max_loss is not None, self.budget is not None
         if self.max_loss is not None:
             panel.loss.value = round(100 * self.max_loss, 6)
@@ -209,19 +204,19 @@ class SearchExplorer(SearchSession):
             self._wanted, self._drawing = wanted, True
             self._drawer.submit(self._picture)
 
-    def _picture(self) -> tuple[str, bool, dict[str, str]]:
+    def _picture(self) -> tuple[str, bool, dict[str, Configuration]]:
         view, dark = self._view, is_dark()
         if view is None:
             return "", dark, {}
-        notes = {name: words.removed(configuration) for name, configuration in view.configurations.items()}
-        return plots.to_pickable_svg(self.frontier_chart(pickable=True)), dark, notes
+        return plots.to_pickable_svg(self.frontier_chart(pickable=True)), dark, view.configurations
 
-    def _drawn(self, drawn: tuple[str, bool, dict[str, str]]) -> None:
-        svg, dark, notes = drawn
+    def _drawn(self, drawn: tuple[str, bool, dict[str, Configuration]]) -> None:
+        svg, dark, points = drawn
         with self._lock:
             with self.panel.frontier.hold_sync():
                 self.panel.frontier.put(svg, dark)
-                self.panel.frontier.notes = notes
+                self.panel.frontier.notes = {name: words.removed(one) for name, one in points.items()}
+                self._points = points
             self._drawing = False
             self._redraw(self._view)
 
@@ -367,7 +362,7 @@ class SearchExplorer(SearchSession):
             self.constrain(max_loss=max_loss, budget=budget)
 
     def _point_picked(self, what: str) -> None:
-        self.pick(Configuration(self._full.layout, int(what, 16)))
+        self.pick(self._points[what])
 
     def _anchor_picked(self, what: str, _: bool) -> None:
         """Go to the nearest point of the frontier in which this anchor, or level, is the other way."""

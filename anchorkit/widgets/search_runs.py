@@ -10,17 +10,14 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from anchorkit.anchors import Configuration
+from anchorkit.costs import cost_facts
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 from anchorkit.search import STRATEGIES, AccuracyOf, Progress, SearchResult
 from anchorkit.search.watching import Watch
 from anchorkit.widgets.background import Background
-from anchorkit.widgets.numbers import COST_NAMES
 
 T = TypeVar("T")
-
-STRATEGY_NAMES = {"algorithm1": "Algorithm 1", "authors": "authors' code", "local": "local search"}
-"""What the strategies are called on the screen."""
 
 
 class Evaluates(AccuracyOf, Protocol):
@@ -45,7 +42,7 @@ class SearchSettings:
 
     Attributes:
         cost: name of a cost.
-        strategy: ``"algorithm1"`` or ``"authors"``.
+        strategy: a name of `anchorkit.search.STRATEGIES`; of a search that ended elsewhere, whatever made it.
         max_drop: how far below the accuracy of all anchors to explore, 0..1; the threshold of the search is that
             accuracy less this.
         metric: what accuracy is, such as ``"AP"`` or ``"AP50"``.
@@ -61,8 +58,6 @@ class SearchSettings:
     score_threshold: float
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise InputError(f"unknown strategy {self.strategy!r}: use {' or '.join(map(repr, STRATEGIES))}")
         for name in ("max_drop", "nms_iou", "score_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)!r}; a number from 0 to 1 is needed")
@@ -75,8 +70,8 @@ class SearchSettings:
     def title(self, usual: SearchSettings) -> str:
         """A short name; metric, NMS IoU and score threshold are only mentioned if they differ from the `usual` ones."""
         parts = [
-            STRATEGY_NAMES[self.strategy],
-            COST_NAMES.get(self.cost, self.cost).replace("Head", "head").replace("Boxes per image", "boxes"),
+            STRATEGIES[self.strategy].title if self.strategy in STRATEGIES else self.strategy.replace("_", " "),
+            cost_facts(self.cost).words,
             f"\N{MINUS SIGN}{100 * self.max_drop:.4g} points",
         ]
         words = {"metric": "by {}", "nms_iou": "NMS IoU {:g}", "score_threshold": "score > {:g}"}

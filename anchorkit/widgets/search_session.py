@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anchorkit.anchors import Configuration
 from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
-from anchorkit.search import Progress, SearchResult, search
+from anchorkit.search import Progress, SearchResult, as_strategy, search
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.search.watching import Watch
 from anchorkit.widgets.background import Background
@@ -57,7 +57,7 @@ class SearchSession(Explorer):
             names: of the classes, by category id; instead of `split`.
             result: a search of this evaluator that is already over.
             cost: what to save; by default that of `result`, or ``"head_flops"``.
-            strategy: ``"algorithm1"`` or ``"authors"``.
+            strategy: a name of `anchorkit.search.STRATEGIES`.
             max_drop: how far below the accuracy of all anchors to explore, 0..1 (0.03 is 3 points).
             max_loss: how much accuracy the answer may lose, 0..1 (0.002 is 0.2 points); None for any.
             budget: what the answer may cost at most; None for anything.
@@ -75,6 +75,7 @@ class SearchSession(Explorer):
             self._check_cost(result.cost)
         cost = cost or ("head_flops" if result is None else result.cost)
         self._check_cost(cost)
+        as_strategy(strategy)
         self._names = dict(names or ({} if split is None else {kind.id: kind.name for kind in split.categories}))
         post = evaluator.postprocess
         self.settings = SearchSettings(cost, strategy, max_drop, evaluator.metric, post.nms_iou, post.score_threshold)
@@ -149,6 +150,7 @@ class SearchSession(Explorer):
             names = ", ".join(vars(self.settings))
             raise InputError(f"SearchExplorer.set({', '.join(changes)}): the settings are {names}") from None
         self._check_cost(settings.cost)
+        as_strategy(settings.strategy)
         if settings != self.settings:
             self.settings = settings
             self.changed()

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.anchors import Configuration
 from anchorkit.search import Progress
-from anchorkit.search.frontier import hypervolume, knee
+from anchorkit.search.frontier import cheapest, hypervolume, knee, most_accurate, unbeaten
 from anchorkit.widgets.search_runs import Evaluates, SearchRun, SearchSettings
-
-# Two accuracies closer than this are the same: room for the rounding in "full accuracy minus a loss", nothing else.
-_ROUNDING = 1e-12
 
 
 def label(configuration: Configuration | None) -> str:
@@ -33,6 +28,7 @@ class View:
         evaluator: who answers.
         full: the row of the configuration with every anchor.
         frontier: as in `anchorkit.SearchResult`, each row labelled by its configuration (see `label`).
+        configurations: the configurations of these rows by their label, most accurate first.
         tried: accuracy and cost of all that was tried; None where nobody wants to see it.
         evaluated: how many were tried.
         per_second: how many a second; None for a search that is over.
@@ -43,6 +39,7 @@ class View:
     evaluator: Evaluates
     full: Mapping[str, Any]
     frontier: pd.DataFrame
+    configurations: dict[str, Configuration]
     tried: pd.DataFrame | None
     evaluated: int
     per_second: float | None = None
@@ -58,24 +55,20 @@ class View:
         with_tried: bool,
     ) -> View:
         """Of a search that runs; made while it waits for its watch."""
-        frontier = _labelled(progress.frontier, evaluator.layout)
+        points = {label(configuration): configuration for configuration in progress.configurations}
+        frontier = progress.frontier.set_axis([*points], axis=0)
         tried = progress.tried if with_tried else None
-        return cls(settings, evaluator, full, frontier, tried, progress.evaluated, progress.per_second)
+        return cls(settings, evaluator, full, frontier, points, tried, progress.evaluated, progress.per_second)
 
     @classmethod
     def over(cls, run: SearchRun) -> View:
         """Of a search that is over."""
         result = run.result
         full = {str(name): value for name, value in result.baseline.items()}
-        frontier = _labelled(result.frontier, result.layout)
+        points = {label(configuration): configuration for configuration in result.configurations}
+        frontier = result.frontier.set_axis([*points], axis=0)
         tried = result.evaluated[["accuracy", result.cost]]
-        return cls(run.settings, run.evaluator, full, frontier, tried, len(tried), complete=result.complete)
-
-    @cached_property
-    def configurations(self) -> dict[str, Configuration]:
-        """The configurations of the frontier by their label, most accurate first."""
-        layout = self.evaluator.layout
-        return {name: Configuration(layout, int(name, 16)) for name in self.frontier.index}
+        return cls(run.settings, run.evaluator, full, frontier, points, tried, len(tried), complete=result.complete)
 
     def value(self, configuration: Configuration, column: str) -> float:
         """The accuracy or a cost of a point of the frontier."""
@@ -99,21 +92,18 @@ class View:
         """
         if max_loss is None and budget is None:
             return None
-        frame, cost = self.frontier, self.frontier[self.settings.cost]
-        fits = pd.Series(True, index=frame.index)
-        if max_loss is not None:
-            fits &= frame["accuracy"] >= float(self.full["accuracy"]) - max_loss - _ROUNDING
-        if budget is not None:
-            fits &= cost <= budget
-        if not fits.any():
-            return None
-        best = frame["accuracy"][fits].idxmax() if max_loss is None else cost[fits].idxmin()
-        return self.configurations[str(best)]
+        accuracy, cost = self.frontier["accuracy"], self.frontier[self.settings.cost]
+        most = float("inf") if budget is None else budget
+        if max_loss is None:
+            found = most_accurate(accuracy, (cost, most))
+        else:
+            found = cheapest(accuracy, cost, float(self.full["accuracy"]) - max_loss, most)
+        return None if found is None else [*self.configurations.values()][found]
 
     def knee(self) -> Configuration:
         """Where the frontier bends most, see `anchorkit.search.frontier.knee`."""
         at = knee(self.frontier["accuracy"].tolist(), self.frontier[self.settings.cost].tolist())
-        return self.configurations[str(self.frontier.index[at])]
+        return [*self.configurations.values()][at]
 
     def hypervolume(self) -> float:
         """See `anchorkit.search.frontier.hypervolume`: 0..1, from accuracy 0 at the cost of every anchor."""
@@ -122,10 +112,4 @@ class View:
 
     def unbeaten(self, cost: str) -> pd.DataFrame:
         """The rows that no other one beats in some other cost, the most accurate first."""
-        frame = self.frontier.sort_values(["accuracy", cost], ascending=[False, True], kind="stable")
-        cheapest = frame[cost].astype(float).cummin().shift(fill_value=np.inf)
-        return frame[frame[cost] < cheapest]
-
-
-def _labelled(frontier: pd.DataFrame, layout: AnchorLayout) -> pd.DataFrame:
-    return frontier.set_axis([label(layout.configuration(keep=ids.split())) for ids in frontier["anchors"]], axis=0)
+        return self.frontier.iloc[unbeaten(self.frontier["accuracy"], self.frontier[cost])]

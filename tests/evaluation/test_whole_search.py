@@ -45,7 +45,7 @@ def test_order_and_all(seed):
     cost = ("boxes", "head_flops")[seed % 2]
     threshold = None if seed % 3 else 0.6 * referee.ap(layout.full.mask)
     tried, frontier = REFEREES[strategy](layout, referee.ap, cost, threshold)
-    result = ak.search(build(case), cost, threshold, strategy, progress=False)
+    result = ak.search(build(case), cost, threshold=threshold, strategy=strategy, progress=False)
     assert [layout.configuration(keep=ids.split()).mask for ids in result.evaluated["anchors"]] == tried
     assert result.evaluated["accuracy"].tolist() == [referee.ap(mask) for mask in tried]
     by_accuracy = sorted(frontier, key=referee.ap, reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +217,9 @@ def test_nothing_to_prune_is_told(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, folder)
     result = ak.SearchResult.load(folder / "search")
     only = result.evaluated.iloc[:1]
-    ak.SearchResult(
-        result.layout, result.cost, None, result.strategy, result.moves, only.drop(columns=["order", "parent"]), only
-    ).save(folder / "search")
+    full, asked = only.drop(columns=["order", "parent"]), replace(result.asked, threshold=None)
+    nothing = replace(result, asked=asked, frontier=full, evaluated=only, configurations=[result.layout.full])
+    nothing.save(folder / "search")
     with pytest.raises(ak.InputError, match="give a larger points_max_loss, and points=2"):
         execute("05_prune_and_retrain", folder, **TRAIN)
 

@@ -19,10 +19,16 @@ from anchorkit.errors import InputError
 from anchorkit.pages import notebooks
 from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
-from anchorkit.search.result import SearchResult
+from anchorkit.search.result import Asked, SearchResult, kept_in
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "plots"))
 import chart_samples as samples
+
+
+def save_result(folder: Path, cost: str, frontier: pd.DataFrame, evaluated: pd.DataFrame) -> None:
+    layout = samples.layout()
+    asked, kept = Asked.of(layout, cost), kept_in(layout, frontier)
+    SearchResult(layout, asked, "algorithm1", frontier, evaluated, kept).save(folder / "search")
 
 
 def write_search(folder: Path) -> None:
@@ -31,9 +37,7 @@ def write_search(folder: Path) -> None:
     evaluated["order"] = range(len(evaluated))
     # The full configuration is on its own frontier.
     frontier = pd.concat([full, best[best["accuracy"] < full["accuracy"].iloc[0]]], ignore_index=True)
-    SearchResult(samples.layout(), "head_flops", None, "algorithm1", "auto", frontier, evaluated).save(
-        folder / "search"
-    )
+    save_result(folder, "head_flops", frontier, evaluated)
     samples.random_rows(100).to_csv(folder / "search" / "random.csv", index=False)
 
 
@@ -276,9 +280,7 @@ def test_a_search_alone_is_enough(tmp_path: Path) -> None:
 
 def test_when_no_anchor_can_go(tmp_path: Path) -> None:
     full = samples.full()
-    SearchResult(samples.layout(), "boxes", None, "algorithm1", "auto", full, full.assign(order=0, parent=-1)).save(
-        tmp_path / "search"
-    )
+    save_result(tmp_path, "boxes", full, full.assign(order=0, parent=-1))
     assert "All 30 anchors are needed" in text_of(write_index(tmp_path))
 
 

@@ -30,8 +30,8 @@ def test_small_numbers_beside_large_ones() -> None:
 
 
 def test_titles() -> None:
-    assert unit("total_flops", [34.4e9]).title == "Whole detector's FLOPs (billion multiply-adds)"
-    assert unit("boxes", [8732]).title == "Boxes per image before NMS"
+    assert unit("total_flops", [34.4e9]).title == "Total FLOPs (billion multiply-adds)"
+    assert unit("boxes", [8732]).title == "Boxes per image"
     assert unit("latency_ms", [3]).title == "latency ms"
 
 

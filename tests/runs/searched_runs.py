@@ -11,7 +11,7 @@ import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.costs import costs
-from anchorkit.search.result import SearchResult
+from anchorkit.search.result import Asked, SearchResult, kept_in
 
 LAYOUT = AnchorLayout(
     "toy",
@@ -38,7 +38,8 @@ def search_result(gain: float = 0.0, threshold: float = 0.4, seed: int = 0) -> S
     tried = tried[(tried["accuracy"] >= threshold) | (tried["order"] == 0)].reset_index(drop=True)
     frontier = tried.drop(columns=["order", "parent"]).sort_values("accuracy", ascending=False)
     frontier = frontier[frontier["head_flops"] < frontier["head_flops"].shift(fill_value=10**9).cummin()]
-    return SearchResult(LAYOUT, "head_flops", threshold, "algorithm1", "auto", frontier, tried)
+    asked = Asked.of(LAYOUT, "head_flops", threshold=threshold)
+    return SearchResult(LAYOUT, asked, "algorithm1", frontier, tried, kept_in(LAYOUT, frontier))
 
 
 def write_run(folder: Path, result: SearchResult, seconds: float = 2.0, data: str = "shapes", **values: Any) -> Path:

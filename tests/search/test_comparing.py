@@ -12,7 +12,7 @@ from .toys import ToyEvaluator, toy_layout
 
 @pytest.mark.parametrize("threshold", [None, 0.4])
 def test_a_curve_is_the_hypervolume_of_the_beginning(threshold):
-    result = search(ToyEvaluator(toy_layout(4, 3), seed=3, steps=100), "boxes", threshold, progress=False)
+    result = search(ToyEvaluator(toy_layout(4, 3), seed=3, steps=100), "boxes", threshold=threshold, progress=False)
     curve = hypervolume_curve(result, points=12)
     assert curve["tried"].tolist() == sorted(set(curve["tried"]))
     assert 5 < len(curve) <= 12
@@ -45,7 +45,7 @@ def test_below_the_threshold_nothing_is_missing():
     evaluator = ToyEvaluator(toy_layout(3, 2), seed=1, slope=0.8)
     best = exhaustive_search(evaluator, "boxes", progress=False)
     least = float(best.baseline["accuracy"]) - 0.1
-    found = distance(search(evaluator, "boxes", least, "local", progress=False), best)
+    found = distance(search(evaluator, "boxes", threshold=least, strategy="local", progress=False), best)
     assert found.of == int((best.frontier["accuracy"] >= least).sum())
     assert -1e-12 < found.hypervolume < 0.2
 

@@ -37,7 +37,7 @@ def dominated(accuracy, cost, others):
 @pytest.mark.filterwarnings("ignore:threshold")
 @given(evaluator=EVALUATORS, threshold=THRESHOLDS, cost=st.sampled_from(["boxes", "head_flops", "head_parameters"]))
 def test_it_ends_where_no_neighbour_is_better(evaluator, threshold, cost):
-    result = search(evaluator, cost, threshold, "local", progress=False)
+    result = search(evaluator, cost, threshold=threshold, strategy="local", progress=False)
     layout, space = evaluator.layout, Space.of(evaluator.layout)
     full = layout.full
     tried = {layout.configuration(keep=ids.split()).mask for ids in result.evaluated["anchors"]}

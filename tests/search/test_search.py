@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anchorkit.anchors import moves
-from anchorkit.costs import cost_of
+from anchorkit.costs import as_cost, cost_of
 from anchorkit.errors import InputError
 from anchorkit.search import random_pruning, search
 from anchorkit.search.ledger import Ledger
@@ -136,7 +136,7 @@ def test_the_search_does_what_is_printed(strategy, evaluator, threshold, cost):
     layout = evaluator.layout
     tried, frontier = REFEREES[strategy](layout, evaluator.accuracy_of, cost, threshold)
     evaluator.asked.clear()
-    result = search(evaluator, cost, threshold, strategy, progress=False)
+    result = search(evaluator, cost, threshold=threshold, strategy=strategy, progress=False)
     masks = [layout.configuration(keep=ids.split()).mask for ids in result.evaluated["anchors"]]
     assert masks == tried
     if strategy == "algorithm1":
@@ -193,7 +193,7 @@ def test_what_was_asked_in_vain_is_not_asked_again():
     evaluator = ToyEvaluator(layout)
     accuracies = {0b111: 0.5, 0b110: 0.5, 0b101: 0.4, 0b011: 0.4, 0b100: 0.3, 0b010: 0.2, 0b001: 0.1}
     evaluator.accuracy_of = accuracies.__getitem__
-    measurer = Measurer(evaluator, "boxes", Ledger(evaluator))
+    measurer = Measurer(evaluator, as_cost("boxes"), Ledger(evaluator))
     full = measurer.measure(layout.full)
     first = next(measurer.children_in_turn(full, moves(layout.full)))
     assert (first.configuration.mask, first.order, first.parent) == (0b110, 1, 0)

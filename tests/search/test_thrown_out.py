@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anchorkit.search.running import run
+from anchorkit.search import Strategy, search
 
 from .toys import ToyEvaluator, toy_layout
 
@@ -27,7 +27,8 @@ def thrown_out():
 
 
 def found_by(walk, evaluator, budget=None):
-    return run(walk, "thrown out", evaluator, "boxes", None, "auto", None, None, False, None, budget)
+    strategy = Strategy("thrown_out", "thrown out", walk)
+    return search(evaluator, "boxes", strategy=strategy, budget=budget, progress=False)
 
 
 def test_a_wide_beam_tries_everything(thrown_out):
@@ -47,19 +48,11 @@ def test_a_narrow_beam_keeps_so_many_of_each_size(thrown_out, choose):
 def test_the_best_ranks_first(thrown_out):
     evaluator = ToyEvaluator(toy_layout(3, 3), seed=5)
     nodes = []
-    run(
+    found_by(
         lambda measurer, full, frontier, space, least: nodes.extend(
             [full, *measurer.children(full, space.moves(full.configuration))]
         ),
-        "one round",
         evaluator,
-        "boxes",
-        None,
-        "auto",
-        None,
-        None,
-        False,
-        None,
     )
     ranked = thrown_out.by_rank(list(nodes), len(nodes))
     assert {node.order for node in ranked} == {node.order for node in nodes}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import anchorkit as ak
@@ -27,7 +28,7 @@ def own() -> Evaluator:
 
 @pytest.fixture(scope="module")
 def result(own) -> SearchResult:
-    return search(own, "head_flops", own.accuracy(own.full) - DROP, progress=False)
+    return search(own, "head_flops", threshold=own.accuracy(own.full) - DROP, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_each_fold_is_told_with_what_the_others_chose(own, result, fitted):
     chosen = []
     for fold in range(4):
         others = own.subset(ids[fitted.folds != fold])
-        alone = search(others, "head_flops", others.accuracy(others.full) - DROP, progress=False)
+        alone = search(others, "head_flops", threshold=others.accuracy(others.full) - DROP, progress=False)
         # A fold's search goes as far below its own full accuracy as the whole search did.
         assert fitted.results[fold].threshold == pytest.approx(alone.threshold)
         assert fitted.results[fold].evaluated.equals(alone.evaluated)
@@ -94,7 +95,7 @@ def test_cross_fitting_tells_what_new_images_would():
     in_sample, fitted, truth = [], [], []
     for repeat in range(12):
         own = some_images(80, 100 + repeat)
-        result = search(own, "head_flops", max(own.accuracy(own.full) - DROP, 0.0), progress=False)
+        result = search(own, "head_flops", threshold=max(own.accuracy(own.full) - DROP, 0.0), progress=False)
         row = cross_fit(own, result, folds=5, losses=(0.0,), draws=20, progress=False).losses.iloc[0]
         in_sample.append(row["in_sample"])
         fitted.append(row["cross_fitted"])
@@ -115,15 +116,19 @@ def test_ledgers_let_it_go_on(own, result, fitted, tmp_path, monkeypatch):
     assert again.optimism == first.optimism == fitted.optimism
 
 
-def test_a_callable_cost_is_given_again(own):
+def test_a_callable_cost_is_given_again_for_a_result_from_files(own, tmp_path):
     def weight(configuration):
         return float(len(configuration))
 
-    result = search(own, weight, own.accuracy(own.full) - 0.02, progress=False)
-    with pytest.raises(InputError, match="give it as cost="):
-        cross_fit(own, result, folds=2, progress=False)
-    fitted = cross_fit(own, result, folds=2, cost=weight, draws=20, progress=False)
+    result = search(own, weight, threshold=own.accuracy(own.full) - 0.02, progress=False)
+    fitted = cross_fit(own, result, folds=2, draws=20, progress=False)
     assert fitted.cost == "weight"
+    result.save(tmp_path)
+    again = SearchResult.load(tmp_path)
+    with pytest.raises(InputError, match="give the callable that computes it as cost="):
+        cross_fit(own, again, folds=2, progress=False)
+    given = cross_fit(own, again, folds=2, cost=weight, draws=20, progress=False)
+    pd.testing.assert_frame_equal(given.budgets, fitted.budgets)
     assert (fitted.budgets["mean_cost"] <= fitted.budgets["weight"]).all()
 
 
@@ -143,7 +148,7 @@ def test_budgets_are_thinned_evenly_and_keep_their_ends():
 def test_holdout_report_tells_the_choice_of_one_side_on_the_other(own):
     split = split_images(own.ground_truth)
     searched, holdout = own.subset(split.search), own.subset(split.holdout)
-    result = search(searched, "head_flops", searched.accuracy(searched.full) - DROP, progress=False)
+    result = search(searched, "head_flops", threshold=searched.accuracy(searched.full) - DROP, progress=False)
     report = holdout_report(result, holdout, losses=(0.0, 0.02), draws=100)
     assert report["allowed"].tolist() == [0.0, 0.02]
     for row, loss in zip(report.itertuples(), (0.0, 0.02), strict=True):

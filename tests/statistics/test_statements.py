@@ -20,7 +20,7 @@ from .simulated import LAYOUT, population, some_images
 
 def searched(evaluator: Evaluator, drop: float = 0.05) -> SearchResult:
     threshold = max(evaluator.accuracy(evaluator.full) - drop, 0.0)
-    return search(evaluator, "head_flops", threshold, progress=False)
+    return search(evaluator, "head_flops", threshold=threshold, progress=False)
 
 
 def truth_of(points: pd.DataFrame) -> np.ndarray:

@@ -141,15 +141,6 @@ def test_without_a_search_there_is_no_lead() -> None:
     assert board_of().lead is None
 
 
-def test_an_accuracy_is_asked_for_once() -> None:
-    measures = toys.Measures()
-    board = AnchorBoard(measures)
-    for _ in range(3):
-        board.toggle(0)
-        board.numbers()
-    assert measures.asked == 2
-
-
 def test_clicks_do_what_the_methods_do(live: None) -> None:
     board = board_of()
     board.box  # noqa: B018

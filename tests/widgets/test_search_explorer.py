@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from anchorkit.anchors import Configuration
+from anchorkit.costs import COSTS, Cost
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
-from anchorkit.search import SearchResult, search
+from anchorkit.search import SearchResult, exhaustive_search, search
 from anchorkit.widgets import SearchExplorer
 from anchorkit.widgets.search_view import label
 
@@ -367,3 +368,21 @@ def test_bad_input() -> None:
             act("x")
     with pytest.raises(InputError, match="press Start"):
         explorer.details()
+
+
+def test_a_new_cost_needs_no_word_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Cost("memory", "Head memory", "head memory", "bytes", lambda kept: 4000.0 * len(kept))
+    monkeypatch.setitem(COSTS, "memory", memory)
+    explorer = SearchExplorer(Toy(), cost="memory", max_drop=1.0)
+    assert explorer.box
+    explorer.run()
+    assert ("Head memory", "memory") in explorer.panel.cost.options
+    assert explorer.panel.budget_unit.value == "bytes"
+    assert next(iter(explorer.results)).startswith("1: Algorithm 1, head memory")
+
+
+def test_a_result_of_another_strategy_can_be_looked_into() -> None:
+    every = exhaustive_search(Toy(), "boxes", progress=False)
+    explorer = SearchExplorer(Toy(), result=every)
+    assert next(iter(explorer.results)).startswith("1: exhaustive, boxes")
+    assert explorer.selected == every.cheapest(0.002)
