@@ -38,7 +38,9 @@ def test_nothing_heavy_is_loaded_before_it_is_used(code: str) -> None:
     assert modules_after(code).isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("name", ["evaluation", "search", "costs", "predictions", "datasets", "analysis.redundancy", "anchors"])
+@pytest.mark.parametrize(
+    "name", ["evaluation", "search", "costs", "predictions", "datasets", "analysis.redundancy", "anchors"]
+)
 def test_numbers_load_neither_torch_nor_charts_nor_jupyter(name: str) -> None:
     loaded = modules_after(f"import anchorkit.{name}")
     assert loaded.isdisjoint({"torch", "torchvision", "altair", "IPython", "papermill", "nbformat", "matplotlib"})

@@ -27,7 +27,7 @@ IMAGES = properties.noise_images((120, 90), (96, 128), (60, 200))
 def detector() -> Detector:
     torch.manual_seed(1)
     few = PostProcess(score_threshold=0.45, topk=60, topk_scope="level", nms_iou=0.5, max_detections=100)
-    return properties.spread(tiny_retinanet.build(CATEGORIES, size=SIZE, postprocess=few))
+    return properties.spread(tiny_retinanet.TINY_RETINANET(CATEGORIES, size=SIZE, postprocess=few))
 
 
 def test_it_is_as_small_as_it_says() -> None:
