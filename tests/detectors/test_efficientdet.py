@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from anchorkit import testing
 from anchorkit.costs import costs
 from anchorkit.datasets import Category
 from anchorkit.detectors import Detector, efficientdet, load_detector, prune
@@ -223,7 +224,7 @@ def test_more_than_nine_anchors_can_be_built() -> None:
     shapes = [[(8.0 + number, 16.0) for number in range(12)], [(40.0, 40.0)]]
     detector = efficientdet.D0(CATEGORIES, size=(128, 128), shapes=shapes)
     properties.costs_are_those_of_the_real_network(detector, detector.layout.full)
-    properties.raw_predictions_keep_their_promise(detector, IMAGES[:1])
+    testing.check_raw_predictions(detector, IMAGES[:1])
 
 
 def test_without_effdet_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
