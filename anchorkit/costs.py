@@ -16,6 +16,16 @@ from typing import Any
 from anchorkit.anchors import Configuration, Level
 from anchorkit.errors import InputError
 
+__all__ = [
+    "COSTS",
+    "CostFunction",
+    "cost_function",
+    "cost_of",
+    "costs",
+    "known_costs",
+    "level_costs",
+]
+
 COSTS = ("boxes", "head_flops", "total_flops", "head_parameters")
 
 CostFunction = Callable[[Configuration], float]

@@ -31,6 +31,13 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 
+__all__ = [
+    "ERRORS",
+    "Diagnosis",
+    "compare",
+    "diagnose",
+]
+
 ERRORS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 """The kinds of errors, in the order of the paper."""
 

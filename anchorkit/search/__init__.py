@@ -8,6 +8,7 @@ configuration.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from anchorkit import modules_on_first_use
 from anchorkit.costs import CostFunction
 from anchorkit.errors import InputError
 from anchorkit.search.algorithm1 import explore_algorithm1, explore_all, explore_authors
@@ -126,3 +128,5 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+__getattr__ = modules_on_first_use(__name__)
+__signature__ = inspect.signature(search)

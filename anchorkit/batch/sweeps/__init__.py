@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from anchorkit import modules_on_first_use
 from anchorkit.batch.sweeps.running import SweepSummary, run_sweep
 
 __all__ = ["SweepSummary", "run_sweep"]
+
+__getattr__ = modules_on_first_use(__name__)
