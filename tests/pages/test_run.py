@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
 from anchorkit.search.result import SearchResult
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "plots"))
-import chart_samples as samples
+from ..plots import chart_samples as samples
 
 
 def write_search(folder: Path) -> None:
