@@ -1,12 +1,18 @@
 """anchorkit: make anchor-based object detectors smaller by finding out which anchors they do not need.
 
-The public names are resolved on first use, so that ``import anchorkit`` costs nothing and no command loads torch,
-Altair or Jupyter unless it uses them.
+Public are the names in `__all__` here, and those in the `__all__` of the modules that ``dir(anchorkit)`` lists. All of
+them can be used after ``import anchorkit as ak``: ``ak.load_detector``, ``ak.plots.frontier``. Whatever is in no
+`__all__` is private and may change in any version.
+
+Names are resolved on first use, so that ``import anchorkit`` costs nothing and no command loads torch, Altair or
+Jupyter unless it uses them.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -37,7 +43,10 @@ _HOME = {
     "PredictionTable": "predictions",
     "collect_predictions": "predictions",
     "Evaluator": "evaluation",
-    "search": "search",
+    "FScore": "evaluation.metrics",
+    "VocAP": "evaluation.metrics",
+    "WeightedAP": "evaluation.metrics",
+    "diagnose": "analysis.diagnosis",
     "exhaustive_search": "search",
     "layer_wise_pruning": "search",
     "prune_by_ranking": "search",
@@ -51,7 +60,7 @@ _HOME = {
     "split_images": "statistics",
 }
 
-# Reached as attributes too (`ak.plots.setup()`), loaded on first use.
+# The public modules, by the name that ``ak`` has for them.
 _SUBMODULES = {
     "analysis": "analysis",
     "anchors": "anchors",
@@ -60,25 +69,32 @@ _SUBMODULES = {
     "costs": "costs",
     "datasets": "datasets",
     "detectors": "detectors",
+    "evaluation": "evaluation",
+    "files": "files",
     "diagnosis": "analysis.diagnosis",
     "latency": "latency",
     "metrics": "evaluation.metrics",
     "plots": "plots",
+    "predictions": "predictions",
     "redundancy": "analysis.redundancy",
     "runs": "runs",
+    "search": "search",  # a module that can be called
     "statistics": "statistics",
+    "testing": "testing",
     "training": "training",
     "widgets": "widgets",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", "search", *_HOME]
 
 if TYPE_CHECKING:
+    from anchorkit.analysis.diagnosis import diagnose
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
     from anchorkit.datasets import load_dataset
     from anchorkit.detectors import export_onnx, load_detector, prune, register_detector, save_detector, untrained
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
+    from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
     from anchorkit.latency import (
         MeasuredLatency,
         PostprocessModel,
@@ -109,6 +125,18 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'anchorkit' has no attribute {name!r}")
     # Kept, so that the next access does not come here. Importing `search` has put the callable module there already.
     return globals().setdefault(name, found)
+
+
+def modules_on_first_use(package: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose modules are imported when they are first used."""
+
+    def import_module(name: str) -> Any:
+        path = f"{package}.{name}"
+        if name.startswith("_") or importlib.util.find_spec(path) is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return importlib.import_module(path)  # which also sets the attribute
+
+    return import_module
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,17 @@ from typing import Any, TypeVar
 
 from anchorkit.errors import InputError
 
+__all__ = [
+    "Anchor",
+    "AnchorLayout",
+    "Configuration",
+    "Level",
+    "Move",
+    "TrunkPart",
+    "moves",
+    "parse_anchor_list",
+]
+
 LAYOUT_VERSION = 1
 
 T = TypeVar("T")
@@ -38,6 +49,13 @@ class Anchor:
             with the same position on all levels are made by the same filters).
         width: width in input pixels.
         height: height in input pixels.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> layout.anchors[1]
+        Anchor(index=1, id='L0/16x8', level=0, position=1, width=16.0, height=8.0)
     """
 
     index: int
@@ -63,6 +81,12 @@ class Level:
         head_params_per_anchor: parameters that each anchor adds.
         positions: in a shared head, which of the head's filters make each anchor; empty for 0, 1, 2 ... in order.
             Anchors of different levels with the same position are made by the same filters.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> level.cells
+        16
     """
 
     name: str
@@ -89,6 +113,10 @@ class TrunkPart:
         name: what the part is called in the detector.
         macs: its multiply-adds for one image.
         levels: indices of the levels that need it, rising.
+
+    Example:
+        >>> from anchorkit.anchors import TrunkPart
+        >>> last_stage = TrunkPart("stages.5", macs=1_200_000, levels=(5,))
     """
 
     name: str
@@ -107,6 +135,15 @@ class AnchorLayout:
         shared_head: True if one head is applied to all levels (RetinaNet), False if each has its own (SSD).
         trunk_macs: multiply-adds of everything below the head, or None if unknown.
         trunk_parts: those parts of the trunk that only some levels need; they are counted in `trunk_macs`.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> layout.ids
+        ('L0/8x8', 'L0/16x8')
+        >>> layout.configuration(keep=["L0/16x8"])
+        Configuration(1 of 2 anchors: L0/16x8)
     """
 
     detector: str
@@ -302,6 +339,16 @@ class Configuration:
     Attributes:
         layout: the layout whose anchors are meant.
         mask: bit i is set if anchor i is kept.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> kept = layout.full.without(["L0/8x8"])
+        >>> kept.indices, kept.ids, kept.per_level
+        ((1,), ('L0/16x8',), (1,))
+        >>> "L0/8x8" in kept
+        False
     """
 
     layout: AnchorLayout = field(repr=False)
@@ -378,6 +425,13 @@ class Move:
     Attributes:
         anchors: indices of the anchors, rising; all of them are kept in the configuration the move starts from.
         label: what the move removes, for people: an anchor's id, ``shape 2`` or ``level P3``.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> ak.moves(layout.full)[0]
+        Move(anchors=(0,), label='L0/8x8')
     """
 
     anchors: tuple[int, ...]
@@ -398,6 +452,15 @@ def moves(configuration: Configuration, kind: str = "auto") -> list[Move]:
 
     Raises:
         InputError: `kind` is unknown.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> [move.label for move in ak.moves(layout.full)]
+        ['L0/8x8', 'L0/16x8']
+        >>> ak.moves(layout.configuration(keep=[0]))
+        []
     """
     layout, mask = configuration.layout, configuration.mask
     if kind == "auto":
@@ -417,7 +480,13 @@ def moves(configuration: Configuration, kind: str = "auto") -> list[Move]:
 
 
 def parse_anchor_list(text: str) -> list[str]:
-    """Split a comma-separated list of anchor ids or indices; white space and empty parts are ignored."""
+    """Split a comma-separated list of anchor ids or indices; white space and empty parts are ignored.
+
+    Example:
+        >>> from anchorkit.anchors import parse_anchor_list
+        >>> parse_anchor_list("L0/8x8, 3,")
+        ['L0/8x8', '3']
+    """
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

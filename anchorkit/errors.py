@@ -5,8 +5,22 @@ class InputError(ValueError):
     """Bad input: the message says, in one line, what is wrong, where, and how to mend it.
 
     The command line prints the message and exits with code 2; notebooks show it as any exception.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> try:
+        ...     ak.load_detector("tiny_sd")
+        ... except ak.InputError as error:
+        ...     print(error)
+        unknown detector 'tiny_sd': use tiny_ssd, ...
     """
 
 
 class MissingExtraError(ImportError):
-    """An optional dependency is absent; the message names the extra that brings it."""
+    """An optional dependency is absent; the message names the extra that brings it.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> issubclass(ak.MissingExtraError, ImportError)
+        True
+    """

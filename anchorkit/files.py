@@ -14,6 +14,8 @@ from typing import Any
 
 from anchorkit.errors import InputError
 
+__all__ = ["appearing", "read_json", "replacing", "write_json", "write_text"]
+
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of the errors that a full disk, a used-up quota or a limit on a file's size raises."""
 
@@ -31,6 +33,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Raises:
         InputError: the folder cannot be written or the disk is full; the message names the file.
+
+    Example:
+        >>> from anchorkit.files import replacing
+        >>> with replacing("notes.txt") as temporary:
+        ...     _ = temporary.write_text("whole, or not there")
+        >>> open("notes.txt").read()
+        'whole, or not there'
     """
     target = Path(path)
     temporary: Path | None = None
@@ -93,7 +102,14 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """Write `data` as readable JSON to `path`, whole or not at all."""
+    """Write `data` as readable JSON to `path`, whole or not at all.
+
+    Example:
+        >>> from anchorkit.files import read_json, write_json
+        >>> write_json("facts.json", {"AP": 0.257})
+        >>> read_json("facts.json")
+        {'AP': 0.257}
+    """
     write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
@@ -102,6 +118,12 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         InputError: the file is missing, cut off or not JSON; the message names the file and the place.
+
+    Example:
+        >>> from anchorkit.files import read_json
+        >>> read_json("nothing.json")
+        Traceback (most recent call last):
+        anchorkit.errors.InputError: nothing.json: no such file
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

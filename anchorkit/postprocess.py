@@ -29,6 +29,14 @@ class PostProcess:
 
     Raises:
         InputError: a value is out of its range; the message names it.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> ak.PostProcess(score_threshold=0.05, topk=400, nms_iou=0.5)
+        PostProcess(score_threshold=0.05, topk=400, topk_scope='class', nms_iou=0.5, max_detections=100)
+        >>> ak.PostProcess(nms_iou=50)
+        Traceback (most recent call last):
+        anchorkit.errors.InputError: postprocess: nms_iou is 50; it must lie between 0 and 1
     """
 
     score_threshold: float = 0.01

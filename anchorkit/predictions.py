@@ -67,6 +67,18 @@ class PredictionTable:
         layout: the anchors of the detector.
         postprocess: what the detector does with these rows.
         source: what the table is called in errors: the file it was read from.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> table = ak.PredictionTable(
+        ...     image_id=[1, 1], anchor=[0, 1], category_id=[3, 3], score=[0.9, 0.4],
+        ...     boxes=[[0, 0, 10, 10], [1, 1, 12, 9]], layout=layout, postprocess=ak.PostProcess(),
+        ... )
+        >>> table.save("predictions.parquet")
+        >>> ak.PredictionTable.load("predictions.parquet")
+        PredictionTable(2 rows, 1 images, 2 anchors of toy)
     """
 
     def __init__(
@@ -303,6 +315,14 @@ def collect_predictions(
 
     Raises:
         InputError: `batch_size` is below 1, or the detector's boxes or scores break a rule of the table.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> predictions = ak.collect_predictions(detector, data.val, progress=False)
+        >>> len(predictions.layout), bool((predictions.score > 0.02).all())
+        (30, True)
     """
     from tqdm.auto import tqdm
 

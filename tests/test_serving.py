@@ -19,6 +19,8 @@ from anchorkit import cli
 from anchorkit.app import serving
 from anchorkit.errors import InputError, MissingExtraError
 
+from .browser import material
+
 
 def test_the_page_is_a_notebook_without_outputs_that_the_template_can_find() -> None:
     page = nbformat.read(serving.HERE / "page.ipynb", as_version=4)
@@ -63,9 +65,6 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_page_begins_with_what_was_picked_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sys.path.insert(0, str(Path(__file__).parent / "browser"))
-    import material
-
     from anchorkit.app import pages
     from anchorkit.evaluation import Evaluator
     from anchorkit.runs.selection import save_selection

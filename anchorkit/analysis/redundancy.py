@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 # Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
+__all__ = [
+    "anchor_frame",
+    "box_shapes",
+    "counts",
+    "coverage",
+    "density_contours",
+    "marginals",
+    "object_shapes",
+]
+
 _LEAST_SIDE = 1.0
 _LEAST_BANDWIDTH = 0.05  # octaves
 _ALL_OTHERS = "all others"

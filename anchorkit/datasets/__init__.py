@@ -33,6 +33,11 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
 
     Raises:
         InputError: the name is neither known nor a folder, an option is unknown, or the data is broken.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        Dataset(shapes: train 4, val 4, test 4 images; 7 classes)
     """
     if isinstance(name, str) and name in NAMES:
         if name == "shapes":

@@ -31,6 +31,11 @@ class Category:
     Attributes:
         id: the class's number in the ground truth (COCO ``category_id``; need not be consecutive).
         name: the class's name.
+
+    Example:
+        >>> from anchorkit.datasets import Category
+        >>> Category(3, "cat")
+        Category(id=3, name='cat')
     """
 
     id: int
@@ -64,6 +69,15 @@ class Split:
         ground_truth: COCO dict (``images``, ``annotations``, ``categories``) that pycocotools can read as it is.
         categories: the object classes by rising id.
         image_ids: ids of the images in the order of ``ground_truth["images"]``.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> first = data.val.image_ids[0]
+        >>> data.val.image(first).shape, data.val.image_size(first)
+        ((160, 160, 3), (160, 160))
+        >>> data.val.subset(2)
+        Split(val: 2 images, ... annotations)
     """
 
     def __init__(self, name: str, ground_truth: dict[str, Any], read: ImageReader) -> None:
@@ -179,6 +193,12 @@ class Dataset:
         test: what results are reported on, or None.
         categories: the object classes by rising id, the same in every split.
         notes: sentences on what was decided while loading (such as a split that had to be drawn).
+
+    Example:
+        >>> import anchorkit as ak
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> sorted(data.splits())
+        ['test', 'train', 'val']
     """
 
     def __init__(

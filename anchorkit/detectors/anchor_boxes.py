@@ -12,35 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from anchorkit.errors import InputError
-
 Shapes = Sequence[Sequence[tuple[float, float]]]
 """For each level its anchors as (width, height) in input pixels; a level may have none."""
-
-
-def checked_shapes(shapes: Shapes, detector: str, most_levels: int) -> list[list[tuple[float, float]]]:
-    """The shapes without empty levels at the end.
-
-    Raises:
-        InputError: there are more levels than `most_levels`, no anchor at all, or a side that is not above 0.
-    """
-    found = [[(float(w), float(h)) for w, h in level] for level in shapes]
-    while found and not found[-1]:
-        found.pop()
-    if not 1 <= len(found) <= most_levels:
-        raise InputError(
-            f"{detector}: shapes has {len(found)} levels with anchors or before one; 1 to {most_levels} are needed"
-        )
-    for number, level in enumerate(found):
-        for width, height in level:
-            if not (0 < width < math.inf and 0 < height < math.inf):
-                raise InputError(f"{detector}: level {number} has an anchor of {width} x {height} pixels")
-    return found
-
-
-def used_levels(shapes: Shapes) -> list[int]:
-    """Indices of the levels that have anchors."""
-    return [level for level, anchors in enumerate(shapes) if anchors]
 
 
 class FreeAnchorBoxes(nn.Module):
@@ -151,15 +124,3 @@ def ssd_shapes(
                 sides += [(side * root, side / root), (side / root, side * root)]
         shapes.append([(min(w, longest) * width, min(h, longest) * height) for w, h in sides])
     return shapes
-
-
-def checked_size(detector: str, size: tuple[int, int], smallest: int, largest: int) -> tuple[int, int]:
-    """(height, width) of an input.
-
-    Raises:
-        InputError: a side is not a whole number of `smallest` to `largest` pixels.
-    """
-    if len(size) != 2 or not all(int(side) == side and smallest <= side <= largest for side in size):
-        found = "x".join(map(str, size))
-        raise InputError(f"{detector}: input size {found}; height and width must be {smallest} to {largest} pixels")
-    return int(size[0]), int(size[1])

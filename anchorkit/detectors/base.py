@@ -24,6 +24,14 @@ class RawPredictions:
         boxes: float32 (B, 4), x1 y1 x2 y2 in pixels of the original image, clipped to it, in the detector's own order.
         scores: float32 (B, K), 0..1, for each object class in the order of the detector's categories.
         anchor: int32 (B,), the index of the anchor that made the box.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> import numpy as np
+        >>> [raw] = detector.raw_predictions([np.zeros((120, 90, 3), np.uint8)])
+        >>> raw.boxes.shape, raw.scores.shape, raw.anchor.shape
+        ((2424, 4), (2424, 7), (2424,))
     """
 
     boxes: np.ndarray
@@ -48,6 +56,14 @@ class Detector:
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
         options: what the family's builder must be told beside anchors, size and classes; plain JSON values.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> detector
+        Detector(tiny_ssd: 30 anchors on 6 levels, 7 classes, ... parameters)
+        >>> len(detector.layout), detector.layout.input_size, detector.categories[0].name
+        (30, (160, 160), 'ball')
     """
 
     def __init__(
@@ -132,7 +148,15 @@ def structure(layout: AnchorLayout) -> dict[str, Any]:
 
 
 def kept_by_level(configuration: Configuration) -> list[list[int]]:
-    """For each level up to the last that keeps an anchor: which of its anchors are kept, counted within the level."""
+    """For each level up to the last that keeps an anchor: which of its anchors are kept, counted within the level.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> from anchorkit.detectors import kept_by_level
+        >>> layout = ak.load_detector("tiny_ssd", weights="shapes").layout
+        >>> kept_by_level(layout.configuration(keep=[0, 3, 10]))
+        [[0, 3], [], [0]]
+    """
     layout = configuration.layout
     kept: list[list[int]] = [[] for _ in layout.levels]
     first = np.cumsum([0] + [len(level.anchors) for level in layout.levels])
@@ -152,6 +176,14 @@ def boxes_by_anchor(layout: AnchorLayout, grids: Sequence[tuple[int, int]] | Non
 
     Returns:
         int32 (B,), indices into the layout's anchors.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> level = ak.Level("P3", height=4, width=4, anchors=((8, 8), (16, 8)), head_macs_per_anchor=100)
+        >>> layout = ak.AnchorLayout("toy", (32, 32), (level,))
+        >>> from anchorkit.detectors import boxes_by_anchor
+        >>> boxes_by_anchor(layout)[:5]
+        array([0, 1, 0, 1, 0], dtype=int32)
     """
     used = [level for level in layout.levels if level.anchors]
     cells = [level.cells for level in used] if grids is None else [height * width for height, width in grids]
@@ -163,5 +195,12 @@ def boxes_by_anchor(layout: AnchorLayout, grids: Sequence[tuple[int, int]] | Non
 
 
 def to_tensor(image: np.ndarray, device: torch.device | None = None) -> Tensor:
-    """uint8 (H, W, 3) to float32 (3, H, W) in 0..1."""
+    """uint8 (H, W, 3) to float32 (3, H, W) in 0..1.
+
+    Example:
+        >>> import numpy as np
+        >>> from anchorkit.detectors import to_tensor
+        >>> to_tensor(np.full((2, 3, 3), 255, np.uint8)).shape
+        torch.Size([3, 2, 3])
+    """
     return torch.tensor(image, device=device).permute(2, 0, 1).float().div_(255)

@@ -12,29 +12,23 @@ are a level's own; those of levels behind the last one with anchors go, those of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
-from anchorkit.anchors import AnchorLayout, Level
-from anchorkit.datasets import Category
-from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, used_levels
-from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.anchor_boxes import Shapes
+from anchorkit.detectors.base import Detector
 from anchorkit.detectors.efficientdet_module import LEVELS, BiFpnHead, BiFpnTrunk, EfficientDetModule
-from anchorkit.detectors.retinanet import checked_positions
-from anchorkit.detectors.shared_head import Positions
+from anchorkit.detectors.families import Blueprint, Family, HeadCosts
 from anchorkit.detectors.state_dicts import State, fill
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import TrunkFacts, measure_trunk
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.postprocess import PostProcess
 
-SMALLEST_SIZE, LARGEST_SIZE, SIZE_STEP = 128, 1536, 128
+SIZE_STEP = 128
 # effdet's anchors: squares of 4 strides times 2^(0, 1/3, 2/3), and the same stretched, as (width, height).
 ANCHOR_SCALE, OCTAVES, RATIOS = 4, 3, ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
-DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.01, topk=5000, topk_scope="image", nms_iou=0.5, max_detections=100)
-"""effdet's, but for the score threshold: it has none, which only adds detections below this one. With a threshold of 0,
-an image of 512 x 512 pixels and 90 classes has 4.4 million rows."""
 COCO_IDS = 90  # effdet's published weights have a class for each of COCO's ids, ten of which are not used
 
 # effdet's parts, by which of ours has them.
@@ -46,46 +40,6 @@ _OWN_PART = {
 }
 _FACTS: dict[tuple[str, tuple[int, int], int], TrunkFacts] = {}
 """What a trunk costs, by architecture, input size and last level: to count it takes longer than to build it."""
-
-
-def build(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    positions: Positions | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "efficientdet_d0",
-) -> TorchvisionDetector:
-    """An EfficientDet-D0 with fresh weights.
-
-    Images are resized (bilinear, antialiased) to fit the input with their aspect kept, and padded at the right and at
-    the bottom with ImageNet's mean colour.
-
-    Args:
-        categories: object classes.
-        size: (height, width) of the input in pixels, multiples of 128 from 128 to 1536; 512 x 512 by default (D1: 640).
-        shapes: (width, height) in input pixels of the anchors of each level, P3 to P7; effdet's nine by default.
-        positions: for each level which of the head's filters make its anchors; by default the first ones, in order.
-        postprocess: how detections are made; top-k counts over an image.
-        name: the detector's own name.
-
-    Raises:
-        InputError: the size, the shapes, the positions or the post-processing cannot be built.
-        MissingExtraError: `effdet` is not installed.
-    """
-    return _build("efficientdet_d0", build, categories, size, shapes, positions, postprocess, name)
-
-
-def build_d1(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    positions: Positions | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "efficientdet_d1",
-) -> TorchvisionDetector:
-    """An EfficientDet-D1 with fresh weights: wider and deeper than D0. Arguments as for `build`."""
-    return _build("efficientdet_d1", build_d1, categories, size, shapes, positions, postprocess, name)
 
 
 def adopt(detector: Detector, state: State) -> None:
@@ -127,69 +81,72 @@ def classes_of(state: State) -> int | None:
     return None
 
 
-def _build(
-    architecture: str,
-    builder: Builder,
-    categories: Sequence[Category],
-    size: tuple[int, int] | None,
-    shapes: Shapes | None,
-    positions: Positions | None,
-    postprocess: PostProcess | None,
-    name: str,
-) -> TorchvisionDetector:
+def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
+    """An EfficientDet with fresh weights, whose sides are multiples of 128 pixels.
+
+    Images are resized (bilinear, antialiased) to fit the input with their aspect kept, and padded at the right and at
+    the bottom with ImageNet's mean colour.
+
+    Raises:
+        InputError: the size cannot be built.
+        MissingExtraError: `effdet` is not installed.
+    """
+    name, size = blueprint.family.architecture, blueprint.size
     try:
         from effdet import EfficientDet, get_efficientdet_config
     except ImportError:
         raise MissingExtraError(
-            f"{architecture} needs the package effdet, which is not installed: pip install 'anchorkit[efficientdet]'"
+            f"{name} needs the package effdet, which is not installed: pip install 'anchorkit[efficientdet]'"
         ) from None
-    config = get_efficientdet_config(architecture)
-    size = checked_size(architecture, size or tuple(config.image_size), SMALLEST_SIZE, LARGEST_SIZE)
     if any(side % SIZE_STEP for side in size):
-        raise InputError(f"{architecture}: input size {size[0]}x{size[1]}; both must be multiples of {SIZE_STEP}")
-    postprocess = postprocess or DEFAULT_POSTPROCESS
-    if postprocess.topk is not None and postprocess.topk_scope != "image":
-        raise InputError(f"{architecture}: topk_scope is {postprocess.topk_scope!r}; its top-k is over the 'image'")
-    shapes = checked_shapes(_default_shapes() if shapes is None else shapes, architecture, LEVELS)
-    places = checked_positions(positions, shapes, architecture)
-
-    config.image_size, config.num_classes = size, len(categories)
+        raise InputError(f"{name}: input size {size[0]}x{size[1]}; both must be multiples of {SIZE_STEP}")
+    places, scores = blueprint.positions, len(blueprint.categories)
+    config = get_efficientdet_config(name)
+    config.image_size, config.num_classes = size, scores
     # The head is built with filters for every place that is named, those that are not used are then left out.
     config.num_scales, config.aspect_ratios = 1, [(1.0, 1.0)] * (1 + max(place for level in places for place in level))
     network = EfficientDet(config, pretrained_backbone=False)
-    trunk = BiFpnTrunk(network.backbone, network.fpn, config.fpn_channels, used_levels(shapes))
-    head = BiFpnHead(network.class_net, network.box_net, len(categories), places)
-    module = EfficientDetModule(config, trunk, head, shapes, size, postprocess)
+    trunk = BiFpnTrunk(network.backbone, network.fpn, config.fpn_channels, blueprint.used)
+    head = BiFpnHead(network.class_net, network.box_net, scores, places)
+    module = EfficientDetModule(config, trunk, head, blueprint.shapes, size, blueprint.postprocess)
 
-    key = (architecture, size, max(trunk.used))
+    key = (name, size, max(trunk.used))
     if key not in _FACTS:
         _FACTS[key] = measure_trunk(trunk, size)
-    facts = _FACTS[key]
-    width, repeats, scores = config.fpn_channels, config.box_class_repeats, len(categories)
+    width, repeats = config.fpn_channels, config.box_class_repeats
     depthwise, pointwise, norm = 9 * width, width**2, 2 * width
-    levels = tuple(
-        Level(
-            name=f"P{3 + index}",
-            height=facts.grids[index][0],
-            width=facts.grids[index][1],
-            anchors=tuple(level_shapes),
+    costs = [
+        HeadCosts(
             # Two nets: towers of separable convolutions, and the depthwise half of the last one.
-            head_macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
-            head_macs_per_anchor=width * (scores + 4),
+            macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
+            macs_per_anchor=width * (scores + 4),
             # What the head holds if this is its last level: batch norms for this level and those before it.
-            head_params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
-            head_params_per_anchor=(width + 1) * (scores + 4),
-            positions=() if level_places == tuple(range(len(level_shapes))) else level_places,
+            params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
+            params_per_anchor=(width + 1) * (scores + 4),
         )
-        for index, (level_shapes, level_places) in enumerate(zip(shapes, places, strict=True))
-    )
-    layout = AnchorLayout(name, size, levels, shared_head=True, trunk_macs=facts.macs, trunk_parts=facts.parts)
-    return TorchvisionDetector(
-        architecture, module, layout, categories, postprocess, build=builder, scores_of=torch.sigmoid
-    )
+        for index in range(len(blueprint.shapes))
+    ]
+    return TorchvisionDetector(blueprint, module, blueprint.layout(_FACTS[key], costs), scores_of=torch.sigmoid)
 
 
-def _default_shapes() -> Shapes:
+def _shapes(size: tuple[int, int]) -> Shapes:
+    """Nine on each level, P3 to P7, as in effdet; the same at every input size."""
     strides = [2 ** (3 + level) for level in range(LEVELS)]
     sides = [[ANCHOR_SCALE * stride * 2 ** (octave / OCTAVES) for octave in range(OCTAVES)] for stride in strides]
     return [[(side * w, side * h) for side in level for w, h in RATIOS] for level in sides]
+
+
+D0 = Family(
+    "efficientdet_d0",
+    size=(512, 512),
+    sides=(128, 1536),
+    levels=LEVELS,
+    shapes=_shapes,
+    # effdet's, but for the score threshold: it has none, which only adds detections below this one. With a threshold
+    # of 0, an image of 512 x 512 pixels and 90 classes has 4.4 million rows.
+    postprocess=PostProcess(score_threshold=0.01, topk=5000, topk_scope="image", nms_iou=0.5, max_detections=100),
+    assemble=_assemble,
+    pyramid=True,
+)
+D1 = replace(D0, architecture="efficientdet_d1", size=(640, 640))
+"""Wider and deeper than D0."""

@@ -53,6 +53,12 @@ def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> P
         InputError: the path cannot be written or belongs to something else, or the detector cannot be exported, or the
             file says something else than torch.
         MissingExtraError: `onnx` or `onnxscript` is not installed.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> ak.export_onnx(detector, "small.onnx").name
+        'small.onnx'
     """
     target = _target(Path(path))
     try:

@@ -119,7 +119,15 @@ def copy_filters(source: nn.Conv2d, target: nn.Conv2d, columns: int, kept: Seque
 
 
 def keep_filters(convolution: nn.Conv2d, columns: int, kept: Sequence[int]) -> nn.Conv2d:
-    """A convolution with only the filters of the kept anchors; see `copy_filters`."""
+    """A convolution with only the filters of the kept anchors; see `copy_filters`.
+
+    Example:
+        >>> from torch import nn
+        >>> from anchorkit.detectors import keep_filters
+        >>> head = nn.Conv2d(64, 6 * 4, kernel_size=3, padding=1)  # six anchors, four outputs each
+        >>> keep_filters(head, columns=4, kept=[0, 5]).out_channels
+        8
+    """
     small = nn.Conv2d(
         convolution.in_channels,
         len(kept) * columns,

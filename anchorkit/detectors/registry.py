@@ -37,7 +37,13 @@ WEIGHTS_FILE, FACTS_FILE = "model.safetensors", "detector.json"
 
 
 def list_detectors() -> tuple[str, ...]:
-    """Names that `load_detector` builds."""
+    """Names that `load_detector` builds.
+
+    Example:
+        >>> from anchorkit.detectors import list_detectors
+        >>> list_detectors()[:2]
+        ('tiny_ssd', 'tiny_ssd_overanchorized')
+    """
     return tuple(BUILDERS)
 
 
@@ -50,6 +56,16 @@ def register_detector(name: str, build: Builder) -> None:
 
     Raises:
         InputError: the kit or somebody else has a family of that name.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> def build(categories, size=None, shapes=None, postprocess=None, name="tiny_ssd_128"):
+        ...     fresh = ak.load_detector("tiny_ssd", categories=categories, size=size or (128, 128), shapes=shapes)
+        ...     fresh.architecture = "tiny_ssd_128"
+        ...     return fresh
+        >>> ak.register_detector("tiny_ssd_128", build)
+        >>> ak.load_detector("tiny_ssd_128", categories=3).layout.input_size
+        (128, 128)
     """
     if BUILDERS.get(name, build) is not build:
         raise InputError(f"register_detector: {name!r} is taken; use another name than {', '.join(BUILDERS)}")
@@ -94,6 +110,14 @@ def load_detector(
 
     Raises:
         InputError: the name, an option, the weights or the folder are unknown, broken, or do not fit.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> ak.load_detector("tiny_ssd", weights="shapes")  # a trained one that comes with the kit
+        Detector(tiny_ssd: 30 anchors on 6 levels, 7 classes, ... parameters)
+        >>> fresh = ak.load_detector("ssd300_vgg16", categories=3, width=0.25, seed=0)
+        >>> len(fresh.layout), fresh.layout.input_size
+        (30, (300, 300))
     """
     if str(name) not in BUILDERS:
         if Path(name).is_dir():
@@ -144,6 +168,11 @@ def layout_of(name: str, classes: int, size: tuple[int, int] | None = None) -> A
 
     Raises:
         InputError: the name is unknown, or the numbers cannot be built.
+
+    Example:
+        >>> from anchorkit.detectors import layout_of
+        >>> layout_of("tiny_ssd", classes=7).full.per_level
+        (4, 6, 6, 6, 4, 4)
     """
     return load_detector(name, categories=classes, size=size).layout
 
@@ -156,6 +185,15 @@ def save_detector(detector: Detector, folder: str | Path) -> Path:
 
     Raises:
         InputError: the folder cannot be written.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> folder = ak.save_detector(detector, "small")
+        >>> sorted(path.name for path in folder.iterdir())
+        ['detector.json', 'model.safetensors']
+        >>> ak.load_detector(folder).layout == detector.layout
+        True
     """
     folder = Path(folder)
     state = {key: value.detach().cpu().contiguous() for key, value in detector.module.state_dict().items()}

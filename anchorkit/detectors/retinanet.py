@@ -14,20 +14,14 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.retinanet import RetinaNet
 
-from anchorkit.anchors import AnchorLayout, Level
-from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
-from anchorkit.detectors.base import Builder
-from anchorkit.detectors.shared_head import Positions, SharedHead
+from anchorkit.detectors.families import Blueprint, HeadCosts
+from anchorkit.detectors.shared_head import SharedHead
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import Trunk, measure_trunk
-from anchorkit.errors import InputError
-from anchorkit.postprocess import PostProcess
 
 NO_LIMIT = 10**9
 """What torchvision takes for no top-k and no cap."""
-FIRST_LEVEL = 3
-"""Levels are called by the power of two that their cells are apart: P3 has a cell every 8 pixels."""
 
 
 class FreeAnchorRetinaNet(RetinaNet):  # type: ignore[misc]
@@ -85,98 +79,29 @@ class PaddedAnchorBoxes(FreeAnchorBoxes):
 
 
 def build_retinanet(
-    architecture: str,
-    name: str,
-    trunk: Trunk,
-    head: SharedHead,
-    boxes: FreeAnchorBoxes,
-    shapes: Shapes,
-    positions: Positions,
-    categories: Sequence[Category],
-    size: tuple[int, int],
-    postprocess: PostProcess,
-    *,
-    build: Builder,
-    **transform: Any,
+    blueprint: Blueprint, trunk: Trunk, head: SharedHead, boxes: FreeAnchorBoxes, **transform: Any
 ) -> TorchvisionDetector:
     """Put a shared head on a feature pyramid.
 
     Args:
-        architecture: name of the family.
-        name: the detector's own name.
+        blueprint: what is built.
         trunk: gives the maps of the levels that have anchors.
         head: makes their boxes.
         boxes: makes their anchor boxes.
-        shapes: (width, height) in input pixels of each level's anchors.
-        positions: of each level's anchors; see `checked_positions`.
-        categories: object classes.
-        size: (height, width) of the input in pixels.
-        postprocess: how detections are made; torchvision's top-k is per level.
-        build: the builder of the family.
         transform: how images are resized and normalised, as torchvision's `RetinaNet` takes it.
-
-    Raises:
-        InputError: the post-processing takes its top-k over something else than a level.
     """
-    if postprocess.topk is not None and postprocess.topk_scope != "level":
-        raise InputError(
-            f"{architecture}: topk_scope is {postprocess.topk_scope!r}; a RetinaNet takes the best of each level: use "
-            "'level', or no topk"
-        )
+    postprocess = blueprint.postprocess
     module = FreeAnchorRetinaNet(
         trunk,
         head,
         boxes,
-        len(categories),
+        len(blueprint.categories),
         score_thresh=postprocess.score_threshold,
         nms_thresh=postprocess.nms_iou,
         detections_per_img=postprocess.max_detections or NO_LIMIT,
         topk_candidates=postprocess.topk or NO_LIMIT,
         **transform,
     )
-    facts = measure_trunk(trunk, size)
-    levels = tuple(
-        Level(
-            name=f"P{FIRST_LEVEL + index}",
-            height=facts.grids[index][0],
-            width=facts.grids[index][1],
-            anchors=tuple((float(w), float(h)) for w, h in level_shapes),
-            head_macs_fixed=head.macs_fixed,
-            head_macs_per_anchor=head.macs_per_anchor,
-            head_params_fixed=head.parameters_fixed,
-            head_params_per_anchor=head.parameters_per_anchor,
-            positions=() if of_level == tuple(range(len(of_level))) else of_level,
-        )
-        for index, (level_shapes, of_level) in enumerate(zip(shapes, map(tuple, positions), strict=True))
-    )
-    layout = AnchorLayout(name, size, levels, shared_head=True, trunk_macs=facts.macs, trunk_parts=facts.parts)
-    return TorchvisionDetector(
-        architecture,
-        module,
-        layout,
-        categories,
-        postprocess,
-        build=build,
-        scores_of=torch.sigmoid,
-    )
-
-
-def checked_positions(positions: Positions | None, shapes: Shapes, detector: str) -> list[tuple[int, ...]]:
-    """For each level which of the head's filters make its anchors; by default 0, 1, 2 ... on every level.
-
-    Raises:
-        InputError: a level has not one position for each anchor, or one twice, or one below 0.
-    """
-    if positions is None:
-        return [tuple(range(len(level))) for level in shapes]
-    # Empty levels at the end are gone from the shapes.
-    found = [tuple(int(position) for position in level) for level in positions]
-    found += [()] * (len(shapes) - len(found))
-    for number, level in enumerate(found):
-        anchors = len(shapes[number]) if number < len(shapes) else 0
-        if len(level) != anchors or len(set(level)) != anchors or min(level, default=0) < 0:
-            raise InputError(
-                f"{detector}: positions of level {number} is {list(level)}; one of 0 or more for each of its {anchors} "
-                "anchors, all different"
-            )
-    return found[: len(shapes)]
+    costs = HeadCosts(head.macs_fixed, head.macs_per_anchor, head.parameters_fixed, head.parameters_per_anchor)
+    layout = blueprint.layout(measure_trunk(trunk, blueprint.size), [costs] * len(blueprint.shapes))
+    return TorchvisionDetector(blueprint, module, layout, scores_of=torch.sigmoid)

@@ -6,7 +6,7 @@ Levels P3 to P7 with 9 anchors each, two towers of four convolutions of 256 chan
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,124 +14,84 @@ from torchvision.models import resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
-from anchorkit.datasets import Category
-from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, used_levels
-from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.base import Detector
+from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.pyramid import PyramidTrunk
-from anchorkit.detectors.retinanet import PaddedAnchorBoxes, build_retinanet, checked_positions
-from anchorkit.detectors.shared_head import Positions, SharedHead
+from anchorkit.detectors.retinanet import PaddedAnchorBoxes, build_retinanet
+from anchorkit.detectors.shared_head import SharedHead
 from anchorkit.detectors.state_dicts import State, fill, fill_trunk
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
-DEFAULT_SIZE = (800, 1333)
-SMALLEST_SIZE, LARGEST_SIZE = 64, 4096
 SPACINGS = (8, 16, 32, 64, 128)
 CHANNELS = 256
 MAPS, MAP_CHANNELS = ("layer2", "layer3", "layer4"), (512, 1024, 2048)
-DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.05, topk=1000, topk_scope="level", nms_iou=0.5, max_detections=300)
 BATCH_NORM_EPSILON = 1e-5
 COCO_COLUMNS = 91
 """torchvision's detectors for COCO have one score for every category id from 0 (background) to 90."""
 
 
-def build(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "retinanet_resnet50_fpn",
-    positions: Positions | None = None,
+def _assemble_v1(blueprint: Blueprint) -> TorchvisionDetector:
+    return _assemble(blueprint, extra_from_output=True, groups=None, box_loss="l1")
+
+
+def _assemble_v2(blueprint: Blueprint) -> TorchvisionDetector:
+    return _assemble(blueprint, extra_from_output=False, groups=32, box_loss="giou")
+
+
+def _assemble(
+    blueprint: Blueprint, *, extra_from_output: bool, groups: int | None, box_loss: str
 ) -> TorchvisionDetector:
-    """A `retinanet_resnet50_fpn` with fresh weights.
-
-    P6 comes from P5's output; the head has no norm, its box loss is L1.
-
-    Args:
-        categories: object classes.
-        size: (height, width) of the nominal input in pixels, 64 to 4096 a side; 800 x 1333 by default. An image is
-            resized so that its shorter side is the smaller of the two, or its longer side the larger if that is less,
-            and padded to whole multiples of 32. Costs count an image of this very size without padding.
-        shapes: (width, height) in input pixels of the anchors of each level, 1 to 5 levels; torchvision's by default.
-        postprocess: how detections are made.
-        name: the detector's own name.
-        positions: for each level which of the head's filters make its anchors; 0, 1, 2 ... by default.
-
-    Raises:
-        InputError: the size, the shapes or the positions cannot be built.
-    """
-    return _build("retinanet_resnet50_fpn", build, categories, size, shapes, postprocess, name, positions)
-
-
-def build_v2(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "retinanet_resnet50_fpn_v2",
-    positions: Positions | None = None,
-) -> TorchvisionDetector:
-    """A `retinanet_resnet50_fpn_v2` with fresh weights.
-
-    P6 comes from the body's last map; the head has group norms, its box loss is that of GIoU. Arguments as for `build`.
-    """
-    return _build("retinanet_resnet50_fpn_v2", build_v2, categories, size, shapes, postprocess, name, positions)
-
-
-def _build(
-    architecture: str,
-    builder: Builder,
-    categories: Sequence[Category],
-    size: tuple[int, int] | None,
-    shapes: Shapes | None,
-    postprocess: PostProcess | None,
-    name: str,
-    positions: Positions | None,
-) -> TorchvisionDetector:
-    second = architecture.endswith("_v2")
-    size = checked_size(architecture, size or DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE)
-    shapes = checked_shapes(default_shapes() if shapes is None else shapes, architecture, len(SPACINGS))
-    positions = checked_positions(positions, shapes, architecture)
-    used = used_levels(shapes)
+    """See `PyramidTrunk` and `SharedHead` for the arguments."""
     trunk = PyramidTrunk(
         IntermediateLayerGetter(resnet50(), {path: path for path in MAPS}),
         MAPS,
         MAP_CHANNELS,
         CHANNELS,
         len(SPACINGS),
-        used,
-        extra_from_output=not second,
+        blueprint.used,
+        extra_from_output=extra_from_output,
     )
-    head = SharedHead(
-        CHANNELS,
-        positions,
-        len(categories),
-        groups=32 if second else None,
-        box_loss="giou" if second else "l1",
-    )
+    head = SharedHead(CHANNELS, blueprint.positions, len(blueprint.categories), groups=groups, box_loss=box_loss)
     return build_retinanet(
-        architecture,
-        name,
+        blueprint,
         trunk,
         head,
-        PaddedAnchorBoxes(shapes, [SPACINGS[level] for level in used]),
-        shapes,
-        positions,
-        categories,
-        size,
-        postprocess or DEFAULT_POSTPROCESS,
-        build=builder,
-        min_size=min(size),
-        max_size=max(size),
+        PaddedAnchorBoxes(blueprint.shapes, [SPACINGS[level] for level in blueprint.used]),
+        min_size=min(blueprint.size),
+        max_size=max(blueprint.size),
     )
 
 
-def default_shapes() -> list[list[tuple[float, float]]]:
-    """Those of torchvision: sizes 32 to 512 and their thirds of an octave, ratios 1/2, 1 and 2, in whole pixels."""
+def default_shapes(size: tuple[int, int] | None = None) -> list[list[tuple[float, float]]]:
+    """Those of torchvision: sizes 32 to 512 and their thirds of an octave, ratios 1/2, 1 and 2, in whole pixels.
+
+    They are the same at every input size.
+    """
     sizes = tuple((side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3))) for side in (32, 64, 128, 256, 512))
     generator = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
     return [[(x2 - x1, y2 - y1) for x1, y1, x2, y2 in of_level.tolist()] for of_level in generator.cell_anchors]
+
+
+V1 = Family(
+    "retinanet_resnet50_fpn",
+    size=(800, 1333),
+    sides=(64, 4096),
+    levels=len(SPACINGS),
+    shapes=default_shapes,
+    postprocess=PostProcess(score_threshold=0.05, topk=1000, topk_scope="level", nms_iou=0.5, max_detections=300),
+    assemble=_assemble_v1,
+    pyramid=True,
+)
+"""P6 comes from P5's output; the head has no norm, its box loss is L1.
+
+The size of the input is nominal: an image is resized so that its shorter side is the smaller of the two, or its longer
+side the larger if that is less, and padded to whole multiples of 32. Costs count an image of this very size without
+padding.
+"""
+V2 = replace(V1, architecture="retinanet_resnet50_fpn_v2", assemble=_assemble_v2)
+"""P6 comes from the body's last map; the head has group norms, its box loss is that of GIoU."""
 
 
 def adopt(detector: Detector, state: State) -> None:

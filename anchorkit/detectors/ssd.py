@@ -14,31 +14,23 @@ import torch
 from torch import Tensor
 from torchvision.models.detection.ssd import SSD
 
-from anchorkit.anchors import AnchorLayout, Level
-from anchorkit.datasets import Category
-from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
-from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes
+from anchorkit.detectors.base import Detector
+from anchorkit.detectors.families import Blueprint, HeadCosts
 from anchorkit.detectors.heads import AnchorHead
 from anchorkit.detectors.state_dicts import State, fill
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import Trunk, measure_trunk
 from anchorkit.errors import InputError
-from anchorkit.postprocess import PostProcess
 
 NO_LIMIT = 10**9
 """What torchvision takes for no top-k and no cap."""
 
 
 def build_ssd(
-    architecture: str,
-    name: str,
+    blueprint: Blueprint,
     trunk: Trunk,
-    shapes: Shapes,
-    categories: Sequence[Category],
-    size: tuple[int, int],
-    postprocess: PostProcess,
     *,
-    build: Builder,
     lite: bool = False,
     strides: Sequence[float] | None = None,
     image_mean: Sequence[float] = (0.5, 0.5, 0.5),
@@ -48,28 +40,23 @@ def build_ssd(
     """Put a free-anchor SSD head on a trunk.
 
     Args:
-        architecture: name of the family.
-        name: the detector's own name.
+        blueprint: what is built; torchvision's top-k is per class.
         trunk: gives the maps of the levels that have anchors.
-        shapes: (width, height) in input pixels of each level's anchors.
-        categories: object classes.
-        size: (height, width) of the input in pixels.
-        postprocess: how detections are made; torchvision's top-k is per class.
-        build: the builder of the family.
         lite: SSDLite's head.
         strides: distance of neighbouring cells of each level in input pixels; None to tile the input evenly.
         image_mean: of the normalisation, for each channel, 0..1.
         image_std: of the normalisation.
-        options: what `build` must be told to build this again.
+        options: the family's options with which this was built.
     """
-    scores = len(categories) + 1
-    counts = [len(level) for level in shapes]
+    shapes, postprocess = blueprint.shapes, blueprint.postprocess
+    height, width = blueprint.size
+    scores = len(blueprint.categories) + 1
     module = SSD(
         backbone=trunk,
         anchor_generator=FreeAnchorBoxes(shapes, None if strides is None else [strides[i] for i in trunk.used]),
-        size=(size[1], size[0]),
+        size=(width, height),
         num_classes=scores,
-        head=AnchorHead(trunk.channels, counts, scores, lite),
+        head=AnchorHead(trunk.channels, [len(level) for level in shapes], scores, lite),
         image_mean=list(image_mean),
         image_std=list(image_std),
         score_thresh=postprocess.score_threshold,
@@ -77,26 +64,19 @@ def build_ssd(
         detections_per_img=postprocess.max_detections or NO_LIMIT,
         topk_candidates=postprocess.topk or NO_LIMIT,
     )
-    facts = measure_trunk(trunk, size)
     depthwise = 2 * 9 if lite else 0  # multiply-adds a channel of the two depthwise convolutions
     kernel = 1 if lite else 9
-    levels = tuple(
-        Level(
-            name=f"L{index}",
-            height=facts.grids[index][0],
-            width=facts.grids[index][1],
-            anchors=tuple((float(w), float(h)) for w, h in level_shapes),
-            head_macs_fixed=depthwise * channels,
-            head_macs_per_anchor=kernel * channels * (scores + 4),
-            head_params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers a batch norm and channel
-            head_params_per_anchor=(kernel * channels + 1) * (scores + 4),
+    costs = [
+        HeadCosts(
+            macs_fixed=depthwise * channels,
+            macs_per_anchor=kernel * channels * (scores + 4),
+            params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers a batch norm and channel
+            params_per_anchor=(kernel * channels + 1) * (scores + 4),
         )
-        for index, (level_shapes, channels) in enumerate(zip(shapes, trunk.channels, strict=False))
-    )
-    layout = AnchorLayout(name, size, levels, shared_head=False, trunk_macs=facts.macs, trunk_parts=facts.parts)
-    return TorchvisionDetector(
-        architecture, module, layout, categories, postprocess, build=build, scores_of=_softmax, options=options
-    )
+        for channels in trunk.channels[: len(shapes)]
+    ]
+    layout = blueprint.layout(measure_trunk(trunk, blueprint.size), costs)
+    return TorchvisionDetector(blueprint, module, layout, scores_of=_softmax, options=options)
 
 
 def _softmax(logits: Tensor) -> Tensor:

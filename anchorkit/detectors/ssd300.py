@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from anchorkit.datasets import Category
 from anchorkit.detectors import ssd
-from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, ssd_shapes, used_levels
-from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.anchor_boxes import ssd_shapes
+from anchorkit.detectors.base import Detector
+from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.state_dicts import State, fill_trunk
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import StagedTrunk
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
-DEFAULT_SIZE = (300, 300)
-SMALLEST_SIZE, LARGEST_SIZE = 32, 1024
 # The shortest side at which a level still has a cell: the last two levels lose a cell at every border.
 SMALLEST_SIDE = (32, 32, 32, 32, 140, 268)
 # Side of the square anchor of each level over the input's side; the last is only for the last level's 1+.
@@ -33,30 +33,16 @@ SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
 RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 # Liu et al. place the anchors at these steps at 300 x 300; at other sizes they tile the input evenly.
 STEPS = (8, 16, 32, 64, 100, 300)
-DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.01, topk=400, topk_scope="class", nms_iou=0.45, max_detections=200)
 CHANNELS = (512, 1024, 512, 256, 256, 256)
 # The trunk was trained on pixels of 0..255 less their mean.
 IMAGE_MEAN, IMAGE_STD = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
 
 
-def build(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "ssd300_vgg16",
-    width: float = 1.0,
-    batch_norm: bool = False,
-) -> TorchvisionDetector:
-    """An SSD300 with fresh weights.
+def _assemble(blueprint: Blueprint, width: float = 1.0, batch_norm: bool = False) -> TorchvisionDetector:
+    """An SSD300 with fresh weights. Six levels need an input of 268 pixels a side, five 140, four or fewer 32.
 
     Args:
-        categories: object classes.
-        size: (height, width) of the input in pixels; 300 x 300 by default. Six levels need 268 to 1024 a side, five
-            140, four or fewer 32.
-        shapes: (width, height) in input pixels of the anchors of each level, 1 to 6 levels; torchvision's by default.
-        postprocess: how detections are made.
-        name: the detector's own name.
+        blueprint: what is common to all families.
         width: multiplies the number of channels of every convolution of the trunk, above 0 to 1: a quarter makes it
             about 16 times cheaper, so that it can be trained on a CPU.
         batch_norm: batch norm after every convolution of the trunk. SSD300 has none, because its trunk starts from
@@ -64,67 +50,45 @@ def build(
             deep a chain of convolutions in bounds, and so lets it be trained from scratch.
 
     Raises:
-        InputError: the size, the shapes or the width cannot be built.
+        InputError: the width is out of range, or nothing is left of a level that has anchors.
     """
-    return _build("ssd300_vgg16", build, categories, size, shapes, postprocess, name, width, batch_norm)
-
-
-def build_overanchorized(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "ssd300_vgg16_overanchorized",
-    width: float = 1.0,
-    batch_norm: bool = False,
-) -> TorchvisionDetector:
-    """An SSD300 with far more anchors than it needs, for the search to choose from (paper section 3.5).
-
-    48 anchors, 6, 10, 10, 10, 6 and 6 on the levels, 13584 boxes: those of `ssd300_vgg16`, and the same ratios of the
-    larger scale. Arguments as for `build`.
-    """
-    architecture = "ssd300_vgg16_overanchorized"
-    return _build(architecture, build_overanchorized, categories, size, shapes, postprocess, name, width, batch_norm)
-
-
-def _build(
-    architecture: str,
-    builder: Builder,
-    categories: Sequence[Category],
-    size: tuple[int, int] | None,
-    shapes: Shapes | None,
-    postprocess: PostProcess | None,
-    name: str,
-    width: float,
-    batch_norm: bool,
-) -> TorchvisionDetector:
+    name, size, last = blueprint.family.architecture, blueprint.size, blueprint.used[-1]
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 1:
-        raise InputError(f"{architecture}: width is {width!r}; a number above 0, at most 1, is needed")
-    size = checked_size(architecture, size or DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE)
-    if shapes is None:
-        larger = architecture == "ssd300_vgg16_overanchorized"
-        shapes = ssd_shapes(SCALES, RATIOS, size, larger_ratios=larger, clip=True)
-    shapes = checked_shapes(shapes, architecture, len(CHANNELS))
-    used = used_levels(shapes)
-    if min(size) < SMALLEST_SIDE[used[-1]]:
+        raise InputError(f"{name}: width is {width!r}; a number above 0, at most 1, is needed")
+    if min(size) < SMALLEST_SIDE[last]:
         raise InputError(
-            f"{architecture}: at input size {size[0]}x{size[1]} nothing is left of level {used[-1]}; it needs "
-            f"{SMALLEST_SIDE[used[-1]]} pixels a side, or shapes that stop at an earlier level"
+            f"{name}: at input size {size[0]}x{size[1]} nothing is left of level {last}; it needs "
+            f"{SMALLEST_SIDE[last]} pixels a side, or shapes that stop at an earlier level"
         )
     return ssd.build_ssd(
-        architecture,
-        name,
-        _trunk(used, width, batch_norm),
-        shapes,
-        categories,
-        size,
-        postprocess or DEFAULT_POSTPROCESS,
-        build=builder,
-        strides=STEPS if size == DEFAULT_SIZE else None,
+        blueprint,
+        _trunk(blueprint.used, width, batch_norm),
+        strides=STEPS if size == blueprint.family.size else None,
         image_mean=IMAGE_MEAN,
         image_std=IMAGE_STD,
         options={"width": width, "batch_norm": batch_norm},
     )
+
+
+SSD300 = Family(
+    "ssd300_vgg16",
+    size=(300, 300),
+    sides=(32, 1024),
+    levels=len(CHANNELS),
+    shapes=partial(ssd_shapes, SCALES, RATIOS, clip=True),
+    postprocess=PostProcess(score_threshold=0.01, topk=400, topk_scope="class", nms_iou=0.45, max_detections=200),
+    assemble=_assemble,
+)
+OVERANCHORIZED = replace(
+    SSD300,
+    architecture="ssd300_vgg16_overanchorized",
+    shapes=partial(ssd_shapes, SCALES, RATIOS, larger_ratios=True, clip=True),
+)
+"""An SSD300 with far more anchors than it needs, for the search to choose from (paper section 3.5).
+
+48 anchors, 6, 10, 10, 10, 6 and 6 on the levels, 13584 boxes: those of `ssd300_vgg16`, and the same ratios of the
+larger scale.
+"""
 
 
 class ScaledNormalisation(nn.Module):

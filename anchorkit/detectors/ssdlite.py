@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,145 +17,91 @@ from torch import nn
 from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 from torchvision.ops import Conv2dNormActivation
 
-from anchorkit.datasets import Category
 from anchorkit.detectors import ssd
-from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, ssd_shapes, used_levels
-from anchorkit.detectors.base import Builder, Detector
+from anchorkit.detectors.anchor_boxes import Shapes, ssd_shapes
+from anchorkit.detectors.base import Detector
+from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.state_dicts import State, fill_trunk
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import StagedTrunk
 from anchorkit.postprocess import PostProcess
 
-SMALLEST_SIZE, LARGEST_SIZE = 96, 1280
 # Side of the square anchor of each level over the input's side; the last is only for the last level's 1+.
 SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
 LOWEST_SCALE = 0.1
-DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.001, topk=300, topk_scope="class", nms_iou=0.55, max_detections=300)
 EXTRA_CHANNELS = (512, 256, 256, 128)
 
 # torchvision's SSDLite has these figures in its batch norms; MobileNetV2 has its own.
 _norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
 
 
-@dataclass(frozen=True)
-class _Family:
-    """What tells one SSDLite from another.
-
-    Attributes:
-        architecture: its name.
-        classifier: makes torchvision's classifier whose features are the trunk.
-        size: (height, width) of the input in pixels.
-        ratios: for each level the ratios above 1.
-        few_in_first: give the first level three anchors only: a square of half the scale, and the shapes of ratio 2.
-    """
-
-    architecture: str
-    classifier: Callable[..., nn.Module]
-    size: tuple[int, int]
-    ratios: tuple[tuple[float, ...], ...]
-    few_in_first: bool = False
-
-    def shapes(self, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
-        """The family's anchors at an input of (height, width) pixels."""
-        shapes = ssd_shapes(SCALES, self.ratios, size, clip=True)
-        if self.few_in_first:
-            shapes[0] = [(LOWEST_SCALE * size[1], LOWEST_SCALE * size[0]), *shapes[0][2:4]]
-        return shapes
-
-
-V3_LARGE = _Family(
-    "ssdlite320_mobilenet_v3_large", partial(mobilenet_v3_large, norm_layer=_norm), (320, 320), ((2, 3),) * 6
-)
-V2 = _Family("ssdlite300_mobilenet_v2", mobilenet_v2, (300, 300), ((2, 3),) * 6, few_in_first=True)
-V3_SMALL = _Family(
-    "ssdlite300_mobilenet_v3_small",
-    partial(mobilenet_v3_small, norm_layer=_norm),
-    (300, 300),
-    ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-)
-
-
-def build_v3_large(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = V3_LARGE.architecture,
-    reduced_tail: bool = True,
-) -> TorchvisionDetector:
-    """SSDLite with MobileNetV3-Large as torchvision has it, with fresh weights.
-
-    Args:
-        categories: object classes.
-        size: (height, width) of the input in pixels, 96 to 1280 a side; 320 x 320 by default.
-        shapes: (width, height) in input pixels of the anchors of each level, 1 to 6 levels; torchvision's by default,
-            six a level.
-        postprocess: how detections are made.
-        name: the detector's own name.
-        reduced_tail: halve the channels of the trunk's last blocks (Howard et al. 2019, table 6), as in the published
-            detector. A trunk from ImageNet has them whole.
-
-    Raises:
-        InputError: the size or the shapes cannot be built.
-    """
-    return _build(V3_LARGE, build_v3_large, categories, size, shapes, postprocess, name, {"reduced_tail": reduced_tail})
-
-
-def build_v2(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = V2.architecture,
-) -> TorchvisionDetector:
-    """SSDLite with MobileNetV2 (Sandler et al. 2018) and three anchors in the first level (paper section 3.7).
-
-    300 x 300 pixels and six anchors on the other levels by default; arguments as for `build_v3_large`.
-    """
-    return _build(V2, build_v2, categories, size, shapes, postprocess, name, {})
-
-
-def build_v3_small(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = V3_SMALL.architecture,
-) -> TorchvisionDetector:
-    """SSDLite with MobileNetV3-Small and the number of anchors of SSD300: 4, 6, 6, 6, 4 and 4.
-
-    The paper (table 2) does not say which anchors it has; with these, 38.0 % of the multiply-adds are in the head at
-    80 classes, where the paper has 37.5 %. 300 x 300 pixels by default; arguments as for `build_v3_large`.
-    """
-    return _build(V3_SMALL, build_v3_small, categories, size, shapes, postprocess, name, {})
-
-
-def _build(
-    family: _Family,
-    builder: Builder,
-    categories: Sequence[Category],
-    size: tuple[int, int] | None,
-    shapes: Shapes | None,
-    postprocess: PostProcess | None,
-    name: str,
-    options: dict[str, bool],
-) -> TorchvisionDetector:
-    size = checked_size(family.architecture, size or family.size, SMALLEST_SIZE, LARGEST_SIZE)
-    shapes = checked_shapes(family.shapes(size) if shapes is None else shapes, family.architecture, len(SCALES) - 1)
+def _assemble(blueprint: Blueprint, classifier: Callable[..., nn.Module], **options: bool) -> TorchvisionDetector:
+    """An SSDLite on the features of torchvision's `classifier`, which takes the options."""
     return ssd.build_ssd(
-        family.architecture,
-        name,
-        _trunk(family.classifier(**options), used_levels(shapes), size),
-        shapes,
-        categories,
-        size,
-        postprocess or DEFAULT_POSTPROCESS,
-        build=builder,
+        blueprint,
+        _trunk(classifier(**options), blueprint.used, blueprint.size),
         lite=True,
         image_mean=(0.5, 0.5, 0.5),
         image_std=(0.5, 0.5, 0.5),
         options=options,
     )
+
+
+def _assemble_v3_large(blueprint: Blueprint, reduced_tail: bool = True) -> TorchvisionDetector:
+    """SSDLite with MobileNetV3-Large as torchvision has it, with fresh weights.
+
+    Args:
+        blueprint: what is common to all families.
+        reduced_tail: halve the channels of the trunk's last blocks (Howard et al. 2019, table 6), as in the published
+            detector. A trunk from ImageNet has them whole.
+    """
+    return _assemble(blueprint, partial(mobilenet_v3_large, norm_layer=_norm), reduced_tail=reduced_tail)
+
+
+def _assemble_v2(blueprint: Blueprint) -> TorchvisionDetector:
+    return _assemble(blueprint, mobilenet_v2)
+
+
+def _assemble_v3_small(blueprint: Blueprint) -> TorchvisionDetector:
+    return _assemble(blueprint, partial(mobilenet_v3_small, norm_layer=_norm))
+
+
+def _three_in_first(size: tuple[int, int]) -> Shapes:
+    """Six anchors a level; in the first level a square of half the scale, and the shapes of ratio 2."""
+    first, *others = ssd_shapes(SCALES, ((2, 3),) * 6, size, clip=True)
+    return [[(LOWEST_SCALE * size[1], LOWEST_SCALE * size[0]), *first[2:4]], *others]
+
+
+V3_LARGE = Family(
+    "ssdlite320_mobilenet_v3_large",
+    size=(320, 320),
+    sides=(96, 1280),
+    levels=len(SCALES) - 1,
+    shapes=partial(ssd_shapes, SCALES, ((2, 3),) * 6, clip=True),
+    postprocess=PostProcess(score_threshold=0.001, topk=300, topk_scope="class", nms_iou=0.55, max_detections=300),
+    assemble=_assemble_v3_large,
+)
+"""As torchvision's, with six anchors on each level."""
+V2 = replace(
+    V3_LARGE,
+    architecture="ssdlite300_mobilenet_v2",
+    size=(300, 300),
+    shapes=_three_in_first,
+    assemble=_assemble_v2,
+)
+"""With MobileNetV2 (Sandler et al. 2018): three anchors on the first level, six on the others (paper section 3.7)."""
+V3_SMALL = replace(
+    V3_LARGE,
+    architecture="ssdlite300_mobilenet_v3_small",
+    size=(300, 300),
+    shapes=partial(ssd_shapes, SCALES, ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), clip=True),
+    assemble=_assemble_v3_small,
+)
+"""With MobileNetV3-Small and the number of anchors of SSD300: 4, 6, 6, 6, 4 and 4.
+
+The paper (table 2) does not say which anchors it has; with these, 38.0 % of the multiply-adds are in the head at 80
+classes, where the paper has 37.5 %.
+"""
 
 
 def _trunk(classifier: Any, used: Sequence[int], size: tuple[int, int]) -> StagedTrunk:

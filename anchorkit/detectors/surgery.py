@@ -26,6 +26,13 @@ def prune(detector: Detector, configuration: Configuration) -> Detector:
 
     Raises:
         InputError: the configuration is empty or of another layout, or the detector's family cannot be pruned.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> small = ak.prune(detector, detector.layout.configuration(keep=["L0/16x16", 5, 12]))
+        >>> small
+        Detector(tiny_ssd-pruned: 3 anchors on 3 levels, 7 classes, ... parameters)
     """
     layout = detector.layout
     if configuration.layout != layout:
@@ -48,6 +55,13 @@ def untrained(detector: Detector, seed: int) -> Detector:
 
     Raises:
         InputError: the detector's family is not registered.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> fresh = ak.untrained(detector, seed=0)
+        >>> fresh.layout == detector.layout
+        True
     """
     if detector.architecture not in BUILDERS:
         raise InputError(

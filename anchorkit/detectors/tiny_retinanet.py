@@ -8,89 +8,62 @@ multiply-adds, as in RetinaNet at 300 pixels: about 0.5 M parameters and 0.14 G 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import Conv2dNormActivation
 
-from anchorkit.datasets import Category
-from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes, checked_shapes, checked_size, used_levels
+from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
+from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.pyramid import PyramidTrunk
-from anchorkit.detectors.retinanet import build_retinanet, checked_positions
-from anchorkit.detectors.shared_head import Positions, SharedHead
+from anchorkit.detectors.retinanet import build_retinanet
+from anchorkit.detectors.shared_head import SharedHead
 from anchorkit.detectors.tiny_ssd import Residual
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.postprocess import PostProcess
 
-ARCHITECTURE = "tiny_retinanet"
-DEFAULT_SIZE = (160, 160)
-SMALLEST_SIZE, LARGEST_SIZE = 96, 512
 # Side of the smallest square anchor of each level over the input's side.
 SCALES = (0.09, 0.18, 0.36, 0.72)
 OCTAVES = (1, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1, 2)  # height over width
-DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.02, topk=1000, topk_scope="level", nms_iou=0.5, max_detections=100)
 MAP_CHANNELS = (48, 64, 64)
 CHANNELS, CONVOLUTIONS, GROUPS = 48, 2, 8
 
 
-def build(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = ARCHITECTURE,
-    positions: Positions | None = None,
-) -> TorchvisionDetector:
-    """A `tiny_retinanet` with fresh weights.
-
-    Args:
-        categories: object classes.
-        size: (height, width) of the input in pixels, 96 to 512 a side; 160 x 160 by default. Images are resized to it.
-        shapes: (width, height) in input pixels of the anchors of each level, 1 to 4 levels; nine each by default.
-        postprocess: how detections are made.
-        name: the detector's own name.
-        positions: for each level which of the head's filters make its anchors; 0, 1, 2 ... by default.
-
-    Raises:
-        InputError: the size, the shapes or the positions cannot be built.
-    """
-    size = checked_size(ARCHITECTURE, size or DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE)
-    shapes = checked_shapes(_default_shapes(size) if shapes is None else shapes, ARCHITECTURE, len(SCALES))
-    positions = checked_positions(positions, shapes, ARCHITECTURE)
+def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
+    height, width = blueprint.size
     trunk = PyramidTrunk(
         _body(),
         ("stage3", "stage4", "stage5"),
         MAP_CHANNELS,
         CHANNELS,
         len(SCALES),
-        used_levels(shapes),
+        blueprint.used,
         extra_from_output=False,
     )
-    head = SharedHead(CHANNELS, positions, len(categories), convolutions=CONVOLUTIONS, groups=GROUPS, box_loss="giou")
+    head = SharedHead(
+        CHANNELS,
+        blueprint.positions,
+        len(blueprint.categories),
+        convolutions=CONVOLUTIONS,
+        groups=GROUPS,
+        box_loss="giou",
+    )
     return build_retinanet(
-        ARCHITECTURE,
-        name,
+        blueprint,
         trunk,
         head,
-        FreeAnchorBoxes(shapes),
-        shapes,
-        positions,
-        categories,
-        size,
-        postprocess or DEFAULT_POSTPROCESS,
-        build=build,
-        min_size=min(size),
-        max_size=max(size),
-        fixed_size=(size[1], size[0]),
+        FreeAnchorBoxes(blueprint.shapes),
+        min_size=min(height, width),
+        max_size=max(height, width),
+        fixed_size=(width, height),
         size_divisible=1,
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.25, 0.25, 0.25],
     )
 
 
-def _default_shapes(size: tuple[int, int]) -> list[list[tuple[float, float]]]:
+def _shapes(size: tuple[int, int]) -> Shapes:
     height, width = size
     return [
         [
@@ -100,6 +73,18 @@ def _default_shapes(size: tuple[int, int]) -> list[list[tuple[float, float]]]:
         ]
         for scale in SCALES
     ]
+
+
+TINY_RETINANET = Family(
+    "tiny_retinanet",
+    size=(160, 160),
+    sides=(96, 512),
+    levels=len(SCALES),
+    shapes=_shapes,
+    postprocess=PostProcess(score_threshold=0.02, topk=1000, topk_scope="level", nms_iou=0.5, max_detections=100),
+    assemble=_assemble,
+    pyramid=True,
+)
 
 
 def _body() -> IntermediateLayerGetter:

@@ -8,81 +8,47 @@ so that what one sees on it carries over to the paper's detector. About 0.7 M pa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
-from anchorkit.datasets import Category
-from anchorkit.detectors.anchor_boxes import Shapes, checked_shapes, checked_size, ssd_shapes, used_levels
-from anchorkit.detectors.base import Builder
+from anchorkit.detectors.anchor_boxes import Shapes, ssd_shapes
+from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.ssd import build_ssd
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import StagedTrunk
 from anchorkit.postprocess import PostProcess
 
-DEFAULT_SIZE = (160, 160)
-SMALLEST_SIZE, LARGEST_SIZE = 96, 512
 # Side of the square anchor of each level over the input's side; the last is only for the last level's 1+.
 SCALES = (0.10, 0.20, 0.37, 0.54, 0.71, 0.88, 1.05)
 RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
-DEFAULT_POSTPROCESS = PostProcess(score_threshold=0.02, topk=None, topk_scope="class", nms_iou=0.45, max_detections=100)
 CHANNELS = (64, 96, 96, 64, 64, 64)
 
 
-def build(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "tiny_ssd",
-) -> TorchvisionDetector:
-    """A `tiny_ssd` with fresh weights.
-
-    Args:
-        categories: object classes.
-        size: (height, width) of the input in pixels, 96 to 512 a side; 160 x 160 by default.
-        shapes: (width, height) in input pixels of the anchors of each level, 1 to 6 levels; SSD's rule by default.
-        postprocess: how detections are made.
-        name: the detector's own name.
-
-    Raises:
-        InputError: the size or the shapes cannot be built.
-    """
-    return _build("tiny_ssd", build, categories, size, shapes, postprocess, name)
+def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
+    return build_ssd(blueprint, _trunk(blueprint.used, blueprint.size))
 
 
-def build_overanchorized(
-    categories: Sequence[Category],
-    size: tuple[int, int] | None = None,
-    shapes: Shapes | None = None,
-    postprocess: PostProcess | None = None,
-    name: str = "tiny_ssd_overanchorized",
-) -> TorchvisionDetector:
-    """A `tiny_ssd` with far more anchors than it needs, for the search to choose from (paper section 3.5).
-
-    48 anchors, 6, 10, 10, 10, 6 and 6 on the levels: those of `tiny_ssd`, and the same ratios of the larger scale.
-    Arguments as for `build`.
-    """
-    return _build("tiny_ssd_overanchorized", build_overanchorized, categories, size, shapes, postprocess, name)
+def _shapes(size: tuple[int, int], larger_ratios: bool = False) -> Shapes:
+    exact = ssd_shapes(SCALES, RATIOS, size, larger_ratios=larger_ratios)
+    return [[(round(w, 2), round(h, 2)) for w, h in level] for level in exact]
 
 
-def _build(
-    architecture: str,
-    builder: Builder,
-    categories: Sequence[Category],
-    size: tuple[int, int] | None,
-    shapes: Shapes | None,
-    postprocess: PostProcess | None,
-    name: str,
-) -> TorchvisionDetector:
-    size = checked_size(architecture, size or DEFAULT_SIZE, SMALLEST_SIZE, LARGEST_SIZE)
-    if shapes is None:
-        exact = ssd_shapes(SCALES, RATIOS, size, larger_ratios=architecture == "tiny_ssd_overanchorized")
-        shapes = [[(round(w, 2), round(h, 2)) for w, h in level] for level in exact]
-    shapes = checked_shapes(shapes, architecture, len(CHANNELS))
-    trunk = _trunk(used_levels(shapes), size)
-    return build_ssd(
-        architecture, name, trunk, shapes, categories, size, postprocess or DEFAULT_POSTPROCESS, build=builder
-    )
+TINY_SSD = Family(
+    "tiny_ssd",
+    size=(160, 160),
+    sides=(96, 512),
+    levels=len(CHANNELS),
+    shapes=_shapes,
+    postprocess=PostProcess(score_threshold=0.02, topk=None, topk_scope="class", nms_iou=0.45, max_detections=100),
+    assemble=_assemble,
+)
+OVERANCHORIZED = replace(TINY_SSD, architecture="tiny_ssd_overanchorized", shapes=partial(_shapes, larger_ratios=True))
+"""A `tiny_ssd` with far more anchors than it needs, for the search to choose from (paper section 3.5).
+
+48 anchors, 6, 10, 10, 10, 6 and 6 on the levels: those of `tiny_ssd`, and the same ratios of the larger scale.
+"""
 
 
 class Residual(nn.Module):

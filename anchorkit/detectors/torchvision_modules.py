@@ -13,35 +13,34 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
 from anchorkit.anchors import AnchorLayout, Configuration
-from anchorkit.datasets import Category
-from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
 from anchorkit.detectors.blank_weights import without_drawing
-from anchorkit.postprocess import PostProcess
+from anchorkit.detectors.families import Blueprint
 
 
 class TorchvisionDetector(Detector):
     """A detector whose module has torchvision's parts: transform, backbone (a `Trunk`), head, anchors, box coder.
 
     Args:
-        build: the builder of the family, for surgery.
+        blueprint: what was built.
+        module: the network.
+        layout: the anchors, level by level, and what each costs.
         scores_of: turns the head's ``cls_logits`` (N, B, columns) into scores (N, B, K), 0..1.
-        others: see `Detector`.
+        options: the family's options with which this was built.
     """
 
     def __init__(
         self,
-        architecture: str,
+        blueprint: Blueprint,
         module: nn.Module,
         layout: AnchorLayout,
-        categories: Sequence[Category],
-        postprocess: PostProcess,
         *,
-        build: Builder,
         scores_of: Callable[[Tensor], Tensor],
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(architecture, module, layout, categories, postprocess, options)
-        self.build = without_drawing(build)
+        family = blueprint.family
+        super().__init__(family.architecture, module, layout, blueprint.categories, blueprint.postprocess, options)
+        self.build = without_drawing(family)
         self.scores_of = scores_of
 
     @torch.inference_mode()

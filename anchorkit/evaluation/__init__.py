@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Evaluator"]
+from anchorkit import modules_on_first_use
+
+__all__ = ["Evaluator", "metrics"]
 
 if TYPE_CHECKING:
     from anchorkit.evaluation.evaluator import Evaluator
 
 
+_module = modules_on_first_use(__name__)
+
+
 def __getattr__(name: str) -> Any:
     if name != "Evaluator":
-        raise AttributeError(f"module 'anchorkit.evaluation' has no attribute {name!r}")
+        return _module(name)
     from anchorkit.evaluation.evaluator import Evaluator
 
     return Evaluator

@@ -68,6 +68,22 @@ def measure_latency(
     Raises:
         InputError: no detectors or images are given, an option is out of range, or a detector has no ``network()``.
         MissingExtraError: onnxruntime is asked for and not installed.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> small = ak.prune(detector, detector.layout.configuration(keep=[0, 5, 12]))
+        >>> images = [data.val.image(image_id) for image_id in data.val.image_ids]
+        >>> report = ak.measure_latency({"full": detector, "small": small}, images, repeats=4, progress=False)
+        >>> report.frame[["detector", "part", "rounds"]]
+          detector         part  rounds
+        0     full      network       4
+        1     full  postprocess       4
+        2     full        total       4
+        3    small      network       4
+        4    small  postprocess       4
+        5    small        total       4
     """
     named = {detectors.name: detectors} if isinstance(detectors, Detector) else dict(detectors)
     if not named:
@@ -121,6 +137,15 @@ class MeasuredLatency:
     Raises:
         InputError: an option is out of range; on a call, a configuration is empty or of another detector.
         MissingExtraError: on a call, onnxruntime is asked for and not installed.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> images = [data.val.image(image_id) for image_id in data.val.image_ids]
+        >>> cost = ak.MeasuredLatency(detector, images, repeats=4)
+        >>> cost(detector.layout.configuration(keep=[0, 5, 12])) > 0  # milliseconds
+        True
     """
 
     measured = True

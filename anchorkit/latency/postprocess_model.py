@@ -43,6 +43,14 @@ class PostprocessModel:
         samples: how many samples there were.
         median_error: half of the samples are at most this share of their time away.
         p90_error: nine tenths of the samples are.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> import pandas as pd
+        >>> samples = pd.DataFrame({"boxes": [0, 100, 200, 300], "ms": [1.0, 2.0, 3.0, 4.0]})
+        >>> model = ak.fit_postprocess_time(samples)
+        >>> model.predict([100, 250]).round(1)
+        array([2. , 3.5])
     """
 
     base_ms: float
@@ -104,6 +112,13 @@ def fit_postprocess_time(samples: LatencyReport | pd.DataFrame, clock: str = "wa
     Raises:
         InputError: a column is missing, images were not measured one at a time, a time is not positive, or there are
             fewer than four different numbers of boxes.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> import pandas as pd
+        >>> samples = pd.DataFrame({"boxes": [0, 100, 200, 300], "ms": [1.0, 2.0, 3.0, 4.0]})
+        >>> round(ak.fit_postprocess_time(samples).per_box_ms, 4)
+        0.01
     """
     column = column_of(clock)
     if isinstance(samples, LatencyReport):
@@ -151,6 +166,15 @@ class BoxesReachingNms:
 
     Attributes:
         image_ids: int64 (I,), rising: the images that have rows in the table; what has none is not known here.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> predictions = ak.collect_predictions(detector, data.val, progress=False)
+        >>> reaching = ak.latency.BoxesReachingNms(predictions)
+        >>> reaching(detector.layout.full).shape  # one number per image
+        (4,)
     """
 
     def __init__(self, predictions: PredictionTable) -> None:
@@ -198,6 +222,17 @@ class PostprocessTime:
     Args:
         model: fitted on a detector like the one that made the predictions.
         predictions: of images like those that the detector will see.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> import pandas as pd
+        >>> predictions = ak.collect_predictions(detector, data.val, progress=False)
+        >>> samples = pd.DataFrame({"boxes": [0, 500, 1000, 9000], "ms": [1.0, 1.5, 2.0, 10.0]})
+        >>> cost = ak.PostprocessTime(ak.fit_postprocess_time(samples), predictions)
+        >>> cost(detector.layout.configuration(keep=[0])) < cost(detector.layout.full)
+        True
     """
 
     def __init__(self, model: PostprocessModel, predictions: PredictionTable) -> None:

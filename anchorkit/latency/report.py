@@ -37,6 +37,11 @@ class Comparison:
         low: lower end of the 95 % bootstrap interval of that median.
         high: upper end.
         rounds: number of rounds.
+
+    Example:
+        >>> from anchorkit.latency import Comparison
+        >>> print(Comparison("full", "small", "total", "wall", ratio=0.61, low=0.6, high=0.63, rounds=100))
+        small takes 0.610 of full's time, 95% 0.600 to 0.630 (100 rounds)
     """
 
     a: str

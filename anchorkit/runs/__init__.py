@@ -1,1 +1,16 @@
 """What lies in a run's folder: one module per file or kind of file. Executes nothing and knows no papermill."""
+
+from anchorkit import modules_on_first_use
+
+__all__ = [
+    "answers",
+    "compare",
+    "detectors",
+    "folder",
+    "points",
+    "results_table",
+    "selection",
+    "trainings",
+]
+
+__getattr__ = modules_on_first_use(__name__)

@@ -8,12 +8,14 @@ them ask an evaluator for the accuracy of a configuration, and for nothing else.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+from anchorkit import modules_on_first_use
 from anchorkit.costs import Cost, CostFunction
 from anchorkit.errors import InputError
 from anchorkit.search.algorithm1 import ALGORITHM1, AUTHORS
@@ -167,3 +169,5 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+__getattr__ = modules_on_first_use(__name__)
+__signature__ = inspect.signature(search)

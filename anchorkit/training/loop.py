@@ -44,6 +44,13 @@ class History:
     Attributes:
         rows: one dict an epoch: ``epoch`` (from 1), ``step``, ``loss`` (mean of the epoch), ``lr`` (at its end),
             ``seconds``, ``val_AP`` (0..1; NaN where the epoch was not validated).
+
+    Example:
+        >>> from anchorkit.training import History
+        >>> row = {"epoch": 1, "step": 8, "loss": 2.5, "lr": 0.001, "seconds": 3.0, "val_AP": 0.25}
+        >>> History((row,)).frame
+           epoch  step  loss     lr  seconds  val_AP
+        0      1     8   2.5  0.001      3.0    0.25
     """
 
     rows: tuple[dict[str, float], ...]
@@ -100,6 +107,14 @@ def fit(
     Raises:
         InputError: a setting is unknown or out of range, `out` holds another training, the loss is not finite.
         KeyboardInterrupt: stopped; with `out`, the same call goes on after the last finished epoch.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> detector = ak.load_detector("tiny_ssd", categories=data.categories, seed=0)
+        >>> history = ak.fit(detector, data, recipe="tiny", epochs=1, batch_size=4, progress=False)
+        >>> len(history.rows)
+        1
     """
     plan = _plan(recipe, epochs, batch_size, len(data.train))
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision

@@ -24,6 +24,11 @@ class Recipe:
         augment: a name of `anchorkit.training.data.augmentation`.
         ema_decay: decay of the running mean of the weights that is validated and kept; 0 for none.
         clip_norm: largest norm of the gradient; 0 for no limit.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import anchorkit as ak
+        >>> gentle = replace(ak.training.RECIPES["tiny-finetune"], lr=1e-4, epochs=2)
     """
 
     optimizer: str

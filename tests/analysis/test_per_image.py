@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,14 +10,13 @@ from anchorkit.analysis.per_image import compare_image, image_changes, match
 from anchorkit.anchors import Configuration
 from anchorkit.boxes import box_iou
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "widgets"))
-import stand_ins as toys
+from ..widgets import stand_ins
 
 masks = st.integers(1, 2**9 - 1)
 scores = st.sampled_from([0.0, 0.3, 0.6])
 
 
-def both(scenes: toys.Scenes, before: int, after: int, iou: float = 0.5) -> tuple[pd.DataFrame, pd.DataFrame]:
+def both(scenes: stand_ins.Scenes, before: int, after: int, iou: float = 0.5) -> tuple[pd.DataFrame, pd.DataFrame]:
     sides = [
         match(scenes.detections(Configuration(scenes.layout, mask)), scenes.ground_truth, iou)
         for mask in (before, after)
@@ -33,7 +29,7 @@ def test_matches_are_those_of_pycocotools(seed: int, iou: float) -> None:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    scenes = toys.Scenes(seed=seed)
+    scenes = stand_ins.Scenes(seed=seed)
     detections = scenes.detections(scenes.layout.full)
     matched = match(detections, scenes.ground_truth, iou)
     truth, found = COCO(), COCO()
@@ -72,7 +68,7 @@ def test_matches_are_those_of_pycocotools(seed: int, iou: float) -> None:
 
 @given(seed=st.integers(0, 10**6), before=masks, after=masks, least=scores)
 def test_the_change_is_what_the_module_says(seed: int, before: int, after: int, least: float) -> None:
-    scenes = toys.Scenes(seed=seed)
+    scenes = stand_ins.Scenes(seed=seed)
     old, new = both(scenes, before, after)
     changes = image_changes(old, new, scenes.ground_truth, least).set_index("image_id")
     assert changes.index.tolist() == list(scenes.image_ids)
@@ -95,7 +91,7 @@ def test_the_change_is_what_the_module_says(seed: int, before: int, after: int, 
 def test_an_image_has_every_object_and_every_detection_once(
     seed: int, before: int, after: int, least: float, place: int
 ) -> None:
-    scenes = toys.Scenes(seed=seed)
+    scenes = stand_ins.Scenes(seed=seed)
     truth = scenes.ground_truth
     old, new = both(scenes, before, after)
     changes = image_changes(old, new, truth, least).set_index("image_id")
@@ -119,7 +115,7 @@ def test_an_image_has_every_object_and_every_detection_once(
 
 
 def test_the_same_configuration_changes_nothing() -> None:
-    scenes = toys.Scenes()
+    scenes = stand_ins.Scenes()
     old, new = both(scenes, 511, 511)
     changes = image_changes(old, new, scenes.ground_truth, 0.0)
     assert (changes[["change", "turnover", "lost", "gained"]] == 0).all(axis=None)
@@ -128,7 +124,7 @@ def test_the_same_configuration_changes_nothing() -> None:
 
 
 def test_no_detections_at_all() -> None:
-    scenes = toys.Scenes()
+    scenes = stand_ins.Scenes()
     empty = match(scenes.rows.iloc[:0], scenes.ground_truth)
     assert len(empty) == 0
     changes = image_changes(empty, empty, scenes.ground_truth, 0.3)

@@ -1,12 +1,10 @@
-"""What every detector must do, whatever its family. The tests of each family call these with detectors of their own."""
+"""What the kit's own detectors promise beyond `anchorkit.testing`, and what the tests of all families share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
@@ -15,13 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import costs
-from anchorkit.detectors import Detector, RawPredictions, load_detector, prune, save_detector
-from anchorkit.detectors.base import boxes_by_anchor, to_tensor
+from anchorkit.datasets import Split
+from anchorkit.detectors import Detector, prune
+from anchorkit.detectors.base import to_tensor
 from anchorkit.evaluation import Evaluator
 from anchorkit.predictions import PredictionTable
-
-# Convolutions over fewer filters may sum in another order; boxes are up to some hundred pixels wide.
-SCORE_NOISE, BOX_NOISE = 1e-4, 1e-2
 
 
 def noise_images(*sizes: tuple[int, int]) -> list[np.ndarray]:
@@ -58,6 +54,16 @@ def spread(detector: Detector, scale: float = 0.1, seed: int = 0) -> Detector:
     return detector
 
 
+def spread_example(detector: Detector) -> Detector:
+    """Give the detector of examples/own_detector.py random weights that make scores and boxes differ."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        for head in detector.module.heads.values():
+            head.weight.normal_(std=0.5)
+        detector.module.train()(torch.rand(16, 3, 128, 128))  # batch norms learn what comes in
+    return detector
+
+
 def table_of(detector: Detector, images: Sequence[np.ndarray]) -> PredictionTable:
     """A prediction table of images numbered from 1."""
     rows = []
@@ -82,6 +88,11 @@ def ground_truth_of(detector: Detector, images: Sequence[np.ndarray]) -> dict:
     }
 
 
+def split_of(detector: Detector, images: Sequence[np.ndarray]) -> Split:
+    """The images as a split, with the objects of `ground_truth_of`."""
+    return Split("noise", ground_truth_of(detector, images), lambda entry: images[entry["id"] - 1])
+
+
 def configurations(layout: AnchorLayout) -> st.SearchStrategy[Configuration]:
     """Random configurations with at least one anchor, often with empty levels."""
 
@@ -96,24 +107,6 @@ def configurations(layout: AnchorLayout) -> st.SearchStrategy[Configuration]:
         empty=st.sets(st.integers(0, levels - 1), max_size=levels - 1),
         spare=st.integers(0, len(layout) - 1),
     )
-
-
-def raw_predictions_keep_their_promise(detector: Detector, images: Sequence[np.ndarray]) -> None:
-    """Form and range; and an image's predictions do not depend on the others of its batch."""
-    together = detector.raw_predictions(images)
-    for image, raw in zip(images, together, strict=True):
-        assert raw.boxes.dtype == raw.scores.dtype == np.float32
-        assert raw.anchor.dtype == np.int32
-        assert raw.boxes.shape == (len(raw.anchor), 4)
-        assert raw.scores.shape == (len(raw.anchor), len(detector.categories))
-        assert (raw.scores >= 0).all()
-        assert (raw.scores <= 1).all()
-        assert (raw.boxes >= 0).all()
-        assert (raw.boxes <= np.array([image.shape[1], image.shape[0]] * 2) + 1e-3).all()
-        assert (raw.boxes[:, 2:] >= raw.boxes[:, :2]).all()
-        assert set(raw.anchor.tolist()) == set(range(len(detector.layout)))
-        [alone] = detector.raw_predictions([image])
-        _are_close(alone, raw)
 
 
 def kit_postprocessing_gives_what_the_detector_returns(detector: Detector, images: Sequence[np.ndarray]) -> None:
@@ -152,47 +145,6 @@ def costs_are_those_of_the_real_network(detector: Detector, configuration: Confi
     assert counted == costs(small.layout.full)
 
 
-def pruned_predictions_are_the_kept_ones(
-    detector: Detector, configuration: Configuration, images: Sequence[np.ndarray]
-) -> Detector:
-    """Raw predictions of the pruned detector are those of the full one, for the kept anchors, in the same order."""
-    small = prune(detector, configuration)
-    per_level = configuration.per_level
-    levels = len(small.layout.levels)
-    assert small.layout.full.per_level == per_level[:levels]
-    assert sum(per_level[levels:]) == 0
-    of_kept = np.array(configuration.indices)
-    for full, cut in zip(detector.raw_predictions(images), small.raw_predictions(images), strict=True):
-        rows = np.isin(full.anchor, of_kept)
-        np.testing.assert_array_equal(of_kept[cut.anchor], full.anchor[rows])
-        np.testing.assert_allclose(cut.scores, full.scores[rows], atol=SCORE_NOISE)
-        np.testing.assert_allclose(cut.boxes, full.boxes[rows], atol=BOX_NOISE)
-    return small
-
-
-def accuracy_is_what_the_evaluator_said(
-    detector: Detector, configuration: Configuration, images: Sequence[np.ndarray]
-) -> None:
-    """The 12 figures of the pruned detector are those that the evaluator promised."""
-    truth = ground_truth_of(detector, images)
-    promised = Evaluator(table_of(detector, images), truth).stats(configuration)
-    small = prune(detector, configuration)
-    assert Evaluator(table_of(small, images), truth).stats(small.layout.full) == pytest.approx(promised, abs=1e-6)
-
-
-def saved_and_loaded_is_the_same(detector: Detector, folder: Path, images: Sequence[np.ndarray]) -> None:
-    """A saved detector comes back with the same layout and the same bits."""
-    again = load_detector(save_detector(detector, folder))
-    assert again.layout == detector.layout
-    assert again.categories == detector.categories
-    assert again.postprocess == detector.postprocess
-    assert again.architecture == detector.architecture
-    assert costs(again.layout.full) == costs(detector.layout.full)
-    for a, b in zip(detector.raw_predictions(images), again.raw_predictions(images), strict=True):
-        np.testing.assert_array_equal(a.scores, b.scores)
-        np.testing.assert_array_equal(a.boxes, b.boxes)
-
-
 def learns(detector: Detector, size: tuple[int, int], steps: int = 8, lr: float = 1e-3) -> None:
     """A few steps on four images lower the loss."""
     module = detector.module.train()
@@ -211,22 +163,3 @@ def learns(detector: Detector, size: tuple[int, int], steps: int = 8, lr: float 
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     module.eval()
-
-
-def network_gives_raw_predictions(detector: Detector) -> None:
-    """The bare network on an image of the input's size says what the raw predictions say, in the same order."""
-    height, width = detector.layout.input_size
-    [image] = noise_images((height, width))
-    with torch.inference_mode():
-        scores, boxes = detector.network()(to_tensor(image)[None])
-    anchor = boxes_by_anchor(detector.layout)
-    assert scores.shape == (1, len(anchor), len(detector.categories))
-    assert boxes.shape == (1, len(anchor), 4)
-    [raw] = detector.raw_predictions([image])
-    _are_close(RawPredictions(boxes[0].numpy(), scores[0].numpy(), anchor), raw)
-
-
-def _are_close(ours: RawPredictions, theirs: RawPredictions) -> None:
-    np.testing.assert_array_equal(ours.anchor, theirs.anchor)
-    np.testing.assert_allclose(ours.scores, theirs.scores, atol=SCORE_NOISE)
-    np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=BOX_NOISE)

@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from anchorkit import testing
 from anchorkit.costs import costs
 from anchorkit.datasets import Category
 from anchorkit.detectors import Detector, efficientdet, load_detector, prune
 from anchorkit.detectors.base import to_tensor
+from anchorkit.detectors.families import Family
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.evaluation import Evaluator
 from anchorkit.postprocess import PostProcess
@@ -33,7 +35,7 @@ IMAGES = properties.noise_images((99, 70), SIZE, (301, 777))
 def detector() -> Detector:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return properties.spread(efficientdet.build(CATEGORIES, size=SIZE, postprocess=ALL_ROWS), scale=0.2)
+        return properties.spread(efficientdet.D0(CATEGORIES, size=SIZE, postprocess=ALL_ROWS), scale=0.2)
 
 
 def own_network(classes: int = len(CATEGORIES), size: tuple[int, int] = SIZE) -> torch.nn.Module:
@@ -133,7 +135,7 @@ def test_training_mode_needs_targets(detector: Detector) -> None:
 
 def test_weights_in_effdets_naming_are_adopted() -> None:
     network = own_network()
-    detector = efficientdet.build(CATEGORIES, size=SIZE)
+    detector = efficientdet.D0(CATEGORIES, size=SIZE)
     efficientdet.adopt(detector, network.state_dict())
     for key, value in detector.module.state_dict().items():
         assert torch.equal(value, network.state_dict()[key.split(".", 1)[1]])
@@ -144,7 +146,7 @@ def test_weights_in_effdets_naming_are_adopted() -> None:
 
 def test_of_cocos_classes_those_of_the_categories_are_adopted() -> None:
     network = own_network(classes=90)
-    detector = efficientdet.build(CATEGORIES, size=SIZE)
+    detector = efficientdet.D0(CATEGORIES, size=SIZE)
     efficientdet.adopt(detector, network.state_dict())
     batch = torch.rand(1, 3, *SIZE)
     with torch.inference_mode():
@@ -156,7 +158,7 @@ def test_of_cocos_classes_those_of_the_categories_are_adopted() -> None:
 
 def test_weights_that_do_not_fit_are_refused() -> None:
     weights = own_network().state_dict()
-    detector = efficientdet.build(CATEGORIES, size=SIZE)
+    detector = efficientdet.D0(CATEGORIES, size=SIZE)
     first = "class_net.conv_rep.0.conv_dw.weight"
     for broken, message in (
         ({key: value for key, value in weights.items() if key != first}, f"lacks head.{first}"),
@@ -166,7 +168,7 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=message):
             efficientdet.adopt(detector, broken)
-    strange = efficientdet.build([Category(100, "cat")], size=SIZE)
+    strange = efficientdet.D0([Category(100, "cat")], size=SIZE)
     with pytest.raises(InputError, match="weights for 90 classes; 1 categories .*, not all with one of COCO's ids"):
         efficientdet.adopt(strange, own_network(classes=90).state_dict())
 
@@ -186,10 +188,10 @@ def test_what_nothing_uses_any_more_is_gone(detector: Detector) -> None:
     assert saved > costs(layout.full)["head_flops"] - costs(layout.configuration(keep=keep))["head_flops"]
 
 
-@pytest.mark.parametrize(("build", "billions", "millions"), [("build", 2.5, 3.9), ("build_d1", 6.1, 6.6)])
-def test_the_costs_are_the_papers(build: str, billions: float, millions: float) -> None:
+@pytest.mark.parametrize(("family", "billions", "millions"), [(efficientdet.D0, 2.5, 3.9), (efficientdet.D1, 6.1, 6.6)])
+def test_the_costs_are_the_papers(family: Family, billions: float, millions: float) -> None:
     """Table 2 of the paper (COCO's 90 classes, own input size); it counts more than convolutions."""
-    detector = getattr(efficientdet, build)([Category(i, str(i)) for i in range(1, 91)])
+    detector = family([Category(i, str(i)) for i in range(1, 91)])
     total = costs(detector.layout.full)["total_flops"]
     assert total is not None
     assert total / 1e9 == pytest.approx(billions, rel=0.02)
@@ -215,20 +217,20 @@ def test_the_anchors_are_effdets(detector: Detector) -> None:
 )
 def test_what_cannot_be_built_is_told(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        efficientdet.build(CATEGORIES, **{"size": SIZE, **settings})
+        efficientdet.D0(CATEGORIES, **{"size": SIZE, **settings})
 
 
 def test_more_than_nine_anchors_can_be_built() -> None:
     shapes = [[(8.0 + number, 16.0) for number in range(12)], [(40.0, 40.0)]]
-    detector = efficientdet.build(CATEGORIES, size=(128, 128), shapes=shapes)
+    detector = efficientdet.D0(CATEGORIES, size=(128, 128), shapes=shapes)
     properties.costs_are_those_of_the_real_network(detector, detector.layout.full)
-    properties.raw_predictions_keep_their_promise(detector, IMAGES[:1])
+    testing.check_raw_predictions(detector, IMAGES[:1])
 
 
 def test_without_effdet_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "effdet", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'anchorkit\[efficientdet\]'"):
-        efficientdet.build(CATEGORIES)
+        efficientdet.D0(CATEGORIES)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

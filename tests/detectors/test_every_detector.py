@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anchorkit import testing
 from anchorkit.datasets import Category
 from anchorkit.detectors import Detector, list_detectors, load_detector, prune, untrained
 from tests.detectors import properties
@@ -66,7 +67,7 @@ def test_every_detector_of_the_kit_is_here() -> None:
 
 @every_detector
 def test_raw_predictions_keep_their_promise(name: str) -> None:
-    properties.raw_predictions_keep_their_promise(built(name), IMAGES)
+    testing.check_raw_predictions(built(name), IMAGES)
 
 
 @every_detector
@@ -76,7 +77,7 @@ def test_the_kits_postprocessing_gives_what_the_detector_returns(name: str) -> N
 
 @every_detector
 def test_the_network_gives_raw_predictions(name: str) -> None:
-    properties.network_gives_raw_predictions(built(name))
+    testing.check_network(built(name), IMAGES[0])
 
 
 def for_random_configurations(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -91,7 +92,7 @@ def for_random_configurations(examples: int) -> Callable[[Callable[..., None]], 
 @for_random_configurations(examples=15)
 def test_pruned_predictions_are_the_kept_ones(name: str, data: st.DataObject) -> None:
     configuration = data.draw(properties.configurations(built(name).layout))
-    properties.pruned_predictions_are_the_kept_ones(built(name), configuration, IMAGES[:1])
+    testing.check_pruning(built(name), configuration, IMAGES[:1])
 
 
 @for_random_configurations(examples=10)
@@ -108,7 +109,7 @@ def test_costs_of_the_full_detector_are_those_of_the_real_network(name: str) -> 
 @for_random_configurations(examples=3)
 def test_accuracy_is_what_the_evaluator_said(name: str, data: st.DataObject) -> None:
     configuration = data.draw(properties.configurations(built(name).layout))
-    properties.accuracy_is_what_the_evaluator_said(built(name), configuration, IMAGES)
+    testing.check_accuracy(built(name), configuration, properties.split_of(built(name), IMAGES))
 
 
 @for_random_configurations(examples=3)
@@ -121,15 +122,15 @@ def test_pruning_twice_is_pruning_once(name: str, data: st.DataObject) -> None:
     directly = prune(full, full.layout.configuration(keep=[first.indices[i] for i in second.indices]))
     assert twice.layout == directly.layout
     for a, b in zip(twice.raw_predictions(IMAGES[:1]), directly.raw_predictions(IMAGES[:1]), strict=True):
-        properties._are_close(a, b)
+        testing._compare(a, b, "pruned twice and pruned once")
 
 
 @every_detector
 def test_a_detector_and_a_pruned_one_are_saved_and_loaded(name: str, tmp_path: Path) -> None:
     full = built(name)
-    properties.saved_and_loaded_is_the_same(full, tmp_path / "full", IMAGES[:1])
+    testing.check_saving(full, IMAGES[:1], tmp_path / "full")
     small = prune(full, full.layout.configuration(drop=range(0, len(full.layout), 2)))
-    properties.saved_and_loaded_is_the_same(small, tmp_path / "small", IMAGES[:1])
+    testing.check_saving(small, IMAGES[:1], tmp_path / "small")
 
 
 @every_detector

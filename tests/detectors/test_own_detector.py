@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,41 +13,18 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 import anchorkit as ak
+from anchorkit import testing
 from anchorkit.costs import costs
 from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector
-from anchorkit.detectors.architectures import BUILDERS
 from tests.detectors import properties
 
 IMAGES = properties.noise_images((120, 90), (128, 128), (60, 200))
 
 
 @pytest.fixture(scope="module")
-def example(repository: Path) -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("own_detector", repository / "examples" / "own_detector.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del BUILDERS["own_detector"]  # other tests go through all detectors of the kit
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return ak.load_dataset("shapes", train=1, val=6, test=1, cache=tmp_path_factory.mktemp("cache"), progress=False)
-
-
-@pytest.fixture(scope="module")
 def detector(example: ModuleType, data: Dataset) -> Detector:
-    """With random weights that make scores and boxes differ."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        made = example.build(data.categories)
-        for head in made.module.heads.values():
-            head.weight.normal_(std=0.5)
-        made.module.train()(torch.rand(16, 3, 128, 128))  # batch norms learn what comes in
-    return made
+    return properties.spread_example(example.build(data.categories))
 
 
 def test_the_whole_way(detector: Detector, data: Dataset, tmp_path: Path) -> None:
@@ -67,11 +42,11 @@ def test_the_whole_way(detector: Detector, data: Dataset, tmp_path: Path) -> Non
 
 
 def test_raw_predictions_keep_their_promise(detector: Detector) -> None:
-    properties.raw_predictions_keep_their_promise(detector, IMAGES)
+    testing.check_raw_predictions(detector, IMAGES)
 
 
 def test_the_network_gives_raw_predictions(detector: Detector) -> None:
-    properties.network_gives_raw_predictions(detector)
+    testing.check_network(detector, IMAGES[0])
 
 
 # Six anchors: 63 configurations, so most of them are seen.
@@ -79,7 +54,7 @@ def test_the_network_gives_raw_predictions(detector: Detector) -> None:
 @given(data=st.data())
 def test_pruned_predictions_are_the_kept_ones_at_the_costs_foretold(detector: Detector, data: st.DataObject) -> None:
     configuration = data.draw(properties.configurations(detector.layout))
-    small = properties.pruned_predictions_are_the_kept_ones(detector, configuration, IMAGES[:1])
+    small = testing.check_pruning(detector, configuration, IMAGES[:1])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         scores, _ = small.network()(torch.zeros(1, 3, *small.layout.input_size))
     counted = counter.get_flop_counts()
@@ -97,11 +72,11 @@ def test_pruned_predictions_are_the_kept_ones_at_the_costs_foretold(detector: De
 @given(data=st.data())
 def test_accuracy_is_what_the_evaluator_said(detector: Detector, data: st.DataObject) -> None:
     configuration = data.draw(properties.configurations(detector.layout))
-    properties.accuracy_is_what_the_evaluator_said(detector, configuration, IMAGES)
+    testing.check_accuracy(detector, configuration, properties.split_of(detector, IMAGES))
 
 
 def test_it_is_saved_and_loaded(detector: Detector, tmp_path: Path) -> None:
-    properties.saved_and_loaded_is_the_same(detector, tmp_path, IMAGES[:1])
+    testing.check_saving(detector, IMAGES[:1], tmp_path)
 
 
 def test_an_untrained_copy_has_the_same_structure(detector: Detector) -> None:

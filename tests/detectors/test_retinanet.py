@@ -281,4 +281,4 @@ def test_anchor_boxes_of_torchvision_are_evenly_divided_where_that_is_the_same()
 )
 def test_what_cannot_be_built_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message), torch.device("meta"):
-        retinanet_resnet50.build(CATEGORIES, **{"shapes": [[(8, 8)], [(9, 9), (5, 5)]], **settings})
+        retinanet_resnet50.V1(CATEGORIES, **{"shapes": [[(8, 8)], [(9, 9), (5, 5)]], **settings})

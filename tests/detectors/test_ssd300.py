@@ -10,6 +10,7 @@ import math
 import pytest
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 
+from anchorkit import testing
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import costs, level_costs
 from anchorkit.datasets import Category
@@ -120,7 +121,7 @@ def test_a_trailing_level_takes_its_stage_with_it(layout: AnchorLayout) -> None:
 def test_a_pruned_detector_keeps_the_steps_of_its_levels() -> None:
     full = properties.spread(load_detector("ssd300_vgg16", categories=2, width=1 / 32, seed=0), scale=0.01)
     kept = full.layout.configuration(keep=[a.index for a in full.layout.anchors if a.level in (1, 4) and a.index % 2])
-    properties.pruned_predictions_are_the_kept_ones(full, kept, properties.noise_images((90, 120)))
+    testing.check_pruning(full, kept, properties.noise_images((90, 120)))
 
 
 def test_width_and_batch_norm_are_kept(layout: AnchorLayout) -> None:

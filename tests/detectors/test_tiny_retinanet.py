@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from anchorkit import testing
 from anchorkit.anchors import moves
 from anchorkit.costs import COSTS, cost_of, costs
 from anchorkit.datasets import Category
@@ -27,7 +28,7 @@ IMAGES = properties.noise_images((120, 90), (96, 128), (60, 200))
 def detector() -> Detector:
     torch.manual_seed(1)
     few = PostProcess(score_threshold=0.45, topk=60, topk_scope="level", nms_iou=0.5, max_detections=100)
-    return properties.spread(tiny_retinanet.build(CATEGORIES, size=SIZE, postprocess=few))
+    return properties.spread(tiny_retinanet.TINY_RETINANET(CATEGORIES, size=SIZE, postprocess=few))
 
 
 def test_it_is_as_small_as_it_says() -> None:
@@ -47,7 +48,7 @@ def test_every_move_of_the_search_can_be_made_for_real(detector: Detector, kind:
     for start in (full, uneven):
         for move in moves(start, kind)[:: 1 if kind == "shared" else 5]:
             child = start.without(move.anchors)
-            properties.pruned_predictions_are_the_kept_ones(detector, child, IMAGES[:1])
+            testing.check_pruning(detector, child, IMAGES[:1])
             properties.costs_are_those_of_the_real_network(detector, child)
 
 
@@ -83,7 +84,7 @@ def test_positions_are_saved_and_loaded(detector: Detector, tmp_path: Path) -> N
     again = load_detector(save_detector(small, tmp_path))
     assert again.layout == small.layout
     # The same filters: a second pruning counts the positions of the first detector.
-    properties.saved_and_loaded_is_the_same(prune(again, again.layout.configuration(keep=[1, 3])), tmp_path, IMAGES)
+    testing.check_saving(prune(again, again.layout.configuration(keep=[1, 3])), IMAGES, tmp_path)
     assert [level.positions for level in load_detector(tmp_path).layout.levels] == [(8,), (), (), (8,)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import pytest
 import anchorkit as ak
 from anchorkit.bundled import notebooks_dir
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "runs"))
-import searched_runs
+from ..runs import searched_runs
 
 
 def execute(monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from anchorkit.runs.answers import VERDICTS
 from anchorkit.runs.folder import choose_data, load_data
 
 NAMES = ("10_baselines", "11_better_searches", "15_backbones", "16_voc_metric", "17_cost_tables", "19_same_boxes")
-
-
-@pytest.fixture(scope="module")
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ak.plots, "setup", lambda: None)  # it would stay for the tests that follow
-        yield patch
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ from anchorkit.runs.selection import save_selection
 IMAGES = {"train_images": 16, "val_images": 12, "test_images": 6}
 SEARCH = {"max_drop": 0.01, "random_draws": 20}
 TRAIN = {"points": 1, "finetune_epochs": 1, "retrain_epochs": 1, "workers": 0}
-
-
-@pytest.fixture(scope="module")
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ak.plots, "setup", lambda: None)  # it would stay for the tests that follow
-        yield patch
 
 
 @pytest.fixture(scope="module")

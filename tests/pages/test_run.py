@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
 from anchorkit.search.result import Asked, SearchResult, kept_in
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "plots"))
-import chart_samples as samples
+from ..plots import chart_samples as samples
 
 
 def save_result(folder: Path, cost: str, frontier: pd.DataFrame, evaluated: pd.DataFrame) -> None:

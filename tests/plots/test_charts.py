@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import altair as alt
-import chart_samples as samples
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,8 @@ from PIL import Image
 from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import MAX_ROWS
+
+from . import chart_samples as samples
 
 CHARTS: dict[str, Callable[[], Any]] = {
     "frontier": lambda: plots.frontier(

@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import altair as alt
-import chart_samples as samples
 import pytest
 from PIL import Image
 
@@ -11,6 +10,8 @@ from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references
 from anchorkit.plots.theme import FONT
+
+from . import chart_samples as samples
 
 
 @pytest.fixture

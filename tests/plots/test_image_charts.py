@@ -3,13 +3,14 @@ from __future__ import annotations
 import io
 import re
 
-import chart_samples as samples
 import numpy as np
 import pytest
 from PIL import Image
 
 from anchorkit import plots
 from anchorkit.errors import InputError
+
+from . import chart_samples as samples
 
 
 def drawn(chart: plots.AnyChart) -> np.ndarray:

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import altair as alt
-import chart_samples as samples
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +16,8 @@ from PIL import Image
 from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import MAX_ROWS
+
+from . import chart_samples as samples
 
 
 def curves(n: int = 2, data: bool = False) -> pd.DataFrame:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import altair as alt
-import chart_samples as samples
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,6 +32,8 @@ from anchorkit.plots.theme import (
     readable,
     turned,
 )
+
+from . import chart_samples as samples
 
 # Machado, Oliveira and Fernandes (2009), severity 1, in linear RGB.
 SIGHT = {

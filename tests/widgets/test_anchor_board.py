@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +14,9 @@ from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
 from anchorkit.widgets import AnchorBoard
 
-sys.path.insert(0, str(Path(__file__).parent))
-import stand_ins as toys
+from . import stand_ins
 
-N = len(toys.layout())
+N = len(stand_ins.layout())
 masks = st.integers(1, 2**N - 1)
 steps = st.one_of(
     st.tuples(st.just("toggle"), st.sets(st.integers(0, N - 1), min_size=1, max_size=3)),
@@ -30,7 +27,7 @@ steps = st.one_of(
 
 
 def board_of(mask: int = 2**N - 1, **options: Any) -> AnchorBoard:
-    measures = toys.Measures()
+    measures = stand_ins.Measures()
     return AnchorBoard(measures, start=Configuration(measures.layout, mask), **options)
 
 
@@ -85,7 +82,7 @@ def test_any_walk_ends_where_it_should(walk: list[tuple[str, Any]]) -> None:
 
 @given(start=masks, other=masks)
 def test_numbers_are_those_of_the_evaluator_and_the_costs(start: int, other: int) -> None:
-    board, measures = board_of(start), toys.Measures()
+    board, measures = board_of(start), stand_ins.Measures()
     compared = Configuration(measures.layout, other)
     for before in (measures.layout.full, compared):
         numbers = board.numbers()
@@ -101,8 +98,8 @@ def test_numbers_are_those_of_the_evaluator_and_the_costs(start: int, other: int
 
 @given(start=masks, points=st.lists(masks, min_size=1, max_size=6, unique=True))
 def test_the_lead_is_over_the_best_that_is_as_cheap(start: int, points: list[int]) -> None:
-    measures = toys.Measures()
-    result = toys.found(measures, points)
+    measures = stand_ins.Measures()
+    result = stand_ins.found(measures, points)
     board = AnchorBoard(measures, result, start=Configuration(measures.layout, start))
     assert board.cost == "boxes"
     boxes = known_costs(board.selected)["boxes"]
@@ -115,7 +112,7 @@ def test_the_lead_is_over_the_best_that_is_as_cheap(start: int, points: list[int
 
 @given(start=masks, cost=st.sampled_from(["boxes", "head_flops"]))
 def test_the_advice_is_the_best_of_all_removals(start: int, cost: str) -> None:
-    board, measures = board_of(start, cost=cost), toys.Measures()
+    board, measures = board_of(start, cost=cost), stand_ins.Measures()
     advice = board.advise()
     children = [(move, board.selected.without(move.anchors)) for move in moves(board.selected)]
     if not children:
@@ -132,7 +129,7 @@ def test_the_advice_is_the_best_of_all_removals(start: int, cost: str) -> None:
 @given(start=masks)
 def test_the_code_makes_the_selection(start: int) -> None:
     board = board_of(start)
-    names: dict[str, Any] = {"evaluator": SimpleNamespace(layout=toys.layout())}
+    names: dict[str, Any] = {"evaluator": SimpleNamespace(layout=stand_ins.layout())}
     exec(board.code(), names)
     assert names["configuration"] == board.selected
 
@@ -192,8 +189,8 @@ def test_looks_follow_the_state_without_a_new_drawing(live: None) -> None:
 
 
 def test_a_point_of_the_frontier_can_be_loaded(live: None) -> None:
-    measures = toys.Measures()
-    result = toys.found(measures, [511, 255, 15])
+    measures = stand_ins.Measures()
+    result = stand_ins.found(measures, [511, 255, 15])
     board = AnchorBoard(measures, result)
     board.box  # noqa: B018
     for place in range(3):
@@ -236,14 +233,14 @@ def test_a_static_board_shows_what_the_live_one_does(monkeypatch: pytest.MonkeyP
 
 
 def test_bad_input() -> None:
-    measures = toys.Measures()
-    other = toys.layout(2)
+    measures = stand_ins.Measures()
+    other = stand_ins.layout(2)
     with pytest.raises(InputError, match="cost is 'money'"):
         AnchorBoard(measures, cost="money")
     with pytest.raises(InputError, match="start"):
         AnchorBoard(measures, start=other.full)
     with pytest.raises(InputError, match="result"):
-        AnchorBoard(measures, toys.found(toys.Measures(other), [3]))
+        AnchorBoard(measures, stand_ins.found(stand_ins.Measures(other), [3]))
     with pytest.raises(InputError, match="another layout"):
         AnchorBoard(measures).set(other.full)
     with pytest.raises(InputError):

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,15 +13,14 @@ from anchorkit.errors import InputError
 from anchorkit.widgets import ImageExplorer
 from anchorkit.widgets.image_comparison import LABELS, ORDERS, ImageComparison
 
-sys.path.insert(0, str(Path(__file__).parent))
-import stand_ins as toys
+from . import stand_ins
 
 masks = st.integers(1, 2**9 - 1)
 places = st.integers(0, 5)
 
 
-def explorer_of(before: int = 511, after: int = 0b101010101, seed: int = 0) -> tuple[ImageExplorer, toys.Scenes]:
-    scenes = toys.Scenes(seed=seed)
+def explorer_of(before: int = 511, after: int = 0b101010101, seed: int = 0) -> tuple[ImageExplorer, stand_ins.Scenes]:
+    scenes = stand_ins.Scenes(seed=seed)
     made = ImageExplorer(scenes, scenes, Configuration(scenes.layout, before), Configuration(scenes.layout, after))
     return made, scenes
 
@@ -100,7 +97,7 @@ def test_things_name_who_made_them(after: int, seed: int, place: int) -> None:
 
 @given(after=masks, seed=st.integers(0, 1000), place=places, labels=st.sampled_from(LABELS))
 def test_what_differs_is_marked_on_both_sides(after: int, seed: int, place: int, labels: str) -> None:
-    scenes = toys.Scenes(seed=seed)
+    scenes = stand_ins.Scenes(seed=seed)
     pair = (scenes.layout.full, Configuration(scenes.layout, after))
     comparison = ImageComparison(scenes, pair, 0.3, 0.5, scenes.names)
     image_id = scenes.image_ids[place]
@@ -199,7 +196,7 @@ def test_bad_input() -> None:
     with pytest.raises(InputError, match="before keeps no anchor"):
         ImageExplorer(scenes, scenes, none, full)
     with pytest.raises(InputError, match="after is of"):
-        explorer.after = toys.layout(2).full
+        explorer.after = stand_ins.layout(2).full
     short = SimpleNamespace(image_ids=scenes.image_ids[1:], categories=scenes.categories, image=scenes.image)
     with pytest.raises(InputError, match=f"lacks image {scenes.image_ids[0]}"):
         ImageExplorer(scenes, short, full, full)

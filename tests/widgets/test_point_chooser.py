@@ -15,8 +15,7 @@ from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.errors import InputError
 from anchorkit.widgets import PointChooser, front_end
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "plots"))
-import chart_samples as samples
+from ..plots import chart_samples as samples
 
 
 @dataclass

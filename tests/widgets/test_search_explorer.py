@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +19,7 @@ from anchorkit.search import SearchResult, exhaustive_search, search
 from anchorkit.widgets import SearchExplorer
 from anchorkit.widgets.search_view import label
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "search"))
-from toys import ToyEvaluator, toy_layout
+from ..search.toys import ToyEvaluator, toy_layout
 
 TRUTH = {
     "images": [{"id": 1}],

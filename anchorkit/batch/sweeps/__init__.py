@@ -6,6 +6,9 @@ execute them in processes, ``sweep`` says what may begin next, ``page`` shows wh
 
 from __future__ import annotations
 
+from anchorkit import modules_on_first_use
 from anchorkit.batch.sweeps.sweep import SweepSummary, run_sweep
 
 __all__ = ["SweepSummary", "run_sweep"]
+
+__getattr__ = modules_on_first_use(__name__)
