@@ -197,7 +197,11 @@ def _look(entry: str, description: Description, split: str, found: _Found) -> No
             if plain.startswith("../") and inside.is_dir() and inside != path:
                 found.notes.append(f"{source}: {split}: {path} is taken, as written, though there is {inside} too")
             return
-    tries = [base / tail for base in description.bases for tail in tails(plain)]
+    # A path that names the split must go on naming it: `images` alone may be all of them.
+    parts = [set(tail.lower().split("/")) for tail in tails(plain)]
+    telling = set(SPLIT_WORDS[split]) & parts[0] if parts else set()
+    near = [tail for tail, words in zip(tails(plain), parts, strict=True) if not telling or telling & words]
+    tries = [base / tail for base in description.bases for tail in near]
     for base in description.bases:
         for word in SPLIT_WORDS[split]:
             tries += [base / word / "images", base / "images" / word, base / word]
