@@ -4,7 +4,8 @@
 class InputError(ValueError):
     """Bad input: the message says, in one line, what is wrong, where, and how to mend it.
 
-    The command line prints the message and exits with code 2; notebooks show it as any exception.
+    The command line prints the message and exits with code 2; notebooks show it as any exception. Characters of file
+    names that would break the line or cannot be printed are escaped.
 
     Example:
         >>> import anchorkit as ak
@@ -14,6 +15,13 @@ class InputError(ValueError):
         ...     print(error)
         unknown detector 'tiny_sd': use tiny_ssd, ...
     """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__("".join(map(_printable, str(message))))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 class MissingExtraError(ImportError):

@@ -1,20 +1,22 @@
-"""Writing files and folders so that they appear whole or not at all, and telling a full disk."""
+"""Files and folders that appear whole or not at all, text read as it is found, and what a full disk says."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from anchorkit.errors import InputError
 
-__all__ = ["appearing", "read_json", "replacing", "write_json", "write_text"]
+__all__ = ["appearing", "read_json", "read_text", "replacing", "write_json", "write_text"]
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of the errors that a full disk, a used-up quota or a limit on a file's size raises."""
@@ -23,6 +25,16 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def says_no_room(message: str) -> bool:
     """Whether the message of an error says that the disk is full."""
     return any(os.strerror(number) in message for number in NO_ROOM)
+
+
+# UTF-32 first: its mark begins as that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 
 
 @contextlib.contextmanager
@@ -114,7 +126,7 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; a byte order mark at its beginning is reported in a warning and left out.
 
     Raises:
         InputError: the file is missing, cut off or not JSON; the message names the file and the place.
@@ -125,14 +137,40 @@ def read_json(path: str | Path) -> Any:
         Traceback (most recent call last):
         anchorkit.errors.InputError: nothing.json: no such file
     """
+    text, mark = read_text(path)
+    if mark:
+        warnings.warn(f"{path}: begins with a byte order mark, which is left out", stacklevel=2)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON, or cut off (line {error.lineno}: {error.msg})") from None
+
+
+def read_text(path: str | Path, fallback: str | None = None) -> tuple[str, bool]:
+    """The text of a file, in UTF-8 or in what its byte order mark says; and whether there was a mark.
+
+    Args:
+        path: the file.
+        fallback: the encoding of files that are not UTF-8; None if there may be none.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+    """
+    try:
+        data = Path(path).read_bytes()
+        for mark, encoding in _MARKS:
+            if data.startswith(mark):
+                return data[len(mark) :].decode(encoding), True
+        try:
+            return data.decode(), False
+        except UnicodeDecodeError:
+            if fallback is None:
+                raise
+            return data.decode(fallback, errors="replace"), False
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON, or cut off (line {error.lineno}: {error.msg})") from None
 
 
 def _umask() -> int:

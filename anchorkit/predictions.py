@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from anchorkit.anchors import AnchorLayout
+from anchorkit.coco_json import read_coco
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, replacing
+from anchorkit.files import replacing
+from anchorkit.formats import PARQUET, recognise
 from anchorkit.postprocess import PostProcess
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ class PredictionTable:
         Raises:
             InputError: a row belongs to an image that the ground truth lacks.
         """
-        data, name = _coco_dict(ground_truth)
+        data, name, _ = read_coco(ground_truth)
         images = _ids(data, "images", name)
         unknown = ~np.isin(self.image_id, images)
         self._refuse(unknown, "image_id", self.image_id, f"there is no such image in {name}")
@@ -274,6 +276,11 @@ class PredictionTable:
                     _check_type(schema, name, source)
                 columns = _read_columns(file, source) if images is None else _read_images(file, source, images)
         except (pa.ArrowException, OSError) as error:
+            found = recognise(Path(path))
+            if found is not None and found is not PARQUET:
+                raise InputError(
+                    f"{source}: this is {found.name}, and a prediction table (Parquet) is needed here; {found.mend}"
+                ) from None
             reason = " ".join(str(error).split())[:120]
             raise InputError(f"{source}: not a Parquet file, or cut off ({reason}); write it anew") from None
         # What Arrow keeps for the next file can be as much as the table.
@@ -314,7 +321,8 @@ def collect_predictions(
         progress: show a progress bar on standard error.
 
     Raises:
-        InputError: `batch_size` is below 1, or the detector's boxes or scores break a rule of the table.
+        InputError: `batch_size` is below 1, images are missing or broken (all of them are counted before the first is
+            read), or the detector's boxes or scores break a rule of the table.
 
     Example:
         >>> import anchorkit as ak
@@ -328,6 +336,9 @@ def collect_predictions(
 
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be 1 or more")
+    check = getattr(split, "check_images", None)  # an own split may read its images from anywhere
+    if check is not None:
+        check()
     threshold = np.float32(detector.postprocess.score_threshold)
     category_ids = np.array([category.id for category in detector.categories], np.int32)
     found: dict[str, list[Array]] = {name: [] for name in ("image_id", "anchor", "category_id", "score", "boxes")}
@@ -463,17 +474,6 @@ def _metadata(metadata: Mapping[bytes, bytes], key: bytes, source: str) -> Any:
         return json.loads(metadata[key])
     except (ValueError, UnicodeDecodeError):
         raise InputError(f"{source}: the schema metadata {name!r} is not JSON") from None
-
-
-def _coco_dict(ground_truth: Any) -> tuple[Mapping[str, Any], str]:
-    """The COCO dict behind a path, a dict or a pycocotools COCO, and its name for messages."""
-    if isinstance(ground_truth, str | Path):
-        data, name = read_json(ground_truth), str(ground_truth)
-    else:
-        data, name = getattr(ground_truth, "dataset", ground_truth), "the ground truth"
-    if not isinstance(data, Mapping):
-        raise InputError(f"{name}: not a COCO ground truth (a JSON object with images, annotations, categories)")
-    return data, name
 
 
 def _ids(data: Mapping[str, Any], key: str, name: str) -> npt.NDArray[np.int64]:

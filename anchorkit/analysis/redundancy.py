@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +24,8 @@ from contourpy import contour_generator
 from scipy.ndimage import gaussian_filter
 
 from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.coco_json import read_coco
 from anchorkit.errors import InputError
-from anchorkit.files import read_json
 
 if TYPE_CHECKING:
     from anchorkit.predictions import PredictionTable
@@ -153,7 +152,7 @@ def object_shapes(ground_truth: Any, layout: AnchorLayout, category_id: int | No
     Raises:
         InputError: an image has no size, or an annotation no image or no box.
     """
-    data, source = _coco(ground_truth)
+    data, source, _ = read_coco(ground_truth)
     sizes = _image_sizes(data, None)
     try:
         found = [
@@ -407,18 +406,11 @@ def _image_sizes(ground_truth: Any, image_sizes: Mapping[int, tuple[int, int]] |
         return image_sizes
     if ground_truth is None:
         raise InputError("box_shapes: give ground_truth or image_sizes, to scale boxes to input pixels")
-    data, source = _coco(ground_truth)
+    data, source, _ = read_coco(ground_truth)
     try:
         return {int(image["id"]): (int(image["height"]), int(image["width"])) for image in data["images"]}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: images need id, height and width ({type(error).__name__}: {error})") from None
-
-
-def _coco(ground_truth: Any) -> tuple[Any, str]:
-    """What should be a COCO dictionary, and its name for messages."""
-    if isinstance(ground_truth, str | Path):
-        return read_json(ground_truth), str(ground_truth)
-    return getattr(ground_truth, "dataset", ground_truth), "ground truth"
 
 
 def _scale_to_input(

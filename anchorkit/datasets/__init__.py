@@ -1,38 +1,53 @@
-"""Data sets: the built-in shapes, COCO and Pascal VOC by name, and folders of COCO json or VOC xml files.
+"""Data sets: the built-in shapes, COCO and Pascal VOC by name, and folders of COCO json, VOC xml or YOLO txt files.
 
 Whatever the source, a data set gives the same: splits with images (uint8 RGB), annotations and COCO ground truth.
 """
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from anchorkit.datasets.base import Annotations, Category, Dataset, Split
 from anchorkit.datasets.coco import OFFICIAL_SOURCE as _COCO_SOURCE
 from anchorkit.datasets.coco import load_coco, load_coco_folder
+from anchorkit.datasets.cvat import load_cvat_folder
+from anchorkit.datasets.images import subfolders
 from anchorkit.datasets.shapes import load_shapes, never_needed
 from anchorkit.datasets.voc import load_voc, load_voc_folder
+from anchorkit.datasets.yolo import load_yolo_file, load_yolo_folder
+from anchorkit.datasets.yolo_description import SUFFIXES as _YOLO_SUFFIXES
 from anchorkit.errors import InputError
+from anchorkit.formats import recognise, recognise_folder
 
 __all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "load_dataset", "never_needed"]
 
 NAMES = ("shapes", "coco", "voc", "voc2007", "voc2012")
 
 
+_READERS = (load_coco_folder, load_voc_folder, load_cvat_folder, load_yolo_folder)
+_READ = "COCO json, VOC xml, CVAT xml or YOLO txt files"
+
+
 def load_dataset(name: str | Path, root: str | Path | None = None, **options: Any) -> Dataset:
     """Load a data set by name, or from a folder.
 
+    What was decided while reading (a split that was drawn, a path that was taken for another) is in the ``notes`` of
+    the data set, and each note is a warning.
+
     Args:
         name: ``"shapes"`` (drawn by the kit, needs nothing); ``"coco"``, ``"voc"``, ``"voc2007"`` or ``"voc2012"``
-            (with `root`, where the official downloads were unpacked); or a folder of COCO json or VOC xml files,
-            recognised by what is in it.
+            (with `root`, where the official downloads were unpacked); a folder of COCO json, VOC xml, CVAT xml or YOLO
+            txt files, recognised by what is in it; or a YOLO data set's data.yaml or obj.data. If the folder holds
+            none but a folder below it does, that one is read.
         root: folder that holds the named data set.
         **options: for ``"shapes"``: ``train``, ``val``, ``test`` (numbers of images), ``size`` (pixels), ``seed``,
             ``cache`` and ``progress``; see :func:`anchorkit.datasets.shapes.load_shapes`. Others take none.
 
     Raises:
-        InputError: the name is neither known nor a folder, an option is unknown, or the data is broken.
+        InputError: the name is neither known nor a folder, an option is unknown, the data is broken, or it is of a
+            format that is not read; the message names the format and says how to convert it.
 
     Example:
         >>> import anchorkit as ak
@@ -42,28 +57,76 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
     if isinstance(name, str) and name in NAMES:
         if name == "shapes":
             return _shapes(root, options)
-        if root is None:
-            source = _COCO_SOURCE if name == "coco" else "its downloads at host.robots.ox.ac.uk/pascal/VOC"
-            raise InputError(
-                f"{name} needs the folder it was unpacked into: load_dataset({name!r}, root=...); get {source}"
-            )
-        _refuse(name, options)
-        folder = Path(root).expanduser()
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; give the one that {name} was unpacked into")
-        return load_coco(folder) if name == "coco" else load_voc(name, folder)
-    folder = Path(name).expanduser() if root is None else Path(root).expanduser() / name
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "is neither a folder nor a known data set"
-        raise InputError(f"{folder} {what}; give a folder of COCO json or VOC xml files, or one of {', '.join(NAMES)}")
-    _refuse(folder.name, options)
-    data = load_coco_folder(folder) or load_voc_folder(folder)
-    if data is None:
-        raise InputError(
-            f"{folder}: no annotations found; looked for annotations/instances_train.json, "
-            f"train/_annotations.coco.json, a single COCO json, Annotations/*.xml or train/*.xml"
-        )
+        data = _named(name, root, options)
+    else:
+        place = Path(name).expanduser() if root is None else Path(root).expanduser() / name
+        data = _from_place(place, options)
+    for note in data.notes:
+        warnings.warn(note, stacklevel=2)
     return data
+
+
+def _named(name: str, root: str | Path | None, options: dict[str, Any]) -> Dataset:
+    if root is None:
+        source = _COCO_SOURCE if name == "coco" else "its downloads at host.robots.ox.ac.uk/pascal/VOC"
+        raise InputError(
+            f"{name} needs the folder it was unpacked into: load_dataset({name!r}, root=...); get {source}"
+        )
+    _refuse(name, options)
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the one that {name} was unpacked into")
+    return load_coco(folder) if name == "coco" else load_voc(name, folder)
+
+
+def _from_place(place: Path, options: dict[str, Any]) -> Dataset:
+    if place.is_file() and place.suffix.lower() in _YOLO_SUFFIXES:
+        _refuse(place.name, options)
+        return load_yolo_file(place)
+    if not place.is_dir():
+        found = recognise(place) if place.is_file() else None
+        what = "is neither a folder nor a known data set"
+        if place.exists():
+            what = f"is a file, not a folder ({found.name})" if found else "is a file, not a folder"
+        raise InputError(f"{place} {what}; give a folder of {_READ}, a data.yaml, or one of {', '.join(NAMES)}")
+    _refuse(place.name, options)
+    data = _read(place) or _read_below(place)
+    if data is not None:
+        return data
+    other = recognise_folder(place)
+    if other is not None:
+        kind, path = other
+        raise InputError(f"{path}: this is {kind.name}, and {_READ} are read; {kind.mend}")
+    raise InputError(
+        f"{place}: no annotations found; looked for annotations/instances_train.json, "
+        f"train/_annotations.coco.json, a single COCO json, Annotations/*.xml, train/*.xml, annotations.xml (CVAT), "
+        f"data.yaml, obj.data, and labels/*.txt or *.txt beside images"
+    )
+
+
+def _read(folder: Path) -> Dataset | None:
+    """The data set in a folder, by the first reader that finds what it knows."""
+    return next((data for reader in _READERS if (data := reader(folder)) is not None), None)
+
+
+def _read_below(folder: Path, levels: int = 3) -> Dataset | None:
+    """The one data set in the folders below: those that a zip unpacks into, or that hold one more folder.
+
+    Raises:
+        InputError: there are several, on the first level that has any.
+    """
+    level = [folder]
+    for _ in range(levels):
+        level = [place for parent in level for place in subfolders(parent)][:100]
+        found = [(place, data) for place in level if (data := _read(place)) is not None]
+        if len(found) > 1:
+            names = ", ".join(str(place.relative_to(folder)) for place, _ in found[:5])
+            raise InputError(f"{folder}: {len(found)} data sets below ({names}); give one of these folders")
+        if found:
+            place, data = found[0]
+            note = f"{folder}: holds no annotations itself; {place.relative_to(folder)} below it is read"
+            return Dataset(data.name, data.train, data.val, data.test, (note, *data.notes))
+    return None
 
 
 def _shapes(root: str | Path | None, options: dict[str, Any]) -> Dataset:

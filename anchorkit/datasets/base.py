@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
+from anchorkit.datasets.images import FolderImages, ImageArray, ImageReader
 from anchorkit.errors import InputError
 
-ImageArray = npt.NDArray[np.uint8]
-# What a split may be called in the names of files and folders.
-SPLIT_WORDS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-
-ImageReader = Callable[[Mapping[str, Any]], ImageArray]
+# What a split may be called in the names of files and folders, in any letter case.
+SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,8 @@ class Split:
     def image(self, image_id: int) -> ImageArray:
         """The pixels of an image: uint8 (H, W, 3) RGB, 0..255.
 
-        An EXIF orientation is not applied: COCO and VOC annotations speak of the pixels as they are stored.
+        COCO and VOC annotations speak of the pixels as they are stored, so an EXIF orientation is applied only where
+        the turned image alone has the annotated size. YOLO labels speak of the turned image.
 
         Raises:
             InputError: the id is unknown, the file is missing or cannot be decoded, or its size is not as annotated.
@@ -135,6 +132,27 @@ class Split:
         """
         entry = self._entry(image_id)
         return int(entry["height"]), int(entry["width"])
+
+    def image_faults(self) -> str | None:
+        """One sentence on the images that are missing, cannot be decoded or have another size, with their numbers.
+
+        None if all are in order, or if they do not come from files. Takes about a second for 5,000 images.
+        """
+        return self._read.faults(self.ground_truth["images"]) if isinstance(self._read, FolderImages) else None
+
+    def check_images(self) -> None:
+        """Refuse a split with missing or broken images, before anything is computed on the others.
+
+        Raises:
+            InputError: see `image_faults`.
+        """
+        faults = self.image_faults()
+        if faults:
+            raise InputError(f"{self.name}: {faults}; replace these files, or take them out of the annotations")
+
+    def missing_images(self) -> str | None:
+        """One sentence on the images that are not found, where they were looked for, and one name; or None."""
+        return self._read.missing() if isinstance(self._read, FolderImages) else None
 
     def annotations(self, image_id: int) -> Annotations:
         """The annotated objects of an image, in the order of the ground truth; empty if it has none.
@@ -241,82 +259,23 @@ class Dataset:
         return f"Dataset({self.name}: {sizes} images; {len(self.categories)} classes)"
 
 
-@dataclass(frozen=True)
-class FolderImages:
-    """Image files found by name in the first folder that has them; reads as a split's images."""
-
-    folders: tuple[Path, ...]
-
-    def find(self, file_name: str) -> Path:
-        """The path of an image file; where it should be if it is nowhere."""
-        plain = file_name.replace("\\", "/")  # written on Windows
-        names = [file_name, plain, Path(plain).name]
-        for folder in self.folders:
-            for name in names:
-                if (folder / name).is_file():
-                    return folder / name
-        return self.folders[0] / file_name
-
-    def __call__(self, entry: Mapping[str, Any]) -> ImageArray:
-        path = self.find(entry["file_name"])
-        return decode_image(path, str(path))
-
-
-def decode_image(source: Path | IO[bytes], name: str) -> ImageArray:
-    """Decode an image file to uint8 (H, W, 3) RGB; greyscale, palette and CMYK images are converted.
-
-    Args:
-        source: path or open file.
-        name: what to call the image in errors.
-
-    Raises:
-        InputError: the file is missing or cannot be decoded.
-    """
-    try:
-        with Image.open(source) as image:
-            if image.mode.startswith("I;16") or image.mode == "I":
-                # Pillow clips 16-bit greyscale at 255 when it converts; scale the full range down instead.
-                values = np.asarray(image, dtype=np.float64) / 257.0
-                grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError:
-        raise InputError(f"{name}: no such image; put the file there, or take it out of the annotations") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{name}: the image cannot be decoded ({reason}); replace the file, or take it out of the annotations"
-        ) from None
-
-
-def read_image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of an image file, from its header.
-
-    Raises:
-        InputError: the file is missing or is not an image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image; put the file there, or take it out of the annotations") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise InputError(
-            f"{path}: the image cannot be decoded; replace the file, or take it out of the annotations"
-        ) from None
-
-
 def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split, Split]:
     """Part a split in two, the same way every time: `share` of the images to train on, the rest to validate on.
+
+    Entries of one file go to the same part.
 
     Raises:
         InputError: there are fewer than two images.
     """
-    if len(split) < 2:
-        raise InputError(f"{len(split)} image(s) cannot be parted into training and validation; give at least 2")
-    order = np.random.default_rng(seed).permutation(len(split))
-    count = min(max(round(share * len(split)), 1), len(split) - 1)
-    first = {split.image_ids[position] for position in order[:count]}
+    files: dict[Any, list[int]] = {}
+    for entry in split.ground_truth["images"]:
+        files.setdefault(entry.get("file_name", entry["id"]), []).append(entry["id"])
+    groups = list(files.values())
+    if len(groups) < 2:
+        raise InputError(f"{len(groups)} image(s) cannot be parted into training and validation; give at least 2")
+    order = np.random.default_rng(seed).permutation(len(groups))
+    count = min(max(round(share * len(groups)), 1), len(groups) - 1)
+    first = {image_id for position in order[:count] for image_id in groups[position]}
     return split.only(first, "train"), split.only(set(split.image_ids) - first, "val")
 
 
@@ -344,10 +303,15 @@ def check_same_categories(root: Path, splits: Mapping[str, Split]) -> None:
         split.categories = categories
 
 
-def assemble(root: Path, splits: dict[str, Split]) -> Dataset:
+def assemble(root: Path, splits: dict[str, Split], notes: Sequence[str] = ()) -> Dataset:
     """A data set from the splits found in a folder; without one for validation, the training images are parted.
 
     A lone split is what there is to train on, whatever it is called.
+
+    Args:
+        root: the folder.
+        splits: what was found there, by ``train``, ``val`` and ``test``.
+        notes: what was decided while reading.
 
     Raises:
         InputError: there are several splits and none to train on.
@@ -357,14 +321,16 @@ def assemble(root: Path, splits: dict[str, Split]) -> Dataset:
             raise InputError(f"{root}: there are {' and '.join(splits)} annotations but none for train; add them")
         splits = {"train": next(iter(splits.values()))}
     train, val = splits["train"], splits.get("val")
-    notes: tuple[str, ...] = ()
+    said = list(notes)
+    for split in splits.values():
+        lost = split.missing_images()
+        if lost:
+            said.append(f"{root}: {split.name}: {lost}")
     if val is None:
         whole = train
         train, val = seeded_split(whole)
-        note = (
+        said.append(
             f"{root}: no validation split, so its {len(whole)} images were parted into {len(train)} to train on and "
             f"{len(val)} to validate on (the same ones every time)"
         )
-        warnings.warn(note, stacklevel=4)
-        notes = (note,)
-    return Dataset(root.resolve().name, train, val, splits.get("test"), notes)
+    return Dataset(root.resolve().name, train, val, splits.get("test"), tuple(said))

@@ -1,11 +1,15 @@
 """COCO json data sets, as the official site and as annotation tools lay them out.
 
-Known layouts, under one folder:
+Known layouts, under one folder, in any letter case:
 
 - ``annotations/instances_{train,val,test}*.json`` (or the json files beside the image folders), with the images in
-  ``{split}/``, ``{split}2017/``, ``images/{split}/``, ``images/`` or the folder itself;
-- ``{train,valid,test}/_annotations.coco.json`` beside the images (Roboflow);
+  ``{split}/``, ``{split}2017/``, ``images/{split}/``, ``images/``, ``data/`` or the folder itself; ``{split}`` is also
+  what stands behind ``instances_`` (CVAT: ``instances_Validation.json`` with ``images/Validation/``);
+- ``{train,valid,test}/`` with a json beside the images (Roboflow), or with an ``annotations/`` folder (one export per
+  split);
 - one json for all images, which is then parted into training and validation, 80 to 20, the same way every time.
+
+How a ``file_name`` leads to a file, `anchorkit.datasets.images.FolderImages` says.
 """
 
 from __future__ import annotations
@@ -16,15 +20,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from anchorkit.datasets.base import (
-    SPLIT_WORDS,
-    Dataset,
-    FolderImages,
-    Split,
-    assemble,
-    check_same_categories,
-    read_image_size,
-)
+from anchorkit.coco_json import whole_ids
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, check_same_categories
+from anchorkit.datasets.images import FolderImages, find_images, plain_name, read_image_size, subfolders
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
 
@@ -39,7 +37,7 @@ def load_coco(root: Path) -> Dataset:
     Raises:
         InputError: a file or folder is missing; the message says which, and where to get it.
     """
-    splits = {}
+    sources, notes = {}, list[str]()
     for name in ("train", "val"):
         source = root / "annotations" / f"instances_{name}2017.json"
         images = root / f"{name}2017"
@@ -47,9 +45,10 @@ def load_coco(root: Path) -> Dataset:
             raise InputError(f"{source}: no such file; unpack {OFFICIAL_SOURCE} into {root}")
         if not images.is_dir():
             raise InputError(f"{images}: no such folder; unpack {OFFICIAL_SOURCE} into {root}")
-        splits[name] = _split(name, source, [images])
+        sources[name] = (source, [images])
+    splits = _read(sources, notes)
     check_same_categories(root, splits)
-    return Dataset("coco", splits["train"], splits["val"])
+    return Dataset("coco", splits["train"], splits["val"], notes=tuple(notes))
 
 
 def load_coco_folder(root: Path) -> Dataset | None:
@@ -58,24 +57,21 @@ def load_coco_folder(root: Path) -> Dataset | None:
     Raises:
         InputError: a json is broken or inconsistent, two files compete for a split, or there is nothing to train on.
     """
-    splits: dict[str, Split] = {}
-    for name in SPLIT_WORDS:
-        source = _source_of(root, name)
-        if source is not None:
-            splits[name] = _split(name, source, _image_folders(root, name, source))
-    if not splits:
-        found = [path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json"))]
-        found = [path for path in found if _looks_like_coco(path)]
-        if not found:
+    found = {name: source for name in SPLIT_WORDS if (source := _source_of(root, name)) is not None}
+    if not found:
+        lone = [path for folder in (root, *_annotation_folders(root)) for path in _coco_files(folder)]
+        if not lone:
             return None
-        if len(found) > 1:
+        if len(lone) > 1:
             raise InputError(
-                f"{root}: several json files ({_names(found)}) and none named after a split; "
+                f"{root}: several json files ({_names(lone)}) and none named after a split; "
                 f"name them instances_train.json, instances_val.json and instances_test.json"
             )
-        splits["train"] = _split("train", found[0], _image_folders(root, "train", found[0]))
+        found = {"train": lone[0]}
+    notes: list[str] = []
+    splits = _read({name: (source, _image_folders(root, name, source)) for name, source in found.items()}, notes)
     check_same_categories(root, splits)
-    return assemble(root, splits)
+    return assemble(root, splits, notes)
 
 
 def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> dict[str, Any]:
@@ -130,12 +126,22 @@ def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> di
     return {**data, "images": images, "annotations": annotations, "categories": categories}
 
 
-def _split(name: str, source: Path, folders: list[Path]) -> Split:
-    return Split(name, normalise(read_json(source), source, folders), FolderImages(tuple(folders)))
+def _read(sources: Mapping[str, tuple[Path, list[Path]]], notes: list[str]) -> dict[str, Split]:
+    """The splits of json files and of the folders that may hold their images."""
+    truths = {}
+    for name, (source, folders) in sources.items():
+        data = read_json(source)
+        if isinstance(data, Mapping):
+            data, said = whole_ids(data, source)
+            notes += said
+        truths[name] = normalise(data, source, folders)
+    names = {name: [entry["file_name"] for entry in truth["images"]] for name, truth in truths.items()}
+    images = find_images({name: (names[name], folders) for name, (_, folders) in sources.items()})
+    return {name: Split(name, truth, images[name]) for name, truth in truths.items()}
 
 
 def _source_of(root: Path, split: str) -> Path | None:
-    """The json of a split: by an exact name if there is one, else the only one whose name tells the split."""
+    """The json of a split: by an exact name if there is one, else the only one whose name or folder tells the split."""
     names = SPLIT_WORDS[split]
     for word in names:
         for path in (
@@ -148,15 +154,30 @@ def _source_of(root: Path, split: str) -> Path | None:
             if path.is_file():
                 return path
     told = re.compile(rf"(^|[^a-z])({'|'.join(names)})(?![a-z])", re.IGNORECASE)
-    for folder in (root / "annotations", root):
+    for folder in (*_annotation_folders(root), root):
         # "instances" first: COCO's own folder has captions and key points beside them.
         for pattern in ("instances*.json", "*.json"):
             found = [path for path in sorted(folder.glob(pattern)) if told.search(path.stem)]
             if len(found) > 1:
                 raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
-            if found and (pattern == "instances*.json" or _looks_like_coco(found[0])):
+            if found and (pattern == "instances*.json" or looks_like_coco(found[0])):
+                return found[0]
+    for folder in subfolders(root):
+        if told.match(folder.name):
+            found = [path for place in (folder, *_annotation_folders(folder)) for path in _coco_files(place)]
+            if len(found) > 1:
+                raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
+            if found:
                 return found[0]
     return None
+
+
+def _annotation_folders(root: Path) -> list[Path]:
+    return [folder for folder in subfolders(root) if folder.name.lower() == "annotations"]
+
+
+def _coco_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.json")) if looks_like_coco(path)]
 
 
 def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
@@ -164,23 +185,42 @@ def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
     year = re.search(r"(\d{4})$", source.stem)
     suffixes = dict.fromkeys([year[1] if year else "", "", "2017"])
     words = [word + suffix for word in SPLIT_WORDS[split] for suffix in suffixes]
-    places = [root / word for word in words] + [root / "images" / word for word in words]
-    places += [root / "images", source.parent, root]
+    own = source.stem.removeprefix("instances_").lower()
+    home = source.parent.parent if source.parent.name.lower() == "annotations" else source.parent
+    below = {path.name.lower(): path for path in reversed(subfolders(root))}
+    images = below.get("images", root / "images")
+    inside = {path.name.lower(): path for path in reversed(subfolders(images))}
+    places = [folder[own] for folder in (below, inside) if own in folder]
+    places += [below.get(word, root / word) for word in words] + [inside.get(word, images / word) for word in words]
+    if home != root:
+        beside = [path for path in subfolders(home) if path.name.lower() == "images"]
+        places += [path for folder in beside for path in subfolders(folder) if path.name.lower() == own]
+        places += [*beside, home / "data", home]
+    places += [images, source.parent, below.get("data", root / "data"), root]
     return list(dict.fromkeys(places))
 
 
-def _looks_like_coco(path: Path) -> bool:
+def looks_like_coco(path: Path) -> bool:
     """Whether the first characters of a json could begin a COCO file: enough to pass over settings and captions."""
     with path.open("rb") as file:
-        return re.search(rb'"(images|annotations|categories|info|licenses)"', file.read(4096)) is not None
+        head = file.read(4096)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.replace(b"\0", b"")
+    words = rb"images|annotations" if len(head) < 4096 else rb"images|annotations|categories|info|licenses"
+    return (
+        head.lstrip(b"\xef\xbb\xbf \t\r\n\xff\xfe").startswith(b"{")
+        and re.search(rb'"(' + words + rb')"', head) is not None
+    )
 
 
 def _image(entry: dict[str, Any], position: int, source: str | Path, folders: list[Path]) -> dict[str, Any]:
     if not isinstance(entry.get("file_name"), str):
         raise InputError(f"{source}: image {entry.get('id', position)} has no file_name; give it one")
+    plain_name(entry["file_name"], source)
     if entry.get("width") is None or entry.get("height") is None:
-        place = FolderImages(tuple(folders) or (Path(source).parent,))
-        entry["height"], entry["width"] = read_image_size(place.find(entry["file_name"]))
+        images = FolderImages(tuple(folders) or (Path(source).parent,))
+        place = images.find(entry["file_name"]) or images.folders[0] / entry["file_name"]
+        entry["height"], entry["width"] = read_image_size(place)
     for side in ("width", "height"):
         if not _is_whole(entry[side]) or entry[side] < 1:
             raise InputError(

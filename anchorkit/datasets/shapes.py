@@ -23,7 +23,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from anchorkit.anchors import AnchorLayout
-from anchorkit.datasets.base import Dataset, ImageArray, Split, decode_image
+from anchorkit.datasets.base import Dataset, Split
+from anchorkit.datasets.images import ImageArray, decode_image
 from anchorkit.datasets.shapes_draw import draw_scene
 from anchorkit.datasets.shapes_objects import CLASSES
 from anchorkit.errors import InputError

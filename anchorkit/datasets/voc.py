@@ -8,8 +8,9 @@ counts it neither as found nor as missed, which is what VOC's own evaluation doe
 
 Known layouts, under one folder:
 
-- ``Annotations/*.xml`` with images in ``JPEGImages/`` or ``images/`` and, where there are any, the lists
-  ``ImageSets/Main/{train,val,trainval,test}.txt``;
+- ``Annotations/*.xml`` with images in ``JPEGImages/``, ``images/`` or ``data/`` and, where there are any, the lists
+  ``ImageSets/Main/{train,val,trainval,test}.txt``; a lone list of another name (CVAT: ``default.txt``) names all
+  images. Folders below ``Annotations/`` and in the lists (``cam0/x``) are those of the images;
 - ``{train,valid,test}/`` with xml files beside the images (Roboflow);
 - xml files anywhere in one of these without lists: parted into training and validation, 80 to 20, the same way
   every time.
@@ -18,14 +19,18 @@ Known layouts, under one folder:
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-from anchorkit.datasets.base import SPLIT_WORDS, Dataset, FolderImages, Split, assemble, read_image_size
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
+from anchorkit.datasets.images import FolderImages, is_image, plain_name, read_image_size, subfolders
 from anchorkit.errors import InputError
+from anchorkit.files import read_text
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -53,8 +58,9 @@ _OFFICIAL: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "voc2012": {"train": (("VOC2012", "train"),), "val": (("VOC2012", "val"),)},
 }
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG", ".webp", ".tif", ".tiff")
-_IMAGE_FOLDERS = ("JPEGImages", "images", "Images")
-_XML_FOLDERS = ("Annotations", "annotations")
+# In lower case: names of folders are compared without it.
+_IMAGE_FOLDERS = ("jpegimages", "images", "data")
+_XML_FOLDERS = ("annotations", "labels")
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def load_voc_folder(root: Path) -> Dataset | None:
     """
     parts = _listed_sheets(root) or _foldered_sheets(root)
     if not parts:
-        for folder in (*(root / name for name in _XML_FOLDERS), root):
+        for folder in (*_named(root, _XML_FOLDERS), root):
             sheets = _sheets_in(folder, _image_folders(root))
             # Other tools write xml too: a folder without a single annotation is not VOC.
             if any(_is_annotation(sheet.xml) for sheet in sheets):
@@ -148,7 +154,7 @@ def _official_sheets(base: Path, root: Path, lists: tuple[tuple[str, str], ...])
         listing = base / year / "ImageSets" / "Main" / f"{part}.txt"
         if not listing.is_file():
             raise InputError(f"{listing}: no such file; unpack {source} into {root}")
-        for xml in _listed(listing, base / year / "Annotations"):
+        for xml in _listed(listing, [base / year / "Annotations"]):
             if not xml.is_file():
                 raise InputError(f"{xml}: no such file, though {listing} names it; unpack {source} into {root}")
             sheets.append(_Sheet(xml, (base / year / "JPEGImages",)))
@@ -156,63 +162,89 @@ def _official_sheets(base: Path, root: Path, lists: tuple[tuple[str, str], ...])
 
 
 def _listed_sheets(root: Path) -> dict[str, list[_Sheet]]:
-    """Splits by the lists in ImageSets/Main; trainval counts as train unless train and val are both there."""
-    lists = {path.stem: path for path in sorted((root / "ImageSets" / "Main").glob("*.txt"))}
-    if "trainval" in lists and not ("train" in lists and "val" in lists):
-        lists.pop("val", None)
-        lists["train"] = lists["trainval"]
-    folder = next((root / name for name in _XML_FOLDERS if (root / name).is_dir()), root / _XML_FOLDERS[0])
-    places = _image_folders(root)
+    """Splits by the lists in ImageSets/Main; trainval counts as train unless train and val are both there.
+
+    A lone list of another name names all images; several of other names say nothing.
+    """
+    found = sorted((root / "ImageSets" / "Main").glob("*.txt")) or sorted((root / "ImageSets").glob("*.txt"))
+    lists = {path.stem.lower(): path for path in found if path.stat().st_size}
+    folders, places = _named(root, _XML_FOLDERS) or [root / "Annotations"], _image_folders(root)
+    splits = {split: lists[word] for split, words in SPLIT_WORDS.items() for word in words if word in lists}
+    if "trainval" in lists and not ("train" in splits and "val" in splits):
+        splits.pop("val", None)
+        splits = {"train": lists["trainval"], **{split: path for split, path in splits.items() if split != "train"}}
+    if not splits and len(lists) == 1:
+        splits = {"train": next(iter(lists.values()))}
     return {
-        split: [_Sheet(xml, places) for xml in _listed(lists[split], folder)]
-        for split in SPLIT_WORDS
-        if split in lists and lists[split].stat().st_size
+        split: [_sheet(xml, folders, places) for xml in _listed(listing, folders)] for split, listing in splits.items()
     }
 
 
-def _listed(listing: Path, folder: Path) -> list[Path]:
+def _listed(listing: Path, folders: list[Path]) -> list[Path]:
     """The annotation files that a list names: one name a line, or a name and -1, 0 or 1 (a class's own list)."""
-    found = []
-    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        name = line.strip()
-        words = name.rsplit(maxsplit=1)
-        # A name may itself end in a number.
-        if len(words) == 2 and words[1] in ("-1", "0", "1") and not (folder / f"{name}.xml").is_file():
-            name = words[0]
-        if name:
-            found.append(folder / f"{name}.xml")
-    return found
+    text, _ = read_text(listing, fallback="cp1252")
+    return [_listed_file(line.strip().replace("\\", "/"), folders) for line in text.splitlines() if line.strip()]
+
+
+def _listed_file(name: str, folders: list[Path]) -> Path:
+    words = name.rsplit(maxsplit=1)
+    spellings = [name]  # may itself end in a number
+    if len(words) == 2 and words[1] in ("-1", "0", "1"):
+        spellings.append(words[0])
+    spellings += [str(PurePosixPath(spelling).with_suffix("")) for spelling in spellings if is_image(spelling)]
+    for spelling in spellings:
+        for folder in folders:
+            if (folder / f"{spelling}.xml").is_file():
+                return folder / f"{spelling}.xml"
+    return folders[0] / f"{spellings[-1]}.xml"
 
 
 def _foldered_sheets(root: Path) -> dict[str, list[_Sheet]]:
     """Splits by folders named after them."""
     parts: dict[str, list[_Sheet]] = {}
     for split, words in SPLIT_WORDS.items():
-        for word in words:
-            own = (root / word, *(root / word / name for name in _IMAGE_FOLDERS))
-            places = own + tuple(root / name / word for name in _IMAGE_FOLDERS) + _image_folders(root)
-            for folder in (
-                root / word,
-                *(root / word / n for n in _XML_FOLDERS),
-                *(root / n / word for n in _XML_FOLDERS),
-            ):
-                sheets = _sheets_in(folder, places)
-                if split not in parts and any(_is_annotation(sheet.xml) for sheet in sheets):
-                    parts[split] = sheets
+        own = _named(root, words)
+        inside = [place for folder in own for place in (folder, *_named(folder, _IMAGE_FOLDERS))]
+        inside += [place for folder in _named(root, _IMAGE_FOLDERS) for place in _named(folder, words)]
+        places = (*inside, *_image_folders(root))
+        sources = [place for folder in own for place in (folder, *_named(folder, _XML_FOLDERS))]
+        sources += [place for folder in _named(root, _XML_FOLDERS) for place in _named(folder, words)]
+        for folder in sources:
+            sheets = _sheets_in(folder, places)
+            if split not in parts and any(_is_annotation(sheet.xml) for sheet in sheets):
+                parts[split] = sheets
     return parts
 
 
 def _sheets_in(folder: Path, places: tuple[Path, ...]) -> list[_Sheet]:
-    return [_Sheet(xml, (*places, folder)) for xml in sorted(folder.glob("*.xml"))]
+    """The xml files of a folder; those below it too if its name says that it holds annotations."""
+    below = folder.rglob("*.xml") if folder.name.lower() in _XML_FOLDERS else folder.glob("*.xml")
+    return [_sheet(xml, [folder], (*places, folder)) for xml in sorted(below) if not xml.name.startswith(".")]
+
+
+def _sheet(xml: Path, folders: list[Path], places: tuple[Path, ...]) -> _Sheet:
+    """An annotation file. If it lies in a folder below `folders`, so may its image below `places`."""
+    for folder in folders:
+        if xml.is_relative_to(folder) and xml.parent != folder:
+            below = xml.parent.relative_to(folder)
+            return _Sheet(xml, (*(place / below for place in places), *places))
+    return _Sheet(xml, places)
 
 
 def _image_folders(root: Path) -> tuple[Path, ...]:
-    return (*(root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root)
+    return (*_named(root, _IMAGE_FOLDERS), root)
+
+
+def _named(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The folders in a folder that have one of these names, in any letter case, in the order of the names."""
+    there = subfolders(folder)
+    return [path for name in names for path in there if path.name.lower() == name]
 
 
 def _is_annotation(path: Path) -> bool:
     with path.open("rb") as file:
-        return b"<annotation" in file.read(1024)
+        head = file.read(1024).replace(b"\0", b"")  # as UTF-16 has them
+    return re.search(rb"<annotation[\s>]", head) is not None
 
 
 # -------------------------------------------------------------------------------------------------------- ground truth
@@ -230,6 +262,7 @@ def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] |
         raise InputError(f"{base}: no annotation has an object, so there is nothing to learn; add annotated images")
     numbers = {name: number for number, name in enumerate(names, start=1)}
     splits = {}
+    owners: dict[Path, Path] = {}
     for split, sheets in parts.items():
         if not sheets:
             raise InputError(f"{base}: the list of {split} images is empty; name at least one image there")
@@ -241,7 +274,13 @@ def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] |
             width, height = image["width"], image["height"]
             if width is None or height is None:
                 height, width = read_image_size(path)
+            if owners.setdefault(path, sheet.xml) != sheet.xml and path.is_file():
+                raise InputError(
+                    f"{sheet.xml}: its image is {path}, and so is that of {owners[path]}; put each image into the "
+                    "folder below the images that its xml file has below the annotations"
+                )
             name = path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+            plain_name(name, sheet.xml)
             images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
             for item in objects:
                 if item["name"] not in numbers:
@@ -259,21 +298,27 @@ def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] |
                 )
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         truth = {"images": images, "annotations": annotations, "categories": categories}
-        splits[split] = Split(split, truth, FolderImages((base,)))
+        names = [entry["file_name"] for entry in images]
+        places = dict.fromkeys(place for sheet in sheets for place in sheet.folders if place.is_dir())
+        splits[split] = Split(split, truth, FolderImages((base, *places), tuple(names)))
     return splits
 
 
 def _image_path(sheet: _Sheet, file_name: str | None) -> Path:
     """The image of an annotation file: of the same name, else the one it names; else where it should be."""
-    named = Path((file_name or f"{sheet.xml.stem}.jpg").replace("\\", "/")).name
-    for folder in dict.fromkeys((*sheet.folders, sheet.xml.parent)):
-        for name in (named, *(sheet.xml.stem + suffix for suffix in _IMAGE_SUFFIXES)):
-            if Path(name).stem == sheet.xml.stem and (folder / name).is_file():
+    stem = sheet.xml.stem
+    named = PurePosixPath((file_name or f"{stem}.jpg").replace("\\", "/"))
+    spellings = dict.fromkeys([str(named), named.name])
+    folders = tuple(dict.fromkeys((*sheet.folders, sheet.xml.parent)))
+    for folder in folders:
+        for name in (*spellings, *(stem + suffix for suffix in _IMAGE_SUFFIXES)):
+            if PurePosixPath(name).stem == stem and os.path.isfile(folder / name):
                 return folder / name
-    for folder in sheet.folders:
-        if (folder / named).is_file():
-            return folder / named
-    return sheet.folders[0] / named
+    for folder in folders:
+        for name in spellings:
+            if os.path.isfile(folder / name):
+                return folder / name
+    return FolderImages(folders).find(str(named)) or folders[0] / named.name
 
 
 def _text(element: ElementTree.Element | None) -> str | None:

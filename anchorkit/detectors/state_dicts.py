@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,21 @@ State = Mapping[str, Tensor]
 """Tensors by name, as ``module.state_dict()`` gives them."""
 
 # Where training scripts put the state dict among other things; torchvision's own say "model".
-WRAPPERS = ("model", "state_dict")
+WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "net", "weights", "params")
+# Where they put a moving average of the weights, beside these or alone.
+AVERAGES = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "model_ema_state_dict", "ema_model")
+# What wrappers put in front of every tensor's name: DataParallel, Lightning, torch.compile, and scripts of one's own.
+PREFIXES = ("module", "model", "_orig_mod", "net", "network", "detector", "ema_model")
 
 
 def read_state(path: Path) -> State:
     """The tensors of a ``.safetensors`` file, or of what ``torch.save`` wrote: a state dict, or a dict that has one.
 
+    Where a dict has both the weights and a moving average of them, the weights are taken, and a warning says so.
+
     Raises:
-        InputError: the file is missing, cut off, or holds something other than tensors, which is never unpickled.
+        InputError: the file is missing, cut off, or holds something other than tensors, which is never unpickled; or a
+            tensor has numbers that are not finite.
     """
     try:
         loaded: Any = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
@@ -34,9 +42,7 @@ def read_state(path: Path) -> State:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from None
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
+    loaded = _unwrapped(loaded, path)
     if not isinstance(loaded, dict) or not loaded:
         raise InputError(f"{path}: holds {_kind(loaded)}; a state dict (tensors by name) is needed")
     for name, value in loaded.items():
@@ -46,7 +52,39 @@ def read_state(path: Path) -> State:
                 f"{path}: entry {name!r} is {_kind(value)}; a state dict (tensors by name) is needed, by itself or "
                 f"under {keys}"
             )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            count = int((~torch.isfinite(value)).sum())
+            raise InputError(
+                f"{path}: {count} of {value.numel()} numbers of {name} are not finite (NaN or infinite), as a training "
+                "that diverged leaves them; take an earlier checkpoint"
+            )
     return loaded
+
+
+def without_prefix(state: State, fits: Callable[[State], bool], source: str | Path) -> State:
+    """A state dict without what stands in front of all its names (``module.``, ``model.``, ``_orig_mod.``).
+
+    Args:
+        state: the tensors.
+        fits: whether a state dict has the names that are needed.
+        source: what the warning names.
+
+    Returns:
+        `state` itself if it fits as it is, or if it does not fit without a prefix either.
+    """
+    bare, prefix = dict(state), ""
+    while not fits(bare):
+        bare.pop("n_averaged", None)  # torch's AveragedModel counts beside the weights
+        first = {name.partition(".")[0] for name in bare}
+        shared = first.pop() if len(first) == 1 else ""
+        if shared not in PREFIXES:
+            return state
+        prefix += f"{shared}."
+        bare = {name.partition(".")[2]: value for name, value in bare.items()}
+    if not prefix:
+        return state
+    warnings.warn(f"{source}: the names of all tensors begin with {prefix!r}, which is left out", stacklevel=2)
+    return bare
 
 
 def fill(detector: Detector, state: State) -> None:
@@ -59,7 +97,7 @@ def fill(detector: Detector, state: State) -> None:
     missing = [name for name in expected if name not in state]
     extra = sorted(set(state) - set(expected))
     if missing:
-        others = f", and has {_some(extra)} that it does not know" if extra else ""
+        others = f", and has {_some(extra)} that it does not know{_prefix_of(extra, missing)}" if extra else ""
         raise InputError(f"lacks {_some(missing)} of {len(expected)} tensors that {detector.name} needs{others}")
     if extra:
         raise InputError(f"has tensors that {detector.name} does not know: {_some(extra)}")
@@ -94,6 +132,46 @@ def fill_trunk(detector: Detector, state: State, names: Mapping[str, str]) -> No
                 f"{tuple(own[ours].shape)} for {ours}"
             )
     detector.module.load_state_dict(own | {ours: state[theirs] for ours, theirs in names.items()})
+
+
+def prefix_hint(state: State) -> str:
+    """A clause that names the wrapper that most names begin with, or nothing."""
+    for prefix in PREFIXES:
+        count = sum(name.startswith(f"{prefix}.") for name in state)
+        if 2 * count > len(state):
+            return f"; {count} of the names begin with {prefix + '.'!r}: leave that out, and the tensors without it"
+    return ""
+
+
+def _unwrapped(loaded: Any, path: Path) -> Any:
+    """The state dict in what a training script saved."""
+    for _ in range(3):  # such as {"state_dict": {"model": ...}}
+        if not isinstance(loaded, dict):
+            return loaded
+        found = [key for key in WRAPPERS if isinstance(loaded.get(key), dict)]
+        averages = [key for key in AVERAGES if isinstance(loaded.get(key), dict)]
+        if not found and not averages:
+            return loaded
+        taken = (found or averages)[0]
+        if averages:
+            other = f", not {averages[0]!r} beside it" if found else ", a moving average of the weights"
+            mend = f"; to use that, save torch.load(file)[{averages[0]!r}] to a file of its own" if found else ""
+            warnings.warn(f"{path}: {taken!r} is taken{other}{mend}", stacklevel=3)
+        loaded = loaded[taken]
+    return loaded
+
+
+def _prefix_of(extra: Sequence[str], missing: Sequence[str]) -> str:
+    """A clause that names what stands in front of names that would be known without it."""
+    needed = set(missing)
+    for name in extra:
+        parts = name.split(".")
+        for start in range(1, len(parts)):
+            if ".".join(parts[start:]) in needed:
+                prefix = ".".join(parts[:start]) + "."
+                count = sum(other.startswith(prefix) and other.removeprefix(prefix) in needed for other in extra)
+                return f"; {count} of them would fit without {prefix!r} in front"
+    return ""
 
 
 def _torch_load(path: Path) -> object:

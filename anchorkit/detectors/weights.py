@@ -19,7 +19,7 @@ from torchvision.models import get_model_weights
 from anchorkit.datasets import Category
 from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.state_dicts import State, fill, read_state
+from anchorkit.detectors.state_dicts import State, fill, prefix_hint, read_state, without_prefix
 from anchorkit.errors import InputError
 
 STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -130,11 +130,14 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
     entry = ADOPT.get(architecture)
     if entry is None:
         return FoundWeights(str(path), state, None)
-    classes = entry.classes(state)
+    count = entry.classes
+    state = without_prefix(state, lambda bare: count(bare) is not None, path)
+    classes = count(state)
     if classes is None:
         names = ", ".join(sorted(state)[:3])
         raise InputError(
             f"{path}: not the weights of {architecture}: its {len(state)} tensors ({names} ...) have no such head"
+            f"{prefix_hint(state)}"
         )
     return FoundWeights(str(path), state, _coco_categories() if classes == COCO_IDS else classes)
 
@@ -155,7 +158,11 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         known = entry.classes(found.state) if entry else None
         if known not in (None, len(detector.categories)):
             raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
-        fill(detector, found.state)
+        needed = set(detector.module.state_dict())
+        # A name or two may be shared by chance; most of them are not.
+        fill(
+            detector, without_prefix(found.state, lambda bare: 2 * len(needed & set(bare)) > len(needed), found.source)
+        )
     except InputError as error:
         raise InputError(f"{found.source}: {' '.join(str(error).split())}") from None
 
@@ -194,6 +201,8 @@ def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
             f"unknown backbone_weights {str(weights)!r} of {detector.architecture}: use "
             f"{', '.join(map(repr, _names(members)))}, or a state-dict file of torchvision's {classifier}"
         )
+    firsts = {"features.0.weight", "features.0.0.weight", "conv1.weight"}  # VGG, MobileNet, ResNet
+    state = without_prefix(state, lambda bare: not firsts.isdisjoint(bare), source)
     try:
         entry.adopt_imagenet(detector, state)
     except InputError as error:

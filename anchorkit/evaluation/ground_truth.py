@@ -6,14 +6,13 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from anchorkit.coco_json import read_coco
 from anchorkit.errors import InputError
-from anchorkit.files import read_json
 
 
 @dataclass(frozen=True)
@@ -111,23 +110,18 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
 
     Args:
         ground_truth: path of a COCO json file, a COCO dict, or a pycocotools ``COCO``. `iscrowd` and `difficult`
-            may be missing (0).
+            may be missing (0). Ids may be written as text or as 1.0 if they stand for whole numbers.
 
     Raises:
         InputError: the file is missing, cut off or not JSON; `images`, `annotations` or `categories` is missing; ids
             are missing or occur twice; an annotation belongs to an unknown image or category; `bbox` or `area` is
             missing or not a number. The message names the annotation.
     """
-    name = "ground truth"
     if isinstance(ground_truth, GroundTruth):
         return ground_truth
-    if isinstance(ground_truth, str | Path):
-        name = str(ground_truth)
-        data = read_json(ground_truth)
-    else:
-        data = getattr(ground_truth, "dataset", ground_truth)
-    if not isinstance(data, Mapping):
-        raise InputError(f"{name}: not a COCO ground truth (a JSON object with images, annotations and categories)")
+    data, name, notes = read_coco(ground_truth)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=3)
     for key in ("images", "annotations", "categories"):
         if not isinstance(data.get(key), list | tuple):
             raise InputError(f"{name}: no list of {key}: not a COCO ground truth for detection")

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anchorkit.datasets.base import Dataset, FolderImages, Split, decode_image, seeded_split
+from anchorkit.datasets.base import Dataset, Split, seeded_split
 from anchorkit.datasets.coco import normalise
+from anchorkit.datasets.images import FolderImages, decode_image
 from anchorkit.errors import InputError
 
 from .samples import coco_dict

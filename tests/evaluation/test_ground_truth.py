@@ -85,7 +85,7 @@ def test_a_missing_list_is_named(key):
         ("area", float("inf"), "annotation 8: area is inf"),
         ("area", None, "annotation 8: area is None"),
         ("id", 4, "annotation id 4 occurs twice"),
-        ("id", "8", "annotation number 2 .* no whole-number id"),
+        ("id", "eight", "annotation number 2 .* no whole-number id"),
     ],
 )
 def test_a_broken_annotation_is_named(field, value, message):
