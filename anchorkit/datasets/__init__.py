@@ -11,9 +11,11 @@ from typing import Any
 from anchorkit.datasets.base import Annotations, Category, Dataset, Split
 from anchorkit.datasets.coco import OFFICIAL_SOURCE as _COCO_SOURCE
 from anchorkit.datasets.coco import load_coco, load_coco_folder
+from anchorkit.datasets.plausibility import check_dataset, leave_out_roots
 from anchorkit.datasets.shapes import load_shapes, never_needed
 from anchorkit.datasets.voc import load_voc, load_voc_folder
 from anchorkit.errors import InputError
+from anchorkit.findings import report
 
 __all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "load_dataset", "never_needed"]
 
@@ -32,7 +34,9 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
             ``cache`` and ``progress``; see :func:`anchorkit.datasets.shapes.load_shapes`. Others take none.
 
     Raises:
-        InputError: the name is neither known nor a folder, an option is unknown, or the data is broken.
+        InputError: the name is neither known nor a folder, an option is unknown, the data is broken, or it is what no
+            real data can be (such as normalised boxes). What is only implausible comes as an
+            `anchorkit.findings.ImplausibleDataWarning` and in the data set's ``findings``; see docs/checks.md.
     """
     if isinstance(name, str) and name in NAMES:
         if name == "shapes":
@@ -46,7 +50,7 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
         folder = Path(root).expanduser()
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give the one that {name} was unpacked into")
-        return load_coco(folder) if name == "coco" else load_voc(name, folder)
+        return _checked(load_coco(folder) if name == "coco" else load_voc(name, folder), official=True)
     folder = Path(name).expanduser() if root is None else Path(root).expanduser() / name
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "is neither a folder nor a known data set"
@@ -58,6 +62,14 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
             f"{folder}: no annotations found; looked for annotations/instances_train.json, "
             f"train/_annotations.coco.json, a single COCO json, Annotations/*.xml or train/*.xml"
         )
+    return _checked(data)
+
+
+def _checked(data: Dataset, official: bool = False) -> Dataset:
+    """Warn of what is implausible in a data set, or refuse it."""
+    root = leave_out_roots(data)
+    data.findings = (*([root] if root else []), *check_dataset(data, official))
+    report(data.findings, stacklevel=3)
     return data
 
 
