@@ -20,8 +20,10 @@ from anchorkit.anchors import AnchorLayout
 from anchorkit.coco_json import read_coco
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
+from anchorkit.findings import Finding, report
 from anchorkit.formats import PARQUET, recognise
 from anchorkit.postprocess import PostProcess
+from anchorkit.predictions_check import check_table, objects_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +71,7 @@ class PredictionTable:
         layout: the anchors of the detector.
         postprocess: what the detector does with these rows.
         source: what the table is called in errors: the file it was read from.
+        findings: what `collect_predictions` found implausible; empty for tables that come from elsewhere.
 
     Example:
         >>> import anchorkit as ak
@@ -106,6 +109,7 @@ class PredictionTable:
             InputError: the columns differ in length, or a row breaks a rule; the message names column and row.
         """
         self.source = source
+        self.findings: tuple[Finding, ...] = ()
         self.layout = layout
         self.postprocess = postprocess
         self.image_id = _integers(image_id, "image_id", source, copy)
@@ -362,7 +366,7 @@ def collect_predictions(
         name: np.concatenate(parts) if parts else np.empty(0, empty.get(name, np.int64))
         for name, parts in found.items()
     }
-    return PredictionTable(
+    table = PredictionTable(
         columns["image_id"],
         columns["anchor"],
         columns["category_id"],
@@ -372,6 +376,11 @@ def collect_predictions(
         detector.postprocess,
         source=f"predictions of {detector.name}",
     )
+    ground_truth = getattr(split, "ground_truth", None)  # an own split may have none
+    if ground_truth is not None:
+        table.findings = check_table(table, objects_of(ground_truth))
+        report(table.findings)
+    return table
 
 
 def _integers(values: npt.ArrayLike, name: str, source: str, copy: bool) -> Array:

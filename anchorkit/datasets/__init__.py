@@ -14,11 +14,13 @@ from anchorkit.datasets.coco import OFFICIAL_SOURCE as _COCO_SOURCE
 from anchorkit.datasets.coco import load_coco, load_coco_folder
 from anchorkit.datasets.cvat import load_cvat_folder
 from anchorkit.datasets.images import subfolders
+from anchorkit.datasets.plausibility import check_dataset, leave_out_roots
 from anchorkit.datasets.shapes import load_shapes, never_needed
 from anchorkit.datasets.voc import load_voc, load_voc_folder
 from anchorkit.datasets.yolo import load_yolo_file, load_yolo_folder
 from anchorkit.datasets.yolo_description import SUFFIXES as _YOLO_SUFFIXES
 from anchorkit.errors import InputError
+from anchorkit.findings import report
 from anchorkit.formats import recognise, recognise_folder
 
 __all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "load_dataset", "never_needed"]
@@ -46,8 +48,10 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
             ``cache`` and ``progress``; see :func:`anchorkit.datasets.shapes.load_shapes`. Others take none.
 
     Raises:
-        InputError: the name is neither known nor a folder, an option is unknown, the data is broken, or it is of a
-            format that is not read; the message names the format and says how to convert it.
+        InputError: the name is neither known nor a folder, an option is unknown, the data is broken or of a format that
+            is not read (the message names the format and says how to convert it), or it is what no real data can be
+            (such as normalised boxes). What is only implausible comes as an
+            `anchorkit.findings.ImplausibleDataWarning` and in the data set's ``findings``; see docs/checks.md.
 
     Example:
         >>> import anchorkit as ak
@@ -63,6 +67,9 @@ def load_dataset(name: str | Path, root: str | Path | None = None, **options: An
         data = _from_place(place, options)
     for note in data.notes:
         warnings.warn(note, stacklevel=2)
+    left_out = leave_out_roots(data)
+    data.findings = (*([left_out] if left_out else []), *check_dataset(data, official=name in NAMES))
+    report(data.findings, stacklevel=2)
     return data
 
 

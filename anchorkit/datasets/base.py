@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from anchorkit.datasets.images import FolderImages, ImageArray, ImageReader
 from anchorkit.errors import InputError
+from anchorkit.findings import Finding
 
 # What a split may be called in the names of files and folders, in any letter case.
 SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -124,6 +125,15 @@ class Split:
             )
         return pixels
 
+    def path(self, image_id: int) -> Path | None:
+        """The file of an image; None where it is not found, and where images are no files (the built-in shapes).
+
+        Raises:
+            InputError: the id is unknown.
+        """
+        find = getattr(self._read, "find", None)
+        return None if find is None else find(self._entry(image_id)["file_name"])
+
     def image_size(self, image_id: int) -> tuple[int, int]:
         """(height, width) of an image in pixels.
 
@@ -211,6 +221,7 @@ class Dataset:
         test: what results are reported on, or None.
         categories: the object classes by rising id, the same in every split.
         notes: sentences on what was decided while loading (such as a split that had to be drawn).
+        findings: what is implausible in it, as `load_dataset` found.
 
     Example:
         >>> import anchorkit as ak
@@ -220,7 +231,13 @@ class Dataset:
     """
 
     def __init__(
-        self, name: str, train: Split, val: Split, test: Split | None = None, notes: tuple[str, ...] = ()
+        self,
+        name: str,
+        train: Split,
+        val: Split,
+        test: Split | None = None,
+        notes: tuple[str, ...] = (),
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         self.name = name
         self.train = train
@@ -228,6 +245,7 @@ class Dataset:
         self.test = test
         self.categories = train.categories
         self.notes = notes
+        self.findings = findings
 
     def splits(self) -> dict[str, Split]:
         """The splits that exist, by name: ``train``, ``val`` and, where there is one, ``test``."""
@@ -243,7 +261,7 @@ class Dataset:
             return split.subset(min(count, len(split)), seed) if count else split
 
         held_out = None if self.test is None else cut(self.test, test)
-        return Dataset(self.name, cut(self.train, train), cut(self.val, val), held_out, self.notes)
+        return Dataset(self.name, cut(self.train, train), cut(self.val, val), held_out, self.notes, self.findings)
 
     def fingerprint(self) -> str:
         """A hash (16 hexadecimal digits) of the ground truth of all splits: equal for equal annotations."""

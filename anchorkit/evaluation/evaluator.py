@@ -19,8 +19,10 @@ from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.loops.tables import Array
 from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections, read_metric
 from anchorkit.evaluation.verifying import largest_difference
+from anchorkit.findings import report
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
+from anchorkit.predictions_check import check_pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +50,7 @@ class Evaluator(Accuracies):
         ground_truth: the annotated boxes.
         layout: the anchors of the detector.
         postprocess: how detections are made of the raw predictions.
+        findings: what is implausible in the predictions and, where it came from a file, in the ground truth.
     """
 
     def __init__(
@@ -77,8 +80,9 @@ class Evaluator(Accuracies):
             memory_limit: bytes that the evaluation may use; None for what the machine has free.
 
         Raises:
-            InputError: the ground truth is broken, predictions belong to an image that it lacks, an option is out of
-                range, or the evaluation would not fit in memory.
+            InputError: the ground truth is broken, predictions belong to an image that it lacks, boxes are what no real
+                data can be (all smaller than a pixel), an option is out of range, or the evaluation would not fit in
+                memory. What is only implausible comes as an `anchorkit.findings.ImplausibleDataWarning`.
         """
         super().__init__(metric, iou_thresholds, max_dets)
         self.predictions = predictions
@@ -88,6 +92,8 @@ class Evaluator(Accuracies):
         self._threads, self._memory_limit = threads, memory_limit
         for warning in predictions.check(self.ground_truth.to_ids()):
             warnings.warn(warning, UserWarning, stacklevel=2)
+        self.findings = check_pair(predictions, self.ground_truth, ground_truth, self._max_dets[-1])
+        report(self.findings, predictions.findings)
         self._index = self._new_index(self.postprocess)
         self._images: dict[Engine, Images] = {}
         self._begin()
@@ -196,11 +202,12 @@ class Evaluator(Accuracies):
             InputError: there is no such image, or one is named twice.
         """
         truth = self.ground_truth.subset(image_ids)
+        # What is implausible was reported of the whole; without sizes no box of a part is refused.
+        truth = dataclasses.replace(truth, sizes=np.empty((0, 2)))
         table = self.predictions.subset(truth.image_ids).with_postprocess(self.postprocess)
         with warnings.catch_warnings():
-            # What is strange about the table was told when this evaluator was made.
             warnings.simplefilter("ignore", UserWarning)
-            return Evaluator(
+            part = Evaluator(
                 table,
                 truth,
                 self._metric,
@@ -209,6 +216,8 @@ class Evaluator(Accuracies):
                 threads=self._threads,
                 memory_limit=self._memory_limit,
             )
+        part.findings = self.findings
+        return part
 
     def bootstrap(
         self, configurations: Sequence[Subject], draws: int = 2000, seed: int = 0, progress: bool = False

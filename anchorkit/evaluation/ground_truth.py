@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class GroundTruth:
         area: float64 (G,), the file's `area` field (pixels): it decides whether a box is small, medium or large.
         crowd: bool (G,): a region that detections may hit unpunished.
         difficult: bool (G,): an object that Pascal VOC's metrics pass over, as over crowds. COCO's see no difference.
+        sizes: float64 (I, 2), width and height of the images in pixels; NaN where the file does not say. No accuracy
+            depends on it.
     """
 
     image_ids: npt.NDArray[np.int64]
@@ -40,6 +42,11 @@ class GroundTruth:
     area: npt.NDArray[np.float64]
     crowd: npt.NDArray[np.bool_]
     difficult: npt.NDArray[np.bool_]
+    sizes: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)), compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) != len(self.image_ids):
+            object.__setattr__(self, "sizes", np.full((len(self.image_ids), 2), np.nan))
 
     def __len__(self) -> int:
         return len(self.image)
@@ -69,6 +76,7 @@ class GroundTruth:
             self.area[boxes],
             self.crowd[boxes],
             self.difficult[boxes],
+            self.sizes[stays],
         )
 
     def to_ids(self) -> dict[str, Any]:
@@ -164,7 +172,18 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
         area[order],
         crowd[order],
         difficult[order],
+        _sizes(data["images"]),
     )
+
+
+def _sizes(images: Any) -> npt.NDArray[np.float64]:
+    """Width and height of the images by rising id; NaN for what is missing or no number."""
+    found = np.full((len(images), 2), np.nan)
+    for row, entry in enumerate(sorted(images, key=lambda entry: int(entry["id"]))):
+        for column, side in enumerate(("width", "height")):
+            if isinstance(entry.get(side), int | float):
+                found[row, column] = entry[side]
+    return found
 
 
 def _unique_ids(entries: Any, what: str, name: str) -> npt.NDArray[np.int64]:

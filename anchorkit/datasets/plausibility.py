@@ -1,0 +1,341 @@
+"""What is implausible in a data set: boxes that no image can have, pictures and classes that are listed wrongly.
+
+`check_dataset` looks at a data set as it was loaded. `check_boxes` looks at boxes alone, wherever they come from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from anchorkit.datasets.base import Category, Dataset, Split
+from anchorkit.findings import Finding
+
+PICTURES_LOOKED_AT = 20_000
+"""In how many image files at most the check looks for an EXIF turn."""
+
+# A box may leave its image by so much before it counts as outside: pixels, and a share of the side.
+_SLACK, _SLACK_SHARE = 2.0, 0.01
+_SMALLEST_IMAGE = 8  # pixels: in smaller ones a box of a pixel means nothing
+_FEW_BOXES = 30  # below this, where boxes lie says little about all of them
+_CORNER = 0.55  # no box beyond this share of both sides: coordinates of a smaller picture
+_ORIENTATION = 0x0112  # EXIF's number for it
+_HEAD = 4096  # bytes at the beginning of a file, where the EXIF data of JPEG and PNG files begin
+_PLACES = 3  # how many names a message lists
+
+
+def check_dataset(data: Dataset, official: bool = False) -> tuple[Finding, ...]:
+    """What is implausible in a data set's boxes, classes and pictures.
+
+    Args:
+        data: the data set as it was loaded.
+        official: it is COCO or VOC as published: its classes are given, and VOC validates and tests on the same images.
+
+    Returns:
+        The findings, those that refuse the data first.
+    """
+    splits = data.splits()
+    found = [finding for split in splits.values() for finding in _boxes_of(data.name, split)]
+    found += [*_spelling(data), *([] if official else _without_boxes(data))]
+    files = {name: dict(_files(split)) for name, split in splits.items()}
+    found += _listed_twice(data.name, splits, files)
+    found += _in_two_splits(data.name, splits, files, {"val", "test"} if official else set())
+    found += _exif_turns(data.name, splits)
+    return tuple(sorted(found, key=lambda finding: finding.severity != "refused"))
+
+
+def leave_out_roots(data: Dataset) -> Finding | None:
+    """Take out the root categories of an export: others name them as supercategory, and no annotation uses them.
+
+    Roboflow writes the project's name as category 0, above all others. A detector would get scores for it that can
+    never be right. Changes the splits of `data`, which must be freshly loaded.
+    """
+    used = _used(data)
+    parents = {
+        entry.get("supercategory")
+        for split in data.splits().values()
+        for entry in split.ground_truth["categories"]
+        if entry["name"] != entry.get("supercategory")
+    }
+    roots = [c for c in data.categories if c.id not in used and c.name in parents]
+    if not roots or len(roots) == len(data.categories):
+        return None
+    gone = {category.id for category in roots}
+    kept = tuple(category for category in data.categories if category.id not in gone)
+    for split in data.splits().values():
+        entries = [entry for entry in split.ground_truth["categories"] if entry["id"] not in gone]
+        split.ground_truth["categories"], split.categories = entries, kept
+    data.categories = kept
+    return Finding(
+        "root_category",
+        "warning",
+        len(roots),
+        f"{data.name}: left out {_names(roots)}: the class above all others in the export, with no box of its own",
+        "nothing to do; delete it from the annotations to lose this line",
+        {"id": roots[0].id, "value": roots[0].name},
+    )
+
+
+def check_boxes(
+    where: str,
+    boxes: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    ids: Sequence[int],
+    files: Sequence[str] = (),
+) -> list[Finding]:
+    """What is implausible in annotated boxes.
+
+    Args:
+        where: what the annotations are called in messages.
+        boxes: (N, 4) x y width height in pixels.
+        sizes: (N, 2) width and height of each box's image in pixels; NaN where unknown.
+        ids: N ids of annotations, for the example.
+        files: N names of image files, for the example; or none.
+
+    Returns:
+        At most one finding that explains the coordinates, then boxes outside their image.
+    """
+    if not len(boxes):
+        return []
+
+    def example(mask: Any) -> dict[str, Any]:
+        row = int(mask.argmax())
+        file = {"file": files[row]} if len(files) else {}
+        return {**file, "id": int(ids[row]), "value": [round(float(side), 4) for side in boxes[row]]}
+
+    low, sides = boxes[:, :2], boxes[:, 2:]
+    high = low + sides
+    count = len(boxes)
+    real_image = ~(sizes < _SMALLEST_IMAGE).any(axis=1)
+    whole = (boxes == np.rint(boxes)).all(axis=1)
+    # VOC's corners count from 1: normalised ones begin up to a pixel before the image.
+    unit = (low >= -1).all(axis=1) & (high <= 1.01).all(axis=1) & real_image
+    if whole.all() or not unit.all():  # a box over the whole image is 0 0 1 1
+        unit &= ~whole
+    to_pixels = "multiply x and width by the image's width, y and height by its height"
+    if unit.all():
+        what = f"{where}: all {count:,} boxes are smaller than a pixel and lie within 0..1: they look normalised"
+        return [Finding("normalised_boxes", "refused", count, what, to_pixels, example(unit))]
+    if (sides < 1).all() and real_image.all():
+        what = f"{where}: all {count:,} boxes are smaller than a pixel"
+        mend = "boxes are x, y, width and height in pixels of the image"
+        return [Finding("boxes_below_a_pixel", "refused", count, what, mend, example(real_image))]
+    found = []
+    if unit.sum() >= max(3, count / 100):
+        what = f"{where}: {unit.sum():,} of {count:,} boxes lie within 0..1: they look normalised"
+        found.append(Finding("normalised_boxes", "warning", int(unit.sum()), what, to_pixels, example(unit)))
+    slack = np.maximum(_SLACK, _SLACK_SHARE * sizes)
+    outside = ((high > sizes + slack) | (low < -slack)).any(axis=1)
+    corners = (sides >= low).all(axis=1) & ~(sides > sizes + slack).any(axis=1)
+    if count >= 5 and corners.all() and outside.mean() >= 0.1:
+        what = (
+            f"{where}: all {count:,} boxes look like corners (x1 y1 x2 y2): the third and fourth number are never "
+            f"below the first and second, and read as x y width height {outside.sum():,} boxes leave their image"
+        )
+        mend = "write x, y, width and height: width is x2 - x1, height is y2 - y1"
+        return [*found, Finding("corner_boxes", "warning", count, what, mend, example(outside))]
+    if outside.any():
+        swapped = boxes[outside][:, [1, 0, 3, 2]]
+        fits = (swapped[:, :2] + swapped[:, 2:] <= (sizes + slack)[outside]).all(axis=1).mean()
+        mend = "exchange x with y and width with height" if fits > 0.95 and outside.sum() >= 5 else (
+            "check that the boxes are x, y, width and height in pixels, and that the annotated image sizes are right"
+        )  # fmt: skip
+        what = f"{where}: {outside.sum():,} of {count:,} boxes reach beyond their image by more than {_SLACK:g} pixels"
+        found.append(Finding("boxes_outside_image", "warning", int(outside.sum()), what, mend, example(outside)))
+    elif count >= _FEW_BOXES and not np.isnan(sizes).any() and not found:
+        reach = (high / sizes).max(axis=0)
+        if (reach <= _CORNER).all():
+            what = (
+                f"{where}: no box reaches beyond {100 * reach[0]:.0f} % of its image's width and {100 * reach[1]:.0f} "
+                f"% of its height: the boxes look like those of a smaller picture"
+            )
+            mend = "scale the boxes to the annotated image sizes, or mend the sizes"
+            found.append(Finding("boxes_scaled_down", "warning", count, what, mend, example(sides[:, 0] > 0)))
+    return found
+
+
+def _boxes_of(name: str, split: Split) -> list[Finding]:
+    truth = split.ground_truth
+    images = {entry["id"]: entry for entry in truth["images"]}
+    annotations = truth["annotations"]
+    of = [images[annotation["image_id"]] for annotation in annotations]
+    return check_boxes(
+        f"{name}, {split.name}",
+        np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 4),
+        np.array([(image["width"], image["height"]) for image in of], np.float64).reshape(-1, 2),
+        [annotation["id"] for annotation in annotations],
+        [str(image.get("file_name", image["id"])) for image in of],
+    )
+
+
+def _used(data: Dataset) -> Counter[int]:
+    """How many boxes each category has, by its id."""
+    return Counter(a["category_id"] for split in data.splits().values() for a in split.ground_truth["annotations"])
+
+
+def _without_boxes(data: Dataset) -> Iterator[Finding]:
+    used = _used(data)
+    empty = [category for category in data.categories if not used[category.id]]
+    if empty and used:
+        yield Finding(
+            "categories_without_boxes",
+            "warning",
+            len(empty),
+            f"{data.name}: {len(empty)} of {len(data.categories)} classes have no box in any split: {_names(empty)}",
+            "the detector gets scores for them that can never be right: take them out of the categories",
+            {"id": empty[0].id, "value": empty[0].name},
+        )
+
+
+def _spelling(data: Dataset) -> Iterator[Finding]:
+    """Classes whose names differ in nothing but case, spaces, hyphens or underscores."""
+    groups: dict[str, list[Category]] = defaultdict(list)
+    for category in data.categories:
+        groups["".join(character for character in category.name.casefold() if character not in " \t-_")].append(
+            category
+        )
+    alike = [group for group in groups.values() if len(group) > 1]
+    if alike:
+        used = _used(data)
+        told = "; ".join(", ".join(f"{c.name!r} ({used[c.id]:,} boxes)" for c in group) for group in alike[:_PLACES])
+        first = alike[0][1]
+        yield Finding(
+            "categories_differ_in_spelling",
+            "warning",
+            sum(map(len, alike)),
+            f"{data.name}: classes whose names differ only in case or spaces: {told}",
+            "they are kept apart; if they are the same, give them one name",
+            {"id": first.id, "value": first.name},
+        )
+
+
+def _names(categories: Sequence[Category]) -> str:
+    more = f" and {len(categories) - _PLACES} more" if len(categories) > _PLACES else ""
+    return ", ".join(repr(category.name) for category in categories[:_PLACES]) + more
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+FileId = tuple[int, int]
+
+
+def _files(split: Split) -> Iterator[tuple[int, FileId]]:
+    """The file of each image that has one, by image id: device and number, so that links count as what they name."""
+    for image_id in split.image_ids:
+        identity = file_identity(split.path(image_id))
+        if identity is not None:
+            yield image_id, identity
+
+
+def file_identity(path: Path | None) -> FileId | None:
+    """What tells a file from all others; None for a file that is not there."""
+    if path is None:
+        return None
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
+
+
+def _listed_twice(
+    name: str, splits: Mapping[str, Split], files: Mapping[str, Mapping[int, FileId]]
+) -> Iterator[Finding]:
+    """Files that several entries of a split resolve to: under one name, or under several."""
+    for split, by_image in files.items():
+        names = {entry["id"]: str(entry.get("file_name")) for entry in splits[split].ground_truth["images"]}
+        groups: dict[FileId, list[int]] = defaultdict(list)
+        for image_id, identity in by_image.items():
+            groups[identity].append(image_id)
+        several = [group for group in groups.values() if len(group) > 1]
+        one_name = [group for group in several if len({names[image_id] for image_id in group}) == 1]
+        several_names = [group for group in several if group not in one_name]
+        if one_name:
+            first, second = one_name[0][:2]
+            yield Finding(
+                "listed_twice",
+                "warning",
+                len(one_name),
+                f"{name}, {split}: {len(one_name)} pictures are listed more than once under different ids",
+                "keep one entry for each picture, with all its boxes",
+                {"file": names[second], "id": second, "value": f"the same as id {first}"},
+            )
+        if several_names:
+            first, second = several_names[0][:2]
+            yield Finding(
+                "one_file_for_two_images",
+                "warning",
+                len(several_names),
+                f"{name}, {split}: {len(several_names)} image files are each the picture of several entries",
+                "put every image where its file_name says: now boxes of one entry lie on the picture of another",
+                {"file": names[second], "id": second, "value": f"the same file as {names[first]}"},
+            )
+
+
+def _in_two_splits(
+    name: str, splits: Mapping[str, Split], files: Mapping[str, Mapping[int, FileId]], on_purpose: set[str]
+) -> Iterator[Finding]:
+    for first, second in combinations(files, 2):
+        seen = set(files[first].values())
+        shared = [image_id for image_id, identity in files[second].items() if identity in seen]
+        if shared and not {first, second} <= on_purpose:
+            yield Finding(
+                "same_file_in_two_splits",
+                "warning",
+                len(shared),
+                f"{name}: {len(shared)} pictures of {second} are also in {first}, so {second} flatters",
+                "leave each picture in one split",
+                {"file": str(splits[second].path(shared[0])), "id": shared[0]},
+            )
+
+
+def _exif_turns(name: str, splits: Mapping[str, Split]) -> Iterator[Finding]:
+    """Pictures whose file says that they are to be shown turned, and which reading `Split.image` takes."""
+    everything = [(split, image_id) for split in splits.values() for image_id in split.image_ids]
+    looked_at = everything[:: -(-len(everything) // PICTURES_LOOKED_AT)] if everything else []
+    found: list[tuple[bool, Path, int, int]] = []
+    for split, image_id in looked_at:
+        path = split.path(image_id)
+        if path is not None and (turn := exif_turn(path)) is not None:
+            orientation, stored = turn
+            annotated = split.image_size(image_id)
+            found.append((stored != annotated == stored[::-1] and orientation >= 5, path, image_id, orientation))
+    if not found:
+        return
+    turned = sum(shown for shown, *_ in found)
+    _, path, image_id, orientation = max(found, key=lambda one: one[0])
+    of = f" (of {len(looked_at):,} looked at)" if len(looked_at) < len(everything) else ""
+    yield Finding(
+        "exif_turn",
+        "warning",
+        len(found),
+        f"{name}: {len(found):,} pictures{of} carry an EXIF turn: {turned:,} are read turned, as their annotated size "
+        f"says, and {len(found) - turned:,} as stored",
+        "look at some of them with their boxes; saving the pictures without the turn ends the doubt",
+        {"file": str(path), "id": image_id, "value": f"orientation {orientation}"},
+    )
+
+
+def exif_turn(path: Path) -> tuple[int, tuple[int, int]] | None:
+    """The EXIF orientation of a picture (2 to 8; from 5 on the sides are exchanged) and its stored (height, width).
+
+    None for a picture that is to be shown as it is stored, and for a file that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        if b"Exif\0\0" not in head and b"eXIf" not in head:
+            return None
+        with Image.open(path) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return (orientation, (image.height, image.width)) if orientation in range(2, 9) else None
+    except Exception:  # broken EXIF data raises almost anything
+        return None

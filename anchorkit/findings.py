@@ -1,0 +1,109 @@
+"""What a plausibility check reports: findings, how they are said, and when a detector is too poor to say anything.
+
+The checks themselves lie beside what they look at: `anchorkit.datasets.plausibility` (annotations and pictures) and
+`anchorkit.predictions_check` (prediction tables).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from anchorkit.errors import InputError
+
+HARDLY_TRAINED = 0.05
+"""Below this AP (0..1) of the full detector nothing can be told: not which anchors it needs, nor what training does."""
+
+NOTHING_FOUND = 0.0005
+"""Below this accuracy (0..1), which prints as 0.0 points, the detector has found nothing."""
+
+
+class ImplausibleDataWarning(UserWarning):
+    """Data that can be read and is probably not what was meant; see docs/checks.md."""
+
+
+Severity = Literal["refused", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is implausible in annotations, pictures or a prediction table.
+
+    Attributes:
+        name: which rule it is, such as ``"normalised_boxes"``; docs/checks.md lists them.
+        severity: ``"refused"`` for what no real data can be, ``"warning"`` for everything else.
+        count: how many boxes, rows, images or classes are concerned.
+        what: what is wrong, with figures.
+        mend: what to do about it.
+        example: one of them: ``file`` (of an image or a table), ``id`` (of an annotation, image or class) and
+            ``value``, as far as there are any.
+
+    Example:
+        >>> found = Finding("normalised_boxes", "warning", 3, "3 boxes look normalised", "multiply them", {"id": 7})
+        >>> print(found)
+        3 boxes look normalised (such as id 7); multiply them
+    """
+
+    name: str
+    severity: Severity
+    count: int
+    what: str
+    mend: str
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """One line: what is wrong, one example, what to do."""
+        file = str(self.example.get("file", ""))
+        words = [file] if file and not self.what.startswith(file) else []
+        words += [f"{key} {self.example[key]}" for key in ("id", "value") if key in self.example]
+        such = f" (such as {', '.join(words)})" if words else ""
+        return f"{self.what}{such}; {self.mend}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Finding:
+        """What `to_dict` gave."""
+        return cls(**data)
+
+
+def report(findings: Iterable[Finding], known: Iterable[Finding] = (), stacklevel: int = 2) -> None:
+    """Refuse the data, or warn of each finding in a line.
+
+    Args:
+        findings: what a check found.
+        known: what was reported before and is not reported again.
+        stacklevel: as of `warnings.warn`: 2 blames the caller of the function that calls this one.
+
+    Raises:
+        InputError: a finding's severity is ``"refused"``.
+    """
+    new = [finding for finding in findings if finding not in list(known)]
+    for finding in new:
+        if finding.severity == "refused":
+            raise InputError(str(finding))
+    for finding in new:
+        warnings.warn(str(finding), ImplausibleDataWarning, stacklevel=stacklevel + 1)
+
+
+def nothing_can_be_told(accuracy: float) -> str | None:
+    """Why the accuracy of the full detector is too low to say which anchors are needed; None where it is not.
+
+    Args:
+        accuracy: AP of the detector with all its anchors, 0..1.
+
+    Example:
+        >>> nothing_can_be_told(0.0)
+        'The full detector finds nothing (AP 0.0 points), so nothing can be told about its anchors'
+        >>> nothing_can_be_told(0.3) is None
+        True
+    """
+    if accuracy >= HARDLY_TRAINED:
+        return None
+    points = f"AP {100 * max(accuracy, 0.0):.1f} points"
+    found = "finds nothing" if accuracy < NOTHING_FOUND else "is hardly trained"
+    return f"The full detector {found} ({points}), so nothing can be told about its anchors"

@@ -1,0 +1,91 @@
+"""Which class of a prediction table lies on the objects of which class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anchorkit.findings import Finding
+from anchorkit.predictions_check.places import Sample, iou
+from anchorkit.predictions_check.truth import Truth
+
+if TYPE_CHECKING:
+    from anchorkit.predictions import PredictionTable
+
+
+def classes(table: PredictionTable, truth: Truth, sample: Sample) -> Iterator[Finding]:
+    """Class ids that mean other classes than in the ground truth: again and again one lies on another one's objects."""
+    row, thing = sample.pairs(np.arange(len(sample.image)))
+    over = iou(sample.boxes[row], sample.objects[thing]) >= 0.5
+    row, thing = row[over], thing[over]
+    # Rows of an image are sorted by score: the first one over an object is its best.
+    hit, first = np.unique(thing, return_index=True)
+    if len(hit) < 5:
+        return
+    # Pairs go row by row: sort by object, keeping the order of rows.
+    said, meant = sample.category[row[first]], sample.object_category[hit]
+    pairs, counts = np.unique(np.stack([said, meant]), axis=1, return_counts=True)
+    lies_on: dict[int, int] = {}
+    mapped = 0
+    strong = []
+    for (predicted, actual), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+        precision, recall = count / (said == predicted).sum(), count / (meant == actual).sum()
+        if predicted != actual and precision >= 0.6 and recall >= 0.5:
+            lies_on[predicted] = actual
+            mapped += count
+            strong += [predicted] * int(min(precision, recall) >= 0.8 and count >= 5)
+    unknown = [predicted for predicted in lies_on if predicted not in truth.category_ids]
+    whole = mapped >= 0.5 * len(hit) and (len(lies_on) > 1 or bool(unknown))
+    if not whole and len(strong) < 2:
+        return
+    shift = {actual - predicted for predicted, actual in lies_on.items()}
+    ids = truth.category_ids.tolist()
+    told = ", ".join(f"{predicted} on {actual}" for predicted, actual in list(lies_on.items())[:5])
+    told += " ..." if len(lies_on) > 5 else ""
+    if shift in ({1}, {-1}) or all(p in range(len(ids)) and ids[p] == actual for p, actual in lies_on.items()):
+        name, how = "class_ids_off_by_one", "they look like class indices from 0" if shift != {-1} else "off by one"
+        how += f", where the ground truth has the ids {ids[0]} to {ids[-1]}"
+    else:
+        name, how = "class_ids_permuted", "they look like the ids of another list of classes"
+    exact, any_class = (ap50(sample, table.postprocess.nms_iou, by_class) for by_class in (True, False))
+    yield Finding(
+        name,
+        "warning",
+        len(lies_on),
+        f"{table.source}: rows of one class lie on objects of another ({told}): {how}. AP50 on {len(sample.sizes)} "
+        f"images is {100 * exact:.1f} points, without regard to class {100 * any_class:.1f}",
+        "map the class ids of the rows to the ground truth's",
+        {"file": table.source, "value": f"class {next(iter(lies_on))} lies on {next(iter(lies_on.values()))}"},
+    )
+
+
+def ap50(sample: Sample, nms_iou: float, by_class: bool) -> float:
+    """AP at an IoU of 0.5 on the sample, 0..1: mean over classes, or as if all classes were one."""
+    category = sample.category if by_class else np.zeros_like(sample.category)
+    meant = sample.object_category if by_class else np.zeros_like(sample.object_category)
+    kept, right = [], []
+    for image in range(len(sample.sizes)):
+        rows, things = np.flatnonzero(sample.image == image), np.flatnonzero(sample.object_image == image)
+        alive, free = np.ones(len(rows), np.bool_), np.ones(len(things), np.bool_)
+        for place, row in enumerate(rows):
+            if not alive[place]:
+                continue
+            box = sample.boxes[[row]]
+            alive &= (iou(box, sample.boxes[rows]) <= nms_iou) | (category[rows] != category[row])
+            overlap = iou(box, sample.objects[things]) * (free & (meant[things] == category[row]))
+            if len(things) and overlap.max() >= 0.5:
+                free[overlap.argmax()] = False
+            kept.append(row)
+            right.append(len(things) > 0 and overlap.max() >= 0.5)
+    rows, hits = np.array(kept), np.array(right)
+    order = np.argsort(-sample.score[rows], kind="stable")
+    rows, hits = rows[order], hits[order]
+    figures = []
+    for one in np.unique(meant):
+        own = hits[category[rows] == one]
+        precision = np.cumsum(own) / np.arange(1, len(own) + 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        figures.append(float(precision[own].sum() / (meant == one).sum()))
+    return float(np.mean(figures))

@@ -1,0 +1,120 @@
+"""What counting tells of a prediction table: sizes of boxes, images without rows, too many objects, few scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anchorkit.findings import Finding, Severity
+from anchorkit.predictions_check.truth import Array, Truth
+
+if TYPE_CHECKING:
+    from anchorkit.predictions import PredictionTable
+
+
+_SMALLEST_IMAGE = 8  # pixels: in smaller ones a box of a pixel means nothing
+_FEW_SCORES, _ROWS_FOR_SCORES = 32, 1000
+_MANY_ROWS = 30  # where the typical image has so many rows, one without any is strange
+_MISSING_SHARE = 0.1  # where it has fewer, a detector may have missed all there is in a few images
+
+
+def tiny(table: PredictionTable, truth: Truth) -> Iterator[Finding]:
+    """Boxes that are smaller than a pixel: refused if all are and the images are known to be larger."""
+    size = np.nanmin(truth.sizes) if not np.isnan(truth.sizes).all() else np.nan
+    extent = size if not np.isnan(size) else (truth.boxes[:, :2] + truth.boxes[:, 2:]).max()
+    if extent < _SMALLEST_IMAGE:
+        return
+    high = table.boxes.max(axis=1)
+    unit = (high <= 2) & (table.boxes.min(axis=1) >= -1)
+    fractional = (table.boxes[unit] != np.rint(table.boxes[unit])).any(axis=1)
+    if not unit.all() or not fractional.any():  # a box over the whole image is 0 0 1 1
+        unit[unit] = fractional
+    tiny = (table.boxes[:, 2:] - table.boxes[:, :2] <= 1).all(axis=1) if not unit.all() else unit
+    for name, mask, what, mend in (
+        (
+            "normalised_coordinates",
+            unit,
+            "lie within 0..1: they look normalised",
+            "multiply x by the image's width and y by its height",
+        ),
+        (
+            "boxes_below_a_pixel",
+            tiny,
+            "are smaller than a pixel",
+            "boxes are x1, y1, x2, y2 in pixels of the original image",
+        ),
+    ):
+        if mask.all() or (name == "normalised_coordinates" and mask.sum() >= max(10, len(table) / 20)):
+            row = int(mask.argmax())
+            example = {"file": table.source, "id": int(table.image_id[row]), "value": rounded(table.boxes[row])}
+            count = f"all {len(table):,}" if mask.all() else f"{int(mask.sum()):,} of {len(table):,}"
+            severity: Severity = "refused" if mask.all() and not np.isnan(size) else "warning"
+            yield Finding(name, severity, int(mask.sum()), f"{table.source}: {count} boxes {what}", mend, example)
+            return
+
+
+def without_rows(table: PredictionTable, truth: Truth, objects: Array) -> Iterator[Finding]:
+    with_objects = truth.image_ids[np.unique(truth.image[objects])]
+    missing = with_objects[~np.isin(with_objects, table.image_id)]
+    typical = len(table) / max(1, len(with_objects) - len(missing))
+    if len(missing) and (typical >= _MANY_ROWS or len(missing) > max(1, _MISSING_SHARE * len(with_objects))):
+        yield Finding(
+            "images_without_rows",
+            "warning",
+            len(missing),
+            f"{table.source}: {len(missing):,} of {len(with_objects):,} images with objects have no row",
+            "all their objects count as missed: see that every image went through the detector",
+            {"id": int(missing[0])},
+        )
+
+
+def crowded(table: PredictionTable, truth: Truth, objects: Array, counted: int) -> Iterator[Finding]:
+    for name, keys, limit, whose, mend in (
+        (
+            "more_objects_than_counted",
+            truth.image.astype(np.int64) * len(truth.category_ids) + truth.category,
+            counted,
+            f"objects of one class than the {counted} detections that the metric counts",
+            "AP cannot reach 1: count more, with --max-dets 1,10,N or Evaluator(max_dets=(1, 10, N))",
+        ),
+        (
+            "more_objects_than_cap",
+            truth.image.astype(np.int64) * len(truth.category_ids),
+            table.postprocess.max_detections,
+            f"objects than the {table.postprocess.max_detections} detections that the post-processing leaves",
+            "raise max_detections: AP cannot reach 1",
+        ),
+    ):
+        if limit is None:
+            continue
+        values, counts = np.unique(keys[objects], return_counts=True)
+        over = counts > limit
+        if over.any():
+            images = np.unique(values[over] // len(truth.category_ids))
+            most = int(counts.argmax())
+            example = {"id": int(truth.image_ids[values[most] // len(truth.category_ids)]), "value": int(counts[most])}
+            yield Finding(name, "warning", len(images), f"{len(images):,} images have more {whose}", mend, example)
+
+
+def steps(table: PredictionTable) -> Iterator[Finding]:
+    """Scores that were rounded: ties among them are broken by the order of rows, not by the detector."""
+    values = table.score[:: max(1, len(table) // 100_000)]
+    distinct = np.unique(values).astype(np.float64)
+    hundredths = np.abs(100 * distinct - np.rint(100 * distinct)).max() < 1e-4
+    few = len(values) >= _ROWS_FOR_SCORES and len(distinct) <= _FEW_SCORES
+    if few or (len(values) >= 200 and hundredths):
+        yield Finding(
+            "scores_in_steps",
+            "warning",
+            len(distinct),
+            f"{table.source}: the scores have only {len(distinct)} values" + (", all hundredths" if hundredths else ""),
+            "write them unrounded: between equal scores the order of rows decides",
+            {"value": float(distinct[len(distinct) // 2].round(6))},
+        )
+
+
+def rounded(box: Array) -> list[float]:
+    """A box for a message."""
+    return [round(float(side), 4) for side in box]
