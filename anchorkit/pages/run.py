@@ -27,6 +27,7 @@ from anchorkit.pages.run_words import (
     marked,
     row_of,
 )
+from anchorkit.runs.folder import read_findings
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
@@ -66,11 +67,19 @@ def write_index(run_dir: str | Path) -> Path:
     run = _read(folder)
     name = f"{run.record.get('detector', 'detector')} on {Path(str(run.record.get('data', 'data'))).name}"
     body = "\n".join(
-        part for part in (_result(run, name), _training(run), _anchors(run), _pictures(run), _making(run)) if part
+        part
+        for part in (_result(run, name), _findings(folder), _training(run), _anchors(run), _pictures(run), _making(run))
+        if part
     )
     target = folder / "index.html"
-    write_text(target, page(f"{name}: which anchors are enough", body, "style.css"))
+    write_text(target, page(f"{name}: which anchors it needs", body, "style.css"))
     return target
+
+
+def _findings(folder: Path) -> str:
+    """What the lessons found implausible in the data and in the predictions."""
+    lines = [escape(str(finding)) for finding in read_findings(folder)]
+    return f"<h2>Look at the data</h2><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def _read(folder: Path) -> _Run:

@@ -72,7 +72,8 @@ def search(
             configuration and returns a number. One that is measured, as `anchorkit.latency.MeasuredLatency`, brings a
             warning: the paper prefers costs that can be computed (section 2.2).
         threshold: least accuracy, absolute, 0..1: configurations below are neither kept nor explored, which makes the
-            search shorter. None explores everything worth exploring.
+            search shorter. None explores everything worth exploring. 0 does so even where the full configuration has
+            accuracy 0, of which nothing can be told.
         strategy: ``"algorithm1"`` (the paper's, as printed), ``"authors"`` (that of their published code; see
             `anchorkit.search.algorithm1`) or ``"local"`` (one way down, then a Pareto local search: as good or better
             after a fraction of the evaluations; see `anchorkit.search.local`).
@@ -96,8 +97,8 @@ def search(
             ``result``. The same call goes on: what the ledger has is not evaluated again, nor, by an
             `anchorkit.Evaluator` that is still there, anything else.
         InputError: a cost, strategy, anchor or kind of moves is unknown, the threshold is not 0..1, the budget is below
-            1, the cost cannot be computed for this layout, or the ledger belongs to another search or cannot be
-            written.
+            1, the full configuration has accuracy 0, the cost cannot be computed for this layout, or the ledger belongs
+            to another search or cannot be written.
     """
     if strategy not in STRATEGIES:
         raise InputError(f"unknown strategy {strategy!r}: use {' or '.join(map(repr, STRATEGIES))}")
