@@ -24,6 +24,18 @@ class ImplausibleDataWarning(UserWarning):
     """Data that can be read and is probably not what was meant; see docs/checks.md."""
 
 
+class ImplausibleDataError(InputError):
+    """Data that no real data can be.
+
+    Attributes:
+        findings: all that was found.
+    """
+
+    def __init__(self, message: str, findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(message)
+        self.findings = findings
+
+
 Severity = Literal["refused", "warning"]
 
 
@@ -80,21 +92,23 @@ def report(findings: Iterable[Finding], known: Iterable[Finding] = (), stackleve
         stacklevel: as of `warnings.warn`: 2 blames the caller of the function that calls this one.
 
     Raises:
-        InputError: a finding's severity is ``"refused"``.
+        ImplausibleDataError: a finding's severity is ``"refused"``.
     """
-    new = [finding for finding in findings if finding not in list(known)]
+    everything, before = tuple(findings), tuple(known)
+    new = [finding for finding in everything if finding not in before]
     for finding in new:
         if finding.severity == "refused":
-            raise InputError(str(finding))
+            raise ImplausibleDataError(str(finding), everything)
     for finding in new:
         warnings.warn(str(finding), ImplausibleDataWarning, stacklevel=stacklevel + 1)
 
 
-def nothing_can_be_told(accuracy: float) -> str | None:
+def nothing_can_be_told(accuracy: float, metric: str = "AP") -> str | None:
     """Why the accuracy of the full detector is too low to say which anchors are needed; None where it is not.
 
     Args:
-        accuracy: AP of the detector with all its anchors, 0..1.
+        accuracy: of the detector with all its anchors, 0..1.
+        metric: what it is. Only of AP it is known how low is too low; any other may be low for good reasons, but not 0.
 
     Example:
         >>> nothing_can_be_told(0.0)
@@ -102,8 +116,8 @@ def nothing_can_be_told(accuracy: float) -> str | None:
         >>> nothing_can_be_told(0.3) is None
         True
     """
-    if accuracy >= HARDLY_TRAINED:
+    if accuracy >= (HARDLY_TRAINED if metric == "AP" else NOTHING_FOUND):
         return None
-    points = f"AP {100 * max(accuracy, 0.0):.1f} points"
+    points = f"{metric} {100 * max(accuracy, 0.0):.1f} points"
     found = "finds nothing" if accuracy < NOTHING_FOUND else "is hardly trained"
     return f"The full detector {found} ({points}), so nothing can be told about its anchors"

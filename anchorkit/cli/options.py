@@ -54,6 +54,26 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output and nothing else")
 
 
+def add_max_dets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-dets",
+        type=_max_dets,
+        default=(1, 10, 100),
+        metavar="N[,N[,N]]",
+        help="detections of a class in an image that count, rising; AP counts the last (default: 1,10,100)",
+    )
+
+
+def _max_dets(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not 1 <= len(found) <= 3 or found[0] < 1 or list(found) != sorted(set(found)):
+        raise argparse.ArgumentTypeError(f"--max-dets {text}: one to three rising whole numbers, as 1,10,300")
+    return found
+
+
 def one_of(what: str, known: Collection[str]) -> Callable[[str], str]:
     def check(text: str) -> str:
         if text not in known:

@@ -14,6 +14,7 @@ from anchorkit.cli.options import (
     add_inputs,
     add_json,
     add_keep_drop,
+    add_max_dets,
     add_scheduler,
     chosen_configuration,
     one_of,
@@ -40,6 +41,7 @@ def add_commands(add: AddCommand) -> None:
     evaluate = add("evaluate", evaluate_command, "compute the accuracy of a configuration, as pycocotools does")
     add_inputs(evaluate)
     add_keep_drop(evaluate)
+    add_max_dets(evaluate)
     add_json(evaluate)
 
     search = add("search", search_command, "find the configurations with the best trade-off of accuracy and cost")
@@ -68,6 +70,7 @@ def add_commands(add: AddCommand) -> None:
     search.add_argument(
         "--out", type=Path, metavar="DIR", help="the folder for the frontier; an interrupted search resumes from it"
     )
+    add_max_dets(search)
     add_scheduler(search)
     add_json(search)
 
@@ -90,7 +93,7 @@ def evaluate_command(options: argparse.Namespace) -> Answer:
 
     predictions = PredictionTable.load(options.predictions)
     configuration = chosen_configuration(predictions.layout, options)
-    found = single.stats(predictions, options.ground_truth, configuration)
+    found = single.stats(predictions, options.ground_truth, configuration, options.max_dets)
     stats = {name: float(value) for name, value in found.items()}
     rows = [(name, points(value)) for name, value in stats.items()]
     return Answer(f"{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
@@ -136,14 +139,17 @@ def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
 
         with (
             connect(options.scheduler) as client,
-            ShardedEvaluator(client, options.predictions, options.ground_truth, options.metric) as spread,
+            ShardedEvaluator(
+                client, options.predictions, options.ground_truth, options.metric, max_dets=options.max_dets
+            ) as spread,
         ):
             yield spread
     else:
         from anchorkit.evaluation import Evaluator
         from anchorkit.predictions import PredictionTable
 
-        yield Evaluator(PredictionTable.load(options.predictions), options.ground_truth, metric=options.metric)
+        predictions = PredictionTable.load(options.predictions)
+        yield Evaluator(predictions, options.ground_truth, metric=options.metric, max_dets=options.max_dets)
 
 
 def costs_command(options: argparse.Namespace) -> Answer:

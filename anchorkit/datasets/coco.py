@@ -74,6 +74,20 @@ def load_coco_folder(root: Path) -> Dataset | None:
     return assemble(root, splits, notes)
 
 
+def load_coco_file(path: Path) -> Dataset:
+    """The annotations of one COCO json as a data set that has them all in ``train``; no image is looked for.
+
+    Raises:
+        InputError: the json is broken or inconsistent.
+    """
+    whole = Split("annotations", normalise(read_json(path), path, [path.parent]), _no_image)
+    return Dataset(str(path), whole, whole.only(set(), "val"))
+
+
+def _no_image(entry: Mapping[str, Any]) -> Any:
+    raise InputError(f"{entry['file_name']}: only the annotations were loaded")
+
+
 def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> dict[str, Any]:
     """A checked copy of a COCO dict that pycocotools reads without complaint; nothing is left out.
 

@@ -250,34 +250,38 @@ def _listed_twice(
     name: str, splits: Mapping[str, Split], files: Mapping[str, Mapping[int, FileId]]
 ) -> Iterator[Finding]:
     """Files that several entries of a split resolve to: under one name, or under several."""
+    one_name: list[tuple[str, int, str, int]] = []  # name and id of an entry, and of the first one of its file
+    several_names: list[tuple[str, int, str, int]] = []
     for split, by_image in files.items():
         names = {entry["id"]: str(entry.get("file_name")) for entry in splits[split].ground_truth["images"]}
         groups: dict[FileId, list[int]] = defaultdict(list)
         for image_id, identity in by_image.items():
             groups[identity].append(image_id)
-        several = [group for group in groups.values() if len(group) > 1]
-        one_name = [group for group in several if len({names[image_id] for image_id in group}) == 1]
-        several_names = [group for group in several if group not in one_name]
-        if one_name:
-            first, second = one_name[0][:2]
-            yield Finding(
-                "listed_twice",
-                "warning",
-                len(one_name),
-                f"{name}, {split}: {len(one_name)} pictures are listed more than once under different ids",
-                "keep one entry for each picture, with all its boxes",
-                {"file": names[second], "id": second, "value": f"the same as id {first}"},
-            )
-        if several_names:
-            first, second = several_names[0][:2]
-            yield Finding(
-                "one_file_for_two_images",
-                "warning",
-                len(several_names),
-                f"{name}, {split}: {len(several_names)} image files are each the picture of several entries",
-                "put every image where its file_name says: now boxes of one entry lie on the picture of another",
-                {"file": names[second], "id": second, "value": f"the same file as {names[first]}"},
-            )
+        for first, *others in groups.values():
+            if others:
+                alike = all(names[other] == names[first] for other in others)
+                pair = names[others[0]], others[0], names[first], first
+                (one_name if alike else several_names).append(pair)
+    if one_name:
+        file, second, _, first = one_name[0]
+        yield Finding(
+            "listed_twice",
+            "warning",
+            len(one_name),
+            f"{name}: {len(one_name):,} pictures are listed more than once under different ids",
+            "keep one entry for each picture, with all its boxes",
+            {"file": file, "id": second, "value": f"the same as id {first}"},
+        )
+    if several_names:
+        file, second, other, _ = several_names[0]
+        yield Finding(
+            "one_file_for_two_images",
+            "warning",
+            len(several_names),
+            f"{name}: {len(several_names):,} image files are each the picture of several entries",
+            "put every image where its file_name says: now boxes of one entry lie on the picture of another",
+            {"file": file, "id": second, "value": f"the same file as {other}"},
+        )
 
 
 def _in_two_splits(

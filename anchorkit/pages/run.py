@@ -19,6 +19,7 @@ from anchorkit.files import write_text
 from anchorkit.pages.notebooks import page, render_notebook
 from anchorkit.pages.run_words import after_training, card, configurations, headline, marked
 from anchorkit.plots.frames import measures
+from anchorkit.runs.folder import read_findings
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.runs.record import RunRecord, duration
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
@@ -60,11 +61,19 @@ def write_index(run_dir: str | Path) -> Path:
     run = _read(folder)
     name = run.record.name or "detector on data"
     body = "\n".join(
-        part for part in (_result(run, name), _training(run), _anchors(run), _pictures(run), _making(run)) if part
+        part
+        for part in (_result(run, name), _findings(folder), _training(run), _anchors(run), _pictures(run), _making(run))
+        if part
     )
     target = folder / "index.html"
-    write_text(target, page(f"{name}: which anchors are enough", body, "style.css"))
+    write_text(target, page(f"{name}: which anchors it needs", body, "style.css"))
     return target
+
+
+def _findings(folder: Path) -> str:
+    """What the lessons found implausible in the data and in the predictions."""
+    lines = [escape(str(finding)) for finding in read_findings(folder)]
+    return f"<h2>Look at the data</h2><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def _read(folder: Path) -> _Run:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from anchorkit.anchors import Configuration
 from anchorkit.costs import cost_facts
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.plots.frames import change, measures, points, unit
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
@@ -18,6 +19,9 @@ from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 def headline(search: SearchResult, chosen: Configuration, row: pd.Series[Any]) -> str:
     """The result in one sentence."""
     full, total = search.baseline, len(search.layout)
+    nothing = nothing_can_be_told(float(full["accuracy"]))
+    if nothing:
+        return nothing
     if len(chosen) == total:
         loss = f"{100 * NEGLIGIBLE_LOSS:g} points"
         return f"All {total} anchors are needed: without any of them AP falls by more than {loss}"
@@ -40,6 +44,9 @@ def after_training(trained: Points | None) -> str:
     rows = trained.reported
     point, stage = trained.shipped
     base = rows[rows["stage"] == "full"].iloc[0]
+    nothing = nothing_can_be_told(float(base["accuracy"]))
+    if nothing:
+        return f'<p class="lead">{escape(nothing)}; nor does training after pruning say anything.</p>'
     best = rows[(rows["point"].astype(str) == point) & (rows["stage"] == stage)].iloc[0]
     saved = change(base["head_flops"], best["head_flops"])
     when = "Before any" if stage == STAGES[0] else "After"
@@ -74,6 +81,8 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
     picks: dict[Configuration, str] = {}
     for loss in (0.0, NEGLIGIBLE_LOSS, 0.01):
         why = f"loses at most {100 * loss:g} {'point' if loss == 0.01 else 'points'}" if loss else "loses nothing"
+        if nothing_can_be_told(float(search.baseline["accuracy"])):
+            why = ""
         picks.setdefault(search.cheapest(loss), why)
     picks.pop(search.layout.full, None)
     rows = pd.DataFrame([search.row(pick) for pick in picks], columns=search.frontier.columns)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anchorkit.datasets.plausibility import check_boxes
 from anchorkit.findings import Finding
 from anchorkit.predictions_check.classes import classes
 from anchorkit.predictions_check.places import coordinates, sample_of
@@ -34,6 +33,9 @@ def check_pair(table: PredictionTable, truth: Truth, given: Any, counted: int = 
     """
     wrong = []
     if isinstance(given, str | Path):
+        # Here, because the readers of data sets take a while to import.
+        from anchorkit.datasets.plausibility import check_boxes
+
         wrong = check_boxes(str(given), truth.boxes, truth.sizes[truth.image], truth.image_ids[truth.image].tolist())
     return (*wrong, *check_table(table, truth, counted, boxes_are_right=not wrong))
 

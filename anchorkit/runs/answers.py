@@ -13,6 +13,7 @@ from typing import Any
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 from anchorkit.files import read_json, write_json
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.predictions import PredictionTable
 from anchorkit.runs.folder import left_by_earlier, load_data
 
@@ -21,10 +22,6 @@ EXECUTED_FILE = "executed.json"
 
 VERDICTS = ("held", "did not hold", "cannot be told here")
 """What an experiment may say of a claim."""
-
-
-HARDLY_TRAINED = 0.05
-"""A detector below this AP (0..1) has hardly begun to learn: what pruning or retraining does to it tells nothing."""
 
 
 def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
@@ -36,9 +33,9 @@ def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
         unpruned: AP (0..1) of the detectors that the comparison starts from, one a seed.
 
     Returns:
-        One of `VERDICTS`; nothing can be told of detectors below `HARDLY_TRAINED`, whatever they do.
+        One of `VERDICTS`; of a detector that is hardly trained nothing can be told, whatever it does.
     """
-    if min(unpruned) < HARDLY_TRAINED:
+    if nothing_can_be_told(min(unpruned)):
         return "cannot be told here"
     return {1: "held", -1: "did not hold", 0: "cannot be told here"}[sign]
 

@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
+from anchorkit.findings import Finding
 
 if TYPE_CHECKING:
     from anchorkit.datasets import Dataset
+
+FINDINGS_FILE = "findings.json"
+"""What the lessons found implausible, by lesson."""
 
 _MAKERS = {
     "data.json": "01_data",
@@ -95,7 +99,36 @@ def choose_data(
             f"{path}: this run was made on other data ({read_json(path).get('data')}); choose another run_dir"
         )
     write_json(path, facts)
+    note_findings(run_dir, "01_data", loaded.findings)
     return loaded
+
+
+def note_findings(run_dir: str | Path, lesson: str, findings: Iterable[Finding]) -> None:
+    """Note in the run's folder what a lesson found implausible, in place of what it found before; its page shows it.
+
+    Args:
+        run_dir: the run's folder.
+        lesson: the notebook, such as ``"01_data"``.
+        findings: of the data set, or of an evaluator.
+    """
+    path = Path(run_dir) / FINDINGS_FILE
+    known = read_json(path) if path.exists() else {}
+    write_json(path, known | {lesson: [finding.to_dict() for finding in findings]})
+
+
+def read_findings(run_dir: str | Path) -> list[Finding]:
+    """What the lessons of a run found implausible, in their order.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = Path(run_dir) / FINDINGS_FILE
+    if not path.exists():
+        return []
+    try:
+        return [Finding.from_dict(one) for _, found in sorted(read_json(path).items()) for one in found]
+    except (AttributeError, TypeError):
+        raise InputError(f"{path}: not what a lesson wrote; run 01_data again") from None
 
 
 def load_data(run_dir: str | Path) -> Dataset:

@@ -105,7 +105,8 @@ def search(
             `anchorkit.latency.MeasuredLatency`, brings a warning: the paper prefers costs that can be computed
             (section 2.2).
         threshold: least accuracy, absolute, 0..1: configurations below are neither kept nor explored, which makes the
-            search shorter. None explores everything worth exploring.
+            search shorter. None explores everything worth exploring. 0 does so even where the full configuration has
+            accuracy 0, of which nothing can be told.
         strategy: a name of `STRATEGIES`: ``"algorithm1"`` (the paper's, as printed), ``"authors"`` (that of their
             published code; see `anchorkit.search.algorithm1`) or ``"local"`` (one way down, then a Pareto local search:
             as good or better after a fraction of the evaluations; see `anchorkit.search.local`). Or your own: a
@@ -130,8 +131,8 @@ def search(
             ``result``. The same call goes on: what is in the ledger is not evaluated again, and an
             `anchorkit.Evaluator` that still exists remembers its answers without one.
         InputError: a cost, strategy, anchor or kind of moves is unknown, the threshold is not 0..1, the budget is below
-            1, the cost cannot be computed for this layout, or the ledger belongs to other predictions or cannot be
-            written.
+            1, the full configuration has accuracy 0, the cost cannot be computed for this layout, or the ledger belongs
+            to other predictions or cannot be written.
 
     Examples:
         >>> import anchorkit as ak

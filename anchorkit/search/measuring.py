@@ -15,6 +15,7 @@ from tqdm import tqdm
 from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.costs import Cost, is_named, known_costs
 from anchorkit.errors import InputError
+from anchorkit.findings import NOTHING_FOUND, nothing_can_be_told
 from anchorkit.search.ledger import Ledger
 
 AHEAD = 8
@@ -232,8 +233,8 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
     """Measure the full configuration, where every search starts, and see that a search makes sense.
 
     Raises:
-        InputError: the threshold is not an accuracy, the layout has no anchors, there is no accuracy to measure, or
-            the ledger belongs to other data.
+        InputError: the threshold is not an accuracy, the layout has no anchors, there is no accuracy to measure, it is
+            0 and no threshold of 0 was given, or the ledger belongs to other data.
     """
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         hint = f"; {threshold:g} may mean {threshold / 100:g}" if 1.0 < threshold <= 100.0 else ""
@@ -243,6 +244,11 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
         raise InputError(f"the layout of {layout.detector} has no anchors: there is nothing to search")
     full = measurer.measure(layout.full)
     _check_ledger(measurer, full)
+    nothing = nothing_can_be_told(full.accuracy, str(getattr(measurer.evaluator, "metric", "accuracy")))
+    if nothing and full.accuracy < NOTHING_FOUND and threshold != 0.0:
+        raise InputError(f"{nothing}: look at its data and train it, or give a threshold of 0 to search all the same")
+    if nothing:
+        warnings.warn(nothing, stacklevel=4)
     if threshold is not None and threshold > full.accuracy:
         warnings.warn(
             f"threshold {threshold:g} is above the accuracy of the full configuration, {full.accuracy:.4f}: the "

@@ -13,6 +13,7 @@ from anchorkit.costs import Cost
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.search import SearchResult
 from anchorkit.statistics.intervals import (
     LowerBounds,
@@ -50,7 +51,7 @@ def frontier_changes(
         detector; ``low`` and ``high``, its interval for a point picked beforehand; ``within_margin``, the share of
         draws in which it loses no more than the margin; ``least``, a lower bound that holds for all points at once, so
         for whichever is picked (on the images of the search, for whatever it might have picked); and ``safe``: it is
-        above -margin.
+        above -margin. Of a detector that is hardly trained no point is called safe.
 
     Raises:
         InputError: an option is out of range, the result is one of another detector, or the evaluator's metric is none
@@ -80,7 +81,8 @@ def _frontier_changes(
     frame = result.frontier.drop(columns="accuracy").reset_index(drop=True)
     frame.insert(0, "accuracy", found.accuracy)
     frame = frame.assign(**change_columns(found, margin, confidence), least=bounds.least)
-    return frame.assign(safe=frame["least"] > -margin), bounds
+    told = nothing_can_be_told(evaluator.accuracy(evaluator.full), evaluator.metric) is None
+    return frame.assign(safe=(frame["least"] > -margin) & told), bounds
 
 
 def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[str, np.ndarray]:
@@ -123,6 +125,7 @@ class SafeRemoval:
         points: the frame of `frontier_changes`.
         width: how many standard errors the bounds lie below the points.
         caveats: what the statement does not tell, a sentence each.
+        unpruned: the figure of the full detector, 0..1; where it is very low, the sentence says that it tells nothing.
     """
 
     configuration: Configuration = field(repr=False)
@@ -142,6 +145,7 @@ class SafeRemoval:
     points: pd.DataFrame = field(repr=False)
     width: float
     caveats: tuple[str, ...] = field(repr=False)
+    unpruned: float = 1.0
 
     @property
     def n_removed(self) -> int:
@@ -151,6 +155,9 @@ class SafeRemoval:
     @property
     def sentence(self) -> str:
         """The statement in words."""
+        nothing = nothing_can_be_told(self.unpruned, self.metric)
+        if nothing:
+            return f"{nothing}."
         total, cost = len(self.configuration.layout), self.cost.words
         images = f"images like these {self.n_images:,}{', which the search has seen' if self.tried else ''}"
         falls = f"{self.metric} falls by less than {_points(self.margin)}"
@@ -205,6 +212,8 @@ def safe_to_remove(
     points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
     least, change, cost = (points[name].to_numpy(np.float64) for name in ("least", "change", result.cost))
     n_images = len(evaluator.ground_truth.image_ids)
+    unpruned = evaluator.accuracy(evaluator.full)
+    told = nothing_can_be_told(unpruned, evaluator.metric) is None
     safe = np.flatnonzero(points["safe"])
     at = int(safe[cost[safe].argmin()]) if len(safe) else None
     # A search may have dropped the full configuration from its frontier: it is safe all the same.
@@ -212,7 +221,7 @@ def safe_to_remove(
         chosen, own_change, own_least = evaluator.full, 0.0, 0.0
     else:
         chosen, own_change, own_least = result.configurations[at], float(change[at]), float(least[at])
-    harmless = np.flatnonzero(change >= 0)
+    harmless = np.flatnonzero((change >= 0) & told)
     hoped, hoped_least, needed = chosen, own_least, n_images
     if len(harmless):
         best = int(harmless[cost[harmless].argmin()])
@@ -242,6 +251,7 @@ def safe_to_remove(
         points=points,
         width=bounds.width,
         caveats=_caveats(evaluator, chosen, n_images, tried),
+        unpruned=unpruned,
     )
 
 
