@@ -26,6 +26,7 @@ _HOME = {
     "moves": "anchors",
     "InputError": "errors",
     "MissingExtraError": "errors",
+    "check_parameters": "batch.parameters",
     "load_dataset": "datasets",
     "export_onnx": "detectors",
     "load_detector": "detectors",
@@ -90,6 +91,7 @@ __all__ = ["__version__", "search", *_HOME]
 if TYPE_CHECKING:
     from anchorkit.analysis.diagnosis import diagnose
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
+    from anchorkit.batch.parameters import check_parameters
     from anchorkit.datasets import load_dataset
     from anchorkit.detectors import export_onnx, load_detector, prune, register_detector, save_detector, untrained
     from anchorkit.errors import InputError, MissingExtraError

@@ -165,7 +165,11 @@ def _cores() -> Check:
 
 
 def _memory() -> Check:
-    amount = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        import psutil
+    except ImportError:  # reported among the packages
+        return Check("memory", "note", "unknown", "install psutil")
+    amount = int(psutil.virtual_memory().total)
     limit = Path("/sys/fs/cgroup/memory.max")  # a container may have less than its machine
     if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
         amount = min(amount, int(text))

@@ -18,7 +18,7 @@ from anchorkit.errors import InputError
 
 __all__ = ["appearing", "read_json", "read_text", "replacing", "write_json", "write_text"]
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})  # Windows has no quota
 """Numbers of the errors that a full disk, a used-up quota or a limit on a file's size raises."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
 _SCALARS: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
+_PASSED = "# Parameters"  # begins the cell that papermill puts in
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -78,6 +80,51 @@ def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
             ``name: type = value``; the message names file and line.
     """
     return parse_parameters_cell(_parameters_cell(notebook), source=str(notebook))
+
+
+def check_parameters() -> None:
+    """Refuse what papermill passed to the running notebook, if a name is unknown or a value has another type.
+
+    Papermill itself only warns of an unknown name, and its option ``-r`` passes numbers as text. The lessons call this
+    in the first cell after the parameters. It does nothing in a notebook that papermill does not execute.
+
+    Raises:
+        InputError: papermill passed a name that the parameters cell lacks (the message has the nearest one), or a value
+            of another type.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> ak.check_parameters()  # nothing was passed here
+    """
+    if "IPython" not in sys.modules:
+        return
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    cells: list[str] = list(shell.user_ns.get("In", ())) if shell is not None else []
+    # In[1] is the parameters cell, In[2] what papermill put below it, where it put anything.
+    if len(cells) > 2 and cells[2].startswith(_PASSED):
+        check_passed(cells[1], cells[2])
+
+
+def check_passed(declared: str, passed: str) -> None:
+    """Compare the cell that papermill puts into a notebook with the notebook's own parameters cell.
+
+    Raises:
+        InputError: as `check_parameters`.
+    """
+    known = parse_parameters_cell(declared, "this notebook")
+    for statement in ast.parse(passed).body:
+        if not (isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)):
+            continue
+        name = statement.targets[0].id
+        require_known([name], known, "papermill")
+        try:
+            value = ast.literal_eval(statement.value)
+        except ValueError:  # such as float('nan')
+            continue
+        text = isinstance(value, str) and known[name].type != "str"
+        known[name].check(value, "papermill (-r passes text; use -p)" if text else "papermill")
 
 
 def parse_parameters_cell(code: str, source: str) -> dict[str, Parameter]:

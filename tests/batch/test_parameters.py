@@ -6,11 +6,13 @@ import pytest
 
 from anchorkit.batch.parameters import (
     Parameter,
+    check_passed,
     parse_parameters_cell,
     read_parameters,
     require_known,
 )
 from anchorkit.batch.plans import Resolver
+from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 
 CELL = """\
@@ -165,3 +167,38 @@ def test_paths_become_absolute_and_names_stay_names(tmp_path: Path, monkeypatch:
 
 def test_require_known_accepts_known() -> None:
     require_known(["a"], ["a", "b"], "here")
+
+
+DECLARED = (
+    "data: str = 'shapes'  # the data set\ntrain_images: int = 0  # at most so many\nloss: float = 0.1  # of AP\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("passed", "message"),
+    [
+        ("train_images = '4'", r"-r passes text; use -p\): train_images is '4'; int is needed \(at most so many\)"),
+        ("train_images = 4.0", r"papermill: train_images is 4\.0; int is needed"),
+        ("dat = 'mine'", r"papermill: unknown parameter 'dat'.*data"),
+        ("train_images = True", "train_images is True; int is needed"),
+    ],
+)
+def test_what_papermill_passes_is_checked(passed: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_passed(DECLARED, f"# Parameters\n{passed}\n")
+
+
+def test_what_papermill_passes_may_be_right() -> None:
+    check_passed(DECLARED, "# Parameters\ndata = 'mine'\ntrain_images = 4\nloss = 1\n")
+    check_passed(DECLARED, "# Parameters\nloss = float('nan')\n")
+
+
+@pytest.mark.slow
+def test_a_lesson_under_plain_papermill_stops_at_a_misspelt_name(tmp_path: Path) -> None:
+    import papermill
+
+    lesson = notebooks_dir() / "01_data.ipynb"
+    options = {"kernel_name": "python3", "progress_bar": False, "cwd": tmp_path}
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter 'dat'"):
+        papermill.execute_notebook(lesson, tmp_path / "out.ipynb", {"dat": "mine", "run_dir": "r"}, **options)
+    assert not (tmp_path / "r").exists()

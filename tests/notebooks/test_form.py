@@ -34,6 +34,7 @@ def test_form(name: str) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert code[0].metadata.tags == ["parameters"]
     assert max(len(cell.source.splitlines()) for cell in code) <= 16
+    assert "ak.check_parameters()" in code[1].source
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for wanted in ("**You will learn**", "**Time:**", "**What to look at.**", "## Exercises", "**Next:**"):
         assert wanted in prose

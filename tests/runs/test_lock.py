@@ -37,3 +37,18 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file" / "run"):
         pass
+
+
+def test_where_locks_cannot_be_inherited_a_second_process_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anchorkit.runs.lock.fcntl", None)  # as on Windows
+    with locked(tmp_path) as handle:
+        assert handle is None
+        with pytest.raises(InputError, match="another process"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file" / "run"):
+        pass

@@ -135,7 +135,7 @@ def sweep_folder(plan: SweepPlan, out: str | Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[int]:
+def _held(folder: Path) -> Iterator[int | None]:
     """The folder's lock. Processes that a killed sweep has left behind end by themselves, so these are waited for."""
     deadline = time.monotonic() + _ORPHANS_END_WITHIN
     while True:

@@ -6,6 +6,7 @@ process goes with it. Both keep the sweep's lock file open: as long as anybody m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -14,7 +15,6 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -39,16 +39,16 @@ class _Requests(threading.Thread):
                 self.tasks.put(Task.from_dict(message["task"]))
             else:
                 self.stopping = True
-                _signal_notebooks(signal.SIGINT)
+                _interrupt_notebooks()
                 self.tasks.put(None)
         self.tasks.put(None)
         if self.busy:  # nobody would hear the answer
-            _signal_notebooks(signal.SIGKILL)
+            _kill_notebooks()
             os._exit(1)
 
 
 def main() -> None:
-    lock, log = int(sys.argv[1]), Path(sys.argv[2])
+    log, held = Path(sys.argv[1]), [int(handle) for handle in sys.argv[2:]]
     # Standard output is for answers alone; whatever libraries print goes to the log.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -56,7 +56,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: None)
     requests = _Requests()
     requests.start()
-    with Kernel(Path(), log=log, held=(lock,)) as kernel:
+    with Kernel(Path(), log=log, held=held) as kernel:
         while (task := requests.tasks.get()) is not None and not requests.stopping:
             print(json.dumps(_answer(requests, task, kernel).to_dict()), file=answers, flush=True)
     sys.stderr.flush()
@@ -76,13 +76,16 @@ def _answer(requests: _Requests, task: Task, kernel: Kernel) -> Outcome:
     return Outcome(task.step.key, "stopped") if requests.stopping and outcome.state != "done" else outcome
 
 
-def _signal_notebooks(number: int) -> None:
-    children: list[Any] = psutil.Process().children(recursive=number == signal.SIGKILL)
-    for child in children:
-        try:
-            child.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
+def _interrupt_notebooks() -> None:
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess, ValueError):  # Windows has no such signal: the grace runs out
+            child.send_signal(signal.SIGINT)
+
+
+def _kill_notebooks() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 if __name__ == "__main__":

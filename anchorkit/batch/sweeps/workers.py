@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -31,12 +30,12 @@ class LocalWorkers:
 
     Args:
         jobs: at most so many at a time.
-        lock: the sweep's open lock file, which they keep open.
+        lock: the sweep's open lock file, which they keep open; None where that cannot be (Windows).
         logs: folder for what they and their notebooks' processes say.
     """
 
-    def __init__(self, jobs: int, lock: int, logs: Path) -> None:
-        self._jobs, self._lock, self._logs = jobs, lock, logs
+    def __init__(self, jobs: int, lock: int | None, logs: Path) -> None:
+        self._jobs, self._held, self._logs = jobs, () if lock is None else (lock,), logs
         self._workers: list[_Worker] = []
         self._outcomes: queue.SimpleQueue[tuple[_Worker, Outcome | None]] = queue.SimpleQueue()
         self._stopping = False
@@ -96,7 +95,7 @@ class LocalWorkers:
         threads = str(max(1, cores // self._jobs))
         environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, **os.environ}
         notebooks_log = log.with_name(log.name.replace("worker", "notebooks"))
-        command = [sys.executable, "-m", "anchorkit.batch.sweeps.worker", str(self._lock), str(notebooks_log)]
+        command = [sys.executable, "-m", "anchorkit.batch.sweeps.worker", str(notebooks_log), *map(str, self._held)]
         with log.open("ab") as errors:
             process = subprocess.Popen(
                 command,
@@ -106,7 +105,7 @@ class LocalWorkers:
                 text=True,
                 encoding="utf-8",
                 env=environment,
-                pass_fds=(self._lock,),
+                pass_fds=self._held,
                 start_new_session=True,  # Ctrl-C in the terminal is for the sweep, which tells its workers
             )
         worker = _Worker(process, log)
@@ -139,6 +138,6 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.kill()
     for member in family:
         try:
-            member.send_signal(signal.SIGKILL)
+            member.kill()
         except psutil.NoSuchProcess:
             continue
