@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from anchorkit.batch.beforehand import look_beforehand
 from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
@@ -45,7 +46,7 @@ def run_notebooks(
 
     Args:
         profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson does.
-        data: name of a data set, or a folder with COCO json or VOC xml annotations.
+        data: name of a data set, or a folder or file as for `anchorkit.load_dataset`.
         data_root: where a named data set lies, if the lessons have a parameter of that name.
         detector: name of the detector.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
@@ -64,7 +65,8 @@ def run_notebooks(
     of_profile = profile_named(profile)
     lessons = find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), LESSONS)
     data = _data_name(data)
-    folder = Path(out) if out is not None else Path("runs") / f"{profile}-{Path(data).name}"
+    called = Path(data).parent.name if Path(data).is_file() else Path(data).name
+    folder = Path(out) if out is not None else Path("runs") / f"{profile}-{called}"
     folder = folder.resolve()
     resolver = lesson_resolver(lessons)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
@@ -81,6 +83,7 @@ def run_notebooks(
         _require_same(previous, record, folder / RECORD_FILE)
         record = replace(record, started=previous.started, notebooks=previous.notebooks)
     with locked(folder):
+        look_beforehand([values])
         execute_chain(folder, make_chain(lessons, values, without_run_dir), record, progress)
         from anchorkit.pages.run import write_index
 
@@ -173,12 +176,10 @@ class _RunFolder:
 
 
 def _data_name(data: str | Path) -> str:
-    """A folder as an absolute path, so that it means the same inside the notebooks; a name as it is."""
+    """A folder or file as an absolute path, so that it means the same inside the notebooks; a name as it is."""
     text = str(data)
-    if Path(text).is_dir():
-        return str(Path(text).resolve())
     if Path(text).exists():
-        raise InputError(f"{text}: a folder with COCO json or VOC xml annotations is needed, not a file")
+        return str(Path(text).resolve())
     if isinstance(data, Path) or "/" in text or text.startswith((".", "~")):
         raise InputError(f"{text}: no such folder")
     return text

@@ -84,8 +84,8 @@ def choose_data(
     Raises:
         InputError: the data cannot be loaded, or the folder speaks of other data already.
     """
-    # A folder is noted as an absolute path: lessons and runs may have other working folders.
-    place = str(Path(data).expanduser().resolve()) if Path(data).expanduser().is_dir() else data
+    # A place is noted as an absolute path: lessons and runs may have other working folders.
+    place = str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data
     chosen = {
         "data": place,
         "data_root": data_root,

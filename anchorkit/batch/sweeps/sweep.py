@@ -14,6 +14,7 @@ from types import FrameType
 
 import psutil
 
+from anchorkit.batch.beforehand import look_beforehand
 from anchorkit.batch.drive import Drive, Outcome, Workers
 from anchorkit.batch.execution import import_jsonschema_quickly
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
@@ -85,6 +86,7 @@ def run_sweep(
         raise InputError(f"jobs is {jobs}: at least 1 is needed")
     plan = make_plan(read_sweep(sweep_file))
     folder = sweep_folder(plan, out)
+    look_beforehand(plan.file.values)
     with _held(folder) as lock:
         _claim(folder, plan)
         for place in (folder / "steps", folder / "runs"):

@@ -1,0 +1,58 @@
+"""A look at what notebooks are going to be given, so that bad input is reported before the first one starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from anchorkit.errors import InputError
+from anchorkit.files import read_json
+
+_NEEDED = ("ipykernel", "nbclient", "nbconvert", "papermill")
+
+
+def look_beforehand(runs: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
+    """Open the data and the weights that the lessons of some runs will read, and check that notebooks can be executed.
+
+    Args:
+        runs: for each run, the parameters by notebook, as from `Resolver.resolve`.
+
+    Raises:
+        InputError: a data set cannot be loaded, images of it are missing or broken (with their number), weights cannot
+            be read, or a package that executes or renders notebooks is missing.
+    """
+    missing = [name for name in _NEEDED if util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"{missing[0]} is missing, without which no notebook is executed: see anchorkit doctor")
+    # Runs share their data, and a look takes a second.
+    lessons = [run.get("01_data", {}) for run in runs]
+    for data, root in dict.fromkeys((str(own.get("data", "shapes")), str(own.get("data_root", ""))) for own in lessons):
+        if data != "shapes":
+            _look_at_data(data, root)
+    for weights in dict.fromkeys(str(run.get("02_detector", {}).get("weights", "")) for run in runs):
+        if Path(weights).is_absolute():
+            _look_at_weights(Path(weights))
+
+
+def _look_at_data(data: str, root: str) -> None:
+    from anchorkit.datasets import load_dataset
+
+    for split in load_dataset(data, root=root or None).splits().values():
+        split.check_images()
+
+
+def _look_at_weights(path: Path) -> None:
+    """Read the names and shapes of the tensors, or the description of a saved detector."""
+    if path.is_dir():
+        read_json(path / "detector.json")
+        path = path / "model.safetensors"
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as opened:
+                opened.keys()
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: not a safetensors file, or cut off ({error})") from None
