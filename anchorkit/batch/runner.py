@@ -88,12 +88,18 @@ def run_notebooks(
 
 
 def _data_name(data: str | Path) -> str:
-    """A folder as an absolute path, so that it means the same inside the notebooks; a name as it is."""
+    """A folder or data.yaml as an absolute path, so that it means the same inside the notebooks; a name as it is."""
+    from anchorkit.datasets import data_place
+
     text = str(data)
-    if Path(text).is_dir():
-        return str(Path(text).resolve())
+    place = data_place(text)
+    if place is not None:
+        return str(place)
     if Path(text).exists():
-        raise InputError(f"{text}: a folder with COCO json or VOC xml annotations is needed, not a file")
+        raise InputError(
+            f"{text}: a folder with COCO json or VOC xml annotations is needed (or with YOLO's, or its data.yaml), not "
+            "this file"
+        )
     if isinstance(data, Path) or "/" in text or text.startswith((".", "~")):
         raise InputError(f"{text}: no such folder")
     return text

@@ -16,7 +16,11 @@ def add_commands(add: AddCommand) -> None:
     run.add_argument(
         "--profile", type=one_of("profile", PROFILES), default="quick", help="smoke, quick (default) or full"
     )
-    run.add_argument("--data", default="shapes", help="a data set's name, or a folder with COCO json or VOC xml")
+    run.add_argument(
+        "--data",
+        default="shapes",
+        help="a data set's name, a folder with COCO json, VOC xml, CVAT xml or YOLO txt files, or a data.yaml",
+    )
     run.add_argument("--detector", default="tiny_ssd", metavar="NAME", help="default: tiny_ssd")
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
     run.add_argument(

@@ -21,7 +21,7 @@ from anchorkit.datasets.yolo_description import SUFFIXES as _YOLO_SUFFIXES
 from anchorkit.errors import InputError
 from anchorkit.formats import recognise, recognise_folder
 
-__all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "load_dataset", "never_needed"]
+__all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "data_place", "load_dataset", "never_needed"]
 
 NAMES = ("shapes", "coco", "voc", "voc2007", "voc2012")
 
@@ -122,6 +122,13 @@ def _read_below(folder: Path, levels: int = 3) -> Dataset | None:
             note = f"{folder}: holds no annotations itself; {place.relative_to(folder)} below it is read"
             return Dataset(data.name, data.train, data.val, data.test, (note, *data.notes))
     return None
+
+
+def data_place(name: str | Path) -> Path | None:
+    """The absolute path of what `load_dataset` would read at this place: a folder, data.yaml or obj.data; else None."""
+    place = Path(name).expanduser()
+    described = place.suffix.lower() in _YOLO_SUFFIXES and place.is_file()
+    return place.resolve() if described or place.is_dir() else None
 
 
 def _shapes(root: str | Path | None, options: dict[str, Any]) -> Dataset:
