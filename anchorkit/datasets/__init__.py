@@ -19,7 +19,7 @@ from anchorkit.datasets.voc import load_voc, load_voc_folder
 from anchorkit.datasets.yolo import load_yolo_file, load_yolo_folder
 from anchorkit.datasets.yolo_description import SUFFIXES as _YOLO_SUFFIXES
 from anchorkit.errors import InputError
-from anchorkit.formats import recognise, recognise_folder
+from anchorkit.formats import ZIP, recognise, recognise_folder
 
 __all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "data_place", "load_dataset", "never_needed"]
 
@@ -83,6 +83,7 @@ def _from_place(place: Path, options: dict[str, Any]) -> Dataset:
         what = "is neither a folder nor a known data set"
         if place.exists():
             what = f"is a file, not a folder ({found.name})" if found else "is a file, not a folder"
+            what += "; unpack it first" if found is ZIP else ""
         raise InputError(f"{place} {what}; give a folder of {_READ}, a data.yaml, or one of {', '.join(NAMES)}")
     _refuse(place.name, options)
     data = _read(place) or _read_below(place)
