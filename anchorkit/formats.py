@@ -155,15 +155,16 @@ _ENTRIES: tuple[tuple[Callable[[Mapping[str, Any]], bool], Format], ...] = (
 # The same for files that are too long to be read for this: words of their beginning.
 _BEGINNINGS = (
     (r'^\[\s*\{[^\]]*"(score|image_id|category_id)"', RESULTS),
-    (r'"_via_', VIA),
+    (r'"_via_|^\{\s*"[^"]*"\s*:\s*\{\s*"(filename|regions)"', VIA),
+    (r'^\{\s*"(version|flags|shapes)".*"shapes"', LABELME),
     (r'^\{\s*"(images|annotations|categories|info|licenses)"', GROUND_TRUTH),
-    (r'^\[\s*\{\s*"image"', CREATEML),
+    (r'^\[\s*\{\s*"(image|annotations)".*"coordinates"', CREATEML),
 )
 
 
 def _json_kind(path: Path, start: str, size: int) -> Format | None:
     if size > _WHOLE_JSON:
-        return next((kind for pattern, kind in _BEGINNINGS if re.search(pattern, start)), None)
+        return next((kind for pattern, kind in _BEGINNINGS if re.search(pattern, start, re.DOTALL)), None)
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -176,10 +176,18 @@ class _RunFolder:
 
 
 def _data_name(data: str | Path) -> str:
-    """A folder or file as an absolute path, so that it means the same inside the notebooks; a name as it is."""
+    """A folder or data.yaml as an absolute path, so that it means the same inside the notebooks; a name as it is."""
+    from anchorkit.datasets import data_place
+
     text = str(data)
+    place = data_place(text)
+    if place is not None:
+        return str(place)
     if Path(text).exists():
-        return str(Path(text).resolve())
+        raise InputError(
+            f"{text}: a folder with COCO json or VOC xml annotations is needed (or with YOLO's, or its data.yaml), not "
+            "this file"
+        )
     if isinstance(data, Path) or "/" in text or text.startswith((".", "~")):
         raise InputError(f"{text}: no such folder")
     return text

@@ -19,7 +19,7 @@ def add_commands(add: AddCommand) -> None:
     run.add_argument(
         "--data",
         default="shapes",
-        help="the name of a data set, or a folder with COCO json or VOC xml (default: shapes)",
+        help="a data set's name, a folder with COCO json, VOC xml, CVAT xml or YOLO txt files, or a data.yaml",
     )
     run.add_argument(
         "--detector", default="tiny_ssd", metavar="NAME", help="the name of a detector (default: tiny_ssd)"

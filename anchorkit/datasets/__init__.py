@@ -21,9 +21,9 @@ from anchorkit.datasets.yolo import load_yolo_file, load_yolo_folder
 from anchorkit.datasets.yolo_description import SUFFIXES as _YOLO_SUFFIXES
 from anchorkit.errors import InputError
 from anchorkit.findings import report
-from anchorkit.formats import recognise, recognise_folder
+from anchorkit.formats import ZIP, recognise, recognise_folder
 
-__all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "load_dataset", "never_needed"]
+__all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "data_place", "load_dataset", "never_needed"]
 
 NAMES = ("shapes", "coco", "voc", "voc2007", "voc2012")
 
@@ -95,6 +95,7 @@ def _from_place(place: Path, options: dict[str, Any]) -> Dataset:
         what = "is neither a folder nor a known data set"
         if place.exists():
             what = f"is a file, not a folder ({found.name})" if found else "is a file, not a folder"
+            what += "; unpack it first" if found is ZIP else ""
         raise InputError(f"{place} {what}; give a folder of {_READ}, a data.yaml, or one of {', '.join(NAMES)}")
     _refuse(place.name, options)
     data = _read(place) or _read_below(place)
@@ -134,6 +135,13 @@ def _read_below(folder: Path, levels: int = 3) -> Dataset | None:
             note = f"{folder}: holds no annotations itself; {place.relative_to(folder)} below it is read"
             return Dataset(data.name, data.train, data.val, data.test, (note, *data.notes))
     return None
+
+
+def data_place(name: str | Path) -> Path | None:
+    """The absolute path of what `load_dataset` would read at this place: a folder, data.yaml or obj.data; else None."""
+    place = Path(name).expanduser()
+    described = place.suffix.lower() in _YOLO_SUFFIXES and place.is_file()
+    return place.resolve() if described or place.is_dir() else None
 
 
 def _shapes(root: str | Path | None, options: dict[str, Any]) -> Dataset:

@@ -22,7 +22,15 @@ from typing import Any
 
 from anchorkit.coco_json import whole_ids
 from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, check_same_categories
-from anchorkit.datasets.images import FolderImages, find_images, plain_name, read_image_size, subfolders
+from anchorkit.datasets.images import (
+    FOLDERS,
+    FolderImages,
+    find_images,
+    named_folders,
+    plain_name,
+    read_image_size,
+    subfolders,
+)
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
 
@@ -171,12 +179,13 @@ def _source_of(root: Path, split: str) -> Path | None:
     for folder in (*_annotation_folders(root), root):
         # "instances" first: COCO's own folder has captions and key points beside them.
         for pattern in ("instances*.json", "*.json"):
-            found = [path for path in sorted(folder.glob(pattern)) if told.search(path.stem)]
+            found = [path for path in _json_files(folder, pattern) if told.search(path.stem)]
             if len(found) > 1:
                 raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
             if found and (pattern == "instances*.json" or looks_like_coco(found[0])):
                 return found[0]
-    for folder in subfolders(root):
+    own = [folder for parent in (root, *_annotation_folders(root)) for folder in subfolders(parent)]
+    for folder in own:
         if told.match(folder.name):
             found = [path for place in (folder, *_annotation_folders(folder)) for path in _coco_files(place)]
             if len(found) > 1:
@@ -187,11 +196,15 @@ def _source_of(root: Path, split: str) -> Path | None:
 
 
 def _annotation_folders(root: Path) -> list[Path]:
-    return [folder for folder in subfolders(root) if folder.name.lower() == "annotations"]
+    return named_folders(root, ("annotations", "annotation", "labels"))
+
+
+def _json_files(folder: Path, pattern: str = "*.json") -> list[Path]:
+    return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
 
 
 def _coco_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*.json")) if looks_like_coco(path)]
+    return [path for path in _json_files(folder) if looks_like_coco(path)]
 
 
 def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
@@ -200,17 +213,19 @@ def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
     suffixes = dict.fromkeys([year[1] if year else "", "", "2017"])
     words = [word + suffix for word in SPLIT_WORDS[split] for suffix in suffixes]
     own = source.stem.removeprefix("instances_").lower()
-    home = source.parent.parent if source.parent.name.lower() == "annotations" else source.parent
-    below = {path.name.lower(): path for path in reversed(subfolders(root))}
-    images = below.get("images", root / "images")
-    inside = {path.name.lower(): path for path in reversed(subfolders(images))}
-    places = [folder[own] for folder in (below, inside) if own in folder]
-    places += [below.get(word, root / word) for word in words] + [inside.get(word, images / word) for word in words]
-    if home != root:
-        beside = [path for path in subfolders(home) if path.name.lower() == "images"]
-        places += [path for folder in beside for path in subfolders(folder) if path.name.lower() == own]
-        places += [*beside, home / "data", home]
-    places += [images, source.parent, below.get("data", root / "data"), root]
+    beside_json = source.parent in _annotation_folders(source.parent.parent)
+    home = source.parent.parent if beside_json else source.parent
+    pictures = named_folders(root, FOLDERS) or [root / "images"]
+    named = [
+        (folder, {path.name.lower(): path for path in reversed(subfolders(folder))}) for folder in (root, *pictures)
+    ]
+    places = [inside[own] for _, inside in named if own in inside]
+    places += [inside.get(word, folder / word) for folder, inside in named for word in words]
+    for folder in dict.fromkeys((home, *[place for place in places if place.is_dir()])):
+        if folder != root:
+            inside = named_folders(folder, FOLDERS)
+            places += [place for one in inside for place in named_folders(one, [own])] + [*inside, folder]
+    places += [*pictures, source.parent, root]
     return list(dict.fromkeys(places))
 
 

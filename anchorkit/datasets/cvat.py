@@ -12,21 +12,22 @@ from typing import Any
 from xml.etree import ElementTree
 
 from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
-from anchorkit.datasets.images import find_images, plain_name, subfolders
+from anchorkit.datasets.images import FOLDERS, find_images, named_folders, plain_name, subfolders
 from anchorkit.errors import InputError
 
 _LEFT_OUT = ("mask", "tag", "cuboid", "skeleton")
 
 
 def load_cvat_folder(root: Path) -> Dataset | None:
-    """A data set from a folder with CVAT's annotations.xml, or None if there is none.
+    """A data set from a folder with CVAT's annotations.xml (or one xml like it), or None if there is none.
 
     Raises:
         InputError: the file is broken, lacks sizes or boxes, or is of a video.
     """
-    source = root / "annotations.xml"
-    if not source.is_file():
+    found = [path for path in sorted(root.glob("*.xml"))[:20] if _is_cvat(path)]
+    if len(found) != 1:
         return None
+    source = found[0]
     try:
         tree = ElementTree.parse(source).getroot()
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
@@ -53,6 +54,11 @@ def load_cvat_folder(root: Path) -> Dataset | None:
     notes = [f"{source}: {left_out} masks, tags, cuboids and skeletons are left out"] if left_out else []
     splits = {split: _split(root, source, split, images, categories) for split, images in groups.items()}
     return assemble(root, splits, notes)
+
+
+def _is_cvat(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not path.name.startswith(".") and b"<annotations" in file.read(1024)
 
 
 def _split_of(subset: str | None) -> str:
@@ -99,7 +105,7 @@ def _split(
                 }
             )
     truth = {"images": entries, "annotations": annotations, "categories": [dict(entry) for entry in categories]}
-    pictures = [folder for folder in subfolders(root) if folder.name.lower() == "images"]
+    pictures = named_folders(root, FOLDERS)
     subsets = [place for folder in pictures for place in subfolders(folder) if _split_of(place.name) == name]
     found = find_images({name: ((entry["file_name"] for entry in entries), (*subsets, *pictures, root))})
     return Split(name, truth, found[name])

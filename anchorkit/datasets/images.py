@@ -24,6 +24,9 @@ ImageReader = Callable[[Mapping[str, Any]], ImageArray]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
 """Endings of image files, in lower case."""
 
+FOLDERS = ("images", "jpegimages", "image", "img", "imgs", "pictures", "photos", "data")
+"""What folders of images are called, in lower case, the usual first."""
+
 # What Pillow raises for files that are no images, or only parts of one.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 # How an EXIF orientation of 2 to 8 is undone. From 5 on, width and height change places.
@@ -60,13 +63,19 @@ def plain_name(name: str, source: str | Path) -> str:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders directly in a folder, by name, without hidden ones; none if it is no folder itself."""
+    """The folders directly in a folder, by name, but for hidden ones and macOS's; none if it is no folder itself."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+            names = [entry.name for entry in entries if not entry.name.startswith((".", "__MACOSX")) and entry.is_dir()]
     except OSError:
         return []
     return [folder / name for name in sorted(names)]
+
+
+def named_folders(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The folders in a folder that have one of these names, in any letter case, in the order of the names."""
+    there = subfolders(folder)
+    return [path for name in names for path in there if path.name.lower() == name]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
-from anchorkit.datasets.images import FolderImages, is_image, plain_name, read_image_size, subfolders
+from anchorkit.datasets.images import FOLDERS, FolderImages, is_image, named_folders, plain_name, read_image_size
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
 
@@ -58,9 +58,7 @@ _OFFICIAL: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "voc2012": {"train": (("VOC2012", "train"),), "val": (("VOC2012", "val"),)},
 }
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", ".PNG", ".webp", ".tif", ".tiff")
-# In lower case: names of folders are compared without it.
-_IMAGE_FOLDERS = ("jpegimages", "images", "data")
-_XML_FOLDERS = ("annotations", "labels")
+_XML_FOLDERS = ("annotations", "annotation", "labels", "xmls", "xml")  # compared in lower case
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def load_voc_folder(root: Path) -> Dataset | None:
     """
     parts = _listed_sheets(root) or _foldered_sheets(root)
     if not parts:
-        for folder in (*_named(root, _XML_FOLDERS), root):
+        for folder in (*named_folders(root, _XML_FOLDERS), root):
             sheets = _sheets_in(folder, _image_folders(root))
             # Other tools write xml too: a folder without a single annotation is not VOC.
             if any(_is_annotation(sheet.xml) for sheet in sheets):
@@ -168,7 +166,7 @@ def _listed_sheets(root: Path) -> dict[str, list[_Sheet]]:
     """
     found = sorted((root / "ImageSets" / "Main").glob("*.txt")) or sorted((root / "ImageSets").glob("*.txt"))
     lists = {path.stem.lower(): path for path in found if path.stat().st_size}
-    folders, places = _named(root, _XML_FOLDERS) or [root / "Annotations"], _image_folders(root)
+    folders, places = named_folders(root, _XML_FOLDERS) or [root / "Annotations"], _image_folders(root)
     splits = {split: lists[word] for split, words in SPLIT_WORDS.items() for word in words if word in lists}
     if "trainval" in lists and not ("train" in splits and "val" in splits):
         splits.pop("val", None)
@@ -203,12 +201,12 @@ def _foldered_sheets(root: Path) -> dict[str, list[_Sheet]]:
     """Splits by folders named after them."""
     parts: dict[str, list[_Sheet]] = {}
     for split, words in SPLIT_WORDS.items():
-        own = _named(root, words)
-        inside = [place for folder in own for place in (folder, *_named(folder, _IMAGE_FOLDERS))]
-        inside += [place for folder in _named(root, _IMAGE_FOLDERS) for place in _named(folder, words)]
+        own = named_folders(root, words)
+        inside = [place for folder in own for place in (folder, *named_folders(folder, FOLDERS))]
+        inside += [place for folder in named_folders(root, FOLDERS) for place in named_folders(folder, words)]
         places = (*inside, *_image_folders(root))
-        sources = [place for folder in own for place in (folder, *_named(folder, _XML_FOLDERS))]
-        sources += [place for folder in _named(root, _XML_FOLDERS) for place in _named(folder, words)]
+        sources = [place for folder in own for place in (folder, *named_folders(folder, _XML_FOLDERS))]
+        sources += [place for folder in named_folders(root, _XML_FOLDERS) for place in named_folders(folder, words)]
         for folder in sources:
             sheets = _sheets_in(folder, places)
             if split not in parts and any(_is_annotation(sheet.xml) for sheet in sheets):
@@ -232,13 +230,7 @@ def _sheet(xml: Path, folders: list[Path], places: tuple[Path, ...]) -> _Sheet:
 
 
 def _image_folders(root: Path) -> tuple[Path, ...]:
-    return (*_named(root, _IMAGE_FOLDERS), root)
-
-
-def _named(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The folders in a folder that have one of these names, in any letter case, in the order of the names."""
-    there = subfolders(folder)
-    return [path for name in names for path in there if path.name.lower() == name]
+    return (*named_folders(root, FOLDERS), root)
 
 
 def _is_annotation(path: Path) -> bool:

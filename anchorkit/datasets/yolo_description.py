@@ -12,7 +12,7 @@ import yaml
 
 from anchorkit.coco_json import whole_number
 from anchorkit.datasets.base import SPLIT_WORDS
-from anchorkit.datasets.images import is_image, subfolders
+from anchorkit.datasets.images import is_image, named_folders, subfolders
 from anchorkit.datasets.yolo_labels import looks_like_labels
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
@@ -73,7 +73,7 @@ def description_in(root: Path) -> Description | None:
     if described:
         return described[0]
     splits = _split_folders(root)
-    return Description(root, (root,), splits, _listed_names(root, splits)) if splits else None
+    return Description(root, (root,), splits, _listed_names(root)) if splits else None
 
 
 def _described(path: Path) -> Description | None:
@@ -87,7 +87,7 @@ def _described(path: Path) -> Description | None:
 
 
 def _ultralytics(source: Path) -> Description | None:
-    text, _ = read_text(source)
+    text, _ = read_text(source, fallback="cp1252")
     try:
         # As text throughout: YAML would read the class names `no` and `1e3` as False and a number. Makes no objects.
         data = yaml.load(text, Loader=yaml.BaseLoader)
@@ -130,6 +130,7 @@ def _bases(home: Path, path: Any) -> tuple[Path, ...]:
         return (home,)
     plain = Path(os.path.expanduser(path.replace("\\", "/")))
     bases = [home / plain, home.parent / "datasets" / plain, home / "datasets" / plain, Path.cwd() / plain]
+    bases += [home / tail for tail in tails(str(plain))]  # /kaggle/input/parts/data
     return tuple(dict.fromkeys([*(base for base in bases if base.is_dir()), home]))
 
 
@@ -180,7 +181,11 @@ def _read_names(path: Path) -> dict[int, str]:
 
 def _split_folders(root: Path) -> dict[str, list[str]]:
     """Splits of a folder that nothing describes; empty if it has no labels."""
-    pictures = [folder for folder in subfolders(root) if folder.name.lower() in _IMAGE_FOLDERS]
+    pictures = named_folders(root, _IMAGE_FOLDERS)
+    lists = [(split, root / f"{word}.txt") for split, words in SPLIT_WORDS.items() for word in words]
+    listed = {split: [str(path)] for split, path in lists if _lists_images(path)}
+    if set(listed) - {"test"}:
+        return listed
     splits: dict[str, list[str]] = {}
     for split, words in SPLIT_WORDS.items():
         places = [folder for parent in (*pictures, root) for folder in subfolders(parent)]
@@ -199,6 +204,14 @@ def _split_folders(root: Path) -> dict[str, list[str]]:
     return {"train": [str(image) for image in flat]} if labelled else {}
 
 
+def _lists_images(path: Path) -> bool:
+    """Whether a file is a list of images, by its first line."""
+    if not path.is_file():
+        return False
+    lines = read_text(path, fallback="cp1252")[0].split("\n", 1)
+    return is_image(PurePosixPath(lines[0].strip().replace("\\", "/")).name)
+
+
 def _has_labels(folder: Path) -> bool:
     """Whether an image of a folder has a label file; the first 200 images are asked."""
     for position, image in enumerate(images_in(folder)):
@@ -210,15 +223,15 @@ def _has_labels(folder: Path) -> bool:
     return False
 
 
-def _listed_names(root: Path, splits: Mapping[str, list[str]]) -> dict[int, str] | None:
-    """The names in classes.txt or one like it, beside the images or above."""
-    folders = [Path(entries[0]) for entries in splits.values()]
-    for folder in dict.fromkeys((root, *folders, *(parent for place in folders for parent in place.parents[:2]))):
-        if folder == root or (folder.is_relative_to(root) and folder.is_dir()):
-            for place in (folder, folder / "labels"):
-                for name in _NAME_FILES:
-                    if (place / name).is_file():
-                        return _read_names(place / name)
+def _listed_names(root: Path) -> dict[int, str] | None:
+    """The names in classes.txt or one like it, in the folder or up to two levels below."""
+    level = [root]
+    for _ in range(3):
+        for folder in level:
+            for name in _NAME_FILES:
+                if (folder / name).is_file():
+                    return _read_names(folder / name)
+        level = [place for folder in level for place in subfolders(folder)]
     return None
 
 

@@ -74,7 +74,7 @@ def choose_data(
 
     Args:
         run_dir: the run's folder.
-        data: a name or a folder, as for `anchorkit.load_dataset`.
+        data: a name, a folder or a data.yaml, as for `anchorkit.load_dataset`.
         data_root: where a named data set lies; empty for none.
         train_images: at most so many training images; 0 for all. Likewise the others.
         val_images: at most so many validation images.
@@ -82,16 +82,21 @@ def choose_data(
         progress: show a progress bar on standard error while the built-in shapes are drawn.
 
     Raises:
-        InputError: the data cannot be loaded, or the folder speaks of other data already.
+        InputError: the data cannot be loaded, images are missing or broken (all of them are counted), or the folder
+            speaks of other data already.
     """
-    # A place is noted as an absolute path: lessons and runs may have other working folders.
-    place = str(Path(data).expanduser().resolve()) if Path(data).expanduser().exists() else data
+    from anchorkit.datasets import data_place
+
+    # A folder or file is noted as an absolute path: lessons and runs may have other working folders.
+    place = str(data_place(data) or data)
     chosen = {
         "data": place,
         "data_root": data_root,
         "images": {"train": train_images, "val": val_images, "test": test_images},
     }
     loaded = _load(chosen, progress)
+    for split in loaded.splits().values():
+        split.check_images()
     facts = chosen | {"fingerprint": loaded.fingerprint()}
     path = Path(run_dir) / "data.json"
     if path.exists() and read_json(path) != facts and (Path(run_dir) / "predictions.parquet").exists():

@@ -105,7 +105,8 @@ def fit(
         The history.
 
     Raises:
-        InputError: a setting is unknown or out of range, `out` holds another training, the loss is not finite.
+        InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
+            the first is read), `out` holds another training, the loss is not finite.
         KeyboardInterrupt: stopped; with `out`, the same call goes on after the last finished epoch.
 
     Example:
@@ -117,6 +118,8 @@ def fit(
         1
     """
     plan = _plan(recipe, epochs, batch_size, len(data.train))
+    for split in (data.train, data.val):
+        split.check_images()
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
     accelerator = Accelerator(
         mixed_precision=_precision(precision), dataloader_config=DataLoaderConfiguration(split_batches=True)

@@ -147,7 +147,30 @@ def cvat_xml(root: Path, shape: str = "box", subsets: bool = True, images: str =
     return root
 
 
+def images_within_splits(root: Path) -> Path:
+    return coco(root, "annotations/{}.json", "{}/img")
+
+
+def json_in_folders_of_annotations(root: Path) -> Path:
+    return coco(root, "annotations/{}/coco.json", "JPEGImages/{}")
+
+
+def unpacked_on_a_mac(root: Path) -> Path:
+    cvat_subsets(root)
+    for word in ("Train", "Validation", "Test"):
+        (root / "annotations" / f"._instances_{word}.json").write_bytes(b"\0\5\x16\7")
+        (root / "annotations" / f"._{word}.json").write_bytes(b"\0\5\x16\7")
+    return root
+
+
+def cvat_xml_of_another_name(root: Path) -> Path:
+    cvat_xml(root)
+    (root / "annotations.xml").rename(root / "job 12.xml")
+    return root
+
+
 LAYOUTS = [
+    images_within_splits, json_in_folders_of_annotations, unpacked_on_a_mac, cvat_xml_of_another_name,
     cvat_subsets, cvat_subsets_of_another_case, one_export_per_split, supervisely, roboflow_in_upper_case,
     paths_of_another_machine, addresses, other_letter_case, composed_accents, voc_subfolders,
     voc_of_one_name_in_two_folders, voc_with_a_mark, cvat_xml,
@@ -250,7 +273,8 @@ def yolo(root: Path) -> Path:
 @pytest.mark.parametrize("below", ["Parts.v3i", "VOCdevkit/VOC2007", "a/b/c"])
 def test_the_one_folder_below_that_holds_data_is_taken(tmp_path: Path, layout: Callable[[Path], Path], below: str):
     layout(tmp_path / below)
-    put_text(tmp_path / "__MACOSX" / "._x", "")
+    put_text(tmp_path / "__MACOSX" / below / "._data.yaml", "")
+    put_json(tmp_path / "__MACOSX" / below / "annotations" / "instances_train.json", coco_of(PICTURES))
     put_text(tmp_path / "README.dataset.txt", "unpacked")
     with pytest.warns(UserWarning, match=f"holds no annotations itself; {below} below it is read"):
         data = load_dataset(tmp_path)

@@ -251,7 +251,20 @@ def pattern(root: Path) -> Path:
     return by_split(root, "train: images/tr*\nval: images/val/*.png\ntest: images/te?t\n" + LIST)
 
 
+def kaggle(root: Path) -> Path:
+    put(root / "parts", PICTURES, "images/{}", "labels/{}")
+    yaml = "path: /kaggle/input/them/parts\ntrain: images/train\nval: images/val\ntest: images/test\n"
+    return put_text(root / "data.yaml", yaml + LIST).parent
+
+
+def lists_alone(root: Path) -> Path:
+    lists(root)
+    (root / "data.yaml").unlink()
+    return put_text(root / "labels" / "train" / "classes.txt", "bolt\nno\nnut\n").parents[2]
+
+
 LAYOUTS = [
+    kaggle, lists_alone,
     ultralytics, named_yaml, valid_key, absolute, colab, in_datasets, roboflow, list_of_folders, lists,
     ultralytics_of_cvat, darknet, cvat, folders_alone, split_folders_alone, label_img_by_split, odd_bytes,
     float_classes, of_polygons, of_keypoints, with_scores, with_repeats, links_caches_and_macos, upper_case, pattern,
