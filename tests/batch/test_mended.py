@@ -120,8 +120,7 @@ def test_mended_annotations_do_the_data_and_all_later_lessons_again(run, data: P
     ]
     said = capsys.readouterr().err.splitlines()
     assert said[0] == (
-        "data changed since 01_data was done; removed: data.json, detector, predictions.parquet, "
-        "figures/02_detections.svg, search"
+        "data changed since 01_data was done; removed: data.json, detector, predictions.parquet, figures, search"
     )
     assert [line.rpartition(": ")[2] for line in said[1:]] == ["done before", "0 s", "0 s", "0 s"]
 
