@@ -55,16 +55,16 @@ def run_experiments(
     """Execute experiments on a run's folder and write the page with their answers.
 
     Experiments do not build on each other. One that fails does not stop the others; one that was done before with the
-    same source, parameters and inputs is not executed again. The executed notebooks stand in ``experiments/NAME/`` of
-    the run's folder, beside what the experiment left there.
+    same source, parameters and inputs (the data as it is now among them) is not executed again. The executed notebooks
+    are in ``experiments/NAME/`` of the run's folder, beside what the experiment left there.
 
     Args:
         run_dir: the folder of a run that the lessons have made; or any folder, if the parameters ``predictions`` and
             ``ground_truth`` say what to look at and the experiments asked for need no more.
         names: which experiments, by name (``"12_finetune_or_retrain"``) or number (``"12"``); None for all.
         profile: ``"smoke"``, ``"quick"`` or ``"full"``; None for the run's own, or quick where the folder has none.
-        parameters: values by parameter name, for every experiment that has a parameter of that name; they overrule
-            the profile.
+        parameters: values by ``NAME``, for every experiment that has a parameter of that name, or by
+            ``EXPERIMENT.NAME``; they overrule the profile. Relative paths start from the working folder.
         progress: one line an experiment on standard error.
         notebooks: folder of the experiments; the shipped ones by default.
 

@@ -134,6 +134,14 @@ def test_times_and_pictures_of_the_same_size_are_no_change(run, data: Path) -> N
     assert executed(folder) == ""
 
 
+def test_a_run_within_the_folder_of_its_data_is_no_change_of_it(data: Path, lessons: Path) -> None:
+    folder = run_notebooks("quick", data, out=data / "runs" / "first", notebooks=lessons)
+    assert executed(folder) == "01 02 trains 04 "
+    run_notebooks("quick", data, out=data / "runs" / "second", notebooks=lessons)
+    run_notebooks("quick", data, out=folder, notebooks=lessons)
+    assert executed(folder) == ""
+
+
 def test_what_was_stopped_before_the_data_was_mended_is_not_gone_on_with(run, data: Path) -> None:
     with pytest.raises(ValueError, match="stopped"):
         run(stop=True)
