@@ -1,8 +1,8 @@
 """The one driver: it executes steps unless they are done, and says what became of them.
 
-`Drive` starts what `Work` says may begin next, on some `Workers`, and hands each outcome back, until nothing is left.
-The commands differ in these: `anchorkit run` and `rerun` execute a chain of steps in one folder, `experiments` steps
-that are independent (`InOrder`, on `ThisProcess`); a sweep is a graph of steps, on worker processes or a cluster.
+`Drive` starts what may begin next on some `Workers` and notes what becomes of it, until nothing is left. The commands
+`run` and `rerun` execute a chain of steps in one folder, `experiments` independent steps (`InOrder`, in this process);
+a sweep executes a graph of steps, on worker processes or a cluster.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from anchorkit.batch.execution import Kernel, KernelDiedError, NotebookError
 from anchorkit.batch.plans import Step
@@ -21,7 +22,7 @@ from anchorkit.errors import InputError
 from anchorkit.files import NO_ROOM, says_no_room
 from anchorkit.runs.record import Executed, now
 
-GRACE = 10  # seconds to end cleanly in after Ctrl-C
+_GRACE = 10  # seconds to end cleanly in after Ctrl-C
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
 
 
@@ -110,26 +111,14 @@ def perform(step: Step, place: Place, kernel: Kernel, then: Callable[[], object]
         return Outcome(step.key, "no room" if says_no_room(message) else state, 0.0, message, error)
 
 
-class HasKey(Protocol):
-    """A step, or what contains one."""
-
-    @property
-    def key(self) -> str:
-        """The step's key."""
-
-
-T = TypeVar("T", bound=HasKey)
-T_contra = TypeVar("T_contra", bound=HasKey, contravariant=True)
-
-
-class Workers(Protocol[T_contra]):
-    """Perform tasks, side by side if they can."""
+class Workers(Protocol):
+    """Perform tasks, side by side if they can. A task is a step, or what contains one; it has a ``key``."""
 
     @property
     def free(self) -> int:
         """How many tasks could be started at once."""
 
-    def start(self, task: T_contra) -> None:
+    def start(self, task: Any) -> None:
         """Begin a task; one must be free."""
 
     def wait(self, seconds: float) -> Outcome | None:
@@ -142,12 +131,138 @@ class Workers(Protocol[T_contra]):
         """End all workers, at once."""
 
 
-class ThisProcess:
-    """Performs steps one after the other, with one kernel of this process; `start` returns when the step has ended."""
+class Drive:
+    """Executes the steps of a command until nothing is left, or it is stopped. A command says what may begin next.
 
-    def __init__(self, place: Place, kernel: Kernel) -> None:
-        self._place, self._kernel = place, kernel
+    Attributes:
+        attempts: how often a step is tried whose process dies.
+        running: keys of the steps that run.
+        interrupts: how often the user asked to stop: once, and nothing new begins and what runs is asked to end; twice,
+            and `run` returns at once.
+        full: the outcome that said that the disk is full; nothing new begins then.
+    """
+
+    attempts = 1
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.interrupts = 0
+        self.full: Outcome | None = None
+        self._deaths: Counter[str] = Counter()
+
+    def next(self) -> Any:
+        """The task that may begin now; None if nothing may, or nothing is left."""
+        raise NotImplementedError
+
+    def ended(self, outcome: Outcome, again: bool) -> None:
+        """Note that a task ended; `again` says that its process died, and that it is tried once more."""
+        raise NotImplementedError
+
+    def begun(self, task: Any) -> None:
+        """Note that a task was given to the workers."""
+
+    def tick(self) -> None:
+        """Called several times a second while something runs."""
+
+    def run(self, workers: Workers) -> None:
+        """Start what may begin and note what ends. What still runs when it returns ends with the workers."""
+        stop_by: float | None = None
+        while True:
+            while not self.interrupts and self.full is None and workers.free and (task := self.next()) is not None:
+                self.running.add(task.key)
+                self.begun(task)
+                try:
+                    workers.start(task)
+                except BaseException:
+                    self._ended(Outcome(task.key, "stopped"))
+                    raise
+            if not self.running:
+                return
+            outcome = workers.wait(0.2)
+            if outcome is not None:
+                self._ended(outcome)
+            self.tick()
+            if self.interrupts:
+                if stop_by is None:
+                    stop_by = time.monotonic() + _GRACE
+                    print("\nstopping what runs; Ctrl-C once more kills it", file=sys.stderr)
+                    workers.stop()
+                if self.interrupts > 1 or time.monotonic() > stop_by:
+                    return
+
+    def _ended(self, outcome: Outcome) -> None:
+        self.running.discard(outcome.key)
+        if outcome.state == "no room":
+            self.full = outcome
+        # Whoever killed it, or took the memory, may be gone; a notebook that eats all memory itself dies again.
+        self._deaths[outcome.key] += outcome.state == "died"
+        self.ended(outcome, outcome.state == "died" and self._deaths[outcome.key] < self.attempts)
+
+
+class InOrder(Drive):
+    """Steps one after the other in this process, with a line each on standard error.
+
+    Args:
+        steps: the steps.
+        place: where they are executed; says which are done.
+        kernel: executes the notebooks.
+        progress: whether the lines are printed.
+        keep_going: whether the steps after one that failed are executed.
+
+    Attributes:
+        executed: names of the steps that were executed.
+        skipped: names of the steps that were done before.
+        failed: what went wrong, by name.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], place: Place, kernel: Kernel, progress: bool, keep_going: bool = False
+    ) -> None:
+        super().__init__()
+        self._steps, self._place, self._kernel = steps, place, kernel
+        self._progress, self._keep_going = progress, keep_going
+        self._number = 0
         self._outcome: Outcome | None = None
+        self.executed: list[str] = []
+        self.skipped: list[str] = []
+        self.failed: dict[str, Exception] = {}
+
+    def execute(self) -> None:
+        """Execute the steps.
+
+        Raises:
+            InputError: the disk is full; or, unless it is to keep going, as `Kernel.execute`.
+            NotebookError: unless it is to keep going, as `Kernel.execute`.
+        """
+        try:
+            self.run(self)
+        finally:
+            self.close()
+        for error in self.failed.values():
+            if self.full is not None or not self._keep_going:
+                raise error
+
+    def next(self) -> Step | None:
+        while self._number < len(self._steps) and (self._keep_going or not self.failed):
+            step = self._steps[self._number]
+            self._number += 1
+            self._say(f"[{self._number}/{len(self._steps)}] {step.name}: ")
+            if not self._place.is_done(step):
+                return step
+            self._say("done before\n")
+            self.skipped.append(step.name)
+        return None
+
+    def ended(self, outcome: Outcome, again: bool) -> None:
+        name = self._steps[self._number - 1].name
+        if outcome.state == "done":
+            self.executed.append(name)
+        elif outcome.error is not None:
+            self.failed[name] = outcome.error
+        said = {"done": f"{outcome.seconds:.0f} s", "stopped": "stopped"}
+        self._say(f"{said.get(outcome.state, 'failed')}\n")
+
+    # It is its own one worker: a step has ended when `start` returns.
 
     @property
     def free(self) -> int:
@@ -164,153 +279,6 @@ class ThisProcess:
 
     def close(self) -> None:
         self._kernel.close()
-
-
-class Work(Protocol[T]):
-    """The steps of a command: which may begin, and what is to be noted of them."""
-
-    def next(self, running: Collection[str]) -> T | None:
-        """What may begin now, besides the steps with the keys `running`; None if nothing may, or nothing is left."""
-
-    def begun(self, task: T) -> None:
-        """A task was given to the workers."""
-
-    def ended(self, outcome: Outcome, again: bool) -> None:
-        """A task ended; `again` says that its process died, and that it is tried once more."""
-
-    def tick(self) -> None:
-        """Called several times a second while something runs."""
-
-
-class Drive(Generic[T]):
-    """Executes the steps of a command until nothing is left, or it is stopped.
-
-    Args:
-        work: the steps.
-        attempts: how often a step is tried whose process dies.
-
-    Attributes:
-        interrupts: how often the user asked to stop: once, and nothing new begins and what runs is asked to end; twice,
-            and `run` returns at once.
-        full: the outcome that said that the disk is full; nothing new begins then.
-    """
-
-    def __init__(self, work: Work[T], attempts: int = 1) -> None:
-        self._work, self._attempts = work, attempts
-        self._running: dict[str, T] = {}
-        self._deaths: dict[str, int] = {}
-        self.interrupts = 0
-        self.full: Outcome | None = None
-
-    def run(self, workers: Workers[T]) -> None:
-        """Start what may begin and hand on what ends. What still runs when it returns ends with the workers."""
-        stop_by: float | None = None
-        while True:
-            while not self.interrupts and self.full is None and workers.free and (task := self._next()) is not None:
-                self._running[task.key] = task
-                self._work.begun(task)
-                try:
-                    workers.start(task)
-                except BaseException:
-                    self._ended(Outcome(task.key, "stopped"))
-                    raise
-            if not self._running:
-                return
-            outcome = workers.wait(0.2)
-            if outcome is not None:
-                self._ended(outcome)
-            self._work.tick()
-            if self.interrupts:
-                if stop_by is None:
-                    stop_by = time.monotonic() + GRACE
-                    print("\nstopping what runs; Ctrl-C once more kills it", file=sys.stderr)
-                    workers.stop()
-                if self.interrupts > 1 or time.monotonic() > stop_by:
-                    return
-
-    def _next(self) -> T | None:
-        return self._work.next(self._running.keys())
-
-    def _ended(self, outcome: Outcome) -> None:
-        del self._running[outcome.key]
-        if outcome.state == "no room":
-            self.full = outcome
-        again = False
-        if outcome.state == "died":
-            # Whoever killed it, or took the memory, may be gone; a notebook that eats all memory itself dies again.
-            self._deaths[outcome.key] = self._deaths.get(outcome.key, 0) + 1
-            again = self._deaths[outcome.key] < self._attempts
-        self._work.ended(outcome, again)
-
-
-class InOrder:
-    """Steps one after the other, with a line each on standard error.
-
-    Args:
-        steps: the steps.
-        place: says which are done.
-        progress: whether the lines are printed.
-        keep_going: whether the steps after one that failed are executed.
-
-    Attributes:
-        executed: names of the steps that were executed.
-        skipped: names of the steps that were done before.
-        failed: what went wrong, by name.
-    """
-
-    def __init__(self, steps: Sequence[Step], place: Place, progress: bool, keep_going: bool = False) -> None:
-        self._steps, self._place, self._progress, self._keep_going = steps, place, progress, keep_going
-        self._number = 0
-        self.executed: list[str] = []
-        self.skipped: list[str] = []
-        self.failed: dict[str, Exception] = {}
-
-    @classmethod
-    def execute(
-        cls, steps: Sequence[Step], place: Place, kernel: Kernel, progress: bool, keep_going: bool = False
-    ) -> InOrder:
-        """Execute steps with one kernel.
-
-        Raises:
-            InputError: the disk is full; or, unless it is to keep going, as `Kernel.execute`.
-            NotebookError: unless it is to keep going, as `Kernel.execute`.
-        """
-        work = cls(steps, place, progress, keep_going)
-        drive = Drive(work)
-        workers = ThisProcess(place, kernel)
-        try:
-            drive.run(workers)
-        finally:
-            workers.close()
-        if drive.full is not None and drive.full.error is not None:
-            raise drive.full.error
-        if work.failed and not keep_going:
-            raise next(iter(work.failed.values()))
-        return work
-
-    def next(self, running: Collection[str]) -> Step | None:
-        while self._number < len(self._steps) and (self._keep_going or not self.failed):
-            step = self._steps[self._number]
-            self._number += 1
-            self._say(f"[{self._number}/{len(self._steps)}] {step.name}: ")
-            if not self._place.is_done(step):
-                return step
-            self._say("done before\n")
-            self.skipped.append(step.name)
-        return None
-
-    def begun(self, task: Step) -> None: ...
-
-    def ended(self, outcome: Outcome, again: bool) -> None:
-        name = self._steps[self._number - 1].name
-        if outcome.state == "done":
-            self.executed.append(name)
-        elif outcome.error is not None:
-            self.failed[name] = outcome.error
-        said = {"done": f"{outcome.seconds:.0f} s", "stopped": "stopped"}
-        self._say(f"{said.get(outcome.state, 'failed')}\n")
-
-    def tick(self) -> None: ...
 
     def _say(self, text: str) -> None:
         if self._progress:

@@ -55,16 +55,16 @@ def run_experiments(
     """Execute experiments on a run's folder and write the page with their answers.
 
     Experiments do not build on each other. One that fails does not stop the others; one that was done before with the
-    same source, parameters and inputs is not executed again. The executed notebooks stand in ``experiments/NAME/`` of
-    the run's folder, beside what the experiment left there.
+    same source, parameters and inputs (the data as it is now among them) is not executed again. The executed notebooks
+    are in ``experiments/NAME/`` of the run's folder, beside what the experiment left there.
 
     Args:
         run_dir: the folder of a run that the lessons have made; or any folder, if the parameters ``predictions`` and
             ``ground_truth`` say what to look at and the experiments asked for need no more.
         names: which experiments, by name (``"12_finetune_or_retrain"``) or number (``"12"``); None for all.
         profile: ``"smoke"``, ``"quick"`` or ``"full"``; None for the run's own, or quick where the folder has none.
-        parameters: values by parameter name, for every experiment that has a parameter of that name; they overrule
-            the profile.
+        parameters: values by ``NAME``, for every experiment that has a parameter of that name, or by
+            ``EXPERIMENT.NAME``; they overrule the profile. Relative paths start from the working folder.
         progress: one line an experiment on standard error.
         notebooks: folder of the experiments; the shipped ones by default.
 
@@ -78,18 +78,16 @@ def run_experiments(
     record = RunRecord.read_if_there(folder) or RunRecord()
     values = resolver.resolve(given, profile_named(profile or record.profile or "quick"))
     inputs_of = cache(_inputs)  # a folder of data is read once, not once per experiment
-    steps = [
-        _step(notebook, values[notebook.stem], folder, "run_dir" in resolver.declared[notebook.stem], inputs_of)
-        for notebook in chosen
-    ]
+    steps = [_step(notebook, values[notebook.stem], folder, inputs_of) for notebook in chosen]
     with locked(folder):
         place = _ExperimentFolders(folder)
-        work = InOrder.execute(steps, place, Kernel(folder / "experiments"), progress, keep_going=True)
+        drive = InOrder(steps, place, Kernel(folder / "experiments"), progress, keep_going=True)
+        drive.execute()
         # Charts and notebooks take a second to import: not before they are needed.
         from anchorkit.pages.answers import write_answers_page
 
         page = write_answers_page(folder)
-    return ExperimentsRun(page, tuple(work.executed), tuple(work.skipped), work.failed)
+    return ExperimentsRun(page, tuple(drive.executed), tuple(drive.skipped), drive.failed)
 
 
 def experiment_resolver(experiments: Sequence[Path] | None = None) -> Resolver:
@@ -136,7 +134,6 @@ def _step(
     notebook: Path,
     values: Mapping[str, Any],
     run: Path,
-    takes_run_dir: bool,
     inputs_of: Callable[[Path, tuple[str, ...]], str],
 ) -> Step:
     other = values.get("other_run_dir")
@@ -146,7 +143,7 @@ def _step(
     def hash_of(path: Path) -> str:
         return "a run" if str(path) == other else content_hash(path)  # its pages and pictures do not matter
 
-    return make_step(notebook, values, " ".join(inputs) or None, takes_run_dir, hash_of)
+    return make_step(notebook, values, " ".join(inputs) or None, hash_of)
 
 
 def _inputs(run: Path, names: tuple[str, ...]) -> str:

@@ -131,7 +131,7 @@ class Resolver:
         profile: Mapping[str, Mapping[str, Any]],
         common: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """All parameters of each notebook but ``run_dir``, by its stem.
+        """All parameters of each notebook, by its stem; whoever executes it sets ``run_dir``, if it is among them.
 
         The notebook's default is overruled by `common`, that by the profile, that by what is given for ``NAME``, and
         that by what is given for ``NOTEBOOK.NAME``.
@@ -148,7 +148,7 @@ class Resolver:
         for stem, parameters in self.declared.items():
             require_known(profile.get(stem, {}), parameters, f"profile, {stem}")
             own = {name.removeprefix(f"{stem}."): value for name, value in given.items() if name.startswith(f"{stem}.")}
-            values = {name: parameter.default for name, parameter in parameters.items() if name != "run_dir"}
+            values = {name: parameter.default for name, parameter in parameters.items()}
             for source in (common or {}, profile.get(stem, {}), given, own):
                 for name in source.keys() & values.keys():
                     values[name] = parameters[name].check(source[name], stem)
@@ -208,23 +208,22 @@ class Step:
 
 def make_step(
     notebook: Path,
-    parameters: Mapping[str, Any],
+    values: Mapping[str, Any],
     before: str | None = None,
-    takes_run_dir: bool = True,
     hash_of: Callable[[Path], str] = content_hash,
 ) -> Step:
     """The step of a notebook with its parameters; see `Step`.
 
     Args:
         notebook: the notebook as it is now.
-        parameters: all of its parameters but ``run_dir``.
+        values: all of its parameters; of ``run_dir`` only whether it is among them.
         before: see `Step`.
-        takes_run_dir: see `Step`.
         hash_of: gives the digest of a file or folder; see `content_hash`.
 
     Raises:
         InputError: the notebook, or a file that a parameter names, cannot be read.
     """
+    parameters = {name: value for name, value in values.items() if name != "run_dir"}
     texts = {name: value for name, value in parameters.items() if isinstance(value, str) and value.startswith("/")}
     # Files may change while their names do not.
     contents = {name: hash_of(Path(value)) for name, value in texts.items() if Path(value).exists()}
@@ -233,18 +232,17 @@ def make_step(
         "anchorkit": __version__,
         "notebook": notebook.stem,
         "source": hash_of(notebook),
-        "parameters": dict(parameters),
+        "parameters": parameters,
         "contents": contents,
         "before": before,
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return Step(key, notebook, parameters, contents, before, takes_run_dir)
+    return Step(key, notebook, parameters, contents, before, "run_dir" in values)
 
 
 def make_chain(
     notebooks: Sequence[Path],
     values: Mapping[str, Mapping[str, Any]],
-    without_run_dir: Iterable[str] = (),
     hash_of: Callable[[Path], str] | None = None,
 ) -> list[Step]:
     """The steps of notebooks that follow each other in one folder.
@@ -252,12 +250,11 @@ def make_chain(
     Args:
         notebooks: in order.
         values: all parameters by stem, as from `Resolver.resolve`.
-        without_run_dir: stems of notebooks that have no parameter ``run_dir``.
         hash_of: see `make_step`.
     """
     hash_of = hash_of or cache(content_hash)  # a folder of data is read once, not once per notebook
     steps: list[Step] = []
     for notebook in notebooks:
         before = steps[-1].key if steps else None
-        steps.append(make_step(notebook, values[notebook.stem], before, notebook.stem not in without_run_dir, hash_of))
+        steps.append(make_step(notebook, values[notebook.stem], before, hash_of))
     return steps

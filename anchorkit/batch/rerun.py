@@ -84,14 +84,10 @@ def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True)
         )
     known = {name: getattr(record, name) for name in ("profile", "data", "detector", "parameters", "sweep")}
     again = RunRecord.begin(**known, repeats=str(source), notebooks={} if begun is None else begun.notebooks)
-    values = {
-        stem: {name: value for name, value in done.parameters.items() if name != "run_dir"}
-        for stem, done in record.notebooks.items()
-    }
-    without_run_dir = [stem for stem, done in record.notebooks.items() if "run_dir" not in done.parameters]
+    values = {stem: done.parameters for stem, done in record.notebooks.items()}
     notebooks = [source / "notebooks" / f"{stem}.ipynb" for stem in values]
     with locked(folder):
-        execute_chain(folder, make_chain(notebooks, values, without_run_dir), again, progress)
+        execute_chain(folder, make_chain(notebooks, values), again, progress)
     return compare_runs(source, folder)
 
 

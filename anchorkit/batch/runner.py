@@ -75,16 +75,21 @@ def run_notebooks(
         common["data_root"] = str(Path(data_root).resolve())
         require_known(["data_root"], {name for known in resolver.declared.values() for name in known}, "data_root")
     values = resolver.resolve(given, of_profile, common)
-    without_run_dir = [stem for stem, known in resolver.declared.items() if "run_dir" not in known]
 
     record = RunRecord.begin(profile=profile, data=data, detector=detector, parameters=given)
     previous = RunRecord.read_if_there(folder)
     if previous is not None:
-        _require_same(previous, record, folder / RECORD_FILE)
+        for name in ("profile", "data", "detector"):
+            was, wanted = getattr(previous, name), getattr(record, name)
+            if was != wanted:
+                raise InputError(
+                    f"{folder / RECORD_FILE}: a run with {name} {was!r} is there, not {wanted!r}: "
+                    "give another --out or remove the folder"
+                )
         record = replace(record, started=previous.started, notebooks=previous.notebooks)
     with locked(folder):
         look_beforehand([values])
-        execute_chain(folder, make_chain(lessons, values, without_run_dir), record, progress)
+        execute_chain(folder, make_chain(lessons, values), record, progress)
         from anchorkit.pages.run import write_index
 
         write_index(folder)
@@ -114,7 +119,7 @@ def execute_chain(folder: Path, steps: Sequence[Step], record: RunRecord, progre
     note = place.forget_from(steps)
     if note and progress:
         print(note, file=sys.stderr)
-    InOrder.execute(steps, place, Kernel(folder), progress)
+    InOrder(steps, place, Kernel(folder), progress).execute()
     place.finish()
 
 
@@ -191,12 +196,3 @@ def _data_name(data: str | Path) -> str:
     if isinstance(data, Path) or "/" in text or text.startswith((".", "~")):
         raise InputError(f"{text}: no such folder")
     return text
-
-
-def _require_same(previous: RunRecord, record: RunRecord, path: Path) -> None:
-    for name in ("profile", "data", "detector"):
-        was, wanted = getattr(previous, name), getattr(record, name)
-        if was != wanted:
-            raise InputError(
-                f"{path}: a run with {name} {was!r} is there, not {wanted!r}: give another --out or remove the folder"
-            )

@@ -163,7 +163,7 @@ def remove_left(run_dir: str | Path, lessons: Iterable[str], everything: bool) -
             they belong to by everything but the data and the detector: so they stay unless one of these changed.
 
     Returns:
-        The files and folders of the run that something was removed from.
+        The run's files that were removed, and the folders that something was removed from.
     """
     folder, removed = Path(run_dir), []
     for lesson in lessons:
@@ -176,8 +176,8 @@ def remove_left(run_dir: str | Path, lessons: Iterable[str], everything: bool) -
                 if everything and place.is_dir():
                     shutil.rmtree(place)
                 if gone:
-                    removed.append(place.relative_to(folder).as_posix())
-    return removed
+                    removed.append(place.relative_to(folder).parts[0])
+    return list(dict.fromkeys(removed))
 
 
 def _goes_on(path: Path) -> bool:

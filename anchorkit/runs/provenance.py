@@ -18,7 +18,7 @@ import psutil
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
-from anchorkit.runs.record import RunRecord
+from anchorkit.runs.record import RECORD_FILE, RunRecord
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 # What a run leaves that later work builds on. Checkpoints, pictures and times are no results.
@@ -66,7 +66,8 @@ def provenance(folder: str | Path, notebooks: str | Path | None = None) -> dict[
 def content_hash(path: str | Path) -> str:
     """SHA-256 of a file, or of a folder: its files' names with their contents, of pictures with their sizes.
 
-    Neither times nor the order in which a folder is listed matter. Hidden files do not count.
+    Neither times nor the order in which a folder is listed matter. Hidden files do not count, nor do folders of runs
+    and sweeps within the folder: what is made of data is no part of it.
 
     Raises:
         InputError: it is not there or cannot be read.
@@ -79,7 +80,7 @@ def content_hash(path: str | Path) -> str:
         if not path.is_dir():
             raise InputError(f"{path}: no such file or folder")
         digest = hashlib.sha256()
-        for name in visible_files(path):
+        for name in visible_files(path, without_runs=True):
             file_path = path / name
             # A data set's pictures may be a hundred gigabytes; its annotations say which objects they show.
             picture = file_path.suffix.lower() in _PICTURES
@@ -98,10 +99,18 @@ def data_content(run_dir: str | Path) -> str | None:
     return content_hash(place) if place.is_absolute() and place.is_dir() else None
 
 
-def visible_files(folder: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it with ``/``, sorted; nothing whose name begins with a dot."""
+def visible_files(folder: Path, without_runs: bool = False) -> list[str]:
+    """Paths of all files below a folder, relative to it with ``/``, sorted; nothing whose name begins with a dot.
+
+    Args:
+        folder: the folder.
+        without_runs: leave out what is in folders of runs and sweeps below it.
+    """
     found = []
     for place, folders, names in os.walk(folder):
+        if without_runs and Path(place) != folder and not {RECORD_FILE, "sweep.json"}.isdisjoint(names):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)

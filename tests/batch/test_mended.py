@@ -120,8 +120,7 @@ def test_mended_annotations_do_the_data_and_all_later_lessons_again(run, data: P
     ]
     said = capsys.readouterr().err.splitlines()
     assert said[0] == (
-        "data changed since 01_data was done; removed: data.json, detector, predictions.parquet, "
-        "figures/02_detections.svg, search"
+        "data changed since 01_data was done; removed: data.json, detector, predictions.parquet, figures, search"
     )
     assert [line.rpartition(": ")[2] for line in said[1:]] == ["done before", "0 s", "0 s", "0 s"]
 
@@ -132,6 +131,14 @@ def test_times_and_pictures_of_the_same_size_are_no_change(run, data: Path) -> N
     for path in data.rglob("*.*"):
         path.touch()
     run()
+    assert executed(folder) == ""
+
+
+def test_a_run_within_the_folder_of_its_data_is_no_change_of_it(data: Path, lessons: Path) -> None:
+    folder = run_notebooks("quick", data, out=data / "runs" / "first", notebooks=lessons)
+    assert executed(folder) == "01 02 trains 04 "
+    run_notebooks("quick", data, out=data / "runs" / "second", notebooks=lessons)
+    run_notebooks("quick", data, out=folder, notebooks=lessons)
     assert executed(folder) == ""
 
 

@@ -139,8 +139,8 @@ def test_a_notebooks_own_value_wins_over_all_others() -> None:
     profile = {"a": {"m": 3, "k": 3, "j": 3}, "b": {"m": 4}}
     found = resolver.resolve({"a.j": 6, "j": 5, "k": 5}, profile, {"n": 2, "m": 2, "other": 2})
     assert found == {
-        "a": {"data": "d", "n": 2, "m": 3, "k": 5, "j": 6},
-        "b": {"data": "d", "n": 2, "m": 4, "k": 5, "j": 5},
+        "a": {"run_dir": "x", "data": "d", "n": 2, "m": 3, "k": 5, "j": 6},
+        "b": {"run_dir": "x", "data": "d", "n": 2, "m": 4, "k": 5, "j": 5},
     }
     with pytest.raises(InputError, match="profile, a: unknown parameter 'o'"):
         resolver.resolve({}, {"a": {"o": 1}})

@@ -97,6 +97,14 @@ def test_profile_sets_parameters_and_overrides_win(lessons: Path, out: Path, wri
     run_notebooks("smoke", out=out, notebooks=lessons, parameters={"m": 9})
 
 
+def test_a_lesson_may_get_a_value_of_its_own(lessons: Path, out: Path, write_lesson) -> None:
+    write_lesson("00_a", ["assert seed == 1"])
+    write_lesson("01_b", ["assert seed == 2"])
+    run_notebooks(out=out, notebooks=lessons, parameters={"seed": 1, "01_b.seed": 2})
+    assert record_of(out)["parameters"] == {"seed": 1, "01_b.seed": 2}
+    assert record_of(out)["seeds"] == {"00_a": 1, "01_b": 2}
+
+
 def test_failure_keeps_the_notebook_aside_and_the_next_start_goes_on(lessons: Path, out: Path, write_lesson) -> None:
     write_lesson("00_a", [TRACE.format(name="a")])
     write_lesson("01_b", [TRACE.format(name="b"), "if not (Path(run_dir) / 'mended').exists(): 1 / 0"])

@@ -67,17 +67,18 @@ def make_plan(file: SweepFile) -> SweepPlan:
     steps: dict[str, Step] = {}
     runs = []
     for given, values in zip(file.given, file.values, strict=True):
-        chain = make_chain(file.notebooks, values, file.without_run_dir, hash_of)
+        chain = make_chain(file.notebooks, values, hash_of)
         steps |= {step.key: step for step in chain if step.key not in steps}
         varied = {name: given[name] for name in file.varied if name in given}
-        runs.append(PlannedRun(_name(file.name, varied, values), given, varied, tuple(step.key for step in chain)))
+        runs.append(PlannedRun(_name(file.name, varied, chain), given, varied, tuple(step.key for step in chain)))
     return SweepPlan(file, tuple(runs), steps)
 
 
-def _name(sweep: str, varied: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def _name(sweep: str, varied: Mapping[str, Any], chain: Sequence[Step]) -> str:
     """A folder's name that people can read and no two runs share: ``cost=boxes,max_drop=0.01-1f3a9c``."""
     parts = [f"{name.rpartition('.')[2]}={_short(value)}" for name, value in varied.items()]
     text = re.sub(r"[^\w.,=+-]+", "_", ",".join(parts) or sweep).strip("._")[:_LONGEST_NAME]
+    values = {step.name: dict(step.parameters) for step in chain}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return f"{text}-{digest[:6]}"
 

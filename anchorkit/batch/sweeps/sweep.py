@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -93,27 +93,26 @@ def run_sweep(
             remove_leftovers(place)
         notes = Notes(folder, plan, progress)
         sweep = _Sweep(folder, plan, notes)
-        drive = Drive(sweep, attempts=2)
-        workers: Workers[Task]
+        workers: Workers
         if scheduler is None:
             workers = LocalWorkers(jobs or 1, lock, folder / "logs")
         else:
             workers = _on_cluster(scheduler, jobs, notes)
         try:
             sweep.look_around(retry_failed)
-            with _signals(drive):
-                drive.run(workers)
+            with _signals(sweep):
+                sweep.run(workers)
         finally:
             workers.close()
             notes.close()
             sweep.running.clear()
             sweep.note()
-        if drive.full is None and drive.interrupts < 2:
+        if sweep.full is None and sweep.interrupts < 2:
             _gather(folder, plan)
-    if drive.full is not None:
-        step = plan.steps[drive.full.key]
-        raise InputError(f"{step.name}: {drive.full.message}; make room, and the same command goes on from here")
-    if drive.interrupts:
+    if sweep.full is not None:
+        step = plan.steps[sweep.full.key]
+        raise InputError(f"{step.name}: {sweep.full.message}; make room, and the same command goes on from here")
+    if sweep.interrupts:
         left = len(plan.runs) - len(sweep.done) - len(sweep.failed)
         raise SweepInterrupted(
             f"stopped with {left} of {len(plan.runs)} runs to do; the same command goes on from here"
@@ -121,7 +120,7 @@ def run_sweep(
     return SweepSummary(folder, tuple(sweep.done), dict(sweep.failed))
 
 
-def _on_cluster(scheduler: str, jobs: int | None, notes: Notes) -> Workers[Task]:
+def _on_cluster(scheduler: str, jobs: int | None, notes: Notes) -> Workers:
     from anchorkit.batch.sweeps.dask_workers import DaskWorkers
     from anchorkit.cluster import connect
 
@@ -179,17 +178,17 @@ def _claim(folder: Path, plan: SweepPlan) -> None:
     write_json(path, {**about, "notebooks": notebooks, "runs": runs})
 
 
-@dataclass
-class _Sweep:
-    """The state of a sweep that is being executed; see `anchorkit.batch.drive.Work`."""
+class _Sweep(Drive):
+    """The state of a sweep that is being executed."""
 
-    folder: Path
-    plan: SweepPlan
-    notes: Notes
-    done: dict[str, None] = field(default_factory=dict)  # names of runs, in the order in which they ended
-    failed: dict[str, str] = field(default_factory=dict)  # why, by name of the run
-    ready: set[str] = field(default_factory=set)  # keys of steps that are done
-    running: set[str] = field(default_factory=set)  # keys of steps
+    attempts = 2
+
+    def __init__(self, folder: Path, plan: SweepPlan, notes: Notes) -> None:
+        super().__init__()
+        self.folder, self.plan, self.notes = folder, plan, notes
+        self.done: dict[str, None] = {}  # names of runs, in the order in which they ended
+        self.failed: dict[str, str] = {}  # why, by name of the run
+        self.ready: set[str] = set()  # keys of steps that are done
 
     def look_around(self, retry_failed: bool) -> None:
         """See what earlier starts have done, and what failed."""
@@ -219,24 +218,22 @@ class _Sweep:
         """Bring ``status.json`` up to date."""
         self.notes.status(self.done, self.failed, self.ready, self.running)
 
-    def next(self, running: Collection[str]) -> Task | None:
+    def next(self) -> Task | None:
         """The next task: of the first run that has one, so that runs end one after the other."""
         for run in self.plan.runs:
             if run.name in self.done or run.name in self.failed:
                 continue
             key = next((key for key in run.steps if key not in self.ready), run.steps[-1])
-            if key not in running:
+            if key not in self.running:
                 return self._task(key, run if key == run.steps[-1] else None)
         return None
 
     def begun(self, task: Task) -> None:
-        self.running.add(task.key)
         self.notes.step_begun(task)
         self.note()
 
     def ended(self, outcome: Outcome, again: bool) -> None:
         key = outcome.key
-        self.running.discard(key)
         if outcome.state == "done":
             self.ready.add(key)
             for run in self.plan.users(key):
@@ -299,7 +296,7 @@ class _Sweep:
 
 
 @contextlib.contextmanager
-def _signals(drive: Drive[Task]) -> Iterator[None]:
+def _signals(drive: Drive) -> Iterator[None]:
     """Ctrl-C once: begin nothing new and stop what runs; twice: kill it. Outside the main thread nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -32,18 +32,16 @@ class SweepFile:
         name: of the sweep.
         source: the file.
         notebooks: in the order in which every run executes them.
-        without_run_dir: names of those that have no parameter ``run_dir``.
         profile: name of the profile, or None for the notebooks' defaults.
         given: for each run, the values that ``base``, ``list`` and ``grid`` give, by ``NAME`` or ``NOTEBOOK.NAME``.
         varied: the names that ``list`` and ``grid`` give values to.
-        values: for each run, by notebook, every parameter with its value; without ``run_dir``.
+        values: for each run, by notebook, every parameter with its value; that of ``run_dir`` says nothing.
         on_finished: called with the record of each run that has ended, or None.
     """
 
     name: str
     source: Path
     notebooks: tuple[Path, ...]
-    without_run_dir: tuple[str, ...]
     profile: str | None
     given: tuple[dict[str, Any], ...]
     varied: tuple[str, ...]
@@ -89,8 +87,7 @@ def read_sweep(path: str | Path) -> SweepFile:
     values = tuple(resolver.resolve(of_run, profile) for of_run in given)
     _no_doubles(source, given, values)
     name = str(content.get("name", source.stem))
-    without = tuple(stem for stem, parameters in known.items() if "run_dir" not in parameters)
-    return SweepFile(name, source, tuple(notebooks), without, content.get("profile"), given, varied, values, callback)
+    return SweepFile(name, source, tuple(notebooks), content.get("profile"), given, varied, values, callback)
 
 
 class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # publishes no types

@@ -16,7 +16,11 @@ def test_grid_and_list_multiply_and_base_is_common(workshop) -> None:
     assert found.name == "sweep"
     assert found.varied == ("size", "seed", "factor")
     assert [list(given.values()) for given in found.given] == [[3, 1, 1.0], [3, 1, 2.5], [4, 2, 1.0], [4, 2, 2.5]]
-    assert found.values[3] == {"a_make": {"size": 2, "seed": 4}, "b_multiply": {"factor": 2.5, "seed": 4}}
+    place = {"run_dir": "runs/x"}  # set when it is executed
+    assert found.values[3] == {
+        "a_make": {**place, "size": 2, "seed": 4},
+        "b_multiply": {**place, "factor": 2.5, "seed": 4},
+    }
     assert isinstance(found.values[0]["b_multiply"]["factor"], float)
 
 
