@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from anchorkit.errors import InputError
@@ -48,6 +50,26 @@ def test_below_the_threshold_nothing_is_missing():
     found = distance(search(evaluator, "boxes", threshold=least, strategy="local", progress=False), best)
     assert found.of == int((best.frontier["accuracy"] >= least).sum())
     assert -1e-12 < found.hypervolume < 0.2
+
+
+def test_what_is_as_accurate_as_the_threshold_counts():
+    evaluator = ToyEvaluator(toy_layout(3))
+    evaluator.accuracy_of = lambda mask: {3: 0.9, 2: 0.6, 1: 0.4}[mask.bit_count()]
+    best = exhaustive_search(evaluator, "boxes", progress=False)
+    found = search(evaluator, "boxes", 0.6, progress=False)
+    assert distance(found, best).of == 2
+    assert hypervolume_curve(found)["hypervolume"].iloc[-1] == pytest.approx(found.hypervolume()) != 0.0
+
+
+def test_a_search_that_is_ahead_stays_behind_nowhere():
+    """Compared with a worse one, all gaps are below zero."""
+    evaluator = ToyEvaluator(toy_layout(3))
+    evaluator.accuracy_of = lambda mask: {3: 0.9, 2: 0.6, 1: 0.4}[mask.bit_count()]
+    ahead = search(evaluator, "boxes", progress=False)
+    worse = dataclasses.replace(ahead, frontier=ahead.frontier.assign(accuracy=ahead.frontier["accuracy"] - 0.1))
+    found = distance(ahead, worse)
+    assert (found.accuracy, found.missed) == (0.0, 0)
+    assert found.hypervolume < 0
 
 
 def test_unlike_searches_are_refused():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from anchorkit.costs import cost_of
 from anchorkit.errors import InputError
-from anchorkit.search import SearchInterrupted, exhaustive_search, search
+from anchorkit.search import SearchInterrupted, exhaustive, exhaustive_search, search
 from anchorkit.search.exhaustive import BATCH_UNITS, MOST_UNITS
 
 from .test_search import EVALUATORS
@@ -54,6 +55,7 @@ def test_it_asks_in_batches_next_to_each_other():
     assert len(parents) == 2 ** (8 - BATCH_UNITS)
     assert max(evaluator.batches) == 2**BATCH_UNITS - 1
     assert all((a ^ b).bit_count() == 1 for a, b in itertools.pairwise(parents))
+    assert all(parent >> 4 == 0b1111 for parent in parents)  # anchors with few boxes go within a batch
 
 
 def test_among_leaves_the_others_in_place():
@@ -74,6 +76,34 @@ def test_too_many_are_refused_with_the_time_they_would_take():
     assert f"at most {MOST_UNITS}" in str(no.value)
     with pytest.raises(InputError, match="unknown anchor"):
         exhaustive_search(evaluator, "boxes", among=["L9/1x1"], progress=False)
+
+
+def test_as_many_as_are_allowed_are_allowed(monkeypatch):
+    monkeypatch.setattr(exhaustive, "MOST_UNITS", 4)
+    assert len(exhaustive_search(ToyEvaluator(toy_layout(4)), "boxes", progress=False).evaluated) == 15
+    with pytest.raises(InputError, match="at most 4"):
+        exhaustive_search(ToyEvaluator(toy_layout(5)), "boxes", progress=False)
+
+
+@pytest.mark.parametrize(("counts", "said"), [((9, 8), "36 hours"), ((10, 8), "3 days"), ((15, 15), "34 years")])
+def test_the_time_is_that_of_a_first_batch_for_all(monkeypatch, counts, said):
+    """A clock by hand: a configuration takes a second."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    class Slow(ToyEvaluator):
+        def accuracy(self, configuration):
+            now[0] += 1.0
+            return super().accuracy(configuration)
+
+    with pytest.raises(InputError, match=f"which would take about {said};"):
+        exhaustive_search(Slow(toy_layout(*counts)), "boxes", progress=False)
+
+
+@pytest.mark.parametrize(("shared", "total"), [(False, 63), (True, 21)])
+def test_progress_is_told_of_all_there_is(shared, total, capsys):
+    exhaustive_search(ToyEvaluator(toy_layout(3, 3, shared=shared)), "boxes", progress=True)
+    assert f" {total}/{total} " in capsys.readouterr().err.rstrip("\n").split("\r")[-1]
 
 
 @pytest.mark.parametrize("number", [1, 2, 17, 40, 62])

@@ -276,6 +276,10 @@ def test_additions_undo_moves():
             for second in space.moves(smaller):
                 assert smaller in space.additions(smaller.without(second.anchors))
         assert space.additions(layout.full) == []
+    # As moves: shapes first, then levels.
+    shared = toy_layout(2, 2, shared=True)
+    one = shared.configuration(keep=[0])
+    assert [c.indices for c in Space.of(shared).additions(one)] == [(0, 1), (0, 2)]
 
 
 def test_progress_tells_what_is_left(capsys):

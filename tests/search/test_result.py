@@ -56,6 +56,13 @@ def test_cheapest(result):
             result.cheapest(bad)
 
 
+def test_a_loss_is_allowed_but_for_rounding():
+    evaluator = ToyEvaluator(toy_layout(2))
+    evaluator.accuracy_of = {0b11: 0.8, 0b10: 0.7, 0b01: 0.1}.__getitem__
+    assert 0.8 - 0.1 > 0.7
+    assert search(evaluator, "boxes", progress=False).cheapest(0.1).mask == 0b10
+
+
 def test_best(result):
     assert result.best(boxes=1000).mask == 0b110
     assert result.best(boxes=79).mask == 0b010
@@ -100,6 +107,8 @@ def test_odd_accuracies_survive_the_csv(tmp_path):
     found.save(tmp_path)
     assert SearchResult.load(tmp_path).frontier["accuracy"].tolist() == found.frontier["accuracy"].tolist()
     assert SearchResult.load(tmp_path).threshold == 0.1
+    search(evaluator, "boxes", threshold=np.float32(0.25), progress=False).save(tmp_path)
+    assert SearchResult.load(tmp_path).threshold == 0.25
 
 
 @pytest.mark.parametrize("name", ["search.json", "frontier.csv", "evaluated.parquet"])
@@ -115,6 +124,17 @@ def test_what_is_missing_or_cut_off_is_named(result, tmp_path, name):
         SearchResult.load(tmp_path)
     file.write_bytes(b"")
     with pytest.raises(InputError, match=name):
+        SearchResult.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["frontier.csv", "evaluated.parquet"])
+def test_a_table_without_rows_is_refused(result, tmp_path, name):
+    result.save(tmp_path)
+    if name == "frontier.csv":
+        result.frontier.iloc[:0].to_csv(tmp_path / name, index=False)
+    else:
+        result.evaluated.iloc[:0].to_parquet(tmp_path / name, index=False)
+    with pytest.raises(InputError, match=f"{name}: lacks rows"):
         SearchResult.load(tmp_path)
 
 

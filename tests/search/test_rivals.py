@@ -12,7 +12,7 @@ import pytest
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.errors import InputError
 from anchorkit.search import layer_wise_pruning, prune_by_ranking, score_mass, symmetric_pruning
-from anchorkit.search.rivals import lead, symmetric_groups
+from anchorkit.search.rivals import MOST_GROUPS, lead, symmetric_groups
 
 from .toys import ToyEvaluator, toy_layout
 
@@ -87,6 +87,20 @@ def test_many_symmetric_groups_go_one_after_the_other():
     found = symmetric_pruning(ToyEvaluator(layout), "boxes", progress=False)
     assert found["n_anchors"].tolist() == list(range(10, 0, -1))
     assert found["removed"].iloc[0] == "32:1"
+
+
+def test_every_subset_is_tried_of_as_many_groups_as_are_allowed():
+    shapes = [(10.0 * 2 ** (n / 2), 10.0) for n in range(MOST_GROUPS)]
+    layout = AnchorLayout("eight", (64, 64), (Level("a", 2, 2, tuple(shapes)),))
+    assert len(symmetric_pruning(ToyEvaluator(layout), "boxes", progress=False)) == 2**MOST_GROUPS - 2
+
+
+def test_of_anchors_of_equal_worth_the_first_goes_first():
+    evaluator = ToyEvaluator(toy_layout(50, 50))
+    found = prune_by_ranking(evaluator, "boxes", worth=[1.0, 0.5] * 50, progress=False)
+    order = [*range(1, 100, 2), *range(0, 100, 2)]
+    for number, configuration in enumerate(kept(found, evaluator.layout), start=1):
+        assert configuration.dropped == tuple(sorted(order[:number]))
 
 
 def test_a_ranking_is_cut_from_its_front():

@@ -245,6 +245,7 @@ def test_a_threshold_above_the_full_accuracy_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         search(evaluator, threshold=0.2, progress=False)
+        search(evaluator, threshold=evaluator.accuracy_of(0b111), progress=False)  # the full one reaches it
 
 
 def test_bad_input_is_refused_before_anything_is_evaluated():
