@@ -362,7 +362,8 @@ class SearchExplorer(SearchSession):
             self.constrain(max_loss=max_loss, budget=budget)
 
     def _point_picked(self, what: str) -> None:
-        self.pick(self._points[what])
+        if what in self._points:  # else the click came too late: another frontier is drawn
+            self.pick(self._points[what])
 
     def _anchor_picked(self, what: str, _: bool) -> None:
         """Go to the nearest point of the frontier in which this anchor, or level, is the other way."""
