@@ -107,8 +107,7 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(f"anchorkit.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module 'anchorkit' has no attribute {name!r}")
-    # So that the next access does not come here. `search` is a function and a package that can be called: importing it
-    # has put the package there, which stays.
+    # Kept, so that the next access does not come here. Importing `search` has put the callable module there already.
     return globals().setdefault(name, found)
 
 

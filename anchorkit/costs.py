@@ -17,19 +17,7 @@ from typing import Any
 from anchorkit.anchors import Configuration, Level
 from anchorkit.errors import InputError
 
-__all__ = [
-    "COSTS",
-    "FLOPS",
-    "Cost",
-    "CostFunction",
-    "as_cost",
-    "cost_facts",
-    "cost_of",
-    "costs",
-    "is_named",
-    "known_costs",
-    "level_costs",
-]
+__all__ = ["COSTS", "Cost", "CostFunction", "as_cost", "cost_facts", "cost_of", "costs", "known_costs", "level_costs"]
 
 CostFunction = Callable[[Configuration], float]
 

@@ -161,7 +161,7 @@ class SafeRemoval:
                 f"{cost}: with {sure}, {falls} on {images} (measured: {100 * self.change:+.2f})."
             )
         else:
-            text = f"No anchor is shown to be safe to remove: that {falls} does not follow with {sure} from {images}."
+            text = f"No anchor is shown to be safe to remove: that {falls} cannot be told with {sure} from {images}."
         more = len(self.hoped.dropped)
         if more > self.n_removed:
             text += (
