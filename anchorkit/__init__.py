@@ -107,8 +107,8 @@ def __getattr__(name: str) -> Any:
         found = getattr(importlib.import_module(f"anchorkit.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module 'anchorkit' has no attribute {name!r}")
-    # Kept, so that the next access does not come here. Importing `search` has put the callable module there already.
-    return globals().setdefault(name, found)
+    globals()[name] = found  # so that the next access does not come here
+    return found
 
 
 def __dir__() -> list[str]:

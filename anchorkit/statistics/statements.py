@@ -49,8 +49,8 @@ def frontier_changes(
         The frontier's costs, ``n_anchors`` and ``anchors``; ``accuracy`` on these images; ``change`` against the full
         detector; ``low`` and ``high``, its interval for a point picked beforehand; ``within_margin``, the share of
         draws in which it loses no more than the margin; ``least``, a lower bound that holds for all points at once, so
-        for any point picked from them (on the images of the search, also for what it might have picked); and ``safe``:
-        it is above -margin.
+        for whichever is picked (on the images of the search, for whatever it might have picked); and ``safe``: it is
+        above -margin.
 
     Raises:
         InputError: an option is out of range, the result belongs to another detector, or the bootstrap does not
@@ -122,7 +122,7 @@ class SafeRemoval:
         tried: how many configurations a search tried on these same images to find the frontier; 0 for other images.
         points: the frame of `frontier_changes`.
         width: how many standard errors the bounds lie below the points.
-        caveats: the limits of the statement, one sentence each.
+        caveats: what the statement does not tell, a sentence each.
     """
 
     configuration: Configuration = field(repr=False)

@@ -345,6 +345,5 @@ for imports in {IMPORTS!r}:
         raise AssertionError(imports)
     from anchorkit.search.result import SearchResult
     assert ak.SearchResult is SearchResult
-    assert ak.search.score_mass is ak.search.rankings.score_mass
 """
     subprocess.run([sys.executable, "-c", code], check=True)
