@@ -164,7 +164,7 @@ def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
     """What each level costs.
 
     Returns:
-        One dictionary a level, in order, empty levels too: ``name``, ``height`` and ``width`` of the feature map,
+        One dictionary per level, in order, empty levels too: ``name``, ``height`` and ``width`` of the feature map,
         ``anchors`` (number kept), ``boxes``, ``head_flops``.
 
     Examples:

@@ -120,7 +120,7 @@ def wait_until_up(server: subprocess.Popen[bytes], address: str) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses."""
+    """A free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

@@ -31,7 +31,10 @@ def points(accuracy: float) -> str:
 
 
 def count(value: float | None) -> str:
-    return "unknown" if value is None else f"{int(value):,}"
+    """A count in full, any other number with three significant digits."""
+    if value is None:
+        return "unknown"
+    return f"{int(value):,}" if value == int(value) else f"{value:.3g}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

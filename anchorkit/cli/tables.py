@@ -58,7 +58,10 @@ def add_commands(add: AddCommand) -> None:
     )
     search.add_argument("--threshold", type=float, metavar="X", help="lowest accuracy to explore, 0..1")
     search.add_argument(
-        "--strategy", default="algorithm1", metavar="NAME", help="how to search (default: algorithm1; ? lists all)"
+        "--strategy",
+        default="algorithm1",
+        metavar="NAME",
+        help="default: algorithm1; an unknown name lists all",
     )
     search.add_argument("--budget", type=int, metavar="N", help="end after N configurations (see docs/search.md)")
     search.add_argument(
@@ -230,7 +233,7 @@ def _search_data(result: SearchResult) -> dict[str, Any]:
     frontier = [
         {
             "accuracy": float(row["accuracy"]),
-            "costs": {name: int(row[name]) for name in names},
+            "costs": {name: row[name] for name in names},
             "anchors": list(configuration.indices),
         }
         for row, configuration in zip(result.frontier.to_dict("records"), result.configurations, strict=True)

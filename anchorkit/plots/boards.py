@@ -1,4 +1,4 @@
-"""Charts of whole sets of anchors: every anchor drawn (paper Fig. 4), and which could stand in for which."""
+"""Charts of whole sets of anchors: every anchor drawn (paper Fig. 4), and which anchor could replace which."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DROPPED = "#6f7781"
 
 
 def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = False) -> AnyChart:
-    """Every anchor drawn to one scale, a row per level (paper Fig. 4): filled if kept, a dashed outline if dropped.
+    """Every anchor drawn to one scale, one row per level (paper Fig. 4): filled if kept, a dashed outline if dropped.
 
     Args:
         board: ``anchor_id``, ``level``, ``width``, ``height`` (input pixels), ``kept`` (bool); if there, ``ringed``
@@ -105,7 +105,7 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = Fals
 def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyChart:
     """Who covers whom: how much of each anchor's boxes falls where another anchor also puts its boxes.
 
-    A row is an anchor, a column one that might stand in for it; ``all others`` stands at the right end. Of more than
+    A row is an anchor, a column one that might replace it; ``all others`` is the rightmost column. Of more than
     3,000 cells the smallest shares are left out, which look the same as nothing.
 
     Args:
@@ -194,7 +194,7 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
 
 
 def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame, float]:
-    """Where each anchor stands: rectangles side by side on the row's floor, the size below."""
+    """The place of each anchor: rectangles side by side on the row's base line, the size below."""
     narrow = width < 600
     head, slot, gap, foot = (88.0, 52.0, 8.0, 20.0) if narrow else (120.0, 58.0, 12.0, 20.0)
     levels = [group for _, group in board.groupby("level", sort=True)]

@@ -75,7 +75,7 @@ def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
 
 
 def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost: str = "head_flops") -> AnyChart:
-    """What each level costs: filled what is kept, outlined what the unpruned detector spends.
+    """What each level costs: filled bars for the kept anchors, outlines for the unpruned detector.
 
     Args:
         levels: ``name``, ``anchors`` and `cost` of each level, in their order (as `anchorkit.costs.level_costs` gives).

@@ -27,11 +27,11 @@ def run_frontiers(
 ) -> AnyChart:
     """The frontiers of several runs over one another, coloured by run or by a setting.
 
-    Of each run, only configurations that none of its others beats are drawn. Where frontiers lie on one another, the
-    later one is seen through the gaps of its dashes.
+    Of each run, only configurations that none of its others beats are drawn. Where frontiers coincide, dashes let
+    the one below show through.
 
     Args:
-        frame: one row a configuration: ``run``, ``accuracy`` (0..1), `cost` and `by`.
+        frame: one row per configuration: ``run``, ``accuracy`` (0..1), `cost` and `by`.
         cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         by: the column that gives the colour, such as ``"run"`` or ``"param.strategy"``; at most 7 values.
         width: width of the plot in pixels.
@@ -101,9 +101,9 @@ def setting_effects(
     share of the runs' variance the setting explains, and how much any setting would by chance.
 
     Args:
-        frame: one row a run: `outcome` and one column a setting.
+        frame: one row per run: `outcome` and one column per setting.
         effects: of each setting to be shown ``parameter``, ``explained`` and ``by_chance`` (0..1), as from
-            `anchorkit.runs.compare.main_effects`; panels stand in this order.
+            `anchorkit.runs.compare.main_effects`; panels are in this order.
         outcome: the column with the outcome.
         title: what the outcome is called on the axis; by default the column's name.
         columns: panels in a row.

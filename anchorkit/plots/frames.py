@@ -1,4 +1,4 @@
-"""What the charts need of the DataFrames they are given: the columns checked, numbers readable, rows few."""
+"""What all charts do with the frames they are given: check columns, write numbers, keep rows few."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anchorkit.costs import COSTS, FLOPS, Cost, cost_facts
 from anchorkit.errors import InputError
 
 MAX_ROWS = 3000
-"""No chart embeds more rows than this; each function says how it thins what is more."""
+"""No chart embeds more rows than this; each function says how it thins a larger frame."""
 
 ANCHOR_COLUMNS = ("anchor_id", "level", "width", "height")
 
@@ -26,7 +26,7 @@ class Unit:
         title: the axis title, with the unit.
         divisor: what numbers are divided by.
         suffix: what follows a number: ``"k"``, ``"M"``, ``"G"`` or nothing.
-        counted: what is counted or measured, such as ``"multiply-adds"``; empty where nothing says.
+        counted: what is counted or measured, such as ``"multiply-adds"``; empty if unknown.
     """
 
     title: str
@@ -55,7 +55,7 @@ def unit(cost: str | Cost, values: Iterable[float]) -> Unit:
     """The unit in which the values of a cost read best.
 
     Args:
-        cost: the name of a column, or what is known of the cost.
+        cost: the name of a column, or an `anchorkit.costs.Cost`.
         values: those that are shown.
 
     Examples:
@@ -77,7 +77,7 @@ def unit(cost: str | Cost, values: Iterable[float]) -> Unit:
         divisor, suffix, word = 1e3, "k", "thousand"
     else:
         divisor, suffix, word = 1.0, "", ""
-    # "Boxes per image" says already what is counted.
+    # "Boxes per image" already says what is counted.
     counted = "" if facts.unit in facts.title.lower() else facts.unit
     detail = " ".join(part for part in (word, counted) if part)
     return Unit(f"{facts.title} ({detail})" if detail else facts.title, divisor, suffix, facts.unit)

@@ -19,7 +19,7 @@ def label_places(points: Array, texts: Sequence[str], width: float, height: floa
     """The middle of each text, beside its point and clear of the other texts and points where there is room.
 
     One after the other takes the place that covers least of what is there already: above, below, right, left of its
-    point, or at a corner. So what stands first in the list stands best.
+    point, or at a corner. So the first in the list gets the best place.
 
     Args:
         points: (N, 2): x and y in pixels of the plot, y downwards.

@@ -1,6 +1,6 @@
 """Marks that can be picked: the part of an interactive chart that the chart itself has to know.
 
-A mark with a pick becomes a link in the SVG, with the text for whoever points at it or cannot see it as its label. The
+A mark with a pick becomes a link in the SVG, whose label is the text for pointing at it and for screen readers. The
 links lead nowhere: `to_pickable_svg` turns them into ``<a data-pick="...">``, which `anchorkit.widgets.Picture`
 listens to. Charts for reading alone are drawn without.
 """

@@ -11,10 +11,10 @@ from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS
 
 
 def error_changes(changes: pd.DataFrame, *, width: int = 300) -> AnyChart:
-    """What mending each kind of error would give back, before and after; the kind that grew most on top.
+    """The AP50 that correcting each kind of error would give back, before and after; the kind that grew most on top.
 
     Args:
-        changes: ``error`` (its name), ``dap_before`` and ``dap_after`` (AP50 that mending it gives back, 0..1),
+        changes: ``error`` (its name), ``dap_before`` and ``dap_after`` (AP50 that correcting it gives back, 0..1),
             ``count_before`` and ``count_after``: what
             `anchorkit.analysis.diagnosis.compare` gives, with the index as a column.
         width: width of the plot in pixels.

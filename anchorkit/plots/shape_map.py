@@ -223,7 +223,7 @@ def _names(
     pixels = np.column_stack([share[:, 0], 1 - share[:, 1]]) * size
     places = label_places(pixels, list(own["name"]), size, size) / size
     share = np.column_stack([places[:, 0], 1 - places[:, 1]])
-    # Vega-Lite moves texts by a mark's own offset only, so they stand at data of their own.
+    # Vega-Lite moves texts by a mark's own offset only, so they get data of their own.
     sides = 2 ** (low + share * (high - low)) if log else share * 2**high
     rows = own[_fields(own, ["name", "ink"])].assign(width=sides[:, 0].round(3), height=sides[:, 1].round(3))
     text = alt.Chart(rows).encode(x=x, y=y, text=alt.Text("name:N"))

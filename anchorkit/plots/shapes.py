@@ -124,7 +124,7 @@ def object_grid(sides: np.ndarray, low: float, high: float) -> pd.DataFrame:
     """Objects (N, 2: width, height) counted in cells of a third of an octave, from 2**low to 2**high pixels.
 
     Returns:
-        A row a cell that is not empty: ``x``, ``x2``, ``y``, ``y2`` (its ends in pixels) and ``objects``.
+        One row per cell that is not empty: ``x``, ``x2``, ``y``, ``y2`` (its ends in pixels) and ``objects``.
     """
     bins = max(round(3 * (high - low)), 1)
     log_width, log_height = np.log2(sides).T
@@ -220,8 +220,8 @@ def _shape_panel(
         )
     )
     labels: list[Any] = []
-    # Anchors of one kind are neighbours: their names stand above and below by turns, the smallest square's below,
-    # since a larger square often stands right above it.
+    # Anchors of one kind are neighbours: their names alternate above and below, the smallest square's below,
+    # since a larger square is often right above it.
     above = (own.groupby("shape").cumcount() + (own["shape"] == "square")) % 2 == 0
     for part, dy in ((own[above], -14), (own[~above], 16)):
         if part.empty:

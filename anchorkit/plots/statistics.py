@@ -1,4 +1,4 @@
-"""Charts of what is luck: a frontier with its intervals, and what is left of it on images that did not choose it."""
+"""Charts of selection bias: a frontier with its intervals, and what remains of it on images that did not choose it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def frontier_intervals(
     width: int = 640,
     height: int = 380,
 ) -> AnyChart:
-    """What each point of a frontier changes against the unpruned detector, and how sure that is.
+    """The change of AP at each point of a frontier against the unpruned detector, with its interval.
 
     Args:
         points: as from `anchorkit.frontier_changes`: `cost`, ``change``, ``low``, ``high`` and ``least`` (0..1),
             ``safe`` (bool); ``n_anchors`` if there is shown on hovering.
         cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
-        margin: the loss that does not matter, 0..1; a rule.
+        margin: the loss that does not matter, 0..1; drawn as a rule.
         confidence: of the intervals and bounds, 0..1, for the legend's words.
         full: the unpruned detector's cost, for what is saved.
         metric: what the accuracies are.
@@ -57,7 +57,7 @@ def frontier_intervals(
     for name in ("change", "low", "high", "least"):
         rows[name] = (100 * ordered[name].astype(float)).round(4)
     rows["cost"] = [scale.text(value) for value in ordered[cost]]
-    rows["told"] = ordered["safe"].astype(bool).map({True: _SAFE, False: _NOT_SHOWN})
+    rows["statement"] = ordered["safe"].astype(bool).map({True: _SAFE, False: _NOT_SHOWN})
     if full is not None:
         rows["against unpruned"] = [change(full, value) for value in ordered[cost].astype(float)]
     if "n_anchors" in ordered:
@@ -84,7 +84,7 @@ def frontier_intervals(
     ends = {"x": x, "y": y("low"), "y2": "high:Q", "color": color}
     layers: list[Any] = []
     if len(rows) <= _FEW:
-        # Between two points there is nothing to be had: an interval stands at its point.
+        # Nothing lies between two points, so an interval is drawn at its point.
         layers.append(of_interval.mark_rule(strokeWidth=5, clip=True).encode(**ends))
         layers.append(
             of_bound.mark_tick(orient="horizontal", thickness=2, size=11, clip=True).encode(
@@ -106,7 +106,7 @@ def frontier_intervals(
         base.mark_circle(size=64 if len(rows) <= 60 else 34, opacity=1, clip=True).encode(
             x=x,
             y=y("change"),
-            color=alt.Color("told:N", title=None, scale=kinds, legend=legend),
+            color=alt.Color("statement:N", title=None, scale=kinds, legend=legend),
             tooltip=[alt.Tooltip(name) for name in _told_of(rows)],
         ),
     ]
@@ -114,7 +114,7 @@ def frontier_intervals(
         own = pd.DataFrame({"x": [full / scale.divisor], "change": [0.0]})
         diamond = alt.Chart(own).mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1)
         layers.append(diamond.encode(x=x, y=y("change")))
-    safe = rows[rows["told"] == _SAFE].head(1)
+    safe = rows[rows["statement"] == _SAFE].head(1)
     if len(safe):
         saved = f"cheapest safe: {safe['cost'].iloc[0]}"
         if full is not None:
@@ -133,16 +133,17 @@ def optimism(
     width: int = 640,
     height: int = 300,
 ) -> AnyChart:
-    """How much of a frontier is luck: what the search shows, what is kept elsewhere, and below the distance of the two.
+    """How much of a frontier is luck: in-sample and cross-fitted changes of AP, and below them their difference.
 
-    The distance has an interval of its own, far narrower than those of the two lines: both are told on the same images.
+    The difference has its own interval, far narrower than those of the two lines, as both are evaluated on the same
+    images.
 
     Args:
         budgets: as from `anchorkit.statistics.CrossFit.budgets`: `cost` (what may be spent); ``in_sample`` and
             ``cross_fitted``, changes of AP against the unpruned detector (0..1); ``luck``, the former less the latter,
             with ``luck_low`` and ``luck_high``.
         cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
-        interval: of the mean distance, 0..1, as `CrossFit.optimism_interval`; None leaves it unsaid.
+        interval: of the mean difference, 0..1, as `CrossFit.optimism_interval`; None leaves it out.
         confidence: of the intervals, 0..1.
         metric: what the accuracies are.
         width: width of the plot in pixels.
@@ -208,11 +209,11 @@ def optimism(
             x=x(scale.title), y=distance("luck"), tooltip=tooltip
         ),
     ]
-    told = f"{mean:.2f} points of the frontier are luck: the mean distance of the two lines"
+    subtitle = f"{mean:.2f} points of the frontier are luck: the mean distance of the two lines"
     percent = f"{100 * confidence:g} %"
     if interval is not None:
-        told += f" ({percent} interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
-    title = alt.TitleParams("How much of it is luck", subtitle=[told])
+        subtitle += f" ({percent} interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
+    title = alt.TitleParams("How much of it is luck", subtitle=[subtitle])
     below = alt.TitleParams(f"The distance by itself, with its {percent} interval", fontSize=13, anchor="start")
     return alt.vconcat(
         alt.layer(*upper).properties(width=width, height=height),

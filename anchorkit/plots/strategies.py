@@ -38,9 +38,9 @@ def rivals(
     width: int = 640,
     height: int = 400,
 ) -> AnyChart:
-    """What a search reaches at every cost, and what other ways to prune reach (paper Fig. 2 and section 3.4).
+    """Accuracy against cost of a search beside other ways to prune (paper Fig. 2 and section 3.4).
 
-    Every line is a staircase: the best that there is at no higher cost.
+    Every line is a staircase: the best accuracy at no higher cost.
 
     Args:
         frontier: the search's; columns ``accuracy`` (0..1) and `cost`.
@@ -278,7 +278,7 @@ def _bands(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _apart(values: Floats, places: Floats, least: float, room: float) -> Floats:
-    """Heights for labels: of two that begin within `room` of each other the lower stands at least so far below."""
+    """Heights for labels: of two that begin within `room` of each other the lower is at least `least` below."""
     placed = values.astype(float).copy()
     order = np.argsort(-placed, kind="stable")
     for number, below in enumerate(order):

@@ -1,10 +1,11 @@
 """The kit's look: one theme, one colour per level and one mark per aspect ratio, the same in every chart.
 
-The level colours keep apart for people with red-, green- or blue-blindness and stand out on light and on dark ground
-(the tests simulate both). Colour never carries a meaning alone: labels, shapes or positions say the same thing again.
+The level colours are distinguishable for people with red-, green- or blue-blindness and stand out on light and on dark
+ground (the tests simulate both). Colour never carries a meaning alone: labels, shapes or positions say the same thing
+again.
 
-Charts are made in the colours of light ground, whichever ground they will stand on; `turned` says what becomes of a
-colour on dark ground, and `anchorkit.plots.dark` does it for a whole chart.
+Charts are made in the colours of a light background, whatever background they are shown on; `turned` says what becomes
+of a colour on dark ground, and `anchorkit.plots.dark` does it for a whole chart.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ ASPECT_SHAPES = {
     "wide": "M-1.25,-.55H1.25V.55H-1.25Z",
     "tall": "M-.55,-1.25H.55V1.25H-.55Z",
 }
-"""Mark of each aspect ratio (SVG paths in a square of side 2): it looks like what it stands for."""
+"""Mark of each aspect ratio (SVG paths in a square of side 2): it looks like that aspect ratio."""
 
 FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
 NAME = "anchorkit"
@@ -76,7 +77,7 @@ def contrast(color: str, ground: str) -> float:
 
 
 def is_grey(color: str) -> bool:
-    """Whether the colour is one of ground, grid or text rather than one that stands for something."""
+    """Whether the colour is one of background, grid or text rather than one that encodes data."""
     return to_oklch(color)[1] <= _GREY
 
 
@@ -121,7 +122,7 @@ def aspect(width: float, height: float) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """Colours of what stands beside charts on a page, each as ``#rrggbb``."""
+    """Colours of the text and boxes beside charts on a page, each as ``#rrggbb``."""
 
     ground: str
     ink: str

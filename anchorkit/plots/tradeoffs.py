@@ -51,13 +51,13 @@ def frontier(
         cost: the cost column on the x axis, by its name or as an `anchorkit.costs.Cost`.
         full: the unpruned detector: one row with ``accuracy`` and `cost` (as a frame, a Series or a dict); marked,
             with a rule at its accuracy.
-        random: configurations pruned at random, same columns; a cloud of at most 800 of them, drawn with a fixed seed.
-        evaluated: every configuration tried, same columns; counted in a grid, since there may be very many.
+        random: configurations pruned at random, same columns; a cloud of at most 800, sampled with a fixed seed.
+        evaluated: every configuration tried, same columns; counted in a grid, as there may be very many.
         chosen: configurations to mark, same columns and, if there, ``label``; otherwise A, B, C ... from the left
             to the right of the frame's rows.
         others: further frontiers by name, same columns.
-        most: what the cost may be at most; what costs more is shaded.
-        least: what the accuracy has to be at least (0..1); what has less is shaded.
+        most: the most that the cost may be; the chart shades what costs more.
+        least: the least accuracy (0..1); the chart shades what has less.
         metric: what the accuracies are, such as ``"AP50"``.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
@@ -144,7 +144,7 @@ def frontier(
 def pointer_on_frontier(
     frontier: pd.DataFrame, cost: str, full: Mapping[str, Any] | None, at: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Where a configuration stands on a pickable `frontier` chart of the same frames, without drawing it again.
+    """The place of a configuration on a pickable `frontier` chart of the same frames, without drawing it again.
 
     Args:
         frontier: as for `frontier`.
@@ -444,7 +444,7 @@ def _beaten(
         np.clip(np.searchsorted(edge, tried[side], side="right") - 1, 0, len(edge) - 2)
         for edge, side in zip(cells, ("x", "y"), strict=True)
     )
-    # A mark stands at the middle of its cell's configurations, so that none sticks out of the frontier.
+    # A mark is at the mean of its cell's configurations, so that none lies above the frontier.
     grid = tried.groupby([column, row]).agg(x=("x", "mean"), y=("y", "mean"), configurations=("x", "size"))
     grid = grid.assign(series=_BEATEN).round(5).reset_index(drop=True)
     opacity = alt.Opacity("configurations:Q", scale=alt.Scale(type="log", range=[0.3, 0.95]), legend=None)

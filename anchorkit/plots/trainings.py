@@ -23,13 +23,13 @@ _CLEAR = 26  # pixels between a frame and the anchors in it, both sides together
 def trainings(
     table: pd.DataFrame, cost: str = "head_flops", *, base: str = UNPRUNED, width: int = 640, height: int = 380
 ) -> AnyChart:
-    """Accuracy against cost of trainings with several seeds: a small mark a seed, a large one and a line for the mean.
+    """Accuracy against cost of trainings with several seeds: a small mark per seed, a large one for the mean.
 
     The dashed rule is the mean of `base`; the band around it reaches from its worst to its best seed, so that one
     sees which differences are no larger than those between trainings that differ in nothing but their seed.
 
     Args:
-        table: ``treatment``, ``point``, ``seed``, ``accuracy`` (0..1), `cost`; one row a training.
+        table: ``treatment``, ``point``, ``seed``, ``accuracy`` (0..1), `cost`; one row per training.
         cost: name of the cost column on the x axis.
         base: the treatment that the others are held against.
         width: width of the plot in pixels.
@@ -95,10 +95,10 @@ def training_strips(
     """Accuracy of trainings with several seeds, a strip a treatment and point: for rivals that cost the same.
 
     A dot is a seed, the bar the mean, the line its interval (Student's, for one treatment by itself: what two of them
-    share by seed cancels in their difference, which is known better). What each costs stands beside its name.
+    share by seed cancels in their difference, which is known better). Its cost is beside its name.
 
     Args:
-        table: ``treatment``, ``point``, ``seed``, ``accuracy`` (0..1), ``n_anchors``, `cost`; one row a training.
+        table: ``treatment``, ``point``, ``seed``, ``accuracy`` (0..1), ``n_anchors``, `cost`; one row per training.
         cost: name of the cost column.
         base: the treatment that the others are held against: the dashed rule is its mean, and the band reaches from
             its worst to its best seed.
@@ -171,7 +171,7 @@ def training_strips(
 def anchor_sets(
     sets: Mapping[str, pd.DataFrame], *, notes: Mapping[str, str] | None = None, frame: float | None = None
 ) -> AnyChart:
-    """Sets of anchors side by side, a row a set and a column a level, all drawn to one scale (paper Fig. 4).
+    """Sets of anchors side by side, one row per set and one column per level, all drawn to one scale (paper Fig. 4).
 
     Args:
         sets: by name, ``anchor_id``, ``level``, ``width``, ``height`` (input pixels) and, if there, ``kept`` (bool):

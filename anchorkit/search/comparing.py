@@ -1,4 +1,4 @@
-"""How far one search is from another: what a budget buys, and what is missing to the optimum."""
+"""Comparing searches: how good each is after a number of evaluations, and how far from the optimum."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from anchorkit.search.result import SearchResult
 
 
 def hypervolume_curve(result: SearchResult, points: int = 100) -> pd.DataFrame:
-    """How good a search's frontier was after so many configurations.
+    """How good a search's frontier was after each number of configurations.
 
     Args:
         result: of `anchorkit.search`; what is below its threshold does not count.
-        points: at most so many rows, spread evenly over the logarithm of the number of configurations.
+        points: the most rows, spread evenly over the logarithm of the number of configurations.
 
     Returns:
         ``tried`` (configurations so far, rising, the last row is all of them) and ``hypervolume`` (0..1, see

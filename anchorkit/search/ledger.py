@@ -1,9 +1,9 @@
 """The ledger: every evaluated configuration on disk, as it is found, so that a killed search loses nothing.
 
-A ledger is a text file with one JSON object a line. The first says what the accuracies belong to: the layout, the
-post-processing, the data and the metric. Every other is one configuration: ``{"keep": [0, 2], "accuracy": 0.31}``,
-and, for a callable cost, ``"costs": {"latency": 4.2}``. Lines are only ever appended. A search that finds a ledger
-walks the same way as before and looks up what it would have evaluated: so it comes to the same result in the same
+A ledger is a text file with one JSON object per line. The first line says what the accuracies belong to: the layout,
+the post-processing, the data and the metric. Every other line is one configuration: ``{"keep": [0, 2], "accuracy":
+0.31}``, and, for a callable cost, ``"costs": {"latency": 4.2}``. The ledger only appends lines. A search that finds a
+ledger walks the same way as before and looks up each accuracy that is there. So it reaches the same result in the same
 order, wherever it was stopped. As accuracies depend neither on the cost nor on the strategy, searches of one evaluator
 may share a ledger.
 """
@@ -126,7 +126,7 @@ class Ledger:
                 data = data[self._file.write(data) :]
         except OSError as error:
             raise InputError(
-                f"{self.path}: cannot be written ({error.strerror or error}); what was found before is kept, "
+                f"{self.path}: cannot be written ({error.strerror or error}); what was found before is kept; "
                 "make room and start again"
             ) from None
 
@@ -163,7 +163,7 @@ class Ledger:
                 if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
                     raise ValueError
             except (InputError, KeyError, TypeError, ValueError, AttributeError):
-                raise InputError(f"{path}: line {number} is damaged; delete the ledger to start afresh") from None
+                raise InputError(f"{path}: line {number} is damaged; delete the ledger to start again") from None
             self._accuracies[mask] = accuracy
             for name, value in values.items():
                 self._costs.setdefault(name, {})[mask] = value

@@ -1,19 +1,19 @@
-"""A search that spends its budget where it pays: one way down, then a Pareto local search from the frontier.
+"""A search that needs fewer evaluations: one way down, then a Pareto local search from the frontier.
 
-Algorithm 1 only ever takes anchors away, and it explores the most accurate configuration first: it comes to the cheap
-end last, and what it once passed over it cannot have back. This strategy begins with one way down from the full
-configuration to a single anchor (backward elimination), which gives a whole frontier after half a square of
-evaluations. From then on it improves that frontier, for as long as the budget lasts or until nothing next to it is
-better: a Pareto local search (Paquete, Chiarandini and Stuetzle, "Pareto local optimum sets in the biobjective
-traveling salesman problem: an experimental study", 2004). Next to a configuration is
+Algorithm 1 only takes anchors away, and it explores the most accurate configuration first. So it reaches the cheap end
+last, and it cannot put an anchor back. This strategy begins with one way down from the full configuration to a single
+anchor (backward elimination), which gives a whole frontier after about n * n / 2 evaluations for n anchors. Then it
+improves that frontier until its budget is spent or until no neighbour of it is better: a Pareto local search (Paquete,
+Chiarandini and Stuetzle, "Pareto local optimum sets in the biobjective traveling salesman problem: an experimental
+study", 2004). The neighbours of a configuration are those with
 
-- what lacks one anchor more (the moves of Algorithm 1),
-- what has one anchor back, and
-- what has one anchor back and another one less (a swap).
+- one anchor less (the moves of Algorithm 1),
+- one anchor more, and
+- one anchor more and another one less (a swap).
 
-The evaluator answers for all of that in batches of children: a swap is a child of the configuration with one anchor
-back. Where to look next is decided by what a member of the frontier adds to its hypervolume, divided by how many
-configurations there are to look at: members in the crowd wait, and swaps, which are many, come after removals.
+The evaluator answers for all of them in batches of children: a swap is a child of the configuration with one anchor
+back. The next member to explore is the one that adds most to the frontier's hypervolume per configuration to try:
+members close to others wait, and swaps, which are many, come after removals.
 
 Nothing is drawn at random. The threshold works as in Algorithm 1: less accurate configurations are not offered to the
 frontier, and nothing is explored from them.

@@ -21,20 +21,20 @@ from anchorkit.search.ledger import Ledger
 AHEAD = 8
 """Number of children that the evaluator is asked for together where they are wanted one after the other.
 
-A batch costs the evaluator less than single questions. The more are asked for, the more are asked for in vain.
+A batch costs the evaluator less than single questions, but a larger one asks for more that the search does not need.
 """
 
 
 class BudgetSpent(Exception):  # noqa: N818  # nothing went wrong
-    """As many configurations were tried as may be. It never leaves this package."""
+    """The search has tried as many configurations as its budget allows. It never leaves this package."""
 
 
 class AccuracyOf(Protocol):
-    """All that a search asks of an evaluator. Accuracies are 0..1.
+    """What a search needs of an evaluator. Accuracies are 0..1.
 
     An evaluator may also offer ``postprocess``, ``fingerprint`` and ``metric``: the ledger then refuses to mix
-    accuracies that belong to different ones. One that remembers its answers makes a second search go on where a first
-    one was interrupted, without a ledger too.
+    accuracies that belong to different ones. With an evaluator that remembers its answers, a second search goes on
+    where a first one was interrupted, even without a ledger.
     """
 
     @property
@@ -223,7 +223,7 @@ def node_frame(nodes: Sequence[Node], cost: Cost) -> pd.DataFrame:
 
 
 def progress_bar(what: str, shown: bool, total: int | None = None) -> tqdm[Any]:
-    """A bar on standard error that counts configurations, and how many a second."""
+    """A bar on standard error that counts configurations, and how many per second."""
     # Plain text, twice a second: papermill keeps every drawing as an output of the executed notebook, and a widget
     # would be no picture on a page without network.
     return tqdm(desc=what, total=total, unit=" conf", mininterval=0.5, disable=not shown, file=sys.stderr)
@@ -259,7 +259,7 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
 
 
 def _check_ledger(measurer: Measurer, full: Node) -> None:
-    """Of an evaluator that does not say what its data are, compare one accuracy with that of the ledger."""
+    """Compare one accuracy with that of the ledger, for an evaluator that does not identify its data."""
     if measurer.ledger.resumed and getattr(measurer.evaluator, "fingerprint", None) is None:
         accuracy = float(measurer.evaluator.accuracy(full.configuration))
         if accuracy != full.accuracy:
@@ -272,7 +272,9 @@ def _check_ledger(measurer: Measurer, full: Node) -> None:
 
 def _checked(accuracy: float, configuration: Configuration) -> float:
     if accuracy == -1.0:
-        raise InputError("the accuracy is -1: the ground truth has no boxes to find, so there is nothing to search by")
+        raise InputError(
+            "the accuracy is -1: the ground truth has no boxes to find; check its annotations and categories"
+        )
     if not 0.0 <= accuracy <= 1.0:
-        raise InputError(f"the evaluator says accuracy {accuracy!r} for {configuration}; accuracies are 0..1")
+        raise InputError(f"the evaluator returned accuracy {accuracy!r} for {configuration}; accuracies are 0..1")
     return accuracy

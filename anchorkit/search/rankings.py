@@ -1,8 +1,8 @@
 """Pruning by a ranking: anchors are put in order once, and then cut one after the other.
 
-This is what pruning of filters usually does (Li et al., "Pruning filters for efficient convnets", 2016), and what the
-paper sets itself apart from in section 2.2: such an order does not know that of two anchors that stand in for each
-other either may go, but not both.
+Pruning of filters usually works like this (Li et al., "Pruning filters for efficient convnets", 2016). Section 2.2 of
+the paper names the weakness: where two anchors detect the same objects, either may go, but not both, and a ranking
+cannot express that.
 """
 
 from __future__ import annotations
@@ -68,13 +68,14 @@ def prune_by_ranking(
     Args:
         evaluator: answers for accuracies.
         cost: as for `anchorkit.search`.
-        ranking: every anchor once (indices or ids), the one that goes first in front.
-        worth: instead of `ranking` a number for each anchor, such as `score_mass`: the least goes first, of equals the
-            first.
+        ranking: every anchor once (indices or ids), the one to remove first in front.
+        worth: instead of `ranking` a number for each anchor, such as `score_mass`: the least is removed first, of
+            equals the first.
         progress: show a progress bar on standard error.
 
     Returns:
-        A row a configuration, from one anchor less to one anchor left, with the columns of `SearchResult.evaluated`.
+        One row per configuration, from one anchor less to one anchor left, with the columns of
+        `SearchResult.evaluated`.
 
     Raises:
         InputError: not exactly one of `ranking` and `worth` is given, an anchor is unknown, missing or named twice, or

@@ -296,9 +296,9 @@ class SearchResult:
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """A search was interrupted; what it had found is not lost.
+    """A search was interrupted; `result` has what it found until then.
 
-    Where nobody caught it, a notebook or a Python prompt has it as ``sys.last_value``.
+    If it is not caught, a notebook or a Python prompt has it as ``sys.last_value``.
 
     Attributes:
         result: the frontier so far and every configuration tried, with ``complete`` False.

@@ -43,14 +43,14 @@ def random_pruning(
     Args:
         evaluator: answers for accuracies.
         cost: as for `anchorkit.search`.
-        n: how many different configurations to measure; fewer come back if the layout has not that many.
+        n: how many different configurations to measure; fewer if the layout has not that many.
         seed: the same seed gives the same configurations.
         kind: kind of moves: ``"anchor"``, ``"shared"`` or ``"auto"``, see `anchorkit.anchors.moves`.
         progress: show a progress bar on standard error.
         watch: as for `anchorkit.search`; if it stops the measuring, what was measured comes back.
 
     Returns:
-        A row a configuration, with the columns of `SearchResult.evaluated`; ``parent`` is -1 throughout.
+        One row per configuration, with the columns of `SearchResult.evaluated`; ``parent`` is -1 throughout.
 
     Raises:
         InputError: `n` is below 1, or the cost or the kind of moves is unknown.
@@ -84,9 +84,9 @@ def layer_wise_pruning(
 ) -> pd.DataFrame:
     """Prune every level to the same number of anchors, level by level (paper section 3.4).
 
-    On one level after the other, from the first on, the anchor goes that costs least accuracy, until k are left; levels
-    that have k or fewer stay as they are. That is done afresh for each k, from the most anchors a level has less one
-    down to one. Configurations that were only tried on the way do not count: a row is what came out.
+    Level by level, it removes the anchor that costs least accuracy until k are left; levels with k anchors or fewer
+    stay as they are. It starts from the full configuration for each k, from the largest level's count less one down to
+    one. Configurations that were only tried on the way are not in the table.
 
     Args:
         evaluator: answers for accuracies.
@@ -94,7 +94,7 @@ def layer_wise_pruning(
         progress: show a progress bar on standard error.
 
     Returns:
-        A row for each k, with the columns of `SearchResult.evaluated` and ``k``, the most anchors of a level.
+        One row per k, with the columns of `SearchResult.evaluated` and ``k``, the most anchors of a level.
 
     Raises:
         InputError: the cost is unknown.
@@ -182,7 +182,7 @@ def _aspect_classes(layout: AnchorLayout) -> list[float]:
 def symmetric_pruning(
     evaluator: AccuracyOf, cost: str | Cost | CostFunction = "head_flops", *, progress: bool = True
 ) -> pd.DataFrame:
-    """Remove aspect ratios together with their inverses, on all levels at once: what is usually tried by hand (3.4).
+    """Remove aspect ratios together with their inverses, on all levels at once, as if by hand (paper section 3.4).
 
     The smaller heads of the SSD paper are among them: without 3 and 1/3, and without 2 and 1/2 too. Up to eight groups
     (see `symmetric_groups`), every subset is measured, which is kinder to this rival than any choice by hand. Of more,
@@ -194,7 +194,7 @@ def symmetric_pruning(
         progress: show a progress bar on standard error.
 
     Returns:
-        A row a configuration, with the columns of `SearchResult.evaluated` and ``removed``, the groups that went.
+        One row per configuration, with the columns of `SearchResult.evaluated` and ``removed``, the groups that went.
 
     Raises:
         InputError: the cost is unknown.
@@ -243,7 +243,7 @@ def measure_all(
     progress: bool,
     watch: Watch | None = None,
 ) -> pd.DataFrame:
-    """Measure configurations one after the other; a row each, with the columns of `SearchResult.evaluated`."""
+    """Measure configurations one after the other; one row each, with the columns of `SearchResult.evaluated`."""
     wanted = list(configurations)
     with progress_bar(what, progress, total=len(wanted)) as bar:
         measurer = Measurer(evaluator, as_cost(cost), Ledger(evaluator), bar)

@@ -1,4 +1,4 @@
-"""Watching a search while it runs: how far it is, what it has found, and a way to stop it."""
+"""Watching a search while it runs: its progress, its frontier so far, and a way to stop it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Stopped(Exception):  # noqa: N818  # nothing went wrong
 class Progress:
     """How far a search is, for the function that watches it.
 
-    It is good for as long as that function runs: what it tells is read from the search, which waits meanwhile.
+    Use it only while that function runs: it reads from the search, which waits meanwhile.
 
     Attributes:
         evaluated: how many configurations have been tried.
@@ -83,7 +83,7 @@ class Pulse:
         progress = Progress(self._measurer, self._frontier, len(self._measurer.nodes) / seconds)
         self._watch(progress)
         after = time.perf_counter()
-        self._began += after - now  # whatever the watch took is no time of the search
+        self._began += after - now  # the time that the watch took is not the search's
         self._next = after + INTERVAL
         if progress.stopped:
             raise Stopped

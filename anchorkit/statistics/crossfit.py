@@ -1,9 +1,9 @@
-"""Cross-fitted frontiers: each image is told with a configuration that it took no part in choosing.
+"""Cross-fitted frontiers: each image is evaluated with a configuration that it took no part in choosing.
 
-The images are divided into folds. For each fold the search runs on the others, and chooses; the fold's images are
-then looked at with that choice. The detections of all folds together make one AP on all images, which compares with the
-AP of the full detector on the same images and with what the search promised. AP of a single fold would not: with few
-boxes of a class it is another figure.
+The images are divided into folds. For each fold the search runs on the other folds and chooses configurations, and the
+fold's images are evaluated with these. The detections of all folds together make one AP on all images. It can be
+compared with the AP of the full detector on the same images and with the AP that the search reported. The AP of a
+single fold could not: with few boxes of a class it differs too much.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ MOST_BUDGETS = 25
 
 @dataclass(frozen=True)
 class CrossFit:
-    """What a search promises on its own images, and what it keeps on images it has not seen.
+    """What a search reports on its own images, and what remains of it on images it has not seen.
 
     Attributes:
         cost: name of the cost.
         optimism: how much of the frontier's AP is luck, 0..1: in-sample less cross-fitted, the mean over all budgets.
             Each fold chooses with fewer images than the search had, so it is rather a little too large.
         optimism_interval: its interval with the choices as they are.
-        budgets: a row a budget: the `cost` that may be spent; ``in_sample`` and ``cross_fitted``, the change of AP
+        budgets: one row per budget: the `cost` that may be spent; ``in_sample`` and ``cross_fitted``, the change of AP
             against the full detector, with ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``; ``luck``, the
             former less the latter, with ``luck_low`` and ``luck_high``; ``mean_cost`` that the folds spend.
-        losses: a row for each loss of AP that the choice allows: ``allowed``; ``n_anchors``, the mean over the folds;
+        losses: one row per loss of AP that the choice allows: ``allowed``; ``n_anchors``, the mean over the folds;
             ``mean_cost``; ``in_sample``, ``cross_fitted``, ``low`` and ``high``.
         folds: int64 (I,), the fold of each image.
         results: the search without each fold.
@@ -80,7 +80,7 @@ def cross_fit(
     ledgers: str | Path | None = None,
     progress: bool = True,
 ) -> CrossFit:
-    """Search again without each fold of the images, and tell what is chosen on the fold.
+    """Search again without each fold of the images, and evaluate what that search chooses on the fold.
 
     Args:
         evaluator: of all images.
@@ -91,18 +91,18 @@ def cross_fit(
         losses: losses of AP that a choice may allow, 0..1.
         confidence: of the intervals, 0..1.
         draws: bootstrap samples of the images.
-        ledgers: a folder for the ledgers of the searches; what is there is not searched again.
+        ledgers: a folder for the ledgers of the searches; a search whose ledger is there resumes from it.
         progress: show progress bars on standard error.
 
     Raises:
-        InputError: an option is out of range, the layouts differ, the result is one of other images, or the search's
+        InputError: an option is out of range, the layouts differ, the result belongs to other images, or the search's
             cost was a callable, which files do not hold, and is not given.
     """
     check_same_detector(evaluator, result)
     full = evaluator.accuracy(evaluator.full)
     if not searched_on(evaluator, result):
         raise InputError(
-            f"the search found AP {float(result.baseline['accuracy']):.4f} for the full detector, the evaluator says "
+            f"the search found AP {float(result.baseline['accuracy']):.4f} for the full detector, the evaluator has "
             f"{full:.4f}: cross-fitting needs the evaluator of the search"
         )
     asked = result.asked.cost if cost is None else as_cost(cost)
@@ -122,23 +122,23 @@ def cross_fit(
 
     in_sample = choices(result)
     by_fold = list(zip(*map(choices, results), strict=True))
-    told = evaluator.bootstrap([*in_sample, *(ByImage(own, fold) for own in by_fold)], draws, seed, progress)
+    drawn = evaluator.bootstrap([*in_sample, *(ByImage(own, fold) for own in by_fold)], draws, seed, progress)
 
     n, n_budgets = len(in_sample), len(budgets)
-    low, high = percentile_interval(told.changes, confidence)
+    low, high = percentile_interval(drawn.changes, confidence)
     frame = pd.DataFrame(
         {
-            "in_sample": told.change[:n],
+            "in_sample": drawn.change[:n],
             "in_sample_low": low[:n],
             "in_sample_high": high[:n],
-            "cross_fitted": told.change[n:],
+            "cross_fitted": drawn.change[n:],
             "low": low[n:],
             "high": high[n:],
             "n_anchors": [float(np.mean([len(c) for c in own])) for own in by_fold],
             "mean_cost": [float(np.mean([asked.compute(c) for c in own])) for own in by_fold],
         }
     )
-    luck = told.changes[:, :n_budgets] - told.changes[:, n : n + n_budgets]
+    luck = drawn.changes[:, :n_budgets] - drawn.changes[:, n : n + n_budgets]
     luck_low, luck_high = percentile_interval(luck, confidence)
     ends: Floats = np.concatenate(percentile_interval(luck.mean(axis=1, keepdims=True), confidence))
     of_budgets, of_losses = frame.iloc[:n_budgets].copy(), frame.iloc[n_budgets:].reset_index(drop=True)

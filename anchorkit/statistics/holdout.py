@@ -1,4 +1,4 @@
-"""Choosing on some images, telling on others."""
+"""Choosing on some images, evaluating on others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def holdout_report(
     seed: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """What was chosen on the images of a search, told on images that took no part in it.
+    """Evaluate what was chosen on the images of a search on images that took no part in it.
 
     Args:
         result: a search, for example on ``evaluator.subset(split.search)``.
@@ -39,17 +39,17 @@ def holdout_report(
         progress: show a progress bar on standard error.
 
     Returns:
-        A row a loss: ``allowed``; ``n_anchors``, ``anchors`` (ids kept) and the search's cost; ``searched``, the change
-        of AP against the full detector on the images of the search; ``change``, the same on the others, with ``low``,
-        ``high`` and ``within_margin`` (see `frontier_changes`). The choice knew nothing of these images, so that the
-        intervals need no correction.
+        One row per loss: ``allowed``; ``n_anchors``, ``anchors`` (ids kept) and the search's cost; ``searched``, the
+        change of AP against the full detector on the images of the search; ``change``, the same on the others, with
+        ``low``, ``high`` and ``within_margin`` (see `frontier_changes`). The choice did not depend on these images, so
+        the intervals need no correction.
 
     Raises:
         InputError: an option is out of range, or the layouts differ.
     """
     check_same_detector(holdout, result)
     if not losses:
-        raise InputError("holdout_report: no loss to choose by")
+        raise InputError("holdout_report: losses is empty; give one or more, such as (0.0, 0.005)")
     chosen = [result.cheapest(max_loss=loss) for loss in losses]
     found = holdout.bootstrap(chosen, draws, seed, progress)
     rows = result.frontier.iloc[[result.configurations.index(c) for c in chosen]].reset_index(drop=True)

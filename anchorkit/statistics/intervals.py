@@ -1,13 +1,14 @@
-"""What bootstrap draws of changes in AP say: intervals, and bounds that hold for any point one may pick.
+"""Intervals of changes in AP from bootstrap draws, and bounds that hold for any point of a family.
 
 Pointwise intervals are percentile intervals: the change of AP against the full detector is nearly without bias and
-nearly symmetric, both being told on the same draws, and in simulations with known truth the percentile interval covers
-as well as the basic and the BCa interval do (docs/statistics.md has the figures); it is the simplest of them.
+nearly symmetric, because both are evaluated on the same draws, and in simulations with known truth the percentile
+interval covers as well as the basic and the BCa interval do (docs/statistics.md has the figures); it is the simplest of
+them.
 
-A frontier is a choice of the best of many, and the best of many has been lucky. The simultaneous lower bounds hold
-for *all* points of a family at once, so that they hold for whichever is picked afterwards: each lies c standard errors
-below its point, and c is the quantile of the largest of all standardized deviations in a draw (max-t; Westfall and
-Young 1993, *Resampling-based multiple testing*; Romano and Wolf 2005).
+A frontier is a choice of the best of many configurations, so part of its accuracy is luck (selection bias). The
+simultaneous lower bounds hold for *all* points of a family at once, so they hold for any point picked afterwards: each
+lies c standard errors below its point, and c is the quantile of the largest of all standardized deviations in a draw
+(max-t; Westfall and Young 1993, *Resampling-based multiple testing*; Romano and Wolf 2005).
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def simultaneous_bounds(change: Floats, changes: Floats, confidence: float = 0.9
     """
     confidence = check_share(confidence, "confidence")
     error = changes.std(axis=0, ddof=1) if len(changes) > 1 else np.zeros(changes.shape[1])
-    # What is the same in every draw (the full detector itself) is known, as far as these images can tell.
+    # What is the same in every draw (the full detector itself) has no error.
     varies = error > 0
     if not varies.any():
         return LowerBounds(change.copy(), 0.0, error)

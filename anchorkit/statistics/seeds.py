@@ -1,4 +1,4 @@
-"""What several trainings that differ only in their seed can tell: means with intervals, and differences seed by seed.
+"""Trainings that differ only in their seed: means with intervals, and differences seed by seed.
 
 An interval is Student's, at 95 %: it says where the mean over very many seeds lies if the trainings scatter normally.
 With three seeds it is wide (4.3 standard errors to either side), which is the truth about three seeds.
@@ -25,7 +25,7 @@ class Mean:
 
     Attributes:
         mean: arithmetic mean.
-        low: lower end of the interval; -inf where one value alone tells nothing of the spread.
+        low: lower end of the interval; -inf for a single value, which has no spread.
         high: upper end; inf likewise.
         n: how many values.
     """
@@ -37,7 +37,7 @@ class Mean:
 
     @property
     def sign(self) -> int:
-        """1 if the whole interval lies above zero, -1 if below, 0 if it cannot be told."""
+        """1 if the whole interval lies above zero, -1 if below, 0 if the interval contains zero."""
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
     def points(self, signed: bool = False) -> str:
@@ -48,7 +48,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """The mean of one value a seed, with Student's interval.
+    """The mean of one value per seed, with Student's interval.
 
     Raises:
         InputError: there are no values.
@@ -100,7 +100,7 @@ def difference(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str, s
 
 
 def summary(table: pd.DataFrame, costs: Sequence[str] = ("n_anchors", "boxes", "head_flops")) -> pd.DataFrame:
-    """One row a treatment and point, in the order in which they come: mean accuracy with its interval, mean costs.
+    """One row per treatment and point, in the order of the table: mean accuracy with its interval, mean costs.
 
     Args:
         table: ``treatment``, ``point``, ``seed``, ``epochs``, ``accuracy`` (0..1) and the costs.

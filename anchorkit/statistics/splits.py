@@ -1,4 +1,4 @@
-"""Dividing images so that one part can choose and another tell, every class on both sides where that is possible.
+"""Dividing images into a part to choose on and a part to evaluate on, with every class in both where possible.
 
 Images are dealt out class by class, the rarest first (iterative stratification: Sechidis, Tsoumakas and Vlahavas 2011,
 *On the stratification of multi-label data*): an image goes to the part that still wants most of the class, of equals to
@@ -24,7 +24,7 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images to search on, and images to tell the result on.
+    """Images to search on, and held-out images to evaluate the result on.
 
     Attributes:
         search: int64, ids, rising. holdout: int64, ids, rising.
@@ -37,11 +37,11 @@ class ImageSplit:
 
 
 def split_images(truth: GroundTruth, holdout: float = 0.5, seed: int = 0) -> ImageSplit:
-    """Divide the images of a ground truth into some to search on and some to tell the result on.
+    """Divide the images of a ground truth into some to search on and held-out ones to evaluate the result on.
 
     Args:
         truth: such as ``evaluator.ground_truth``.
-        holdout: share of the images to tell the result on, above 0 and below 1.
+        holdout: share of the images to hold out, above 0 and below 1.
         seed: the same seed gives the same division.
 
     Raises:
@@ -64,9 +64,9 @@ def split_images(truth: GroundTruth, holdout: float = 0.5, seed: int = 0) -> Ima
     if not 0 < holdout < 1:
         raise InputError(f"split_images: holdout is {holdout!r}; a share above 0 and below 1 is needed")
     if n < 2:
-        raise InputError(f"split_images: {n} image(s) cannot be divided")
-    told = min(max(round(n * holdout), 1), n - 1)
-    part = _deal(truth, [n - told, told], seed)
+        raise InputError(f"split_images: {n} image(s) cannot be divided; two or more are needed")
+    held_out = min(max(round(n * holdout), 1), n - 1)
+    part = _deal(truth, [n - held_out, held_out], seed)
     shows = _shows(truth)
     sides = [shows[part == side].any(axis=0) for side in (0, 1)]
     one_sided = truth.category_ids[sides[0] != sides[1]]
@@ -132,10 +132,10 @@ def _deal(truth: GroundTruth, sizes: Sequence[int], seed: int) -> Integers:
             left[image] = False
     rest = random.permutation(np.flatnonzero(part < 0))
     part[rest] = np.repeat(np.arange(len(room)), room)
-    return _mended(part, shows, len(sizes))
+    return _swapped(part, shows, len(sizes))
 
 
-def _mended(part: Integers, shows: Flags, n_parts: int) -> Integers:
+def _swapped(part: Integers, shows: Flags, n_parts: int) -> Integers:
     """The parts after swaps that bring a class to a part which lacks it."""
     counts = np.stack([shows[part == p].sum(axis=0) for p in range(n_parts)])  # (parts, K)
     can_be = shows.sum(axis=0) >= n_parts

@@ -1,4 +1,4 @@
-"""What may be said of a frontier: the change of AP at each point with its error, and what is safe to remove."""
+"""Statements about a frontier: the change of AP at each point with its interval, and what is safe to remove."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def frontier_changes(
     seed: int = 0,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """The change of AP against the full detector at every point of a frontier, and what the images tell about it.
+    """The change of AP against the full detector at every point of a frontier, with intervals from these images.
 
     Args:
-        evaluator: what the changes are told on: the images of the search, or others (``evaluator.subset``).
+        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``).
         result: the search whose frontier it is.
         margin: a loss of AP that does not matter, 0..1 (0.005 is half a point).
         confidence: of the intervals and bounds, 0..1.
@@ -54,8 +54,8 @@ def frontier_changes(
         above -margin. Of a detector that is hardly trained no point is called safe.
 
     Raises:
-        InputError: an option is out of range, the result is one of another detector, or the evaluator's metric is none
-            of those that the bootstrap tells.
+        InputError: an option is out of range, the result belongs to another detector, or the bootstrap does not
+            support the evaluator's metric.
     """
     return _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)[0]
 
@@ -104,14 +104,14 @@ def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
     """
     if result.layout != evaluator.layout:
         raise InputError(
-            f"the search was one of {result.layout.detector} ({len(result.layout)} anchors), the predictions are of "
+            f"the search is of {result.layout.detector} ({len(result.layout)} anchors), the predictions are of "
             f"{evaluator.layout.detector} ({len(evaluator.layout)} anchors): their layouts differ"
         )
 
 
 @dataclass(frozen=True)
 class SafeRemoval:
-    """How many anchors may go, said with a margin and a confidence. `str` gives the sentence.
+    """How many anchors may go, with a margin and a confidence. `str` gives the sentence.
 
     Attributes:
         configuration: the cheapest point of the frontier that is safe; the full one if none is.
@@ -191,14 +191,14 @@ def safe_to_remove(
     seed: int = 0,
     progress: bool = False,
 ) -> SafeRemoval:
-    """The cheapest point of a frontier of which the images show that it loses less AP than a margin.
+    """The cheapest point of a frontier that loses less AP than a margin, as far as these images show.
 
-    The bounds hold for all points of the frontier at once, so that the choice among them costs nothing more. On the
-    images of the search, which picked the frontier from many more, they also allow for a random sample of all that was
-    tried; in simulations that is enough. Images that took no part need no such allowance.
+    The bounds hold for all points of the frontier at once, so the choice among them needs no further correction. The
+    images of the search picked the frontier from many more configurations; on these, the bounds also include a random
+    sample of all that was tried, which was enough in simulations. Held-out images need no such correction.
 
     Args:
-        evaluator: what the statement is told on: the images of the search, or others (``evaluator.subset``).
+        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``).
         result: the search whose frontier it is.
         margin: the loss of AP that does not matter, 0..1.
         confidence: in which share of cases the statement shall hold, 0..1.
@@ -256,7 +256,7 @@ def safe_to_remove(
 
 
 def _caveats(evaluator: Evaluator, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
-    """What a statement does not tell. `tried` is the number of configurations of a search on the same images, or 0."""
+    """The limits of a statement. `tried` is the number of configurations of a search on the same images, or 0."""
     rare = max(n_images // 3, 1)
     said = [
         f"It is about images like these {n_images:,}: other cameras, places or seasons may differ.",
@@ -267,12 +267,12 @@ def _caveats(evaluator: Evaluator, chosen: Configuration, n_images: int, tried: 
     falls = {key: before[key] - after[key] for key in before if before[key] >= 0}
     if len(falls) > 1:
         worst = max(falls, key=lambda key: falls[key])
-        told = f"category {worst} falls by {100 * falls[worst]:.1f} here" if falls[worst] > 0 else "none falls here"
-        said.append(f"AP is a mean over {len(falls)} classes, and one may lose more than the mean: {told}.")
+        falling = f"category {worst} falls by {100 * falls[worst]:.1f} here" if falls[worst] > 0 else "none falls here"
+        said.append(f"AP is a mean over {len(falls)} classes, and one may lose more than the mean: {falling}.")
     if tried:
         said.append(
             f"{tried:,} configurations were tried on these same images. The bound allows for that by a rule of thumb "
-            "that held in simulations; images that took no part in the search would be a better witness."
+            "that held in simulations; images that took no part in the search would be better evidence."
         )
     return tuple(said)
 

@@ -9,11 +9,11 @@ from anchorkit.evaluation import Evaluator
 from anchorkit.search import SearchResult
 
 TRIED_ALLOWED_FOR = 200
-"""How many of the configurations tried, drawn at random, bounds on the images of a search allow for.
+"""How many of the configurations tried, drawn at random, the bounds on the images of a search include.
 
 Bounds over the frontier alone do not hold for its points as often as they should, as the same images picked the
-frontier from thousands. Nor do bounds that allow for those nearest to it: they are near copies of its points. A random
-sample differs as much among itself as what was tried does; docs/statistics.md has the simulations.
+frontier from thousands. Nor do bounds that include those nearest to it, which are near copies of its points. A random
+sample is as varied as all that was tried; docs/statistics.md has the simulations.
 """
 
 

@@ -1,6 +1,6 @@
 """Explorers for notebooks: plain Python state with a picture, usable in the next cell.
 
-With no one at the other end (papermill, nbconvert) an explorer shows one static picture and keeps the notebook small.
+Without a browser (papermill, nbconvert) an explorer shows one static picture and keeps the notebook small.
 """
 
 from __future__ import annotations

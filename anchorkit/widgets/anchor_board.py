@@ -79,7 +79,7 @@ class AnchorBoard(Explorer):
         """Start with every anchor, or with `start`.
 
         Args:
-            evaluator: tells the accuracy of a configuration; an `anchorkit.Evaluator`.
+            evaluator: computes accuracies and remembers them; an `anchorkit.Evaluator`.
             result: the search to play against.
             cost: a cost that the layout allows to compute; by default that of the result, or ``"head_flops"``.
             start: the configuration to begin with.
@@ -215,7 +215,7 @@ class AnchorBoard(Explorer):
         return plots.anchor_board(frame, width=width or board_width(self._full.layout), pickable=pickable)
 
     def frontier_chart(self, *, pickable: bool = False) -> plots.AnyChart:
-        """Where the board stands: beside the frontier of the search, or beside what was tried on the board."""
+        """The board's point beside the frontier of the search, or beside what was tried on the board."""
         chosen = None if pickable else pd.DataFrame([{**self._row(self.selected), "label": "you"}])
         return plots.frontier(
             self._line(),
@@ -260,7 +260,7 @@ class AnchorBoard(Explorer):
         cost.layout.width, details.layout.width = "14em", "13em"
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-        # The figures stand beside the anchors, not above them: who clicks on the last level sees them as well.
+        # The figures are beside the anchors, not above them, to be in view when the last level is clicked.
         beside = ipywidgets.VBox(
             [self._figures, self._said, ipywidgets.HBox([cost, details], layout=row), self._frontier],
             layout=ipywidgets.Layout(width="408px", padding="6px 0 0 4px"),
@@ -296,7 +296,7 @@ class AnchorBoard(Explorer):
         self.buttons["Undo"].disabled = len(self._past) < 2
         self.buttons["Redo"].disabled = not self._future
         self.buttons["Forget A"].disabled = self._compared is None
-        # Last: without a search to stand beside, the line itself may change, and drawing it takes a while.
+        # Last: without a search to compare with, the line itself may change, and drawing it takes a while.
         line = self._line()
         drawn = (self.cost, tuple(line[self.cost]))
         if drawn != self._drawn:
@@ -317,7 +317,7 @@ class AnchorBoard(Explorer):
         return Configuration(self._full.layout, self.selected.mask ^ self._compared.mask).indices
 
     def _line(self) -> pd.DataFrame:
-        """The frontier to stand beside."""
+        """The frontier to compare with."""
         return self._tried() if self._result is None else self._result.frontier
 
     def _accuracy(self, configuration: Configuration) -> float:
@@ -328,7 +328,7 @@ class AnchorBoard(Explorer):
         return {"accuracy": accuracy, "n_anchors": len(configuration), **known_costs(configuration)}
 
     def _tried(self) -> pd.DataFrame:
-        """What was on the board and is beaten by nothing else that was; by falling accuracy."""
+        """What was on the board and no other configuration on it beats; by falling accuracy."""
         unique = {configuration.mask: configuration for configuration in [self._full, *self._past, *self._future]}
         frame = pd.DataFrame([self._row(c) | {"configuration": c} for c in unique.values()])
         kept = unbeaten(frame["accuracy"], frame[self.cost])

@@ -1,7 +1,7 @@
-"""What all explorers have in common: a selection in plain Python, controls, and a static picture where no one looks.
+"""What all explorers have in common: a selection in plain Python, controls, and a static picture without a browser.
 
 An explorer is made in one call and shown by naming it in a notebook's last line. It holds state; what it shows comes
-from `anchorkit.plots`. Where no one can touch it (papermill, nbconvert), it leaves one good picture instead of widgets,
+from `anchorkit.plots`. Without a browser (papermill, nbconvert) it leaves one picture instead of widgets,
 and the notebook stays small.
 """
 
@@ -53,7 +53,7 @@ class Explorer:
         raise NotImplementedError
 
     def observe(self, watcher: Callable[[Any], None]) -> None:
-        """Call `watcher` with this explorer after every change, for example to refresh a picture of one's own."""
+        """Call `watcher` with this explorer after every change, for example to refresh another picture."""
         self._watchers.append(watcher)
 
     @property
@@ -62,7 +62,7 @@ class Explorer:
         return self._box is not None
 
     def changed(self) -> None:
-        """Show the new state and tell the watchers."""
+        """Show the new state and call the watchers."""
         if self._box is not None:
             self.draw()
         for watcher in self._watchers:
@@ -70,7 +70,7 @@ class Explorer:
 
     @property
     def box(self) -> ipywidgets.Widget:
-        """The widgets, made now if they were not yet, for putting them into a page of one's own."""
+        """The widgets, made now if they were not yet, to put them into another page."""
         if self._box is None:
             self._box = self.controls()
             self._box.add_class(ROOM)
@@ -80,7 +80,7 @@ class Explorer:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = repr(self)
         if not is_live():
-            # What is not sent cannot make the notebook large, and a control that nobody can move is no picture.
+            # Without a browser, one picture replaces the widgets and keeps the notebook small.
             return {"text/plain": about, "image/svg+xml": plots.to_svg(self.show())}
         bundle = self.box._repr_mimebundle_(include=include, exclude=exclude)
         return {**bundle, "text/plain": about}

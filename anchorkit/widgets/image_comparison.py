@@ -53,7 +53,7 @@ class ImageComparison:
         """Compare.
 
         Args:
-            evaluator: tells the detections of a configuration.
+            evaluator: computes the detections of a configuration.
             configurations: before and after.
             min_score: detections below it are left out, 0..1.
             iou: overlap from which on a detection finds an object.

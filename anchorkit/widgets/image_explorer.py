@@ -36,8 +36,8 @@ class ImageExplorer(Explorer):
 
     Boxes have the colour of the level of the anchor that made them; solid ones find an object, dashed ones are false
     alarms; objects that are not found are dotted. What differs is marked, and says how (see
-    `anchorkit.analysis.per_image` for how much an image changes). A click on a box tells who finds its object before
-    and after.
+    `anchorkit.analysis.per_image` for how much an image changes). A click on a box shows which anchors find its object
+    before and after.
 
     Show it by naming it in a notebook's last line; read `selected` (the image's id) and `things` in the next cell.
     `before` and `after` can be set, for example by a board: ``board.observe(lambda b: explorer.set(after=b.selected))``
@@ -55,7 +55,7 @@ class ImageExplorer(Explorer):
         """Start with the image that `after` hurts most.
 
         Args:
-            evaluator: tells the detections of a configuration; an `anchorkit.Evaluator`.
+            evaluator: computes the detections of a configuration; an `anchorkit.Evaluator`.
             split: the images that the evaluator's ground truth is of.
             before: a configuration, such as that of all anchors.
             after: the one to compare with it.
@@ -277,7 +277,7 @@ class ImageExplorer(Explorer):
         return configuration
 
     def _compare(self) -> None:
-        """Compare anew, and put the images into order."""
+        """Compare again, and sort the images."""
         self._comparison = ImageComparison(
             self._evaluator,
             (self._before, self._after),

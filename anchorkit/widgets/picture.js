@@ -1,8 +1,8 @@
-// A picture to touch: shows an SVG that Python drew and tells Python which of its marks was picked. It also sees to the
+// A picture to touch: shows an SVG that Python drew and reports to Python which mark was picked. It also sees to the
 // explorer that it is in: one ground below all of its parts, and a name for every control.
 //
 // Marks that can be picked are <a data-pick="..."> elements with an aria-label; <a data-mark="..."> only change their
-// looks. What changes often (which marks are off or ringed, where the pointer stands) is changed in place, without a
+// looks. What changes often (which marks are off or ringed, where the pointer is) is changed in place, without a
 // new drawing. Nothing is loaded from anywhere.
 
 const STYLE = `
@@ -54,7 +54,7 @@ function render({ model, el }) {
   el.append(style, frame);
 
   const SVG = "http://www.w3.org/2000/svg";
-  let pickedAt = null; // when the last pick was, to tell how long the new picture took
+  let pickedAt = null; // when the last pick was, to measure how long the new picture took
   let current = 0; // which mark takes the keyboard's focus: Tab reaches the picture once, arrows walk in it
 
   const marks = () => [...holder.querySelectorAll("a[data-pick]")];
@@ -108,7 +108,7 @@ function render({ model, el }) {
     if (at.length && !at.some((mark) => mark.getAttribute("tabindex") === "0")) focusAt(at, 0);
   };
 
-  // The pointer stands at a share of the way between two corners that the drawing marks.
+  // The pointer is at a share of the way between two corners that the drawing marks.
   const point = () => {
     holder.querySelector(".pointer")?.remove();
     const where = model.get("pointer");

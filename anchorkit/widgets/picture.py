@@ -21,7 +21,7 @@ OnPick = Callable[[str, bool], None]
 
 
 class Picture(anywidget.AnyWidget):
-    """A chart that tells what was picked.
+    """A chart that reports what was picked.
 
     Attributes:
         svg: what is shown.
@@ -30,7 +30,7 @@ class Picture(anywidget.AnyWidget):
         classes: looks of marks by their pick: ``"off"``, ``"ring"``, ``"frame"``, ``"inset"``, ``"lit"``,
             ``"dim"``, ``"gone"``, or several with spaces between.
         notes: what marks say beside their own label, by their pick.
-        pointer: where the pointer stands between the chart's two corners: ``x`` and ``y`` (0..1, from the first to
+        pointer: the pointer's place between the chart's two corners: ``x`` and ``y`` (0..1, from the first to
             the second corner) and ``text``; empty for none. A chart has corners by `anchorkit.plots.picking.corners`.
     """
 
@@ -63,7 +63,7 @@ class Picture(anywidget.AnyWidget):
             self._on_pick(what, extend)
 
     def copy(self, text: str) -> None:
-        """Put a text on the clipboard of whoever is looking."""
+        """Put a text on the clipboard of the browser."""
         self.send({"copy": text})
 
     def _message(self, _: Any, content: Any, __: Any) -> None:

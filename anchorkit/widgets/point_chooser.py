@@ -42,8 +42,8 @@ class PointChooser:
     Show it by naming it in a notebook's last line; read `selected` in the next cell. The slider and the menu are plain
     ipywidgets (`slider`, `cost`), so that code can set them as well.
 
-    The menu chooses the cost that the points are compared by. A point that another one beats in that cost is no
-    choice, so the slider then has fewer places; it stays at the point it was at, or goes to the nearest in accuracy.
+    The menu chooses the cost that the points are compared by. Points that another one beats in that cost are left
+    out, so the slider then has fewer places; it stays at its point, or goes to the nearest in accuracy.
 
     Attributes:
         slider: position among the points, 0 (the most accurate) and up.
@@ -210,7 +210,7 @@ class PointChooser:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = f"PointChooser: {self.selected}"
         if not is_live():
-            # What is not sent cannot make the notebook large, and a slider that nobody can move is no picture.
+            # Without a browser, one picture replaces the widgets and keeps the notebook small.
             return {"text/plain": about, "image/svg+xml": plots.to_svg(self.show())}
         bundle = self._shown()._repr_mimebundle_(include=include, exclude=exclude)
         return {**bundle, "text/plain": about}

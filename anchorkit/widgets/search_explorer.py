@@ -35,8 +35,8 @@ class SearchExplorer(SearchSession):
     """Search with a few clicks, watch the frontier grow, and look into its points.
 
     Show it by naming it in a notebook's last line; read `selected` and `result` in the next cell. Code can do what the
-    buttons do: `set`, `start`, `pause`, `resume`, `stop`, `wait`, `constrain`, `pick`, `bring_forward`, `remove`. Where
-    nobody can touch it, the search runs when the picture is made.
+    buttons do: `set`, `start`, `pause`, `resume`, `stop`, `wait`, `constrain`, `pick`, `bring_forward`, `remove`.
+    Without a browser, the search runs when the picture is made.
     """
 
     def __init__(self, evaluator: Evaluates, *, random_draws: int = 200, **options: Any) -> None:
@@ -250,7 +250,7 @@ class SearchExplorer(SearchSession):
                 self.panel.details.value = block(details.html(self._names))
 
     def _ask_for_rivals(self, view: View) -> None:
-        """Have configurations pruned at random, for as long as somebody wants to see them."""
+        """Have configurations pruned at random, for as long as the box is ticked."""
         key = self._random_key(view)
         if key in self._random or key == self._rivals:
             return
@@ -320,7 +320,7 @@ class SearchExplorer(SearchSession):
     # What is touched.
 
     def _on_change(self, control: Any, act: Callable[[Any], None]) -> None:
-        """Call `act` with the new value when somebody, and not `draw`, changes a control."""
+        """Call `act` with the new value when the user, and not `draw`, changes a control."""
 
         def handle(change: Any) -> None:
             if not self._updating:
@@ -329,7 +329,7 @@ class SearchExplorer(SearchSession):
         control.observe(handle, names="value")
 
     def _try(self, act: Callable[[], None]) -> None:
-        """Do something; what was wrong with it is said beside the buttons."""
+        """Do something; the panel shows an error beside the buttons."""
         try:
             act()
         except InputError as error:
@@ -362,7 +362,8 @@ class SearchExplorer(SearchSession):
             self.constrain(max_loss=max_loss, budget=budget)
 
     def _point_picked(self, what: str) -> None:
-        self.pick(self._points[what])
+        if what in self._points:  # else the click came too late: another frontier is drawn
+            self.pick(self._points[what])
 
     def _anchor_picked(self, what: str, _: bool) -> None:
         """Go to the nearest point of the frontier in which this anchor, or level, is the other way."""

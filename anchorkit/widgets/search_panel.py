@@ -1,4 +1,4 @@
-"""The controls of the search explorer and where they stand; what they do is `search_explorer`'s."""
+"""The controls of the search explorer and their layout; `search_explorer` says what they do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SearchPanel:
 
         self.frontier = Picture("accuracy against cost: pick a point to select it", on_point)
         self.lose = ipywidgets.Checkbox(value=max_loss is not None, description="lose at most", indent=False)
-        # The text of the box before a number is its label; who cannot see that it stands there hears a description.
+        # The text of the box before a number is its label; a screen reader reads a description instead.
         unseen = {"style": {"description_width": "0px"}}
         self.loss = ipywidgets.BoundedFloatText(
             value=100 * (NEGLIGIBLE_LOSS if max_loss is None else max_loss), min=-100, max=100, step=0.1, **unseen

@@ -1,4 +1,4 @@
-"""Searches that run beside the message loop and obey while they run."""
+"""Searches that run on a thread and can be paused and stopped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SearchSettings:
 
     Attributes:
         cost: name of a cost.
-        strategy: a name of `anchorkit.search.STRATEGIES`; of a search that ended elsewhere, whatever made it.
+        strategy: a name of `anchorkit.search.STRATEGIES`; of a given result, the name that it has.
         max_drop: how far below the accuracy of all anchors to explore, 0..1; the threshold of the search is that
             accuracy less this.
         metric: what accuracy is, such as ``"AP"`` or ``"AP50"``.

@@ -1,4 +1,4 @@
-"""The search explorer without its screen: what is asked for, what runs, what was found, and what is selected."""
+"""The search explorer without its screen: settings, the running search, results and the selection."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class SearchSession(Explorer):
         return self.result
 
     def start(self) -> None:
-        """Search beside whatever else happens.
+        """Search on another thread.
 
         Raises:
             InputError: a search is running.
@@ -191,7 +191,7 @@ class SearchSession(Explorer):
         """Wait until nothing runs or waits to be drawn; False if something still does after `seconds` each.
 
         Raises:
-            InputError: or whatever else went wrong meanwhile.
+            InputError: or another exception that was raised meanwhile.
         """
         over = [self._runner.wait(seconds), *(job.wait(seconds) for job in self._jobs())]
         error, self._error = self._error, None
@@ -267,7 +267,7 @@ class SearchSession(Explorer):
         return []
 
     def _shows_tried(self) -> bool:
-        """Whether somebody wants to see what was tried and beaten."""
+        """Whether the chart shows what was tried and beaten."""
         return False
 
     @property

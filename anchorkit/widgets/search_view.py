@@ -21,7 +21,7 @@ def label(configuration: Configuration | None) -> str:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The frontier of a search that runs, or of one that is over.
+    """The frontier of a search that runs, or of one that has ended.
 
     Attributes:
         settings: what was asked for.
@@ -29,7 +29,7 @@ class View:
         full: the row of the configuration with every anchor.
         frontier: as in `anchorkit.SearchResult`, each row labelled by its configuration (see `label`).
         configurations: the configurations of these rows by their label, most accurate first.
-        tried: accuracy and cost of all that was tried; None where nobody wants to see it.
+        tried: accuracy and cost of all that was tried; None unless the chart shows it.
         evaluated: how many were tried.
         per_second: how many a second; None for a search that is over.
         complete: whether the search came to its end.

@@ -48,7 +48,7 @@ def test_every_point_with_its_interval_and_its_bound(n: int) -> None:
     rows = sorted((row for row in values(chart) if "least" in row and "label" not in row), key=lambda row: -row["x"])
     for name in ("change", "low", "high", "least"):
         assert [row[name] for row in rows] == pytest.approx((100 * frame[name]).round(4).tolist())
-    assert [row["told"] == "safe to remove" for row in rows] == frame["safe"].tolist()
+    assert [row["statement"] == "safe to remove" for row in rows] == frame["safe"].tolist()
     assert drawn(chart).std() > 5
     marks = {layer["mark"]["type"] for layer in chart.to_dict()["layer"]}
     assert ("area" in marks) == (n == 300)  # of many points a band

@@ -159,7 +159,7 @@ def test_holdout_report_tells_the_choice_of_one_side_on_the_other(own):
         assert row.change == holdout.accuracy(chosen) - holdout.accuracy(holdout.full)
         assert row.low <= row.high
         assert row.head_flops == ak.costs.cost_of(chosen, "head_flops")
-    with pytest.raises(InputError, match="no loss to choose by"):
+    with pytest.raises(InputError, match="losses is empty"):
         holdout_report(result, holdout, losses=())
     with pytest.raises(InputError, match="their layouts differ"):
         holdout_report(dataclasses.replace(result, layout=ak.AnchorLayout("other", (8, 8), ())), holdout)
