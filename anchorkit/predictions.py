@@ -143,7 +143,7 @@ class PredictionTable:
         """Compare the table's image and category ids with a ground truth.
 
         Args:
-            ground_truth: a COCO json path, a COCO dict or a pycocotools COCO.
+            ground_truth: a COCO json path, a COCO dict, a pycocotools COCO, or an evaluator's ``ground_truth``.
 
         Returns:
             Warnings in plain words: rows of categories that the ground truth lacks. Such rows are legal: they count
@@ -152,11 +152,10 @@ class PredictionTable:
         Raises:
             InputError: a row belongs to an image that the ground truth lacks.
         """
-        data, name = _coco_dict(ground_truth)
-        images = _ids(data, "images", name)
+        images, categories, name = _known_ids(ground_truth)
         unknown = ~np.isin(self.image_id, images)
         self._refuse(unknown, "image_id", self.image_id, f"there is no such image in {name}")
-        strange = ~np.isin(self.category_id, _ids(data, "categories", name))
+        strange = ~np.isin(self.category_id, categories)
         if not strange.any():
             return []
         found = np.unique(self.category_id[strange]).tolist()
@@ -445,15 +444,16 @@ def _metadata(metadata: Mapping[bytes, bytes], key: bytes, source: str) -> Any:
         raise InputError(f"{source}: the schema metadata {name!r} is not JSON") from None
 
 
-def _coco_dict(ground_truth: Any) -> tuple[Mapping[str, Any], str]:
-    """The COCO dict behind a path, a dict or a pycocotools COCO, and its name for messages."""
-    if isinstance(ground_truth, str | Path):
-        data, name = read_json(ground_truth), str(ground_truth)
-    else:
-        data, name = getattr(ground_truth, "dataset", ground_truth), "the ground truth"
+def _known_ids(ground_truth: Any) -> tuple[Array, Array, str]:
+    """The ids of the images and of the categories of a ground truth, and its name for messages."""
+    name = str(ground_truth) if isinstance(ground_truth, str | Path) else "the ground truth"
+    if hasattr(ground_truth, "category_ids"):  # an evaluator's
+        return ground_truth.image_ids, ground_truth.category_ids, name
+    data = read_json(ground_truth) if isinstance(ground_truth, str | Path) else ground_truth
+    data = getattr(data, "dataset", data)
     if not isinstance(data, Mapping):
         raise InputError(f"{name}: not a COCO ground truth (a JSON object with images, annotations, categories)")
-    return data, name
+    return _ids(data, "images", name), _ids(data, "categories", name), name
 
 
 def _ids(data: Mapping[str, Any], key: str, name: str) -> npt.NDArray[np.int64]:

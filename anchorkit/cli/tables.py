@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from anchorkit.anchors import AnchorLayout
     from anchorkit.search import AccuracyOf, SearchResult
 
-METRICS = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-    *("voc07", "voc"),
-)
 _FRONTIER_ROWS = 20
 _LEVEL_COUNTS = ("anchors", "boxes", "head_flops")
 
@@ -47,7 +43,6 @@ def add_commands(add: AddCommand) -> None:
     search.add_argument("--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)}")
     search.add_argument(
         "--metric",
-        type=one_of("metric", METRICS),
         default="AP",
         metavar="NAME",
         help="what accuracy means: AP (default), another of COCO's figures, as AP50 or APs, voc07 or voc (VOC AP)",
@@ -96,8 +91,12 @@ def search_command(options: argparse.Namespace) -> Answer:
     """``anchorkit search``: the configurations that no other one beats."""
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
+    from anchorkit.evaluation.metrics import named_metrics
     from anchorkit.search import STRATEGIES, SearchInterrupted, search
 
+    metrics = named_metrics()
+    if options.metric not in metrics:
+        raise InputError(f"--metric {options.metric}: unknown; {did_you_mean(options.metric, metrics)}")
     if options.strategy not in STRATEGIES:
         raise InputError(f"--strategy {options.strategy}: unknown; {did_you_mean(options.strategy, STRATEGIES)}")
     out: Path | None = options.out

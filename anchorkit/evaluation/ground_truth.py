@@ -72,13 +72,6 @@ class GroundTruth:
             self.difficult[boxes],
         )
 
-    def to_ids(self) -> dict[str, Any]:
-        """A COCO dict with nothing but the ids of images and categories."""
-        return {
-            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
-            "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
-        }
-
     def to_coco(self) -> dict[str, Any]:
         """A fresh COCO dict with annotation ids from 1, as pycocotools needs it: it takes id 0 for "no match"."""
         annotations = [
@@ -103,7 +96,11 @@ class GroundTruth:
                 )
             )
         ]
-        return {**self.to_ids(), "annotations": annotations}
+        return {
+            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
+            "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
+            "annotations": annotations,
+        }
 
 
 def read_ground_truth(ground_truth: Any) -> GroundTruth:

@@ -32,6 +32,6 @@ def stats(predictions: PredictionTable, ground_truth: Any, configuration: Config
     if len(predictions) > FEW_ROWS:
         return Evaluator(predictions, ground_truth).stats(configuration)
     truth = read_ground_truth(ground_truth)
-    for warning in predictions.check(truth.to_ids()):
+    for warning in predictions.check(truth):
         warnings.warn(warning, UserWarning, stacklevel=2)
     return reference.evaluate(predictions, truth, configuration.indices).stats
