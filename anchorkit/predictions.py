@@ -161,7 +161,7 @@ class PredictionTable:
         """Compare the table's image and category ids with a ground truth.
 
         Args:
-            ground_truth: a COCO json path, a COCO dict or a pycocotools COCO.
+            ground_truth: a COCO json path, a COCO dict, a pycocotools COCO, or an evaluator's ``ground_truth``.
 
         Returns:
             Warnings in plain words: rows of categories that the ground truth lacks. Such rows are legal: they count
@@ -170,11 +170,10 @@ class PredictionTable:
         Raises:
             InputError: a row belongs to an image that the ground truth lacks.
         """
-        data, name, _ = read_coco(ground_truth)
-        images = _ids(data, "images", name)
+        images, categories, name = _known_ids(ground_truth)
         unknown = ~np.isin(self.image_id, images)
         self._refuse(unknown, "image_id", self.image_id, f"there is no such image in {name}")
-        strange = ~np.isin(self.category_id, _ids(data, "categories", name))
+        strange = ~np.isin(self.category_id, categories)
         if not strange.any():
             return []
         found = np.unique(self.category_id[strange]).tolist()
@@ -483,6 +482,14 @@ def _metadata(metadata: Mapping[bytes, bytes], key: bytes, source: str) -> Any:
         return json.loads(metadata[key])
     except (ValueError, UnicodeDecodeError):
         raise InputError(f"{source}: the schema metadata {name!r} is not JSON") from None
+
+
+def _known_ids(ground_truth: Any) -> tuple[Array, Array, str]:
+    """The ids of the images and of the categories of a ground truth, and its name for messages."""
+    if hasattr(ground_truth, "category_ids"):  # an evaluator's
+        return ground_truth.image_ids, ground_truth.category_ids, "the ground truth"
+    data, name, _ = read_coco(ground_truth)
+    return _ids(data, "images", name), _ids(data, "categories", name), name
 
 
 def _ids(data: Mapping[str, Any], key: str, name: str) -> npt.NDArray[np.int64]:

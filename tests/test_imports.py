@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 HEAVY = ("torch", "torchvision", "altair", "numpy", "pandas", "IPython", "papermill", "numba", "matplotlib")
@@ -16,6 +18,20 @@ def modules_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(chr(10).join(sys.modules), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     return set(done.stderr.split())
+
+
+def test_no_module_knows_one_that_knows_it() -> None:
+    """Imports have no circle, those for type checkers and inside functions included.
+
+    Left out is `anchorkit` itself, which knows all and resolves names on first use.
+    """
+    graph = grimp.build_graph("anchorkit", exclude_type_checking_imports=False, cache_dir=None)
+    knows = {
+        module: {known for known in graph.find_modules_directly_imported_by(module) if known != "anchorkit"}
+        for module in graph.modules
+        if module != "anchorkit"
+    }
+    TopologicalSorter(knows).prepare()  # raises CycleError, which names the circle
 
 
 def test_import_contracts_hold(repository: Path) -> None:

@@ -22,12 +22,11 @@ from anchorkit.cli import checks, experiments, runs, shipping, sweeps, tables, w
 from anchorkit.cli.answers import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Answer
 from anchorkit.cli.options import Parser
 from anchorkit.cli.runs import PROFILES
-from anchorkit.cli.tables import METRICS
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.files import NO_ROOM
 from anchorkit.suggest import did_you_mean
 
-__all__ = ["METRICS", "PROFILES", "Answer", "main"]
+__all__ = ["PROFILES", "Answer", "main"]
 
 # In the order of `anchorkit --help`.
 _FAMILIES = (runs, sweeps, experiments, tables, checks, shipping, workplace)

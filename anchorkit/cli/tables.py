@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from anchorkit.anchors import AnchorLayout
     from anchorkit.search import AccuracyOf, SearchResult
 
-METRICS = (
-    *("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-    *("voc07", "voc"),
-)
 _FRONTIER_ROWS = 20
 _LEVEL_COUNTS = ("anchors", "boxes", "head_flops")
 
@@ -51,7 +47,6 @@ def add_commands(add: AddCommand) -> None:
     )
     search.add_argument(
         "--metric",
-        type=one_of("metric", METRICS),
         default="AP",
         metavar="NAME",
         help="the metric: AP (default), another COCO figure such as AP50 or APs, voc07 or voc (VOC AP)",
@@ -106,8 +101,12 @@ def search_command(options: argparse.Namespace) -> Answer:
     """``anchorkit search``: find the configurations that no other one beats."""
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
+    from anchorkit.evaluation.metrics import named_metrics
     from anchorkit.search import STRATEGIES, SearchInterrupted, search
 
+    metrics = named_metrics()
+    if options.metric not in metrics:
+        raise InputError(f"--metric {options.metric}: unknown; {did_you_mean(options.metric, metrics)}")
     if options.strategy not in STRATEGIES:
         raise InputError(f"--strategy {options.strategy}: unknown; {did_you_mean(options.strategy, STRATEGIES)}")
     out: Path | None = options.out

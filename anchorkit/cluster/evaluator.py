@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anchorkit.anchors import AnchorLayout, Configuration
+from anchorkit.anchors import AnchorLayout
 from anchorkit.cluster import shards
 from anchorkit.cluster.scheduler import can_be_reached, told_plainly
 from anchorkit.cluster.shards import Differences, Shard, Survey
 from anchorkit.errors import InputError
 from anchorkit.evaluation.accuracies import Accuracies
-from anchorkit.evaluation.building import MatchingRules, boxes_to_find, recalls
+from anchorkit.evaluation.building import boxes_to_find, recalls
 from anchorkit.evaluation.engine import Engine
 from anchorkit.evaluation.fingerprints import fingerprint_of
 from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.images import bits_of, numbers_of
 from anchorkit.evaluation.loops.tables import PLACE, Array, Classes, Events
-from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, MatchingRules, Metric
 from anchorkit.evaluation.sorting import falling_key, starts_of
 from anchorkit.evaluation.threads import Sharing, threads_for
 from anchorkit.postprocess import PostProcess
@@ -90,7 +90,7 @@ class ShardedEvaluator(Accuracies):
                 different detectors, or there are more predictions than a board holds.
         """
         super().__init__(metric, iou_thresholds, max_dets)
-        if isinstance(self._metric, OfDetections):
+        if self._metric.needs_detections:
             raise InputError("a function of the detections needs all of them in one place: use anchorkit.Evaluator")
         self._client = client
         self._address = str(client.scheduler_info()["address"])
@@ -113,12 +113,12 @@ class ShardedEvaluator(Accuracies):
         scores = [client.submit(shards.falling_scores, shard, pure=False) for shard in self._shards]
         numbered = client.submit(shards.number, counts, *scores, pure=False)
         self._places = [client.submit(itemgetter(n), numbered, pure=False) for n in range(self.n_shards)]
-        self._begin()
+        self._prepare()
 
     @property
     def fingerprint(self) -> str:
         """The same as that of an `anchorkit.Evaluator` of the whole table."""
-        return fingerprint_of(self._digests, self.ground_truth, self._thresholds, self._max_dets)
+        return fingerprint_of(self._digests, self.ground_truth, self._coco)
 
     def close(self) -> None:
         """Free the workers' memory. The accuracies that were asked for are still known."""
@@ -204,9 +204,6 @@ class ShardedEvaluator(Accuracies):
         limit = int(falling_key(np.array([score_threshold], np.float32))[0])
         ends: Array = 64 * self._place_word[:-1] + np.sum(self._ask(shards.above, limit), axis=0)
         return ends
-
-    def _of_detections(self, configuration: Configuration) -> float:
-        raise AssertionError("refused at the beginning")
 
 
 class _RemoteImages:

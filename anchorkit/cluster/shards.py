@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anchorkit.evaluation.building import MatchingRules
 from anchorkit.evaluation.fingerprints import image_digests
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.images import Images, members_of_anchors
 from anchorkit.evaluation.index import Index, check_memory
 from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE, Array, Classes, Events, Matching
+from anchorkit.evaluation.metrics import MatchingRules
 from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.evaluation.threads import Sharing
 from anchorkit.postprocess import PostProcess
@@ -142,7 +142,7 @@ class _Loaded:
     def __init__(self, shard: Shard) -> None:
         tables = [PredictionTable.load(path, shard.images) for path in shard.paths]
         self.table = table = tables[0] if len(tables) == 1 else _joined(tables)
-        self.warnings = table.check(shard.truth.to_ids())
+        self.warnings = table.check(shard.truth)
         # Shards are the threads: a worker has as many at work as it has cores.
         work = Sharing(1)
         limit = check_memory(table, shard.post.score_threshold, None)

@@ -6,6 +6,7 @@ import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,19 +15,10 @@ import numpy.typing as npt
 from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.loops.tables import MOST_THRESHOLDS, UNLIMITED, Array
-from anchorkit.evaluation.metrics import (
-    COCO_THRESHOLDS,
-    FScore,
-    Metric,
-    OfDetections,
-    VocAP,
-    figure_names,
-    read_metric,
-)
+from anchorkit.evaluation.loops.tables import MOST_THRESHOLDS, Array
+from anchorkit.evaluation.metrics import COCO_THRESHOLDS, MatchingRules, Metric, Read, figure_names, read_metric
 
 if TYPE_CHECKING:
-    from anchorkit.evaluation.building import MatchingRules
     from anchorkit.evaluation.engine import Engine
     from anchorkit.evaluation.figures import Reading
 
@@ -52,11 +44,13 @@ class Accuracies(ABC):
         iou_thresholds: Sequence[float] | None,
         max_dets: Sequence[int],
     ) -> None:
-        self._thresholds = COCO_THRESHOLDS if iou_thresholds is None else _checked_thresholds(iou_thresholds)
-        self._max_dets = _checked_limits(max_dets)
-        self._metric = read_metric(metric, self._max_dets)
+        thresholds = COCO_THRESHOLDS if iou_thresholds is None else _checked_thresholds(iou_thresholds)
+        self._coco = MatchingRules(thresholds, _checked_limits(max_dets))
+        self._metric = read_metric(metric, self._coco.max_dets)
         self._lock = threading.RLock()
         self._engines: dict[tuple[MatchingRules, bool], Engine] = {}
+        self._accuracies: dict[int, float] = {}
+        self._reader: tuple[Engine, Read] | None = None
 
     @property
     def metric(self) -> str:
@@ -74,28 +68,30 @@ class Accuracies(ABC):
         with self._lock:
             found = self._accuracies.get(configuration.mask)
             if found is None:
-                if self._read is None:
+                if self._metric.needs_detections:
                     found = self._of_detections(configuration)
                 else:
-                    found = self._main.figure(configuration.mask, self._read)
+                    engine, read = self._main()
+                    found = engine.figure(configuration.mask, read)
                 self._accuracies[configuration.mask] = found
         return found
 
     def children(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> npt.NDArray[np.float64]:
         """The accuracy of each configuration that a move leads to: float64 (len(moves),).
 
-        All are found in one pass over the images, which is several times as fast as one after the other.
+        One pass over the images evaluates all of them, which is several times as fast as one after the other.
         """
         configuration = self._configuration(c)
-        masks = [configuration.without(move.anchors).mask for move in moves]
+        children = [configuration.without(move.anchors) for move in moves]
         with self._lock:
-            if self._read is None:
-                return np.array([self.accuracy(configuration.without(move.anchors)) for move in moves], np.float64)
-            unknown = list(dict.fromkeys(mask for mask in masks if mask not in self._accuracies))
+            if self._metric.needs_detections:
+                return np.array([self.accuracy(child) for child in children], np.float64)
+            unknown = list(dict.fromkeys(child.mask for child in children if child.mask not in self._accuracies))
             if unknown:
-                found = self._main.figures(configuration.mask, unknown, self._read)
+                engine, read = self._main()
+                found = engine.figures(configuration.mask, unknown, read)
                 self._accuracies.update(zip(unknown, found, strict=True))
-            return np.array([self._accuracies[mask] for mask in masks], np.float64)
+            return np.array([self._accuracies[child.mask] for child in children], np.float64)
 
     def stats(self, c: Configuration | Iterable[int | str]) -> dict[str, float]:
         """The 12 figures of COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl.
@@ -104,28 +100,22 @@ class Accuracies(ABC):
         """
         configuration = self._configuration(c)
         with self._lock:
-            return self._engine(self._coco_rules, every_area=True).figure(configuration.mask, self._figures)
+            return self._engine(self._coco, every_area=True).figure(configuration.mask, self._figures)
 
     def children_stats(self, c: Configuration | Iterable[int | str], moves: Sequence[Move]) -> list[dict[str, float]]:
         """The 12 figures of COCO (see `stats`) of each configuration that a move leads to."""
         configuration = self._configuration(c)
         masks = [configuration.without(move.anchors).mask for move in moves]
         with self._lock:
-            engine = self._engine(self._coco_rules, every_area=True)
+            engine = self._engine(self._coco, every_area=True)
             return engine.figures(configuration.mask, masks, self._figures)
 
     def per_class(self, c: Configuration | Iterable[int | str]) -> dict[int, float]:
         """The AP of each category of the ground truth, by its id: Pascal VOC's if that is the metric, else COCO's."""
         configuration = self._configuration(c)
-        metric = self._metric
+        rules, read = self._metric.class_reader(self._coco)
         with self._lock:
-            if isinstance(metric, VocAP):
-                values = self._main.figure(
-                    configuration.mask, lambda reading: reading.per_class(reading.voc(metric.points))
-                )
-            else:
-                engine = self._engine(self._coco_rules, every_area=False)
-                values = engine.figure(configuration.mask, lambda reading: reading.per_class(reading.precision()))
+            values = self._engine(rules, every_area=False).figure(configuration.mask, read)
         return dict(zip(self.ground_truth.category_ids.tolist(), values, strict=True))
 
     @abstractmethod
@@ -135,55 +125,34 @@ class Accuracies(ABC):
     def _ends(self, rules: MatchingRules, score_threshold: float) -> Array:
         """int64 (K,): the place in each class before which the scores are above a threshold."""
 
-    @abstractmethod
     def _of_detections(self, configuration: Configuration) -> float:
-        """The metric, which is a function of the detections."""
+        """The metric, where it `needs_detections`."""
+        raise NotImplementedError
 
-    def _begin(self) -> None:
-        """Build what the metric needs, with nothing remembered."""
-        self._accuracies: dict[int, float] = {}
-        self._read: Callable[[Reading], float] | None = None
-        if isinstance(self._metric, OfDetections):
-            self._engine(self._coco_rules, every_area=False)
-        else:
-            from anchorkit.evaluation.figures import reader_of
+    def _prepare(self) -> None:
+        """Build what the metric needs now: if it does not fit in memory, that is better known at once."""
+        with self._lock:
+            if self._metric.needs_detections:
+                self._engine(self._coco, every_area=False)
+            else:
+                self._main()
 
-            rules = self._rules
-            self._read, every_area = reader_of(
-                self._metric,
-                self._thresholds,
-                self.ground_truth.category_ids,
-                figure_names(self._max_dets),
-                lambda score: self._ends(rules, score),
-            )
-            self._main = self._engine(rules, every_area)
+    def _main(self) -> tuple[Engine, Read]:
+        """The engine for the metric, and how to read it."""
+        if self._reader is None:
+            rules = self._metric.rules(self._coco)
+            read = self._metric.reader(self._coco, self.ground_truth.category_ids, partial(self._ends, rules))
+            self._reader = self._engine(rules, self._metric.every_area), read
+        return self._reader
 
     def _engine(self, rules: MatchingRules, every_area: bool) -> Engine:
         if (rules, every_area) not in self._engines:
             self._engines[rules, every_area] = self._new_engine(rules, every_area)
         return self._engines[rules, every_area]
 
-    @property
-    def _coco_rules(self) -> MatchingRules:
-        from anchorkit.evaluation.building import MatchingRules
-
-        return MatchingRules(self._thresholds, self._max_dets)
-
-    @property
-    def _rules(self) -> MatchingRules:
-        """How the metric matches."""
-        from anchorkit.evaluation.building import MatchingRules
-
-        if isinstance(self._metric, VocAP):
-            return MatchingRules((self._metric.iou,), (UNLIMITED,), voc=True)
-        if isinstance(self._metric, FScore):
-            return MatchingRules((self._metric.iou,), self._max_dets[-1:], every_class=True)
-        return self._coco_rules
-
     def _figures(self, reading: Reading) -> dict[str, float]:
-        from anchorkit.evaluation.figures import coco_figures
-
-        return coco_figures(reading, self._thresholds, figure_names(self._max_dets))
+        names = figure_names(self._coco.max_dets)
+        return dict(zip(names, reading.coco(self._coco.thresholds), strict=True))
 
     def _configuration(self, c: Configuration | Iterable[int | str]) -> Configuration:
         if not isinstance(c, Configuration):

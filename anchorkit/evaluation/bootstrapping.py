@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,8 @@ import numpy.typing as npt
 
 from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
-from anchorkit.evaluation.metrics import CocoFigure
 
 if TYPE_CHECKING:
-    from anchorkit.evaluation.evaluator import Evaluator
     from anchorkit.evaluation.loops.tables import Seen
     from anchorkit.evaluation.resampling import Resampler, Weights
 
@@ -102,95 +100,100 @@ class Bootstrap:
         return found
 
 
-def bootstrap(
-    evaluator: Evaluator, configurations: Sequence[Subject], draws: int, seed: int, progress: bool
-) -> Bootstrap:
+@dataclass(frozen=True)
+class Source:
+    """What the bootstrap needs of an evaluator.
+
+    Attributes:
+        metric: name of the figure.
+        full: the configuration that keeps every anchor.
+        n_images: number of images.
+        read: turns what a user may give into a configuration of the evaluator's layout.
+        gather: the detections of a configuration that count, with what they matched.
+        resampler: computes the figure of them under weights.
+        memo: accuracies that were drawn before, by what was drawn.
+    """
+
+    metric: str
+    full: Configuration
+    n_images: int
+    read: Callable[[Configuration | Iterable[int | str]], Configuration]
+    gather: Callable[[Configuration], Seen]
+    resampler: Resampler
+    memo: dict[Any, Floats]
+
+    def subject(self, subject: Subject) -> Configuration | ByImage:
+        """A subject, checked against the evaluator's layout and images."""
+        if not isinstance(subject, ByImage):
+            return self.read(subject)
+        if len(subject.part) != self.n_images:
+            raise InputError(f"ByImage: part has {len(subject.part)} entries; there are {self.n_images} images")
+        return ByImage(tuple(self.read(c) for c in subject.configurations), subject.part)
+
+
+def bootstrap(source: Source, configurations: Sequence[Subject], draws: int, seed: int, progress: bool) -> Bootstrap:
     """See `Evaluator.bootstrap`."""
     from anchorkit.evaluation.resampling import Weights
 
     if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
         raise InputError(f"bootstrap: draws is {draws!r}; a whole number of 1 or more is needed")
-    n_images = len(evaluator.ground_truth.image_ids)
-    weights = Weights.drawn(n_images, int(draws), seed).with_all()
-    asked = [read_subject(evaluator, subject) for subject in configurations]
-    found = _under(evaluator, [evaluator.full, *asked], weights, (int(draws), seed), progress)
+    weights = Weights.drawn(source.n_images, int(draws), seed).with_all()
+    asked = [source.subject(subject) for subject in configurations]
+    found = _under(source, [source.full, *asked], weights, (int(draws), seed), progress)
     return Bootstrap(
-        evaluator.metric, tuple(asked), found[0, 1:], float(found[0, 0]), found[1:, 1:], found[1:, 0], n_images, seed
+        source.metric,
+        tuple(asked),
+        found[0, 1:],
+        float(found[0, 0]),
+        found[1:, 1:],
+        found[1:, 0],
+        source.n_images,
+        seed,
     )
 
 
-def weighted(evaluator: Evaluator, configurations: Sequence[Subject], weights: npt.ArrayLike) -> Floats:
+def weighted(source: Source, configurations: Sequence[Subject], weights: npt.ArrayLike) -> Floats:
     """See `Evaluator.weighted`."""
     from anchorkit.evaluation.resampling import Weights
 
-    asked = [read_subject(evaluator, subject) for subject in configurations]
-    return _under(evaluator, asked, Weights.read(weights, len(evaluator.ground_truth.image_ids)))
-
-
-def read_subject(evaluator: Evaluator, subject: Subject) -> Configuration | ByImage:
-    """What a figure can be told of, checked against the evaluator's layout and images."""
-    if not isinstance(subject, ByImage):
-        return evaluator._configuration(subject)
-    n_images = len(evaluator.ground_truth.image_ids)
-    if len(subject.part) != n_images:
-        raise InputError(f"ByImage: part has {len(subject.part)} entries; there are {n_images} images")
-    return ByImage(tuple(evaluator._configuration(c) for c in subject.configurations), subject.part)
+    asked = [source.subject(subject) for subject in configurations]
+    return _under(source, asked, Weights.read(weights, source.n_images))
 
 
 def _under(
-    evaluator: Evaluator,
+    source: Source,
     subjects: Sequence[Configuration | ByImage],
     weights: Weights,
     remember_as: tuple[int, int] | None = None,
     progress: bool = False,
 ) -> Floats:
-    """float64 (data sets, subjects). What is remembered is not computed again: a call that was cut short goes on."""
+    """float64 (data sets, subjects). What is remembered is not computed again, so an interrupted call can go on."""
     from tqdm import tqdm
 
-    resampler = _resampler(evaluator)
     found = np.empty((len(weights.counts), len(subjects)))
-    remembered = evaluator._drawn
+    memo, resampler = source.memo, source.resampler
     with tqdm(subjects, "bootstrap", unit=" conf", mininterval=0.5, disable=not progress) as bar:
         for number, subject in enumerate(bar):
             key = (remember_as, *_key(subject))
-            column = remembered.get(key) if remember_as else None
+            column = memo.get(key) if remember_as else None
             if column is None:
-                column = resampler.figures(resampler.steps(_seen(evaluator, resampler, subject)), weights)
+                column = resampler.figures(resampler.steps(_seen(source, subject)), weights)
                 if remember_as:
-                    while remembered and (len(remembered) + 1) * column.nbytes > MOST_BYTES_REMEMBERED:
-                        remembered.pop(next(iter(remembered)))
-                    remembered[key] = column
+                    while memo and (len(memo) + 1) * column.nbytes > MOST_BYTES_REMEMBERED:
+                        memo.pop(next(iter(memo)))
+                    memo[key] = column
             found[:, number] = column
     return found
 
 
-def _resampler(evaluator: Evaluator) -> Resampler:
-    from anchorkit.evaluation.resampling import RESAMPLED, Resampler
-    from anchorkit.evaluation.threads import Sharing, threads_for_all
-
-    metric = evaluator._metric
-    if not isinstance(metric, CocoFigure) or metric.figure not in RESAMPLED:
-        raise InputError(
-            f"the bootstrap tells {', '.join(RESAMPLED)}, not {metric.name}; ask evaluator.with_metric('AP50') instead"
-        )
-    work = Sharing(evaluator._threads or threads_for_all())
-    with evaluator._lock:
-        return Resampler(evaluator._index, evaluator._coco_rules, metric.figure, work)
-
-
-def _seen(evaluator: Evaluator, resampler: Resampler, subject: Configuration | ByImage) -> Seen:
-    def see(configuration: Configuration) -> Seen:
-        with evaluator._lock:
-            engine = evaluator._engine(evaluator._coco_rules, every_area=resampler.area > 0)
-            return engine.figure(configuration.mask, resampler.see)
-
+def _seen(source: Source, subject: Configuration | ByImage) -> Seen:
     if isinstance(subject, Configuration):
-        return see(subject)
-    # Each but once: folds often agree.
+        return source.gather(subject)
+    # Each only once: folds often agree.
     unique = {c.mask: c for c in subject.configurations}
     number = {mask: position for position, mask in enumerate(unique)}
     of_part = np.array([number[c.mask] for c in subject.configurations], np.int64)
-    return resampler.mixed([see(c) for c in unique.values()], of_part[subject.part])
+    return source.resampler.mixed([source.gather(c) for c in unique.values()], of_part[subject.part])
 
 
 def _key(subject: Configuration | ByImage) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,29 +24,13 @@ from anchorkit.evaluation.loops.tables import (
     Matching,
     Suppressions,
 )
+from anchorkit.evaluation.metrics import MatchingRules
 from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.evaluation.threads import Sharing, balanced
 from anchorkit.postprocess import PostProcess
 
 ROOM_AT_ONCE = 2**20
 """Words of overlaps for which room is made at once while they are looked for."""
-
-
-@dataclass(frozen=True)
-class MatchingRules:
-    """What decides which detections match which annotated boxes.
-
-    Attributes:
-        thresholds: IoU thresholds, rising.
-        max_dets: numbers of detections of an image and class that count, rising; the last one is the limit.
-        voc: Pascal VOC's rule (a detection looks at the box of greatest IoU only) in place of COCO's.
-        every_class: count detections of classes without a box to be found, too. No curve needs them.
-    """
-
-    thresholds: tuple[float, ...]
-    max_dets: tuple[int, ...]
-    voc: bool = False
-    every_class: bool = False
 
 
 def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Groups:

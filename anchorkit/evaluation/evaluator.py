@@ -17,7 +17,7 @@ from anchorkit.evaluation.accuracies import Accuracies
 from anchorkit.evaluation.fingerprints import fingerprint_of, image_digests
 from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.loops.tables import Array
-from anchorkit.evaluation.metrics import COCO_MAX_DETS, Metric, OfDetections, read_metric
+from anchorkit.evaluation.metrics import AP_FIGURES, COCO_MAX_DETS, MatchingRules, Metric, read_metric
 from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.findings import report
 from anchorkit.postprocess import PostProcess
@@ -27,11 +27,18 @@ from anchorkit.predictions_check import check_pair
 if TYPE_CHECKING:
     import pandas as pd
 
-    from anchorkit.evaluation.bootstrapping import Bootstrap, Subject
-    from anchorkit.evaluation.building import MatchingRules
+    from anchorkit.evaluation.bootstrapping import Bootstrap, Source, Subject
     from anchorkit.evaluation.engine import Engine
     from anchorkit.evaluation.images import Images
     from anchorkit.evaluation.index import Index
+    from anchorkit.evaluation.loops.tables import Seen
+
+
+_KEPT = (
+    *("predictions", "ground_truth", "layout", "postprocess", "_threads", "_memory_limit"),
+    *("_lock", "_index", "_engines", "_images"),
+)
+"""What a copy of an evaluator shares with it. The lock too: whoever first needs a table builds it for all."""
 
 
 class Evaluator(Accuracies):
@@ -90,13 +97,13 @@ class Evaluator(Accuracies):
         self.layout = predictions.layout
         self.postprocess: PostProcess = predictions.postprocess
         self._threads, self._memory_limit = threads, memory_limit
-        for warning in predictions.check(self.ground_truth.to_ids()):
+        for warning in predictions.check(self.ground_truth):
             warnings.warn(warning, UserWarning, stacklevel=2)
         self.findings = check_pair(predictions, self.ground_truth, ground_truth, self._max_dets[-1])
         report(self.findings, predictions.findings)
         self._index = self._new_index(self.postprocess)
         self._images: dict[Engine, Images] = {}
-        self._begin()
+        self._prepare()
 
     def _new_index(self, post: PostProcess) -> Index:
         # numba takes half a second to import: wait until it is needed.
@@ -109,10 +116,6 @@ class Evaluator(Accuracies):
         rows = SortedRows(self.predictions, self.ground_truth, post.score_threshold, work)
         return Index(rows, self.ground_truth, post, work, limit)
 
-    def _begin(self) -> None:
-        self._drawn: dict[Any, npt.NDArray[np.float64]] = {}
-        super()._begin()
-
     @cached_property
     def fingerprint(self) -> str:
         """A hash (16 hexadecimal digits) of all predictions, the ground truth and the options of the evaluation.
@@ -120,7 +123,7 @@ class Evaluator(Accuracies):
         Equal for equal accuracies under the same metric and post-processing.
         """
         digests = image_digests(self.predictions, self.ground_truth)
-        return fingerprint_of(digests, self.ground_truth, self._thresholds, self._max_dets)
+        return fingerprint_of(digests, self.ground_truth, self._coco)
 
     @property
     def memory(self) -> dict[str, int]:
@@ -175,7 +178,7 @@ class Evaluator(Accuracies):
             else:
                 other._index = self._index.with_postprocess(post)
             other._engines, other._images = {}, {}
-            other._begin()
+            other._prepare()
         return other
 
     def with_metric(self, metric: str | Metric | Callable[..., float]) -> Evaluator:
@@ -185,9 +188,8 @@ class Evaluator(Accuracies):
             InputError: there is no such metric.
         """
         other = self._copy()
-        other._metric = read_metric(metric, self._max_dets)
-        with self._lock:
-            other._begin()
+        other._metric = read_metric(metric, self._coco.max_dets)
+        other._prepare()
         return other
 
     def subset(self, image_ids: Iterable[int]) -> Evaluator:
@@ -211,8 +213,8 @@ class Evaluator(Accuracies):
                 table,
                 truth,
                 self._metric,
-                iou_thresholds=self._thresholds,
-                max_dets=self._max_dets,
+                iou_thresholds=self._coco.thresholds,
+                max_dets=self._coco.max_dets,
                 threads=self._threads,
                 memory_limit=self._memory_limit,
             )
@@ -239,7 +241,7 @@ class Evaluator(Accuracies):
         """
         from anchorkit.evaluation.bootstrapping import bootstrap
 
-        return bootstrap(self, configurations, draws, seed, progress)
+        return bootstrap(self._source(), configurations, draws, seed, progress)
 
     def weighted(self, configurations: Sequence[Subject], weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """AP of some configurations on data sets in which every image stands as often as a weight says.
@@ -256,7 +258,7 @@ class Evaluator(Accuracies):
         """
         from anchorkit.evaluation.bootstrapping import weighted
 
-        return weighted(self, configurations, weights)
+        return weighted(self._source(), configurations, weights)
 
     def verify(self, n: int = 10, seed: int = 0) -> float:
         """Compare with numpy NMS and pycocotools (or Pascal VOC's definition) on `n` random configurations.
@@ -270,14 +272,47 @@ class Evaluator(Accuracies):
         Returns:
             The largest absolute difference over all figures: 0.0 if all is well.
         """
-        return largest_difference(self, self._metric, self._thresholds, self._max_dets, n, seed)
+        table = self.predictions.with_postprocess(self.postprocess)
+        return largest_difference(
+            self, lambda: self.with_metric(self._metric), table, self._metric, self._coco, n, seed
+        )
 
     def _copy(self) -> Evaluator:
-        """The same evaluator with nothing remembered; the caller sets what differs and calls `_begin`."""
+        """The same evaluator with nothing remembered. The caller sets what differs and calls `_prepare`."""
         other = object.__new__(Evaluator)
-        # The lock too: tables are shared, and are built by whoever needs them first.
-        other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("fingerprint", "_main")})
+        Accuracies.__init__(other, self._metric, self._coco.thresholds, self._coco.max_dets)
+        for name in _KEPT:
+            setattr(other, name, getattr(self, name))
         return other
+
+    @cached_property
+    def _drawn(self) -> dict[Any, npt.NDArray[np.float64]]:
+        """What the bootstrap remembers."""
+        return {}
+
+    def _source(self) -> Source:
+        """What the bootstrap needs of this evaluator."""
+        from anchorkit.evaluation.bootstrapping import Source
+        from anchorkit.evaluation.resampling import Resampler
+        from anchorkit.evaluation.threads import Sharing, threads_for_all
+
+        figure = self._metric.mean_precision
+        if figure is None:
+            raise InputError(
+                f"the bootstrap computes {', '.join(AP_FIGURES)}, not {self.metric}: "
+                "use evaluator.with_metric('AP50') or another of them"
+            )
+        every_area = figure.area > 0
+        with self._lock:
+            work = Sharing(self._threads or threads_for_all())
+            resampler = Resampler(self._index, self._coco, figure, work)
+
+        def gather(configuration: Configuration) -> Seen:
+            with self._lock:
+                return self._engine(self._coco, every_area).figure(configuration.mask, resampler.see)
+
+        n_images = len(self.ground_truth.image_ids)
+        return Source(self.metric, self.full, n_images, self._configuration, gather, resampler, self._drawn)
 
     def _new_engine(self, rules: MatchingRules, every_area: bool) -> Engine:
         from anchorkit.evaluation.engine import Engine
@@ -295,5 +330,4 @@ class Evaluator(Accuracies):
         return ends
 
     def _of_detections(self, configuration: Configuration) -> float:
-        assert isinstance(self._metric, OfDetections)
-        return float(self._metric.function(self.detections(configuration), self.ground_truth))
+        return self._metric.of_detections(self.detections(configuration), self.ground_truth)

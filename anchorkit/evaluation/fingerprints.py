@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.metrics import COCO_MAX_DETS, COCO_THRESHOLDS
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, COCO_THRESHOLDS, MatchingRules
 from anchorkit.predictions import PredictionTable
 
 _DIGITS = 16
@@ -39,13 +39,13 @@ def image_digests(predictions: PredictionTable, truth: GroundTruth) -> bytes:
     return b"".join(digests)
 
 
-def fingerprint_of(digests: bytes, truth: GroundTruth, thresholds: tuple[float, ...], max_dets: tuple[int, ...]) -> str:
-    """A hash (16 hexadecimal digits) of what the digests stand for, the ground truth and COCO's options."""
+def fingerprint_of(digests: bytes, truth: GroundTruth, coco: MatchingRules) -> str:
+    """A hash (16 hexadecimal digits) of the rows that the digests stand for, the ground truth and COCO's options."""
     digest = hashlib.sha256(digests)
     for item in dataclasses.fields(truth):
         if not item.compare:  # what no accuracy depends on
             continue
         digest.update(getattr(truth, item.name).tobytes())
-    if (thresholds, max_dets) != (COCO_THRESHOLDS, COCO_MAX_DETS):
-        digest.update(repr((thresholds, max_dets)).encode())
+    if coco != MatchingRules(COCO_THRESHOLDS, COCO_MAX_DETS):
+        digest.update(repr((coco.thresholds, coco.max_dets)).encode())
     return digest.hexdigest()[:_DIGITS]

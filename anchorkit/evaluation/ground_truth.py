@@ -79,13 +79,6 @@ class GroundTruth:
             self.sizes[stays],
         )
 
-    def to_ids(self) -> dict[str, Any]:
-        """A COCO dict with nothing but the ids of images and categories."""
-        return {
-            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
-            "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
-        }
-
     def to_coco(self) -> dict[str, Any]:
         """A fresh COCO dict with annotation ids from 1, as pycocotools needs it: it takes id 0 for "no match"."""
         annotations = [
@@ -110,7 +103,11 @@ class GroundTruth:
                 )
             )
         ]
-        return {**self.to_ids(), "annotations": annotations}
+        return {
+            "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
+            "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
+            "annotations": annotations,
+        }
 
 
 def read_ground_truth(ground_truth: Any) -> GroundTruth:

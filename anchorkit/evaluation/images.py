@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from anchorkit.evaluation.building import MatchingRules
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.loops import advancing
 from anchorkit.evaluation.loops.tables import (
@@ -22,6 +21,7 @@ from anchorkit.evaluation.loops.tables import (
     Scratch,
     Standing,
 )
+from anchorkit.evaluation.metrics import MatchingRules
 from anchorkit.evaluation.threads import balanced
 from anchorkit.postprocess import PostProcess
 

@@ -12,7 +12,6 @@ import psutil
 from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
 from anchorkit.evaluation.building import (
-    MatchingRules,
     build_groups,
     build_matching,
     build_suppressions,
@@ -20,6 +19,7 @@ from anchorkit.evaluation.building import (
 )
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Suppressions
+from anchorkit.evaluation.metrics import MatchingRules
 from anchorkit.evaluation.sorting import SortedRows
 from anchorkit.evaluation.threads import Sharing
 from anchorkit.postprocess import PostProcess

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from anchorkit.errors import InputError
-from anchorkit.evaluation.building import MatchingRules
 from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.loops import weighing
@@ -34,10 +33,8 @@ from anchorkit.evaluation.loops.tables import (
     WeighingScratch,
 )
 from anchorkit.evaluation.loops.weighing import DRAWS
+from anchorkit.evaluation.metrics import MatchingRules, MeanPrecision
 from anchorkit.evaluation.threads import Sharing
-
-RESAMPLED = {"AP": 0, "AP50": 0, "AP75": 0, "APs": 1, "APm": 2, "APl": 3}
-"""The figures that can be told under weights, and the area range of each (see `tables.AREA_RANGES`)."""
 
 _ALL_THRESHOLDS = np.uint64(2**31 - 1)
 
@@ -98,14 +95,13 @@ class Resampler:
 
     Args:
         index: the tables. rules: IoU thresholds and numbers of detections.
-        figure: a name of `RESAMPLED`. work: threads.
+        figure: which part of the precision to average. work: threads.
     """
 
-    def __init__(self, index: Index, rules: MatchingRules, figure: str, work: Sharing) -> None:
+    def __init__(self, index: Index, rules: MatchingRules, figure: MeanPrecision, work: Sharing) -> None:
         self._work = work
-        self.area, self._n_thresholds = RESAMPLED[figure], len(rules.thresholds)
-        iou = {"AP50": 0.5, "AP75": 0.75}.get(figure)
-        self._which = slice(None) if iou is None else np.flatnonzero(np.equal(rules.thresholds, iou))
+        self.area, self._n_thresholds = figure.area, len(rules.thresholds)
+        self._which = slice(None) if figure.iou is None else np.flatnonzero(np.equal(rules.thresholds, figure.iou))
         matching, classes = index.matching(rules)
         rows, truth = index.rows, index.truth
         self._place_start = 64 * classes.place_word

@@ -42,7 +42,7 @@ def stats(
     if len(predictions) > FEW_ROWS:
         return Evaluator(predictions, ground_truth, max_dets=max_dets).stats(configuration)
     truth = read_ground_truth(ground_truth)
-    for warning in predictions.check(truth.to_ids()):
+    for warning in predictions.check(truth):
         warnings.warn(warning, UserWarning, stacklevel=2)
     report(check_pair(predictions, truth, ground_truth, max_dets[-1]), predictions.findings)
     return reference.evaluate(predictions, truth, configuration.indices, max_dets=max_dets).stats

@@ -8,12 +8,12 @@ from typing import Any
 import ipywidgets
 
 from anchorkit.costs import cost_facts
+from anchorkit.evaluation.metrics import named_metrics
 from anchorkit.search import STRATEGIES
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.widgets.picture import OnPick, Picture
 from anchorkit.widgets.search_runs import SearchSettings
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "voc", "voc07")
 _SCORES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
@@ -37,7 +37,7 @@ class SearchPanel:
         on_anchor: OnPick,
     ) -> None:
         self.cost = _menu("Cost", [(cost_facts(name).title, name) for name in costs], settings.cost)
-        metrics = dict.fromkeys((settings.metric, *METRICS))
+        metrics = dict.fromkeys((settings.metric, *named_metrics()))
         self.metric = _menu("Metric", [(name, name) for name in metrics], settings.metric)
         self.strategy = _menu("Strategy", [(one.title, name) for name, one in STRATEGIES.items()], settings.strategy)
         drops = sorted({0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 100.0, round(100 * settings.max_drop, 6)})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -78,3 +81,30 @@ def test_machine_code_is_kept_in_a_private_temporary_folder_where_no_other_can_b
     shutil.rmtree(folder)
     folder.symlink_to(tmp_path.parent)
     assert compiling._cached(Dispatcher()).asked == [""]
+
+
+MODULE = """
+from typing import NamedTuple
+from anchorkit.evaluation.loops.compiling import compiled
+
+class {table}(NamedTuple):
+    number: int
+
+@compiled
+def double(table):
+    return 2 * table.number
+
+print(double({table}(21)))
+"""
+
+
+def test_machine_code_of_an_older_version_is_compiled_again(tmp_path: Path) -> None:
+    # The cache's index names the types of the arguments; numba itself fails on one that is gone.
+    cache = tmp_path / "cache"
+    for table in ("Old", "Newer"):
+        (tmp_path / "loops_of_a_version.py").write_text(MODULE.format(table=table))
+        command = [sys.executable, "-c", "import loops_of_a_version"]
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
+        assert list(cache.rglob("loops_of_a_version.double-*.nbi"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
+from anchorkit.evaluation.metrics import FScore, Metric, VocAP, WeightedAP
 from anchorkit.evaluation.referees import coco as reference
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
@@ -213,3 +214,57 @@ def test_a_threshold_of_1_is_a_little_less_to_coco():
     assert reference.coco_ap(*parts, (1.0,))[0] == pytest.approx(1.0)
     assert reference.f_score(*parts, iou=1.0) == pytest.approx(1.0)
     assert reference.voc_ap(*parts, iou=1.0)[0] == 0.0
+
+
+@dataclass(frozen=True)
+class WorstClass(Metric):
+    """A metric that the kit has never heard of: the AP of the worst class."""
+
+    @property
+    def name(self):
+        return "worst class"
+
+    def reader(self, coco, category_ids, ends):
+        def read(reading):
+            return min((v for v in reading.per_class(reading.precision()) if v >= 0), default=-1.0)
+
+        return read
+
+    def referee(self, found):
+        return min((v for v in found.per_class.values() if v >= 0), default=-1.0), found.per_class
+
+
+def test_a_metric_of_somebody_elses_is_one_class(case, own):
+    worst = own.with_metric(WorstClass())
+    expected = min(value for value in own.per_class(own.full).values() if value >= 0)
+    assert worst.metric == "worst class"
+    assert worst.accuracy(own.full) == build(case, metric=WorstClass()).accuracy(own.full) == expected
+    step = moves(own.full)[:3]
+    children = [min(v for v in own.per_class(own.full.without(move.anchors)).values() if v >= 0) for move in step]
+    assert worst.children(own.full, step).tolist() == children
+    assert worst.verify(6) == 0.0
+    with pytest.raises(InputError, match=r"the bootstrap computes AP, .*, not worst class"):
+        worst.bootstrap([own.full])
+
+
+def test_a_function_of_the_detections_has_a_referee_too(own):
+    assert own.with_metric(lambda detections, truth: float(detections["score"].sum())).verify(4) == 0.0
+    given = []
+    own.with_metric(lambda detections, truth: float(given.append(detections) or 0)).verify(1)
+    # Once from the evaluator, once from the referee: with the same rows and types.
+    assert all(given[0].equals(other) for other in given[1:])
+    assert len(given) > 1
+
+
+def test_a_copy_shares_what_it_lists_and_nothing_else(own):
+    own.accuracy(own.full), own.fingerprint, own.bootstrap([own.full], draws=2)
+    own.__dict__["stray"] = "must not be copied"
+    try:
+        copied = own.with_metric("AP50")
+    finally:
+        del own.__dict__["stray"]
+    fresh = {"fingerprint", "_drawn"}  # made when they are asked for
+    assert set(vars(copied)) == set(vars(own)) - fresh
+    assert copied._accuracies == {}
+    assert copied._accuracies is not own._accuracies
+    assert copied._engines is own._engines

@@ -220,7 +220,7 @@ def test_other_thresholds_and_limits_count(own):
 def test_what_cannot_be_asked_is_refused(own):
     n = len(own.ground_truth.image_ids)
     for metric in ("voc07", "AR100", FScore()):
-        with pytest.raises(InputError, match="the bootstrap tells AP, AP50"):
+        with pytest.raises(InputError, match="the bootstrap computes AP, AP50"):
             own.with_metric(metric).bootstrap([own.full], draws=4)
     with pytest.raises(InputError, match="draws is 0"):
         own.bootstrap([own.full], draws=0)

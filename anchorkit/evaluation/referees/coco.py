@@ -1,4 +1,4 @@
-"""The referees: numpy NMS, pycocotools, and Pascal VOC's AP as it is defined (`reference_voc`). Slow and obvious.
+"""The referees: numpy NMS, pycocotools, and Pascal VOC's AP as it is defined (`referees.voc`). Slow and obvious.
 
 The fast evaluator must give the same bits. Nothing here uses a kernel of the kit, nor anything that the kernels use.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.referees.voc import voc_ap
 from anchorkit.predictions import PostProcess, PredictionTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "MAX_DETS",
@@ -42,18 +45,42 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """What pycocotools says.
+    """What pycocotools says of one configuration, and what the other referees say when they are asked.
 
     Attributes:
         stats: the figures of COCO by name, 0..1, or -1 where there is nothing to measure: those of `STATS`, with one
             ``AR{m}`` for each limit m of `max_dets`.
         per_class: AP over the IoU thresholds by category id, or -1 for a category without ground truth.
         rows: int64, the table's rows that the detector would output: image by image, best score first.
+        predictions: the table.
+        ground_truth: the annotated boxes.
+        max_dets: COCO's limits on the detections of a class in an image.
     """
 
     stats: dict[str, float]
     per_class: dict[int, float]
     rows: Rows
+    predictions: PredictionTable = field(repr=False)
+    ground_truth: GroundTruth = field(repr=False)
+    max_dets: tuple[int, ...]
+
+    @property
+    def detections(self) -> pd.DataFrame:
+        """The rows as a DataFrame with the columns of `Evaluator.detections`."""
+        import pandas as pd
+
+        table, rows = self.predictions, self.rows
+        corners = pd.DataFrame(table.boxes[rows], columns=["x1", "y1", "x2", "y2"])
+        frame = pd.DataFrame({name: getattr(table, name)[rows] for name in ("image_id", "category_id", "score")})
+        return pd.concat([frame, corners], axis=1).assign(anchor=table.anchor[rows])
+
+    def voc(self, points: int | None, iou: float) -> tuple[float, dict[int, float]]:
+        """See `voc_ap`."""
+        return voc_ap(self.predictions, self.ground_truth, self.rows, points, iou)
+
+    def f_score(self, score_threshold: float, iou: float, beta: float) -> float:
+        """See `f_score`."""
+        return f_score(self.predictions, self.ground_truth, self.rows, score_threshold, iou, beta, self.max_dets[-1])
 
 
 def evaluate(
@@ -66,7 +93,7 @@ def evaluate(
     """Accuracy with only the given anchors (indices) kept: the referee of `stats`, `per_class` and `detections`."""
     rows = select_rows(predictions, anchors)
     stats, per_class = coco_eval(predictions, ground_truth, rows, iou_thresholds, max_dets)
-    return ReferenceResult(stats, per_class, rows)
+    return ReferenceResult(stats, per_class, rows, predictions, ground_truth, tuple(max_dets))
 
 
 def select_rows(predictions: PredictionTable, anchors: npt.ArrayLike) -> Rows:
