@@ -40,15 +40,23 @@ def classes(table: PredictionTable, truth: Truth, sample: Sample) -> Iterator[Fi
     whole = mapped >= 0.5 * len(hit) and (len(lies_on) > 1 or bool(unknown))
     if not whole and len(strong) < 2:
         return
-    shift = {actual - predicted for predicted, actual in lies_on.items()}
-    ids = truth.category_ids.tolist()
+    ids = truth.category_ids
     told = ", ".join(f"{predicted} on {actual}" for predicted, actual in list(lies_on.items())[:5])
     told += " ..." if len(lies_on) > 5 else ""
-    if shift in ({1}, {-1}) or all(p in range(len(ids)) and ids[p] == actual for p, actual in lies_on.items()):
-        name, how = "class_ids_off_by_one", "they look like class indices from 0" if shift != {-1} else "off by one"
-        how += f", where the ground truth has the ids {ids[0]} to {ids[-1]}"
-    else:
-        name, how = "class_ids_permuted", "they look like the ids of another list of classes"
+    name, how = "class_ids_permuted", "they look like the ids of another list of classes"
+    predicted, actual = np.array(list(lies_on)), np.array(list(lies_on.values()))
+    for reading, words in (
+        (ids, f"they look like class indices from 0 (the ground truth has ids from {ids[0]} to {ids[-1]})"),
+        (None, "they are one too low"),
+        (None, "they are one too high"),
+    ):
+        off = 1 if words.endswith("low") else -1
+        of_rows, of_classes = (
+            part + off if reading is None else reading[np.clip(part, 0, len(ids) - 1)] for part in (said, predicted)
+        )
+        if (of_rows == meant).sum() >= 0.8 * mapped and (of_classes == actual).mean() >= 0.75:
+            name, how = "class_ids_off_by_one", words
+            break
     exact, any_class = (ap50(sample, table.postprocess.nms_iou, by_class) for by_class in (True, False))
     yield Finding(
         name,

@@ -244,7 +244,9 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
         raise InputError(f"the layout of {layout.detector} has no anchors: there is nothing to search")
     full = measurer.measure(layout.full)
     _check_ledger(measurer, full)
-    nothing = nothing_can_be_told(full.accuracy, str(getattr(measurer.evaluator, "metric", "accuracy")))
+    # An evaluator that does not say what it measures may have its own scale.
+    metric = getattr(measurer.evaluator, "metric", None)
+    nothing = None if metric is None else nothing_can_be_told(full.accuracy, str(metric))
     if nothing and full.accuracy < NOTHING_FOUND and threshold != 0.0:
         raise InputError(f"{nothing}: look at its data and train it, or give a threshold of 0 to search all the same")
     if nothing:

@@ -1,0 +1,125 @@
+"""The checks on real data: silent on the data as they are, and right on copies that were corrupted in known ways."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anchorkit.anchors import AnchorLayout, Level
+from anchorkit.datasets.plausibility import check_boxes
+from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
+from anchorkit.predictions import PostProcess, PredictionTable
+from anchorkit.predictions_check import check_table
+
+from .corruptions import corrupted
+
+pytestmark = pytest.mark.real
+
+N_IMAGES = 60
+
+
+def real_ssd(real_data: Path) -> tuple[PredictionTable, GroundTruth]:
+    """The raw predictions of an 8-bit SSD on some COCO images."""
+    folder, source = real_data / "ssd_mobilenet_v1_coco", real_data / "coco_subset" / "annotations"
+    if not (folder.is_dir() and source.is_dir()):
+        pytest.skip(f"no {folder} or {source}")
+    model = json.loads((folder / "model.json").read_text())
+    size = model["input"]["h"], model["input"]["w"]
+    levels = tuple(
+        Level(f"{n}", one["h"], one["w"], tuple((size[1] * a["w_rel"], size[0] * a["h_rel"]) for a in one["anchors"]))
+        for n, one in enumerate(model["levels"])
+    )
+    first = np.cumsum([0] + [len(level.anchors) for level in levels])
+    truth = read_ground_truth(source / "instances_train2017.json")
+    truth = truth.subset(truth.image_ids[:N_IMAGES])
+    with np.load(folder / "predictions_train2017.npz") as data:
+        few = np.isin(data["image_id"], truth.image_ids)
+        table = PredictionTable(
+            data["image_id"][few],
+            first[data["level"][few]] + data["anchor"][few],
+            data["class_id"][few],
+            data["score"][few],
+            data["box"][few],
+            AnchorLayout(model["model"], size, levels),
+            PostProcess(score_threshold=0.05, nms_iou=0.6, max_detections=100),
+            source="the SSD",
+        )
+    return table, truth
+
+
+def test_nothing_is_found_in_the_table_of_the_coco_ssd(real_data):
+    table, truth = real_ssd(real_data)
+    assert check_table(table, truth) == ()
+
+
+Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
+# Of boxes (N, 4) x y w h and image sizes (N, 2); None where the data may not show it.
+OF_BOXES: dict[str, tuple[Change, str]] = {
+    "normalised": (lambda boxes, sizes: boxes / np.tile(sizes, 2), "normalised_boxes"),
+    "corners": (lambda boxes, _: np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), "corner_boxes"),
+    "exchanged": (lambda boxes, _: boxes[:, [1, 0, 3, 2]], "boxes_outside_image"),
+    "doubled": (lambda boxes, _: 2 * boxes, "boxes_outside_image"),
+    "halved": (lambda boxes, _: boxes / 2, "boxes_scaled_down"),
+    "a tenth normalised": (
+        lambda boxes, sizes: np.where(np.arange(len(boxes))[:, None] % 10 == 0, boxes / np.tile(sizes, 2), boxes),
+        "normalised_boxes",
+    ),
+}
+
+
+def corrupted_truths(real_data: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Of each corrupted ground truth: what it is, the finding it should bring, and those it brings."""
+    for name, part in (("bccd", "train"), ("bccd", "val"), ("coco_subset", "train2017"), ("coco_subset", "val2017")):
+        source = real_data / name / "annotations" / f"instances_{part}.json"
+        if not source.is_file():
+            continue
+        truth = read_ground_truth(source)
+        sizes = truth.sizes[truth.image]
+        assert check_boxes(name, truth.boxes, sizes, range(len(truth))) == []
+        for what, (change, expected) in OF_BOXES.items():
+            if what == "exchanged" and (sizes[:, 0] == sizes[:, 1]).all():
+                continue
+            found = check_boxes(name, change(truth.boxes, sizes), sizes, range(len(truth)))
+            yield f"{name} {part}, {what}", expected, [finding.name for finding in found]
+
+
+def test_at_least_38_of_40_corrupted_copies_are_found_by_name(real_data):
+    table, truth = real_ssd(real_data)
+    cases = [
+        (f"SSD, {one.what}", one.name, [finding.name for finding in check_table(one.table, truth)])
+        for one in corrupted(table, truth)
+    ]
+    cases += list(corrupted_truths(real_data))
+    cases = cases[:40]
+    missed = [(what, expected, found) for what, expected, found in cases if expected not in found]
+    print(f"{len(cases)} corrupted copies; missed: {missed}")
+    assert len(cases) == 40
+    assert len(missed) <= 2
+
+
+def test_a_split_of_half_the_names_of_coco_is_found(real_data):
+    """Names typed again in capitals, over a real list of classes."""
+    from anchorkit.datasets.base import Dataset, Split
+    from anchorkit.datasets.plausibility import check_dataset
+
+    source = real_data / "coco_subset" / "annotations" / "instances_train2017.json"
+    if not source.is_file():
+        pytest.skip(f"no {source}")
+    data: dict[str, Any] = json.loads(source.read_text())
+
+    def read(entry: Any) -> Any:
+        raise AssertionError("no image is needed")
+
+    whole = Split("train", data, read)
+    assert check_dataset(Dataset("coco", whole, whole.only(set(), "val"))) == ()
+    other = copy.deepcopy(data)
+    other["categories"][3]["name"] = other["categories"][2]["name"].upper()
+    whole = Split("train", other, read)
+    [finding] = check_dataset(Dataset("coco", whole, whole.only(set(), "val")))
+    assert finding.name == "categories_differ_in_spelling"
