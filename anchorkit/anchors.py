@@ -43,7 +43,7 @@ class Anchor:
     Attributes:
         index: position in the layout, counted level by level from 0.
         id: readable name, e.g. ``L0/56x28``: level index, then width x height in input pixels, rounded. A suffix
-            ``b``, ``c`` ... tells apart anchors of one level that round to the same size.
+            ``b``, ``c`` ... distinguishes anchors of one level that round to the same size.
         level: index of the level the anchor belongs to.
         position: index of the anchor within its level; in a shared head, of the filters that make it (the anchors
             with the same position on all levels are made by the same filters).
@@ -75,9 +75,9 @@ class Level:
         height: rows of the feature map.
         width: columns of the feature map.
         anchors: (width, height) of each anchor in input pixels; may be empty.
-        head_macs_fixed: multiply-adds a cell that the head spends on this level whatever the number of anchors.
-        head_macs_per_anchor: multiply-adds a cell that each anchor adds.
-        head_params_fixed: parameters of the head on this level whatever the number of anchors.
+        head_macs_fixed: multiply-adds per cell of the head on this level that do not depend on the number of anchors.
+        head_macs_per_anchor: multiply-adds per cell that each anchor adds.
+        head_params_fixed: parameters of the head on this level that do not depend on the number of anchors.
         head_params_per_anchor: parameters that each anchor adds.
         positions: in a shared head, which of the head's filters make each anchor; empty for 0, 1, 2 ... in order.
             Anchors of different levels with the same position are made by the same filters.

@@ -1,8 +1,8 @@
-"""The one error class for input that a person can mend."""
+"""The errors that a user can fix."""
 
 
 class InputError(ValueError):
-    """Bad input: the message says, in one line, what is wrong, where, and how to mend it.
+    """Bad input: the message says, in one line, what is wrong, where, and how to fix it.
 
     The command line prints the message and exits with code 2; notebooks show it as any exception. Characters of file
     names that would break the line or cannot be printed are escaped.

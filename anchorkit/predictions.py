@@ -102,8 +102,8 @@ class PredictionTable:
         """Take the columns and check them.
 
         Integer columns may have any integer type as long as every value fits; scores and boxes may have any real
-        type and are rounded to float32. With ``copy=False``, arrays of the right type are taken as they are: nobody
-        may change them afterwards.
+        type and are rounded to float32. With ``copy=False``, arrays of the right type are taken as they are; do not
+        change them afterwards.
 
         Raises:
             InputError: the columns differ in length, or a row breaks a rule; the message names column and row.
@@ -285,7 +285,7 @@ class PredictionTable:
                     f"{source}: this is {found.name}, and a prediction table (Parquet) is needed here; {found.mend}"
                 ) from None
             reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{source}: not a Parquet file, or cut off ({reason}); write it anew") from None
+            raise InputError(f"{source}: not a Parquet file, or cut off ({reason}); write it again") from None
         # What Arrow keeps for the next file can be as much as the table.
         pa.default_memory_pool().release_unused()
         metadata = schema.metadata or {}

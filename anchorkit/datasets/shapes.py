@@ -168,7 +168,8 @@ class _Drawn:
     def read(cls, path: Path, key: Mapping[str, Any]) -> _Drawn | None:
         """The cached set, or None if there is none that is whole."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # NumPy leaves a file open that it opened itself and finds damaged.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 drawn = cls(**{name: stored[name] for name in ("data", "ends", "boxes", "labels", "images")})
                 whole = str(stored["key"]) == json.dumps(key) and str(stored["checksum"]) == drawn.checksum()
         except Exception:  # a damaged file can raise nearly anything; drawing anew mends it all

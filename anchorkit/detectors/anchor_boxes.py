@@ -1,6 +1,6 @@
 """Anchor boxes with free shapes.
 
-torchvision's `DefaultBoxGenerator` can only express 2 + 2n anchors a level, in pairs of ratios, and its
+torchvision's `DefaultBoxGenerator` can only express 2 + 2n anchors per level, in pairs of ratios, and its
 `AnchorGenerator` the same shapes in every combination of size and ratio. Pruning needs any set of shapes on any level.
 """
 
@@ -17,7 +17,7 @@ Shapes = Sequence[Sequence[tuple[float, float]]]
 
 
 class FreeAnchorBoxes(nn.Module):
-    """Makes the anchor boxes of every level from a free list of shapes a level.
+    """Makes the anchor boxes of every level from a free list of shapes per level.
 
     Cell (row, column) of a level is centred at ``((column + offset) * stride, (row + offset) * stride)`` pixels of the
     input.
@@ -48,7 +48,7 @@ class FreeAnchorBoxes(nn.Module):
         Args:
             grids: (height, width) in cells of each level.
             input_size: (height, width) of the input in pixels.
-            device: where the boxes shall be.
+            device: device of the boxes.
 
         Returns:
             float32 (B, 4), x1 y1 x2 y2 in input pixels; level by level, row by row, cell by cell, anchor by anchor.

@@ -1,4 +1,4 @@
-"""What the rest of the kit knows of a detector."""
+"""What the rest of the kit knows about a detector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anchorkit.postprocess import PostProcess
 
 @dataclass(frozen=True)
 class RawPredictions:
-    """Everything a detector says of one image, before top-k and NMS.
+    """Everything a detector predicts for one image, before top-k and NMS.
 
     Attributes:
         boxes: float32 (B, 4), x1 y1 x2 y2 in pixels of the original image, clipped to it, in the detector's own order.
@@ -40,11 +40,11 @@ class RawPredictions:
 
 
 class Detector:
-    """A trained or trainable anchor-based detector: a torch module and what one must know to use it.
+    """A trained or trainable anchor-based detector: a torch module and what is needed to use it.
 
-    To bring a detector of one's own, subclass this and write `raw_predictions` and `pruned`; `network` too for export
-    and timing. `register_detector` with a builder makes it loadable by name and from a folder. How it is done is in
-    docs/own_detector.md; examples/own_detector.py is one.
+    To bring a detector of your own, subclass this and write `raw_predictions` and `pruned`; `network` too for export
+    and timing. `register_detector` with a builder makes it loadable by name and from a folder.
+    `anchorkit.testing.check_detector` checks it. See docs/own_detector.md and examples/own_detector.py.
 
     Attributes:
         architecture: name of the family, as in `load_detector`.
@@ -55,7 +55,7 @@ class Detector:
         layout: the anchors, level by level, and what each costs.
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
-        options: what the family's builder must be told beside anchors, size and classes; plain JSON values.
+        options: what the family's builder needs beside anchors, size and classes; plain JSON values.
 
     Example:
         >>> import anchorkit as ak
@@ -104,7 +104,7 @@ class Detector:
             images: uint8 (H, W, 3) RGB, each of its own size.
 
         Returns:
-            One `RawPredictions` an image: what the network says of it when it is alone in its batch.
+            One `RawPredictions` per image: what the network predicts when the image is alone in its batch.
         """
         raise NotImplementedError
 
@@ -114,7 +114,10 @@ class Detector:
         Args:
             configuration: of `layout`, with at least one anchor.
         """
-        raise InputError(f"prune: {type(self).__name__} ({self.architecture}) says no surgery; write its pruned()")
+        raise InputError(
+            f"prune: {type(self).__name__} ({self.architecture}) does not implement pruned(); override it to support "
+            "pruning"
+        )
 
     def network(self) -> nn.Module:
         """The network between resizing and NMS, in evaluation mode: what is exported and timed.
@@ -124,7 +127,9 @@ class Detector:
             layout's input size, and gives scores (N, B, K), 0..1, and boxes (N, B, 4), x1 y1 x2 y2 in pixels of the
             input, clipped to it; both in the order of `boxes_by_anchor`.
         """
-        raise InputError(f"export: {type(self).__name__} ({self.architecture}) has no network(); write it")
+        raise InputError(
+            f"export: {type(self).__name__} ({self.architecture}) does not implement network(); override it"
+        )
 
     def __repr__(self) -> str:
         return (
@@ -140,7 +145,7 @@ Builder = Callable[..., Detector]
 
 
 def structure(layout: AnchorLayout) -> dict[str, Any]:
-    """What a `Builder` must be told to build a head with the anchors of a layout."""
+    """The arguments with which a `Builder` builds a head with the anchors of a layout."""
     known: dict[str, Any] = {"size": layout.input_size, "shapes": [level.anchors for level in layout.levels]}
     if layout.shared_head:
         known["positions"] = [level.positions or tuple(range(len(level.anchors))) for level in layout.levels]

@@ -12,7 +12,7 @@ from anchorkit.detectors.base import Builder
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Within it fresh weights are whatever memory holds."""
+    """Inside it, fresh weights stay uninitialised."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):

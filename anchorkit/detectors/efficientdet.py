@@ -7,7 +7,7 @@ head, and taking it off one level leaves them unused there.
 What a level costs beside its boxes: every level of a BiFPN cell feeds every other on the way down, so of the trunk only
 the way up of the last cell goes, and of that only what lies behind the last level with anchors. The head's batch norms
 are a level's own; those of levels behind the last one with anchors go, those of an empty level before it stay, unused
-(768 parameters a level in D0).
+(768 parameters per level in D0).
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _filters(detector: Detector) -> Iterator[tuple[int, list[Tensor]]]:
         if not described.anchors:
             continue
         places = list(described.positions or range(len(described.anchors)))
-        if all(hasattr(part, "levels") for part in parts):  # a convolution a level (heads.py)
+        if all(hasattr(part, "levels") for part in parts):  # one convolution per level (heads.py)
             yield level, [_by_anchor(part.levels[str(level)], part.columns) for part in parts]
         elif all(hasattr(part, "positions") for part in parts):  # one for all levels (shared_head.py)
             yield level, [_at(_by_anchor(p.output, p.columns), p.positions, places) for p in parts]

@@ -12,12 +12,12 @@ from anchorkit.errors import InputError
 
 
 class LevelHeads(nn.Module):
-    """One convolution a level; a level without anchors has none.
+    """One convolution per level; a level without anchors has none.
 
     Args:
         channels: channels of each level's feature map.
         anchors: number of anchors on each level.
-        columns: outputs an anchor: the number of scores (background included), or 4 for boxes.
+        columns: outputs per anchor: the number of scores (background included), or 4 for boxes.
         lite: SSDLite's form: a 1x1 convolution after a depthwise 3x3 one with batch norm, in place of a full 3x3 one.
     """
 
@@ -25,7 +25,7 @@ class LevelHeads(nn.Module):
         super().__init__()
         self.columns = columns
         used = {str(level): (channels[level], count) for level, count in enumerate(anchors) if count}
-        # Keys name the level, so that a weight file says which level a filter belongs to, whatever levels are empty.
+        # Keys name the level: a weight file says which level a filter belongs to, even if other levels are empty.
         self.towers = nn.ModuleDict({level: _depthwise(width) for level, (width, _) in used.items()} if lite else {})
         kernel = 1 if lite else 3
         self.levels = nn.ModuleDict(
@@ -81,11 +81,11 @@ class AnchorHead(nn.Module):
 
 
 def anchors_last(outputs: Tensor, columns: int) -> Tensor:
-    """Outputs of a convolution as one row a box.
+    """Outputs of a convolution as one row per box.
 
     Args:
         outputs: (N, A * columns, h, w).
-        columns: outputs an anchor.
+        columns: outputs per anchor.
 
     Returns:
         float32 (N, h * w * A, columns): losses and softmax need full precision.
@@ -100,7 +100,7 @@ def copy_filters(source: nn.Conv2d, target: nn.Conv2d, columns: int, kept: Seque
     Args:
         source: a convolution with ``A * columns`` filters, those of an anchor side by side.
         target: one with ``len(kept) * columns`` filters, else alike.
-        columns: filters an anchor.
+        columns: filters per anchor.
         kept: which anchors of `source` go to `target`, in this order.
 
     Raises:

@@ -61,7 +61,7 @@ class PyramidTrunk(Trunk):
         self.grid_at = [f"body.{maps[level]}" if level <= top else f"outputs.{level}" for level in range(depth)]
 
         self.body = body
-        # Keys name the level, whatever levels are empty, as in the heads.
+        # Keys name the level, even if other levels are empty, as in the heads.
         self.laterals = nn.ModuleDict(
             {
                 str(level): nn.Conv2d(body_channels[level], channels, kernel_size=1)

@@ -48,14 +48,14 @@ def list_detectors() -> tuple[str, ...]:
 
 
 def register_detector(name: str, build: Builder) -> None:
-    """Make a detector of one's own known by name, so that it can be built, saved and loaded like the kit's.
+    """Register a detector of your own by name, so that it can be built, saved and loaded like the kit's.
 
     Args:
         name: the name of the family, as `Detector.architecture` says it.
         build: makes one with fresh weights; see `Builder`.
 
     Raises:
-        InputError: the kit or somebody else has a family of that name.
+        InputError: the name is taken by another family.
 
     Example:
         >>> import anchorkit as ak

@@ -27,7 +27,7 @@ class SharedTower(nn.Module):
     Args:
         channels: channels of every level's map and of the tower.
         positions: see `Positions`.
-        columns: outputs an anchor: the number of scores, or 4 for boxes.
+        columns: outputs per anchor: the number of scores, or 4 for boxes.
         convolutions: number of 3x3 convolutions in the tower.
         groups: of the group norm after each of them; None for no norm.
         bias: where the last convolution's biases start.
@@ -119,7 +119,8 @@ class SharedHead(nn.Module):
         box_loss: ``"l1"`` or ``"giou"``.
 
     Attributes:
-        macs_fixed, macs_per_anchor: multiply-adds a cell, whatever the number of anchors, and for each.
+        macs_fixed, macs_per_anchor: multiply-adds per cell: those that do not depend on the number of anchors,
+            and those of each anchor.
         parameters_fixed, parameters_per_anchor: parameters of the towers, and of one position's filters.
     """
 

@@ -64,13 +64,13 @@ def build_ssd(
         detections_per_img=postprocess.max_detections or NO_LIMIT,
         topk_candidates=postprocess.topk or NO_LIMIT,
     )
-    depthwise = 2 * 9 if lite else 0  # multiply-adds a channel of the two depthwise convolutions
+    depthwise = 2 * 9 if lite else 0  # multiply-adds per channel of the two depthwise convolutions
     kernel = 1 if lite else 9
     costs = [
         HeadCosts(
             macs_fixed=depthwise * channels,
             macs_per_anchor=kernel * channels * (scores + 4),
-            params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers a batch norm and channel
+            params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers per batch norm and channel
             params_per_anchor=(kernel * channels + 1) * (scores + 4),
         )
         for channels in trunk.channels[: len(shapes)]

@@ -112,7 +112,7 @@ def fill_trunk(detector: Detector, state: State, names: Mapping[str, str]) -> No
 
     Args:
         detector: whose weights are overwritten.
-        state: the other network's tensors; those that nobody asks for are left out.
+        state: the other network's tensors; those that are not needed are left out.
         names: for each tensor of the detector that is to be filled, its name in `state`.
 
     Raises:

@@ -17,8 +17,8 @@ from anchorkit.errors import InputError
 def prune(detector: Detector, configuration: Configuration) -> Detector:
     """A smaller detector that keeps only the anchors of `configuration`, with the weights of `detector`.
 
-    Its raw predictions are those of `detector` for the kept anchors, up to float rounding. Its layout counts the kept
-    anchors afresh; empty levels before the last used one stay in the layout, with no anchors.
+    Its raw predictions are those of `detector` for the kept anchors, up to float rounding. Its layout numbers the kept
+    anchors from 0 again; empty levels before the last used one stay in the layout, with no anchors.
 
     Args:
         detector: the full detector; it is left as it is.
@@ -65,7 +65,8 @@ def untrained(detector: Detector, seed: int) -> Detector:
     """
     if detector.architecture not in BUILDERS:
         raise InputError(
-            f"untrained: no builder is known for {detector.architecture!r}; register_detector(name, build) tells it"
+            f"untrained: no builder is known for {detector.architecture!r}; register it first: "
+            "register_detector(name, build)"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

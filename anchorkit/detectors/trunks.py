@@ -15,7 +15,7 @@ from anchorkit.anchors import TrunkPart
 
 
 class Trunk(nn.Module):
-    """What the kit must know of a trunk beside what it computes.
+    """What the kit needs to know about a trunk beside what it computes.
 
     Its forward pass takes (N, 3, H, W) and gives an ordered dictionary: the feature map of each level of `used`, by
     the level's number as text.
@@ -40,7 +40,7 @@ class Trunk(nn.Module):
 
 
 class StagedTrunk(Trunk):
-    """A chain of stages, one a level: stage i turns what stage i - 1 gives into the map of level i.
+    """A chain of stages, one per level: stage i turns what stage i - 1 gives into the map of level i.
 
     Args:
         stages: the stages; the first takes the image. Those behind the last used level are left out.

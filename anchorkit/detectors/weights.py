@@ -97,7 +97,7 @@ class FoundWeights:
     Attributes:
         source: what errors about them name: a file or a published name.
         state: the tensors.
-        categories: the object classes that they are for, or how many; None if that cannot be told.
+        categories: the object classes that they are for, or how many; None if that is unknown.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""Measured latency: of detectors side by side, as a cost for a search, and post-processing time as a fitted model."""
+"""Interleaved timing of network and post-processing, latency as a search cost, a model of post-processing time."""
 
 from anchorkit.latency.measuring import MeasuredLatency, measure_latency
 from anchorkit.latency.postprocess_model import (

@@ -1,4 +1,4 @@
-"""Measured latency: of some detectors side by side, and as a cost for a search."""
+"""Measured latency: interleaved timing of several detectors, and latency as a search cost."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def measure_latency(
     ``runtime="onnxruntime"`` the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is
     the same torch code on its outputs, not the one that the file may have inside.
 
-    In each round every detector runs once on the same batch, in an order drawn anew, and whatever slows the machine
-    down hits all alike: compare detectors of one report with `LatencyReport.compare`, not medians of two reports. A
+    In each round every detector runs once on the same batch, in a new random order, so that other work on the machine
+    slows all of them alike: compare detectors of one report with `LatencyReport.compare`, not medians of two reports. A
     warning says if one thread was kept waiting for a processor much of the time.
 
     How long post-processing takes depends on how many boxes score above the threshold: give real images and trained
@@ -52,8 +52,8 @@ def measure_latency(
 
     Args:
         detectors: one detector, or several by name.
-        images: uint8 (H, W, 3) RGB, each of its own size. Round r takes batch r, and begins anew after the last; images
-            beyond the last whole batch, or the last round, are not used.
+        images: uint8 (H, W, 3) RGB, each of its own size. Round r takes batch r, and starts again after the last;
+            images beyond the last whole batch, or the last round, are not used.
         runtime: ``"torch"`` or ``"onnxruntime"``.
         threads: on how many threads network and post-processing run; torch's own setting comes back afterwards.
         repeats: number of rounds.
@@ -120,8 +120,8 @@ class MeasuredLatency:
     cost is the median ratio of the two times the unpruned detector's own median, which is measured once: so all costs
     refer to the same state of the machine, however that changes during a search. A configuration is measured once.
 
-    A measured cost is noisy and slow, and true of one machine, one runtime and one set of images; the paper (section
-    2.2) prefers what can be computed. Two configurations whose `interval` overlap cannot be told apart.
+    A measured cost is noisy and slow, and valid for one machine, one runtime and one set of images; the paper (section
+    2.2) prefers what can be computed. Two configurations whose `interval` overlap cannot be distinguished.
 
     Args:
         detector: the unpruned detector, trained; its layout is that of the configurations.
@@ -130,7 +130,7 @@ class MeasuredLatency:
         threads: on how many threads network and post-processing run.
         repeats: rounds for each configuration.
         warmup: rounds before those, not timed.
-        batch_size: images a batch; the cost is that of a batch.
+        batch_size: images per batch; the cost is that of a batch.
         seed: of the order within the rounds.
         clock: ``"wall"``, or ``"processor"`` to count only the time on a processor; see `LatencyReport.compare`.
 
@@ -183,7 +183,7 @@ class MeasuredLatency:
 
     @cached_property
     def full_ms(self) -> float:
-        """The unpruned detector's median in milliseconds a batch."""
+        """The unpruned detector's median in milliseconds per batch."""
         with evaluation_mode([self._detector]):
             samples = self._timed({_FULL: self._full})
         return float(samples.loc[samples["part"] == "total", self._column].median())

@@ -101,12 +101,12 @@ def fit_postprocess_time(samples: LatencyReport | pd.DataFrame, clock: str = "wa
     """Fit a `PostprocessModel` to measured times.
 
     The fit is robust (soft L1 on relative errors, no coefficient negative). Measure several configurations on many
-    images, so that the numbers of boxes cover what the model shall be asked for.
+    images, so that the numbers of boxes cover those that the model will be asked for.
 
     Args:
         samples: a report of detectors that were measured one image at a time, of whose rounds on the same image the
-            median is taken; or a DataFrame with a row a sample and the columns ``boxes`` (rows that reached NMS) and
-            ``ms`` (``cpu_ms`` for the processor's clock).
+            median is taken; or a DataFrame with one row per sample and the columns ``boxes`` (rows that reached NMS)
+            and ``ms`` (``cpu_ms`` for the processor's clock).
         clock: ``"wall"`` or ``"processor"``; see `LatencyReport.compare`.
 
     Raises:

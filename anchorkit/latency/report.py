@@ -74,7 +74,7 @@ class LatencyReport:
         detectors: their names, in the order in which they were given.
         runtime: ``"torch"`` or ``"onnxruntime"``.
         threads: on how many threads network and post-processing ran.
-        batch_size: images a batch.
+        batch_size: images per batch.
         machine: where: ``cpu``, ``cores``, ``device``, ``load`` (processes that wanted to run at the start, on average
             over a minute, these own ones included) and the versions of what was used.
     """
@@ -91,7 +91,7 @@ class LatencyReport:
         """A row for each detector and part.
 
         Columns: ``detector``, ``part``, ``runtime``, ``threads``, ``batch_size``, ``median_ms``, ``q25_ms``, ``q75_ms``
-        (quartiles over the rounds, in milliseconds a batch), ``cpu_ms`` (median of the time on a processor),
+        (quartiles over the rounds, in milliseconds per batch), ``cpu_ms`` (median of the time on a processor),
         ``rounds``, ``boxes`` (mean number of rows of a batch that reached NMS).
         """
         grouped = self.samples.groupby(["detector", "part"], sort=False)
@@ -131,8 +131,8 @@ class LatencyReport:
             a: name of the detector to compare with.
             b: name of the other one.
             part: ``"network"``, ``"postprocess"`` or ``"total"``.
-            clock: ``"wall"``, or ``"processor"``: only the time that the process was on a processor, which tells two
-                detectors on a CPU apart even where other programs take the processors away all the time.
+            clock: ``"wall"``, or ``"processor"``: only the time that the process was on a processor, which
+                distinguishes two detectors on a CPU even where other programs take the processors away all the time.
 
         Raises:
             InputError: there is no such detector, part or clock.
@@ -183,7 +183,7 @@ def median_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def machine_facts(device: str, runtime: str) -> dict[str, Any]:
-    """What one must know of the machine to read its times."""
+    """What is needed to interpret times: processor, load and versions."""
     packages = ["torch", "torchvision", "numpy"] + (["onnxruntime"] if runtime == "onnxruntime" else [])
     return {
         "cpu": _cpu_name(),

@@ -1,4 +1,4 @@
-"""Timing several detectors in turn, so that whatever slows the machine down slows all of them down alike."""
+"""Timing several detectors in turn, so that other work on the machine slows all of them down alike."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def time_rounds(
     clocks: Callable[[], tuple[float, float]] = _wall_and_processor,
     each_round: Callable[[], Any] = lambda: None,
 ) -> pd.DataFrame:
-    """Time every subject once a round, in an order that is drawn anew for each round.
+    """Time every subject once per round, in a new random order each round.
 
     Args:
         subjects: what is timed, by name.
@@ -48,7 +48,7 @@ def time_rounds(
         repeats: number of rounds.
         warmup: rounds before those, not timed.
         seed: of the order.
-        clocks: tell the seconds on the wall, and those that this process was on a processor.
+        clocks: return the seconds on the wall clock, and those that this process was on a processor.
         each_round: called after each round, warm-up included.
 
     Returns:
@@ -81,7 +81,7 @@ def time_rounds(
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """As `timeit` does: a collection would count against whoever happens to run."""
+    """As `timeit` does: a collection would count against the subject that happens to run."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -61,7 +61,7 @@ def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
 
 
 class TrainingSet(Dataset[Sample]):
-    """The training images of a split, decoded once, augmented anew each epoch.
+    """The training images of a split, decoded once, augmented again each epoch.
 
     An item is asked for by ``(epoch, index)`` and depends on nothing else but the seed: not on the order of asking,
     the number of workers, or what was killed in between.

@@ -1,12 +1,13 @@
 """The training loop: one function to read from top to bottom.
 
 Hugging Face accelerate runs it on one or many GPUs or machines (``accelerate launch SCRIPT``), in mixed precision, or
-on the CPU. A run with a folder writes a checkpoint after each epoch; when it is started again it goes on there and ends
-with the same weights as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
+on the CPU. A run with a folder writes a checkpoint after each epoch; when it is started again it continues there and
+ends with the same weights as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ def fit(
     Raises:
         InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
             the first is read), `out` holds another training, the loss is not finite.
-        KeyboardInterrupt: stopped; with `out`, the same call goes on after the last finished epoch.
+        KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished epoch.
 
     Example:
         >>> import anchorkit as ak
@@ -202,7 +203,7 @@ def fit(
 def training_facts(
     detector: Detector, data: Dataset, recipe: str | Recipe, epochs: int | None, seed: int
 ) -> dict[str, Any]:
-    """What tells one training from another, as `fit` notes it beside its checkpoints; not the weights it begins with.
+    """What distinguishes one training from another, as `fit` writes it beside its checkpoints (not the first weights).
 
     Raises:
         InputError: as `fit`, of the recipe and the epochs.
@@ -212,12 +213,9 @@ def training_facts(
 
 def validate(detector: Detector, module: nn.Module, split: Split, *, progress: bool = True) -> float:
     """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
-    own = detector.module
-    try:
-        detector.module = module
-        predictions = collect_predictions(detector, split, progress=progress)
-    finally:
-        detector.module = own
+    measured = copy.copy(detector)
+    measured.module = module
+    predictions = collect_predictions(measured, split, progress=progress)
     return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
 
 
@@ -243,12 +241,12 @@ class Checkpoint:
             facts, rows = state["facts"], state["rows"]
         except Exception as error:  # torch raises many kinds for a broken file
             kind = type(error).__name__
-            raise InputError(f"{path}: not a whole checkpoint ({kind}); delete it to start anew") from None
+            raise InputError(f"{path}: not a whole checkpoint ({kind}); delete it to start again") from None
         different = [name for name in self.facts if facts.get(name) != self.facts[name]]
         if different:
             raise InputError(
                 f"{path}: a training with another {' and '.join(different)}; "
-                "use another folder, or delete it to start anew"
+                "use another folder, or delete it to start again"
             )
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
@@ -354,7 +352,7 @@ def _rate(step: int, steps: int, plan: Recipe) -> float:
 
 
 def _facts(detector: Detector, data: Dataset, plan: Recipe, seed: int) -> dict[str, Any]:
-    """What must be the same for a training to be gone on with."""
+    """What must be the same for a training to be continued."""
     return {
         "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
         "seed": seed,

@@ -14,7 +14,7 @@ class Recipe:
     Attributes:
         optimizer: ``"sgd"`` or ``"adamw"``.
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images per step.
         lr: learning rate at its highest.
         schedule: ``"step"`` (divided by 10 at each milestone) or ``"cosine"`` (to zero).
         milestones: epochs at which a step schedule divides.
