@@ -53,7 +53,7 @@ def _table(options: argparse.Namespace) -> tuple[Finding, ...]:
 
     table = PredictionTable.load(options.subject)
     truth = read_ground_truth(str(options.ground_truth))
-    for warning in table.check(truth.to_ids()):
+    for warning in table.check(truth):
         warnings.warn(warning, stacklevel=2)
     return check_pair(table, truth, options.ground_truth, options.max_dets[-1])
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _KEPT = (
-    *("predictions", "ground_truth", "layout", "postprocess", "_threads", "_memory_limit"),
+    *("predictions", "ground_truth", "layout", "postprocess", "findings", "_threads", "_memory_limit"),
     *("_lock", "_index", "_engines", "_images"),
 )
 """What a copy of an evaluator shares with it. The lock too: whoever first needs a table builds it for all."""
@@ -99,7 +99,7 @@ class Evaluator(Accuracies):
         self._threads, self._memory_limit = threads, memory_limit
         for warning in predictions.check(self.ground_truth):
             warnings.warn(warning, UserWarning, stacklevel=2)
-        self.findings = check_pair(predictions, self.ground_truth, ground_truth, self._max_dets[-1])
+        self.findings = check_pair(predictions, self.ground_truth, ground_truth, self._coco.max_dets[-1])
         report(self.findings, predictions.findings)
         self._index = self._new_index(self.postprocess)
         self._images: dict[Engine, Images] = {}
