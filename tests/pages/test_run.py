@@ -314,3 +314,32 @@ def test_a_notebook_that_cannot_be_rendered_is_left_out(
     text = text_of(write_index(tmp_path / "run"))
     assert "nbconvert cannot render it (Invalid character at position 0)" in text
     assert "anchors are enough" in text
+
+
+def test_findings_of_the_lessons_stand_on_the_page(tmp_path):
+    from anchorkit.findings import Finding
+    from anchorkit.runs.folder import note_findings
+
+    write_search(tmp_path)
+    assert "Look at the data" not in write_index(tmp_path).read_text()
+    note_findings(tmp_path, "01_data", [Finding("a_name", "warning", 2, "2 boxes <leave>", "mend them")])
+    text = write_index(tmp_path).read_text()
+    assert "Look at the data" in text
+    assert "<li>2 boxes &lt;leave&gt;; mend them</li>" in text
+
+
+@pytest.mark.parametrize(("accuracy", "word"), [(0.0, "finds nothing"), (0.02, "is hardly trained")])
+def test_no_page_says_that_anchors_are_enough_where_the_detector_finds_nothing(tmp_path, accuracy, word):
+    write_search(tmp_path)
+    write_points(tmp_path)
+    for name in ("search/frontier.csv", "retrained/points.csv"):
+        table = pd.read_csv(tmp_path / name)
+        table["accuracy"] *= accuracy / table["accuracy"].max()
+        table.to_csv(tmp_path / name, index=False)
+    evaluated = pd.read_parquet(tmp_path / "search" / "evaluated.parquet")
+    evaluated["accuracy"] *= accuracy / evaluated["accuracy"].max()
+    evaluated.to_parquet(tmp_path / "search" / "evaluated.parquet", index=False)
+    text = write_index(tmp_path).read_text()
+    assert f"The full detector {word}" in text
+    for claim in ("are enough", "are needed", "loses nothing", "reach AP", " safe"):
+        assert claim not in re.sub(r"<(svg|style)\b.*?</\1>", "", text, flags=re.DOTALL), claim
