@@ -98,7 +98,7 @@ class Reading:
         precision, found = np.empty(start[-1]), np.zeros(len(n_real), np.int64)
         curves.voc_precision(start, self.bitmap, self.classes, self.scratch, precision, found)
         measured = np.flatnonzero(n_real)
-        return np.array([_voc_average(points, n_real[k], precision[start[k] : start[k] + found[k]]) for k in measured])
+        return np.array([voc_average(points, n_real[k], precision[start[k] : start[k] + found[k]]) for k in measured])
 
     def right_and_wrong(self, ends: Array) -> tuple[int, int]:
         """True and false positives at the first IoU threshold among the detections at places before ``ends[class]``."""
@@ -110,7 +110,7 @@ def _shaped(memory: Array, shape: tuple[int, ...]) -> Array:
     return memory[: int(np.prod(shape))].reshape(shape)
 
 
-def _voc_average(points: int | None, n_real: int, precision: Array) -> float:
+def voc_average(points: int | None, n_real: int, precision: Array) -> float:
     """Pascal VOC's average precision of one class.
 
     Args:

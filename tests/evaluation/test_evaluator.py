@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from anchorkit.anchors import AnchorLayout, Level, Move, moves
@@ -120,10 +122,21 @@ def test_verify_says_zero(case, other):
     assert build(case, **other).with_postprocess(nms_iou=0.3, max_detections=4).verify(n=3) == 0.0
 
 
-def test_verify_would_notice(own, monkeypatch):
-    right = own.stats
-    monkeypatch.setattr(own, "stats", lambda keep: {**right(keep), "APs": right(keep)["APs"] + 0.25})
-    assert own.verify(n=2) == 0.25
+@pytest.mark.parametrize("by", [0.25, -0.25])
+@pytest.mark.parametrize("call", ["accuracy", "stats", "children_stats", "per_class"])
+def test_verify_would_notice(own, monkeypatch, call, by):
+    def wrong(figures):
+        if not isinstance(figures, dict):
+            return figures + by
+        name = list(figures)[-1]
+        return {**figures, name: figures[name] + by}
+
+    right = getattr(own, call)
+    in_list = call == "children_stats"
+    monkeypatch.setattr(
+        own, call, lambda *asked: [wrong(f) for f in right(*asked)] if in_list else wrong(right(*asked))
+    )
+    assert own.verify(n=2) == pytest.approx(0.25)
 
 
 def test_what_does_not_fit_is_refused_with_the_figure_and_advice(case):
@@ -217,6 +230,36 @@ def test_the_fingerprint_tells_data_apart_and_nothing_else():
     assert build(changed).fingerprint != first
 
 
+def test_every_column_of_the_predictions_has_its_part_in_the_fingerprint():
+    case = scored([0.9, 0.8, 0.7])
+    frame = case.predictions.to_pandas()
+    other = {"category_id": 2, "score": 0.75, "x1": 41.0, "y1": 1.0, "x2": 49.0, "y2": 9.0, "anchor": 1, "image_id": 2}
+    layout = AnchorLayout("two", (8, 8), (Level("a", 1, 1, ((8.0, 8.0), (9.0, 9.0))),))
+    ids = {"images": [{"id": 1}, {"id": 2}], "categories": [{"id": 1}, {"id": 2}]}
+
+    def fingerprint(frame):
+        table = PredictionTable.from_pandas(frame, layout, POST)
+        return Evaluator(table, {**case.ground_truth, **ids}).fingerprint
+
+    found = {fingerprint(frame)}
+    for name, value in other.items():
+        changed = frame.copy()
+        changed.loc[2, name] = value
+        found.add(fingerprint(changed))
+    assert len(found) == 1 + len(other)
+
+
+def test_how_images_are_interleaved_does_not_change_the_fingerprint():
+    random = np.random.default_rng(0)
+    n = 3000
+    frame = pd.DataFrame(dict.fromkeys(("category_id", "x2", "y2"), np.ones(n, int)) | dict.fromkeys(("x1", "y1"), 0))
+    frame = frame.assign(image_id=random.integers(1, 4, n), anchor=0, score=random.random(n))
+    truth = {"images": [{"id": i} for i in (1, 2, 3)], "categories": [{"id": 1}], "annotations": []}
+    in_order = frame.sort_values("image_id", kind="stable")
+    first, second = (Evaluator(PredictionTable.from_pandas(f, ONE, POST), truth).fingerprint for f in (frame, in_order))
+    assert first == second
+
+
 def scored(scores: list[float], **post: Any) -> Case:
     """A detection and an annotated box for each score, far apart."""
     n = len(scores)
@@ -238,6 +281,28 @@ def test_a_score_at_the_threshold_is_not_above_it():
     assert len(loose.detections([0])) == 2
     assert len(loose.with_postprocess(score_threshold=0.1).detections([0])) == 1
     assert len(build(case).with_postprocess(score_threshold=0.0999).detections([0])) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nms_iou": 0.05}, {"topk": 2, "topk_scope": "image"}, {"topk": 1, "topk_scope": "level"}, {"max_detections": 1}],
+)
+def test_each_setting_alone_is_that_of_a_new_evaluator(case, change):
+    own = build(case)
+    own.stats(own.full)  # what is shared is there
+    post = dataclasses.replace(case.predictions.postprocess, **change)
+    fresh = build(Case(case.predictions.with_postprocess(post), case.ground_truth, 0))
+    changed = own.with_postprocess(**change)
+    assert changed.detections(own.full).equals(fresh.detections(own.full))
+    assert not changed.detections(own.full).equals(own.detections(own.full))
+    assert changed.stats(own.full) == fresh.stats(own.full)
+
+
+@pytest.mark.parametrize("scope", ["class", "level", "image"])
+def test_one_more_than_the_top_k_is_one_too_many(scope):
+    for topk in (1, 2, 3):
+        own = build(scored([0.9, 0.8, 0.7], topk=topk, topk_scope=scope))
+        assert len(own.detections([0])) == topk
 
 
 def test_other_post_processing_leaves_the_first_evaluator_alone(case):
@@ -270,13 +335,16 @@ def test_bad_post_processing_is_refused(own, changes, message):
         own.with_postprocess(**changes)
 
 
-@pytest.mark.parametrize("thresholds", [[], [0.5, 1.5], [-0.5], [float("nan")], ["half"], [0.6, 0.5]])
+@pytest.mark.parametrize(
+    "thresholds",
+    [[], [0.5, 1.5], [-0.5], [0.0, 0.5], [float("nan")], ["half"], [0.6, 0.5], [0.5, 0.5], np.linspace(0.1, 0.9, 32)],
+)
 def test_bad_iou_thresholds_are_refused(case, thresholds):
     with pytest.raises(InputError, match="iou_thresholds"):
         build(case, iou_thresholds=thresholds)
 
 
-@pytest.mark.parametrize("max_dets", [(), (0, 10), (1, 2.5), ("x",), 100, (10, 1)])
+@pytest.mark.parametrize("max_dets", [(), (0, 10), (1, 2.5), ("x",), 100, (10, 1), (10, 10), (1, 2, 3, 4), (True, 10)])
 def test_bad_limits_are_refused(case, max_dets):
     with pytest.raises(InputError, match="max_dets"):
         build(case, max_dets=max_dets)

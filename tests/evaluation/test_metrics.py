@@ -11,6 +11,7 @@ import pytest
 from anchorkit.anchors import AnchorLayout, Level, Move, moves
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.figures import voc_average
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.metrics import FScore, Metric, VocAP, WeightedAP
 from anchorkit.evaluation.referees import coco as reference
@@ -68,6 +69,23 @@ def test_difficult_is_a_word_of_vocs(case, own):
     assert other.stats(own.full) == own.stats(own.full)
     assert other.with_metric(FScore(0.2)).accuracy(own.full) == own.with_metric(FScore(0.2)).accuracy(own.full)
     assert other.with_metric("voc").accuracy(own.full) != own.with_metric("voc").accuracy(own.full)
+
+
+def test_voc_at_11_recalls_is_the_mean_of_the_best_precision_from_there_on():
+    for n_real in range(1, 31):
+        precision = np.linspace(1.0, 0.1, n_real)
+        recall = np.arange(1, n_real + 1) / n_real
+        for found in range(n_real + 1):
+            best = [max(precision[:found][recall[:found] >= p], default=0.0) for p in np.arange(0.0, 1.1, 0.1)]
+            assert voc_average(11, n_real, precision[:found]) == pytest.approx(sum(best) / 11)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_recall_weighs_beta_times_as_much(case, own, beta):
+    rows = reference.select_rows(case.predictions, range(len(own.layout)))
+    expected = reference.f_score(case.predictions, own.ground_truth, rows, 0.3, 0.5, beta)
+    assert own.with_metric(FScore(0.3, 0.5, beta)).accuracy(own.full) == expected
+    assert expected != reference.f_score(case.predictions, own.ground_truth, rows, 0.3, 0.5, 3.0)
 
 
 def test_weights(own):

@@ -67,6 +67,11 @@ def test_boxes_without_area_stay():
     assert rows([0.9, 0.8, 0.7], [1] * 3, [0] * 3, [[1, 1, 1, 4]] * 2 + [[0, 0, 5, 5]], nms_iou=0.0) == [0, 1, 2]
 
 
+def test_however_many_equal_scores_stay_in_the_order_of_rows():
+    far = [[20.0 * i, 0, 20 * i + 8, 8] for i in range(300)]
+    assert rows([0.5, 0.25] * 150, [1] * 300, [0] * 300, far) == [*range(0, 300, 2), *range(1, 300, 2)]
+
+
 def test_the_cap_counts_over_all_classes():
     assert rows([0.5, 0.9, 0.5, 0.9, 0.5], [1, 2, 3, 1, 2], [0] * 5, APART, max_detections=3) == [1, 3, 0]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
-from anchorkit.evaluation.bootstrapping import ByImage
+from anchorkit.evaluation.bootstrapping import Bootstrap, ByImage
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 from anchorkit.evaluation.metrics import FScore
 from anchorkit.evaluation.referees import coco as reference
@@ -209,6 +209,42 @@ def test_an_interrupted_bootstrap_goes_on(own, monkeypatch):
     assert np.array_equal(found.drawn, own.with_metric("AP50").bootstrap(asked, draws=20).drawn)
 
 
+def test_the_oldest_draws_are_forgotten_where_memory_ends(own, monkeypatch):
+    from anchorkit.evaluation import bootstrapping
+    from anchorkit.evaluation.resampling import Resampler
+
+    fresh, told = own.with_metric("AP50"), []
+    figures = Resampler.figures
+    monkeypatch.setattr(Resampler, "figures", lambda self, *asked: told.append(1) or figures(self, *asked))
+    monkeypatch.setattr(bootstrapping, "MOST_BYTES_REMEMBERED", 2 * 8 * (20 + 1))  # two configurations
+    fresh.bootstrap([[0], [1], [2]], draws=20)
+    assert len(told) == 4  # with the full one
+    told.clear()
+    fresh.bootstrap([[2]], draws=20)
+    assert len(told) == 1  # the full one again
+
+
+def test_draws_without_a_box_to_be_found_do_not_count():
+    drawn, full = np.array([[0.25], [-1.0], [0.5]]), np.array([0.125, -1.0, 0.25])
+    found = Bootstrap("AP", (), np.array([0.25]), 0.25, drawn, full, 2, 0)
+    assert found.changes.tolist() == [[0.125], [0.25]]
+    nothing = Bootstrap("AP", (), np.array([-1.0]), -1.0, drawn[1:2], full[1:2], 2, 0)
+    with pytest.raises(InputError, match="none of 1 draws has a box to be found for AP"):
+        nothing.changes  # noqa: B018
+
+
+def test_more_boxes_than_can_be_counted_are_refused():
+    case, n = random_case(3), 33_000
+    table = case.predictions
+    box = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81}
+    truth = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [{"id": i + 1, **box} for i in range(n)]}
+    empty = PredictionTable([], [], [], [], [], table.layout, table.postprocess)
+    own = Evaluator(empty, truth)
+    assert own.weighted([own.full], [[60_000]]).tolist() == [[0.0]]
+    with pytest.raises(InputError, match="images that stand 65,535 times, detections cannot be counted"):
+        own.weighted([own.full], [[65_535]])
+
+
 def test_other_thresholds_and_limits_count(own):
     options = {"iou_thresholds": (0.3, 0.5), "max_dets": (1, 2)}
     other = Evaluator(own.predictions, own.ground_truth, **options)
@@ -222,8 +258,9 @@ def test_what_cannot_be_asked_is_refused(own):
     for metric in ("voc07", "AR100", FScore()):
         with pytest.raises(InputError, match="the bootstrap computes AP, AP50"):
             own.with_metric(metric).bootstrap([own.full], draws=4)
-    with pytest.raises(InputError, match="draws is 0"):
-        own.bootstrap([own.full], draws=0)
+    for draws in (0, True, 2.5):
+        with pytest.raises(InputError, match=f"draws is {draws}"):
+            own.bootstrap([own.full], draws=draws)
     with pytest.raises(InputError, match="weights has shape"):
         own.weighted([own.full], np.ones((2, n + 1), int))
     for bad in (np.full((1, n), -1), np.full((1, n), 0.5), np.full((1, n), 2**16)):
