@@ -302,7 +302,7 @@ def _unique_ids(entries: list[dict[str, Any]], kind: str, source: str | Path) ->
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _is_finite(value: Any) -> bool:

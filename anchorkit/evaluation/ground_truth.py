@@ -190,6 +190,8 @@ def _unique_ids(entries: Any, what: str, name: str) -> npt.NDArray[np.int64]:
         value = entry.get("id") if isinstance(entry, Mapping) else None
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise InputError(f"{name}: {what} number {position} (counted from 0) has no whole-number id")
+        if abs(int(value)) >= 2**63:
+            raise InputError(f"{name}: {what} number {position} (counted from 0) has the id {value}: more than 64 bits")
         ids.append(int(value))
     found = np.sort(np.array(ids, np.int64))
     twice = found[1:][found[1:] == found[:-1]]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from anchorkit.analysis import redundancy
-from anchorkit.files import read_json
+from anchorkit.coco_json import read_coco
 from anchorkit.predictions import PredictionTable
 
 ALL_OTHERS = "all others"
@@ -48,11 +47,11 @@ class ShapeTable:
         self._predictions = predictions
         self.layout = predictions.layout
         # A file is read once, not at every move of a slider.
-        self._truth = read_json(ground_truth) if isinstance(ground_truth, str | Path) else ground_truth
+        self._truth, _, _ = read_coco(ground_truth)
         self.categories = [int(category) for category in np.unique(predictions.category_id)]
         self.names = {
             int(one["id"]): str(one["name"])
-            for one in getattr(self._truth, "dataset", self._truth).get("categories", [])
+            for one in self._truth.get("categories", [])
             if "id" in one and "name" in one
         }
         self.least_score = predictions.postprocess.score_threshold

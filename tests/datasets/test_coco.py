@@ -157,6 +157,10 @@ BROKEN = {
     "annotation twice": (lambda t: t["annotations"][1].update(id=1), "annotation id 1 is used twice"),
     "category twice": (lambda t: t["categories"][1].update(id=3), "category id 3 is used twice"),
     "id text": (lambda t: t["images"][0].update(id="one"), "image id 'one' is not a whole number"),
+    "id too large": (
+        lambda t: t["images"][0].update(id=2**70),
+        "image id 1180591620717411303424 is not a whole number",
+    ),
     "box of three": (lambda t: t["annotations"][0].update(bbox=[1, 2, 3]), r"bbox \[1, 2, 3\]"),
     "box of text": (lambda t: t["annotations"][0].update(bbox=["1", 2, 3, 4]), "bbox"),
     "box nan": (lambda t: t["annotations"][0].update(bbox=[float("nan"), 2, 3, 4]), "bbox"),

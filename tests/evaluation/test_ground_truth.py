@@ -85,6 +85,7 @@ def test_a_missing_list_is_named(key):
         ("area", float("inf"), "annotation 8: area is inf"),
         ("area", None, "annotation 8: area is None"),
         ("id", 4, "annotation id 4 occurs twice"),
+        ("id", 2**63, "annotation number 2 .* more than 64 bits"),
         ("id", "eight", "annotation number 2 .* no whole-number id"),
     ],
 )
