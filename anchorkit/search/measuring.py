@@ -15,7 +15,7 @@ from tqdm import tqdm
 from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.costs import Cost, is_named, known_costs
 from anchorkit.errors import InputError
-from anchorkit.findings import NOTHING_FOUND, nothing_can_be_told
+from anchorkit.findings import NOTHING_FOUND, ImplausibleDataWarning, nothing_can_be_told
 from anchorkit.search.ledger import Ledger
 
 AHEAD = 8
@@ -250,7 +250,7 @@ def full_node(measurer: Measurer, threshold: float | None) -> Node:
     if nothing and full.accuracy < NOTHING_FOUND and threshold != 0.0:
         raise InputError(f"{nothing}: look at its data and train it, or give a threshold of 0 to search all the same")
     if nothing:
-        warnings.warn(nothing, stacklevel=4)
+        warnings.warn(nothing, ImplausibleDataWarning, stacklevel=4)
     if threshold is not None and threshold > full.accuracy:
         warnings.warn(
             f"threshold {threshold:g} is above the accuracy of the full configuration, {full.accuracy:.4f}: the "

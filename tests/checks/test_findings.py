@@ -126,6 +126,7 @@ def test_max_dets_on_the_command_line(files, capsys):
         assert "rising whole numbers" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:.*have a category that")
 def test_search_refuses_where_the_full_detector_finds_nothing(files, capsys):
     table = str(files / "class_indices_from_0.parquet")
     assert main(["evaluate", table, str(files / "truth.json"), "--json"]) == 0
@@ -136,7 +137,7 @@ def test_search_refuses_where_the_full_detector_finds_nothing(files, capsys):
     evaluator = Evaluator(nothing, made_up()[1])
     with pytest.raises(InputError, match="finds nothing .* so nothing can be told"):
         search(evaluator, cost="boxes", progress=False)
-    with pytest.warns(UserWarning, match="nothing can be told"):
+    with pytest.warns(ImplausibleDataWarning, match="nothing can be told"):
         result = search(evaluator, cost="boxes", threshold=0.0, progress=False)
     assert headline(result, result.cheapest(), result.baseline) == nothing_can_be_told(0.0)
     statement = safe_to_remove(evaluator, result, draws=20)

@@ -96,6 +96,7 @@ def test_normalised_boxes_are_refused(tmp_path, put_image, val):
     assert error.value.findings[0].count == 24
 
 
+@pytest.mark.filterwarnings("ignore:.*no validation split")
 def test_normalised_boxes_of_voc_are_refused(tmp_path, put_image):
     for number in range(4):
         box = (0.1, 0.2, 0.1 * number + 0.3, 0.75)
