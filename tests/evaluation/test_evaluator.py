@@ -285,7 +285,13 @@ def test_a_score_at_the_threshold_is_not_above_it():
 
 @pytest.mark.parametrize(
     "change",
-    [{"nms_iou": 0.05}, {"topk": 2, "topk_scope": "image"}, {"topk": 1, "topk_scope": "level"}, {"max_detections": 1}],
+    [
+        {"nms_iou": 0.05},
+        {"topk": 1},
+        {"topk": 2, "topk_scope": "image"},
+        {"topk": 1, "topk_scope": "level"},
+        {"max_detections": 1},
+    ],
 )
 def test_each_setting_alone_is_that_of_a_new_evaluator(case, change):
     own = build(case)
