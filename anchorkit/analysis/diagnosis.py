@@ -67,7 +67,7 @@ class Diagnosis:
 
     @cached_property
     def errors(self) -> pd.DataFrame:
-        """One row per error, in the order of `ERRORS`: ``count``, and ``dap``, the AP50 (0..1) that its correction gains.
+        """One row per error, in the order of `ERRORS`: ``count``, and ``dap``, what correcting it gains in AP50 (0..1).
 
         The gains do not add up to the whole loss, because one error can hide another. If a correction leaves nothing to
         find, its gain is the whole loss.

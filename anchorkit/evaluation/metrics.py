@@ -379,7 +379,7 @@ def figure_names(max_dets: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _exact(number: float) -> str:
-    """A number as short as it can be told apart from all others: accuracies by different metrics must not mix."""
+    """The shortest text from which the number can be read back: the names of two metrics must differ."""
     return f"{number:g}" if float(f"{number:g}") == number else repr(float(number))
 
 
