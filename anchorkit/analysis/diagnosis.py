@@ -1,14 +1,14 @@
-"""Why a detector is no better, and why a pruned one is worse: its errors by kind, and what each kind costs.
+"""Why a detector is not better, and why a pruned one is worse: its errors by kind, and what each kind costs.
 
 After Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors" (ECCV 2020), section 2. At IoU 0.5
-every detection that is no hit has one error, the first of these that holds. Overlap is with the annotated boxes of the
-image, crowds left out:
+every detection that is not a hit has one error: the first of these that applies. Overlap is with the annotated boxes of
+the image, without crowds:
 
 - *localisation*: the IoU with a box of its own class is at best 0.1 or more, and below 0.5;
 - *classification*: the IoU with a box of another class is 0.5 or more;
 - *duplicate*: the IoU with a box of its own class is 0.5 or more, but that box was found by a better detection;
 - *background*: the IoU with every box is 0.1 or less;
-- *both*: what is left, badly placed and of the wrong class.
+- *both*: everything else, badly placed and of the wrong class.
 
 An annotated box that is not found is *missed*, unless a classification or localisation error points at it.
 
@@ -74,21 +74,21 @@ class Diagnosis:
 
     @cached_property
     def errors(self) -> pd.DataFrame:
-        """A row an error, in the order of `ERRORS`: ``count``, and ``dap``, the AP50 (0..1) that mending it gives back.
+        """One row per error, in the order of `ERRORS`: ``count``, and ``dap``, what correcting it gains in AP50 (0..1).
 
-        The gains do not add up to what is lacking: an error hides behind another. If a mending leaves nothing to find,
-        its gain is all that was lacking.
+        The gains do not add up to the whole loss, because one error can hide another. If a correction leaves nothing to
+        find, its gain is the whole loss.
         """
         counts = np.bincount(_codes(self.detections), minlength=len(_OUTCOMES))
         counts[_MISSED] = np.count_nonzero(_codes(self.objects) == _MISSED)
         gains = []
         for error in ERRORS:
-            mended = self.ap50_without((error,))
-            gains.append(0.0 if self.ap50 < 0 else (1.0 if mended < 0 else mended) - self.ap50)
+            without = self.ap50_without((error,))
+            gains.append(0.0 if self.ap50 < 0 else (1.0 if without < 0 else without) - self.ap50)
         return pd.DataFrame({"count": counts[-len(ERRORS) :], "dap": gains}, index=[*ERRORS])
 
     def ap50_without(self, errors: Iterable[str]) -> float:
-        """The AP50 if some kinds of errors were mended (section 2.3 of the paper).
+        """The AP50 without some kinds of errors (section 2.3 of the paper).
 
         A detection with a classification or localisation error becomes a hit of the box it points at, with its score;
         if that box is found already or several point at it, all but the best scoring one go. Duplicate, background and
@@ -103,16 +103,27 @@ class Diagnosis:
 
         Raises:
             InputError: there is no such error.
+
+        Example:
+            >>> import pandas as pd
+            >>> objects = [dict(id=n, image_id=1, category_id=n, bbox=[0, 0, 20, 20 * n], area=400 * n) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1)], categories=[dict(id=1), dict(id=2)], annotations=objects)
+            >>> corners = [[0, 0, 20, 20], [0, 0, 20, 40], [50, 50, 60, 60]]
+            >>> found = pd.DataFrame(corners, columns=["x1", "y1", "x2", "y2"])
+            >>> found = found.assign(image_id=1, category_id=[1, 1, 2], score=[0.9, 0.8, 0.7])
+            >>> diagnosis = diagnose(found, truth)
+            >>> round(diagnosis.ap50, 3), round(diagnosis.ap50_without(["classification", "background"]), 3)
+            (0.5, 1.0)
         """
-        mended = set(errors)
-        if unknown := mended - set(ERRORS):
+        corrected = set(errors)
+        if unknown := corrected - set(ERRORS):
             raise InputError(f"unknown error {min(unknown)!r}: use {', '.join(ERRORS)}")
         outcome, state = _codes(self.detections), _codes(self.objects)
         points_at = self.detections["object"].to_numpy()
         klass = self.detections["category_id"].to_numpy(copy=True)
         score = self.detections["score"].to_numpy()
         hit = outcome == _FOUND
-        wrong = np.array([name in mended for name in _OUTCOMES])[outcome]
+        wrong = np.array([name in corrected for name in _OUTCOMES])[outcome]
         stays = ~wrong & (outcome != _CROWD)
         claims = np.flatnonzero(wrong & (points_at >= 0))
         claims = claims[state[points_at[claims]] != _FOUND]
@@ -121,12 +132,12 @@ class Diagnosis:
         object_class = self.objects["category_id"].to_numpy()
         klass[claims] = object_class[points_at[claims]]
         hit[claims] = stays[claims] = True
-        to_find = object_class[state != _MISSED] if "missed" in mended else object_class
+        to_find = object_class[state != _MISSED] if "missed" in corrected else object_class
         return _mean_ap(klass[stays], score[stays], hit[stays], to_find)
 
 
 def diagnose(detections: pd.DataFrame, ground_truth: Any) -> Diagnosis:
-    """Sort the errors of some detections by kind.
+    """Classify the errors of some detections.
 
     Args:
         detections: as `anchorkit.Evaluator.detections` gives them: ``image_id``, ``category_id``, ``score`` (0..1) and
@@ -136,6 +147,19 @@ def diagnose(detections: pd.DataFrame, ground_truth: Any) -> Diagnosis:
 
     Raises:
         InputError: a column is missing, or a detection is on an image that the ground truth lacks.
+
+    Example:
+        >>> import pandas as pd
+        >>> objects = [dict(id=n, image_id=1, category_id=n, bbox=[0, 0, 20, 20 * n], area=400 * n) for n in (1, 2)]
+        >>> truth = dict(images=[dict(id=1)], categories=[dict(id=1), dict(id=2)], annotations=objects)
+        >>> corners = [[0, 0, 20, 20], [0, 0, 20, 40], [50, 50, 60, 60]]
+        >>> found = pd.DataFrame(corners, columns=["x1", "y1", "x2", "y2"])
+        >>> found = found.assign(image_id=1, category_id=[1, 1, 2], score=[0.9, 0.8, 0.7])
+        >>> diagnosis = diagnose(found, truth)
+        >>> diagnosis.detections["outcome"].tolist()
+        ['found', 'classification', 'background']
+        >>> diagnosis.errors.loc[["classification", "background", "missed"], "count"].to_dict()
+        {'classification': 1, 'background': 1, 'missed': 0}
     """
     missing = [name for name in _COLUMNS if name not in detections.columns]
     if missing:
@@ -188,16 +212,27 @@ def compare(before: Diagnosis, after: Diagnosis) -> pd.DataFrame:
     """How the errors of two sets of detections on the same images differ.
 
     Returns:
-        A row an error, in the order of `ERRORS`: ``count_before``, ``count_after``, ``dap_before``, ``dap_after`` (what
-        mending it gives back, AP50 0..1), and ``lost``: of the boxes that were found before and are not any more, how
-        many have this error now (0 but for classification, localisation and missed).
+        One row per error, in the order of `ERRORS`: ``count_before``, ``count_after``, ``dap_before``, ``dap_after``
+        (what its correction gains, AP50 0..1), and ``lost``: how many of the boxes that were found before and are not
+        found after have this error after (0 except for classification, localisation and missed).
 
     Raises:
         InputError: the two belong to different ground truths.
+
+    Example:
+        >>> import pandas as pd
+        >>> objects = [dict(id=n, image_id=1, category_id=n, bbox=[0, 0, 20, 20 * n], area=400 * n) for n in (1, 2)]
+        >>> truth = dict(images=[dict(id=1)], categories=[dict(id=1), dict(id=2)], annotations=objects)
+        >>> corners = [[0, 0, 20, 20], [0, 0, 20, 40], [50, 50, 60, 60]]
+        >>> found = pd.DataFrame(corners, columns=["x1", "y1", "x2", "y2"])
+        >>> found = found.assign(image_id=1, category_id=[1, 1, 2], score=[0.9, 0.8, 0.7])
+        >>> change = compare(diagnose(found, truth), diagnose(found[1:], truth))
+        >>> change.loc["missed", ["count_before", "count_after", "lost"]].astype(int).to_dict()
+        {'count_before': 0, 'count_after': 1, 'lost': 0}
     """
     same = ["image_id", "category_id"]
     if not before.objects[same].equals(after.objects[same]):
-        raise InputError("the two sets of detections were held against different ground truths")
+        raise InputError("compare: the two diagnoses have different ground truths; diagnose both on the same images")
     lost = np.bincount(_codes(after.objects)[_codes(before.objects) == _FOUND], minlength=len(_OUTCOMES))
     table = pd.concat([before.errors.add_suffix("_before"), after.errors.add_suffix("_after")], axis=1)
     table = table[["count_before", "count_after", "dap_before", "dap_after"]]

@@ -1,8 +1,8 @@
 """Anchors fitted to the sizes of the objects by k-means, the usual rival of designing them by hand or searching them.
 
 k-means with the distance 1 - IoU is from YOLOv2 (Redmon and Farhadi 2017, section 2, "Dimension Clusters"); YOLO and
-mmdetection ship it as a tool. It looks at the annotations alone: it knows nothing of the network, of what other anchors
-find already, or of what a level costs.
+mmdetection ship it as a tool. It uses the annotations alone and ignores the network, what other anchors
+already find, and what a level costs.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ def kmeans_sizes(sizes: Array, k: int, seed: int = 0) -> Array:
 
     Raises:
         InputError: there are fewer than `k` different sizes, or one is not above zero.
+
+    Example:
+        >>> sizes = np.array([[10.0, 10], [12, 10], [60, 20], [64, 20]])
+        >>> kmeans_sizes(sizes, k=2).tolist()
+        [[11.0, 10.0], [62.0, 20.0]]
     """
     sizes = np.asarray(sizes, dtype=np.float64).reshape(-1, 2)
     if not (np.isfinite(sizes) & (sizes > 0)).all():
@@ -54,7 +59,12 @@ def kmeans_sizes(sizes: Array, k: int, seed: int = 0) -> Array:
 
 
 def shape_fit(sizes: Array, shapes: Array) -> Array:
-    """How well shapes (M, 2) fit sizes (N, 2): (N, M), the IoU of two boxes with one centre, 0..1."""
+    """How well shapes (M, 2) fit sizes (N, 2): (N, M), the IoU of two boxes with one centre, 0..1.
+
+    Example:
+        >>> shape_fit(np.array([[10.0, 10]]), np.array([[10.0, 10], [20, 10]])).tolist()
+        [[1.0, 0.5]]
+    """
     # Boxes with a corner in common overlap as much.
     one, other = (np.concatenate([np.zeros_like(each), each], axis=1) for each in (sizes, shapes))
     return box_iou(one[:, None], other)
@@ -69,6 +79,13 @@ def on_levels(sizes: Array, layout: AnchorLayout) -> Shapes:
     Args:
         sizes: (k, 2), width and height in input pixels.
         layout: a layout of the detector with anchors on every level.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> levels = [ak.Level(str(side), 64 // side, 64 // side, ((side, side),)) for side in (8, 32)]
+        >>> layout = ak.AnchorLayout("toy", (64, 64), tuple(levels))
+        >>> on_levels(np.array([[10.0, 10], [12, 8], [60, 20]]), layout)
+        [[(10.0, 10.0), (12.0, 8.0)], [(60.0, 20.0)]]
     """
     own = [np.mean([0.5 * math.log(width * height) for width, height in level.anchors]) for level in layout.levels]
     shapes: Shapes = [[] for _ in layout.levels]
@@ -93,6 +110,13 @@ def kmeans_within(sizes: Array, layout: AnchorLayout, cost: str, budget: float, 
 
     Raises:
         InputError: not even one anchor is that cheap.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16),)),))
+        >>> sizes = np.array([[10.0, 10], [12, 10], [60, 20], [64, 20]])
+        >>> kmeans_within(sizes, layout, "boxes", budget=128)  # 64 cells, so two anchors
+        [[(11.0, 10.0), (62.0, 20.0)]]
     """
     best: Shapes | None = None
     for k in range(1, min(_MOST, len(np.unique(sizes, axis=0))) + 1):

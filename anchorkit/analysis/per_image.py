@@ -1,8 +1,8 @@
 """Two configurations compared image by image: where does one hurt, and where does it help?
 
-What counts as found is COCO's matching at one IoU, over all areas: within an image and a class, the detections take
-the annotated objects greedily, best score first. The change of an image is what its objects gain in score, less what
-its false alarms gain:
+COCO's matching at one IoU, over all areas, decides what is found: within an image and a class, the detections take the
+annotated objects greedily, best score first. The change of an image is the gain in score of its objects, less that of
+its false alarms:
 
     change = (sum of the scores of detections that find an object, after - before)
            - (sum of the scores of false alarms, after - before)
@@ -31,7 +31,7 @@ _BOX = ["x1", "y1", "x2", "y2"]
 
 
 def match(detections: pd.DataFrame, truth: GroundTruth, iou: float = 0.5) -> pd.DataFrame:
-    """Tell of each detection which annotated object it finds, as COCO matches them.
+    """Find out which annotated object each detection finds, as COCO matches them.
 
     Args:
         detections: as from `anchorkit.Evaluator.detections`: image_id, category_id, score, x1 y1 x2 y2 (pixels) and
@@ -42,6 +42,17 @@ def match(detections: pd.DataFrame, truth: GroundTruth, iou: float = 0.5) -> pd.
     Returns:
         The detections with two more columns: ``object`` (place of the object in `truth`; -1 for none) and ``kind``
         (``"found"``, ``"false alarm"`` or ``"neither"``).
+
+    Example:
+        >>> import pandas as pd
+        >>> from anchorkit.evaluation.ground_truth import read_ground_truth
+        >>> objects = [dict(id=n, image_id=1, category_id=n, bbox=[0, 0, 20, 20 * n], area=400 * n) for n in (1, 2)]
+        >>> truth = dict(images=[dict(id=1)], categories=[dict(id=1), dict(id=2)], annotations=objects)
+        >>> corners = [[0, 0, 20, 20], [0, 0, 20, 40], [50, 50, 60, 60]]
+        >>> found = pd.DataFrame(corners, columns=["x1", "y1", "x2", "y2"])
+        >>> found = found.assign(image_id=1, category_id=[1, 1, 2], score=[0.9, 0.8, 0.7])
+        >>> match(found, read_ground_truth(truth))["kind"].tolist()
+        ['found', 'false alarm', 'false alarm']
     """
     n_classes = len(truth.category_ids)
     image = np.searchsorted(truth.image_ids, detections["image_id"].to_numpy())
@@ -69,7 +80,7 @@ def image_changes(before: pd.DataFrame, after: pd.DataFrame, truth: GroundTruth,
         min_score: detections below it are left out, 0..1.
 
     Returns:
-        A row an image of `truth`, in its order: ``image_id``; ``change`` (see the module; in scores, so that 1 is an
+        One row per image of `truth`, in its order: ``image_id``; ``change`` (see the module; in scores, so that 1 is an
         object found with certainty); ``turnover`` (the same changes without their signs: how much is different at
         all, object by object and class by class for false alarms); ``lost`` and ``gained`` (objects that only the
         first or only the second finds); ``false_before`` and ``false_after`` (false alarms).
@@ -108,7 +119,7 @@ def image_changes(before: pd.DataFrame, after: pd.DataFrame, truth: GroundTruth,
 def compare_image(
     before: pd.DataFrame, after: pd.DataFrame, truth: GroundTruth, image_id: int, min_score: float
 ) -> pd.DataFrame:
-    """What one image has, and who finds it before and after.
+    """The objects and false alarms of one image, and which detections make them before and after.
 
     False alarms of the two sides that lie on each other (IoU of 0.5 or more, one class) count as the same one.
 
@@ -120,7 +131,7 @@ def compare_image(
         min_score: detections below it are left out, 0..1.
 
     Returns:
-        A row an object, then a row a false alarm and a row a detection that counts neither way: ``kind``
+        One row per object, then one per false alarm and one per detection that counts neither way: ``kind``
         (``"object"``, ``"false alarm"``, ``"neither"``), ``object`` (its place in `truth`, or -1), ``category_id``,
         ``x1`` to ``y2`` (of the object, or of the detection), ``before`` and ``after`` (row of the detection in
         those frames, counted from 0; -1 for none), ``change`` (what it adds to the image's change).

@@ -14,23 +14,20 @@ takes, and that is seeded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from contourpy import contour_generator
-from scipy.ndimage import gaussian_filter
 
+from anchorkit.analysis.densities import Array, Axis, bandwidth_of, common_axis, density_of, region_density, smooth
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.coco_json import read_coco
 from anchorkit.errors import InputError
 
 if TYPE_CHECKING:
     from anchorkit.predictions import PredictionTable
-
-Array = npt.NDArray[np.float64]
 
 # Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
 __all__ = [
@@ -44,7 +41,6 @@ __all__ = [
 ]
 
 _LEAST_SIDE = 1.0
-_LEAST_BANDWIDTH = 0.05  # octaves
 _ALL_OTHERS = "all others"
 
 
@@ -55,8 +51,16 @@ def anchor_frame(configuration: Configuration | AnchorLayout) -> pd.DataFrame:
         configuration: the anchors kept; a layout means all of them.
 
     Returns:
-        A row an anchor of the layout, in order: ``anchor_id``, ``level`` (index), ``width`` and ``height`` (input
+        One row per anchor of the layout, in order: ``anchor_id``, ``level`` (index), ``width`` and ``height`` (input
         pixels), ``kept`` (bool).
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> anchor_frame(layout.configuration(keep=[1]))
+          anchor_id  level  width  height   kept
+        0  L0/16x16      0   16.0    16.0  False
+        1  L0/32x16      0   32.0    16.0   True
     """
     if isinstance(configuration, AnchorLayout):
         configuration = configuration.full
@@ -97,11 +101,23 @@ def box_shapes(
         category_id: only boxes of this class.
 
     Returns:
-        A row a box: ``anchor`` (index), ``anchor_id`` (categorical: its categories are all anchors of the layout, so
-        that those without a row are not forgotten), ``level``, ``width``, ``height``, ``score``.
+        One row per box: ``anchor`` (index), ``anchor_id`` (categorical: its categories are all anchors of the layout,
+        also those without a row), ``level``, ``width``, ``height``, ``score``.
 
     Raises:
         InputError: image sizes are not given or do not cover the predictions, or `min_score` is not 0..1.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
+        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
+        >>> shapes = box_shapes(table, image_sizes={1: (128, 128)})
+        >>> shapes[["anchor_id", "width", "height"]]  # half as large as in the image, like the network's input
+          anchor_id  width  height
+        0  L0/16x16    8.0     8.0
+        1  L0/16x16    9.0     8.0
+        2  L0/32x16    8.5     8.0
     """
     if not 0.0 <= min_score <= 1.0:
         raise InputError(f"min_score is {min_score!r}: scores are 0..1")
@@ -147,10 +163,19 @@ def object_shapes(ground_truth: Any, layout: AnchorLayout, category_id: int | No
         category_id: only objects of this class.
 
     Returns:
-        A row an object: ``width`` and ``height``.
+        One row per object: ``width`` and ``height``.
 
     Raises:
         InputError: an image has no size, or an annotation no image or no box.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> objects = [dict(image_id=1, category_id=7, bbox=[0, 0, 10, 10])]
+        >>> truth = dict(images=[dict(id=1, height=32, width=64)], annotations=objects)
+        >>> object_shapes(truth, layout)
+           width  height
+        0   10.0    20.0
     """
     data, source, _ = read_coco(ground_truth)
     sizes = _image_sizes(data, None)
@@ -172,8 +197,17 @@ def counts(shapes: pd.DataFrame, layout: AnchorLayout) -> pd.DataFrame:
     """How many boxes of each anchor are in `shapes`, anchors without any included.
 
     Returns:
-        A row an anchor of the layout, in order: ``anchor_id``, ``level``, ``width``, ``height`` (of the anchor, input
-        pixels), ``count`` (at most ``max_rows_per_anchor`` of `box_shapes`).
+        One row per anchor of the layout, in order: ``anchor_id``, ``level``, ``width``, ``height`` (of the anchor, in
+        input pixels), ``count`` (at most ``max_rows_per_anchor`` of `box_shapes`).
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
+        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
+        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> counts(shapes, layout)["count"].tolist()
+        [2, 1]
     """
     frame = anchor_frame(layout).drop(columns="kept")
     found = np.bincount(shapes["anchor"].to_numpy(dtype=np.int64), minlength=len(layout))
@@ -189,12 +223,22 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
         grid: cells along each axis; every anchor has its own grid around its own boxes.
 
     Returns:
-        A row a vertex: ``anchor_id``, ``level``, ``mass``, ``path`` (a region may have several outlines, holes
+        One row per vertex: ``anchor_id``, ``level``, ``mass``, ``path`` (a region may have several outlines, holes
         included; counted from 0 for each anchor and mass), ``order`` (along the path), ``width``, ``height`` (input
         pixels). Each path is closed: its last vertex is its first. Anchors without boxes have no rows.
 
     Raises:
         InputError: a mass is not between 0 and 1, or the grid is too coarse.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
+        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
+        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> outlines = density_contours(shapes, mass=0.5)
+        >>> [(anchor, len(rows) > 8) for anchor, rows in outlines.groupby("anchor_id")]
+        [('L0/16x16', True), ('L0/32x16', True)]
     """
     masses = [_checked_mass(value) for value in ([mass] if isinstance(mass, int | float) else mass)]
     _check_grid(grid)
@@ -202,15 +246,15 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
     for anchor_id, points, level in _by_anchor(shapes):
         if len(points) == 0:
             continue
-        bandwidth = _bandwidth(points)
-        axes = [_Axis.around(points[:, side], 4.0 * bandwidth[side], grid) for side in (0, 1)]
-        density = _density(points, axes, bandwidth)
+        bandwidth = bandwidth_of(points)
+        axes = [Axis.around(points[:, side], 4.0 * bandwidth[side], grid) for side in (0, 1)]
+        density = density_of(points, axes, bandwidth)
         # A ring of empty cells around the grid closes every outline.
         generator = contour_generator(
             axes[0].padded_centres(), axes[1].padded_centres(), np.pad(density, 1).T, corner_mask=False
         )
         for share in masses:
-            lines: Any = generator.lines(_region_density(density, share))
+            lines: Any = generator.lines(region_density(density, share))
             for path, line in enumerate(lines):
                 parts.append(
                     pd.DataFrame(
@@ -233,23 +277,34 @@ def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
 
     Args:
         shapes: from `box_shapes`.
-        bins: points along the axis; all anchors share one axis a side, so that their curves can be compared.
+        bins: points along the axis; all anchors share one axis per side, so that their curves can be compared.
 
     Returns:
-        A row a point: ``anchor_id``, ``level``, ``side`` (``"width"`` or ``"height"``), ``value`` (input pixels),
+        One row per point: ``anchor_id``, ``level``, ``side`` (``"width"`` or ``"height"``), ``value`` (input pixels),
         ``density`` (share of the boxes per octave). Anchors without boxes have no rows.
 
     Raises:
         InputError: there are too few bins.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
+        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
+        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> widths = marginals(shapes, bins=24).query("side == 'width'")
+        >>> modes = widths.loc[widths.groupby("anchor_id")["density"].idxmax()]
+        >>> modes["value"].round().tolist()
+        [16.0, 17.0]
     """
     _check_grid(bins)
     groups = [group for group in _by_anchor(shapes) if len(group[1])]
     parts = []
     for side, name in enumerate(("width", "height") if groups else ()):
-        axis = _common_axis([points for _, points, _ in groups], side, bins)
+        axis = common_axis([points for _, points, _ in groups], side, bins)
         for anchor_id, points, level in groups:
             histogram = np.histogram(points[:, side], axis.edges)[0].astype(np.float64)
-            density = _smooth(histogram, [axis.sigma(_bandwidth(points)[side])]) / axis.step
+            density = smooth(histogram, [axis.sigma(bandwidth_of(points)[side])]) / axis.step
             parts.append(
                 pd.DataFrame(
                     {
@@ -278,11 +333,23 @@ def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.Data
         grid: cells along each axis.
 
     Returns:
-        A row a pair: ``anchor_id``, ``by_id`` (another anchor, or ``"all others"`` as each anchor's last row),
-        ``share`` 0..1. An anchor without boxes covers nothing (0), and whether it is covered cannot be said (NaN).
+        One row per pair: ``anchor_id``, ``by_id`` (another anchor, or ``"all others"`` as each anchor's last row),
+        ``share`` 0..1. An anchor without boxes covers nothing (0); whether others cover it is unknown (NaN).
 
     Raises:
         InputError: the mass is not between 0 and 1, or the grid is too coarse.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
+        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
+        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> shares = coverage(shapes, mass=0.9)
+        >>> shares.query("by_id == 'all others'").round(1)
+          anchor_id       by_id  share
+        1  L0/16x16  all others    0.5
+        3  L0/32x16  all others    0.9
     """
     mass = _checked_mass(mass)
     _check_grid(grid)
@@ -291,12 +358,12 @@ def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.Data
     densities: list[Array | None] = [None] * len(groups)
     regions = np.zeros((len(groups), grid, grid), dtype=bool)
     if filled:
-        axes = [_common_axis(filled, side, grid) for side in (0, 1)]
+        axes = [common_axis(filled, side, grid) for side in (0, 1)]
         for number, (_, points, _) in enumerate(groups):
             if len(points):
-                density = _density(points, axes, _bandwidth(points))
+                density = density_of(points, axes, bandwidth_of(points))
                 densities[number] = density
-                regions[number] = density >= _region_density(density, mass)
+                regions[number] = density >= region_density(density, mass)
     how_many = regions.sum(axis=0)
     rows = []
     for number, (anchor_id, _, _) in enumerate(groups):
@@ -306,40 +373,6 @@ def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.Data
                 rows.append((anchor_id, by_id, _share(own, regions[other])))
         rows.append((anchor_id, _ALL_OTHERS, _share(own, how_many - regions[number] > 0)))
     return pd.DataFrame(rows, columns=["anchor_id", "by_id", "share"])
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """Equal cells along a log2 axis."""
-
-    edges: Array
-
-    @classmethod
-    def around(cls, values: Array, pad: float, cells: int) -> _Axis:
-        return cls(np.linspace(float(values.min()) - pad, float(values.max()) + pad, cells + 1))
-
-    @property
-    def step(self) -> float:
-        return float(self.edges[1] - self.edges[0])
-
-    @property
-    def centres(self) -> Array:
-        return (self.edges[1:] + self.edges[:-1]) / 2
-
-    def padded_centres(self) -> Array:
-        """The centres, and one more cell on either side."""
-        centres = self.centres
-        return np.concatenate([[centres[0] - self.step], centres, [centres[-1] + self.step]])
-
-    def sigma(self, bandwidth: float) -> float:
-        """A bandwidth in cells, at least half of one."""
-        return max(float(bandwidth) / self.step, 0.5)
-
-
-def _common_axis(groups: list[Array], side: int, cells: int) -> _Axis:
-    """An axis that holds the densities of all anchors on one side."""
-    pad = 4.0 * max(float(_bandwidth(points)[side]) for points in groups)
-    return _Axis.around(np.concatenate([points[:, side] for points in groups]), pad, cells)
 
 
 def _joined(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
@@ -359,31 +392,6 @@ def _by_anchor(shapes: pd.DataFrame) -> list[tuple[str, Array, int]]:
         (str(anchor_id), points[which == code], int(str(anchor_id)[1:].split("/")[0]))
         for code, anchor_id in enumerate(known)
     ]
-
-
-def _bandwidth(points: Array) -> Array:
-    spread: Array = points.std(axis=0) * len(points) ** (-1 / 6)
-    return np.maximum(spread, _LEAST_BANDWIDTH)
-
-
-def _density(points: Array, axes: list[_Axis], bandwidth: Array) -> Array:
-    histogram = np.histogram2d(points[:, 0], points[:, 1], bins=[axis.edges for axis in axes])[0]
-    return _smooth(histogram, [axis.sigma(width) for axis, width in zip(axes, bandwidth, strict=True)])
-
-
-def _smooth(histogram: Array, sigmas: list[float]) -> Array:
-    """Smooth by a Gaussian and scale to a sum of 1."""
-    smooth: Array = gaussian_filter(histogram, sigma=sigmas, mode="constant")
-    smooth /= smooth.sum()
-    return smooth
-
-
-def _region_density(density: Array, mass: float) -> float:
-    """The density at the edge of the smallest region that holds `mass`."""
-    falling = np.sort(density, axis=None)[::-1]
-    # Rounding may keep the last sum below 1.
-    last = min(int(np.searchsorted(falling.cumsum(), mass)), falling.size - 1)
-    return float(falling[last])
 
 
 def _share(density: Array | None, region: npt.NDArray[np.bool_]) -> float:

@@ -1,4 +1,4 @@
-"""Who finds an object after pruning, and how well: the material of the paper's Fig. 8."""
+"""Which anchor finds an object after pruning, and how well: the data of the paper's Fig. 8."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def takeovers(evaluator: Evaluator, before: Configuration, after: Configuration)
         after: those kept afterwards.
 
     Returns:
-        A row an object (crowds left out) that has a detection on both sides, and another one: ``image_id``,
+        One row per object (without crowds) that has a detection on both sides, and another one: ``image_id``,
         ``category_id``, the object's ``x1 y1 x2 y2`` (pixels), and for each side, with the prefixes ``before_`` and
         ``after_``, ``score``, ``iou`` with the object, ``anchor`` and ``x1 y1 x2 y2``; ``gained``, by how much the IoU
         rose. The largest gain first.

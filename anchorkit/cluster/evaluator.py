@@ -19,7 +19,7 @@ import numpy as np
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.cluster import shards
-from anchorkit.cluster.scheduler import can_be_reached, told_plainly
+from anchorkit.cluster.scheduler import can_be_reached, plain_errors
 from anchorkit.cluster.shards import Differences, Shard, Survey
 from anchorkit.errors import InputError
 from anchorkit.evaluation.accuracies import Accuracies
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 _NO_IMAGES = (1.0, 0.0)
 
 PATIENCE = 5.0
-"""Seconds after which to look whether those who were asked are still there."""
+"""Seconds after which to check whether the workers are still there."""
 
 
 class ShardedEvaluator(Accuracies):
-    """What `anchorkit.Evaluator` answers, of a table whose images are spread over the workers of a Dask cluster.
+    """An `anchorkit.Evaluator` of a table whose images are spread over the workers of a Dask cluster.
 
-    Each shard has a range of image ids; its worker reads only their rows, holds their tables and tells, for any
-    configuration, which detections and matches differ. What they add up to is one board (a bit for each prediction)
-    here, from which accuracies are read with the same bits as on one machine. A worker that dies takes nothing with
-    it: Dask does its work again elsewhere, from the files. Leave it (``with``, or `close`) to free the workers' memory.
+    Each shard has a range of image ids. Its worker reads only their rows, holds their tables and computes, for any
+    configuration, which detections and matches differ. Together they make one bitmap (a bit for each prediction) here,
+    from which accuracies are computed with the same bits as on one machine. When a worker dies nothing is lost: Dask
+    repeats its work elsewhere, from the files. Use ``with``, or call `close`, to free the workers' memory.
 
-    Memory here: 8 bytes a prediction while it begins, then 1 bit, and the annotated boxes. On the workers, together:
-    as `anchorkit.Evaluator`, and 4 bytes a prediction.
+    Memory here: 8 bytes per prediction at the start, then 1 bit, and the annotated boxes. On all workers together: as
+    `anchorkit.Evaluator`, and 4 bytes per prediction.
 
     Attributes:
         postprocess: how detections are made of the raw predictions.
@@ -87,7 +87,7 @@ class ShardedEvaluator(Accuracies):
 
         Raises:
             InputError: as `anchorkit.Evaluator`; or the cluster has no workers or is lost, the files are of
-                different detectors, or there are more predictions than a board holds.
+                different detectors, or there are more predictions than a bitmap holds.
         """
         super().__init__(metric, iou_thresholds, max_dets)
         if self._metric.needs_detections:
@@ -107,7 +107,7 @@ class ShardedEvaluator(Accuracies):
         self._homes: list[str] = []
         # Else all that is sent would go through the scheduler, once more over the network and through its memory.
         self._direct = can_be_reached(next(iter(client.nthreads())))
-        # What the questions stand on may be done by anybody, so that Dask can do it again whoever is left.
+        # Any worker may compute what the questions depend on, so that Dask can repeat it on those that are left.
         self._shards = [client.submit(_itself, shard, pure=False) for shard in self._divided()]
         counts = self._survey()
         scores = [client.submit(shards.falling_scores, shard, pure=False) for shard in self._shards]
@@ -137,24 +137,24 @@ class ShardedEvaluator(Accuracies):
         truth = self.ground_truth
         cuts = np.linspace(0, len(truth.image_ids), self.n_shards + 1).astype(int).tolist()
         for number, (first, last) in enumerate(pairwise(cuts)):
-            # From the end of one to the end of the next: a row of an image that nobody knows must reach somebody.
+            # Without gaps: a row of an unknown image must reach a shard, which then refuses it.
             begin = -math.inf if number == 0 else int(truth.image_ids[first - 1]) + 1
             end = math.inf if last == len(truth.image_ids) else int(truth.image_ids[last - 1])
             part = truth.subset(truth.image_ids[first:last])
             yield Shard(self._evaluation, number, self._paths, (begin, end), part, self.postprocess)
 
     def _ask(self, task: Callable[..., Any], *arguments: Any, places: bool = False) -> list[Any]:
-        """Ask every shard, each where it lives; what it answers last says where that is."""
+        """Ask every shard, each on the worker that answered for it last."""
 
         def submit(number: int, at_home: bool) -> Future[Any]:
             about = [self._shards[number], *([self._places[number]] if places else [])]
             home = {"workers": [self._homes[number]], "allow_other_workers": True} if at_home else {}
             return self._client.submit(task, *about, *arguments, pure=False, **home)
 
-        with told_plainly(self._address):
+        with plain_errors(self._address):
             asked = [submit(number, at_home=bool(self._homes)) for number in range(self.n_shards)]
             while not _all_done(self._client, asked):
-                # Dask lets a task wait for a worker that is gone, though others may do it.
+                # Dask lets a task wait for a worker that is gone, although others may do it.
                 alive = self._client.scheduler_info(n_workers=-1)["workers"] if self._homes else {}
                 for number, future in enumerate(asked):
                     if self._homes and not future.done() and self._homes[number] not in alive:
@@ -164,7 +164,7 @@ class ShardedEvaluator(Accuracies):
         return [answer.found for answer in answers]
 
     def _survey(self) -> Array:
-        """Look the shards over. Returns candidates by shard and class, int64 (shards, K)."""
+        """Check the shards. Returns candidates by shard and class, int64 (shards, K)."""
         found: list[Survey] = self._ask(shards.survey)
         for warning in dict.fromkeys(warning for survey in found for warning in survey.warnings):
             warnings.warn(warning, UserWarning, stacklevel=4)
@@ -207,13 +207,13 @@ class ShardedEvaluator(Accuracies):
 
 
 class _RemoteImages:
-    """What an `Engine` asks, see `engine.ImageState`. The images are where they were last told to go."""
+    """The images on the workers, see `engine.ImageState`."""
 
     def __init__(self, sizes: Array, ask: Callable[[int, Sequence[int], bool], list[Events]]) -> None:
         self._sizes, self._ask = sizes, ask
 
     def restart(self) -> None:
-        """Nothing to do: each question says where the board is."""
+        """Nothing to do: each question names the configuration that the bitmap is at."""
 
     def is_far(self, here: int, there: int) -> bool:
         return self._cost(here ^ there) >= self._cost(there)
@@ -229,7 +229,7 @@ class _RemoteImages:
 
 
 def _events(found: Differences) -> Events:
-    """A row a child. Ragged: a list stands for the rows of `Events`, which nobody but the engine reads here."""
+    """One row per child, of different lengths, in lists in place of arrays: only the engine reads these events."""
     rows: Any = [
         np.split(values, np.cumsum(counts)[:-1])
         for values, counts in (

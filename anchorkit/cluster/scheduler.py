@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Reaching a Dask cluster."""
+"""The connection to a Dask cluster."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def connect(address: str, timeout: float = 30.0) -> Client:
 
 
 def can_be_reached(worker: str) -> bool:
-    """Whether this process can speak with a worker itself: a cluster may let in nobody but its scheduler's clients.
+    """Whether this process can reach a worker directly: a cluster may accept connections to its scheduler only.
 
     Args:
         worker: address, as ``"tcp://10.0.0.2:40331"``.
@@ -59,8 +59,8 @@ def can_be_reached(worker: str) -> bool:
 
 
 @contextmanager
-def told_plainly(address: str) -> Iterator[None]:
-    """Say in one line what went wrong with a cluster, and what to do about it.
+def plain_errors(address: str) -> Iterator[None]:
+    """Turn the errors of a cluster into one line that says what happened and what to do.
 
     Raises:
         InputError: the connection is gone, or a piece of work killed its workers.
@@ -74,12 +74,12 @@ def told_plainly(address: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise InputError(
-            f"the cluster at {address}: workers died one after the other at the same images (most likely for want of "
-            f"memory: more shards, or workers with more of it; {error.task}). A search with a ledger goes on where it "
-            "was"
+            f"the cluster at {address}: workers died one after the other at the same images, most likely without "
+            f"enough memory ({error.task}): use more shards, or workers with more memory. A search with a ledger "
+            "continues where it stopped"
         ) from None
     except (CancelledError, ClosedClientError, OSError) as error:
         raise InputError(
-            f"the cluster at {address} was lost ({type(error).__name__}): when it is back, begin again with a new "
-            "evaluator; a search with a ledger goes on where it was"
+            f"the cluster at {address} was lost ({type(error).__name__}): when it is back, start again with a new "
+            "evaluator; a search with a ledger continues where it stopped"
         ) from None

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls
 """What a worker does with its share of the images.
 
-Every function here is a task: what it returns depends on its arguments alone, so that a worker that dies costs time and
-nothing else. That a worker keeps the tables of its shards, and where each of them stands, only saves work.
+Every function here is a task whose result depends on its arguments alone, so the death of a worker costs only time. A
+worker keeps the tables of its shards, and the configuration that each of them is at, only to save work.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from anchorkit.predictions import PredictionTable
 
 @dataclass(frozen=True)
 class Shard:
-    """A share of the images: all there is to know to load it anywhere.
+    """A share of the images, with everything that a worker needs to load it.
 
     Attributes:
         evaluation: names the evaluation it belongs to; number: which of its shards.
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What the owner of a board has to know of a shard.
+    """What the evaluator has to know of a shard.
 
     Attributes:
         counts: int64 (K,), candidates of each class; sizes: int64 (A,), candidates of each anchor.
@@ -108,7 +108,7 @@ class _Renumbered(Index):
 
 
 class _Standing:
-    """Images, and the configuration they are at; None where an error left them between two."""
+    """Images, and the configuration that they are at; None after an error left them between two."""
 
     def __init__(self, index: Index, rules: MatchingRules, every_area: bool) -> None:
         self._images = Images(index, rules, every_area)
@@ -151,14 +151,14 @@ class _Loaded:
         self._standing: dict[tuple[MatchingRules, bool], _Standing] = {}
 
     def standing(self, places: Array, rules: MatchingRules, every_area: bool) -> _Standing:
-        # The places are the same whenever they are asked for: they follow from the files.
+        # The files determine the places: they are the same in every call.
         if (rules, every_area) not in self._standing:
             self._standing[rules, every_area] = _Standing(_Renumbered(self.index, places), rules, every_area)
         return self._standing[rules, every_area]
 
 
 class _Seat:
-    """The place of a shard in the memory of a worker, and whose turn it is there."""
+    """The place of a shard in the memory of a worker, for one thread at a time."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -182,7 +182,7 @@ def _at_work(shard: Shard) -> Iterator[_Loaded]:
 
 
 def survey(shard: Shard) -> Answer:
-    """Look a shard over: a `Survey`.
+    """Load and check a shard: a `Survey`.
 
     Raises:
         InputError: a file cannot be read or breaks a rule, a row belongs to an image that the ground truth lacks, or
@@ -257,16 +257,16 @@ def pairs(shard: Shard, rules: MatchingRules) -> Answer:
 def differences(
     shard: Shard, places: Array, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], stay: bool
 ) -> Answer:
-    """What differs in configurations from the one `here`, all as bit masks: `Differences`.
+    """How configurations differ from the one `here`, all as bit masks: `Differences`.
 
     Args:
         shard: the images.
         places: uint32, see `number`.
         rules: IoU thresholds and numbers of detections, for every class: it may have its boxes in other shards.
         every_area: see `Images`.
-        here: where the board is.
-        there: where to look, or the one to go to.
-        stay: look, and stay where the board is.
+        here: the configuration that the bitmap is at.
+        there: the configurations to look at, or the one to go to.
+        stay: look, and stay at `here`.
     """
     with _at_work(shard) as loaded:
         events = loaded.standing(places, rules, every_area).differences(here, there, stay)
@@ -282,7 +282,7 @@ def differences(
 
 
 def forget(evaluation: str) -> None:
-    """Let go of the shards of an evaluation."""
+    """Free the memory of the shards of an evaluation."""
     for key in [key for key in _seats if key[0] == evaluation]:
         del _seats[key]
 

@@ -1,4 +1,4 @@
-"""Asking for the accuracy of configurations, wherever the images lie."""
+"""The questions about configurations that every evaluator answers, on one machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Accuracies(ABC):
-    """The questions that one can ask of configurations, and the answers remembered.
+    """The questions about configurations, and the memory of the answers.
 
-    A configuration is given as a `Configuration` of the same layout or as anchor ids or indices to keep. Figures are
-    0..1, or -1 where the ground truth has nothing to measure, as in pycocotools. May be used by several threads; they
-    take turns.
+    Give a configuration as a `Configuration` of the same layout or as anchor ids or indices to keep. Figures are 0..1,
+    or -1 where the ground truth has nothing to measure, as in pycocotools. Several threads may ask; they take turns. A
+    subclass calls `_prepare` at the end of its constructor.
 
     Attributes:
         layout: the anchors of the detector.
@@ -54,7 +54,7 @@ class Accuracies(ABC):
 
     @property
     def metric(self) -> str:
-        """The name of what `accuracy` tells."""
+        """The name of what `accuracy` returns."""
         return self._metric.name
 
     @property
@@ -63,7 +63,19 @@ class Accuracies(ABC):
         return self.layout.full
 
     def accuracy(self, c: Configuration | Iterable[int | str]) -> float:
-        """The metric: by default AP at IoU 0.50:0.95 over all areas."""
+        """The metric: by default AP at IoU 0.50:0.95 over all areas.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> round(evaluator.accuracy(["L0/32x16"]), 3)
+            0.404
+        """
         configuration = self._configuration(c)
         with self._lock:
             found = self._accuracies.get(configuration.mask)
@@ -80,6 +92,18 @@ class Accuracies(ABC):
         """The accuracy of each configuration that a move leads to: float64 (len(moves),).
 
         One pass over the images evaluates all of them, which is several times as fast as one after the other.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> steps = ak.moves(evaluator.full)
+            >>> dict(zip([step.label for step in steps], evaluator.children(evaluator.full, steps).round(3).tolist()))
+            {'L0/16x16': 0.404, 'L0/32x16': 0.505}
         """
         configuration = self._configuration(c)
         children = [configuration.without(move.anchors) for move in moves]
@@ -97,6 +121,18 @@ class Accuracies(ABC):
         """The 12 figures of COCO: AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl.
 
         With other `max_dets`, one AR for each of them. AP50 and AP75 are -1 if their IoU is not among the thresholds.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> stats = evaluator.stats([0])
+            >>> {name: round(stats[name], 3) for name in ("AP", "APs", "APl", "AR1")}
+            {'AP': 0.505, 'APs': 0.505, 'APl': -1.0, 'AR1': 0.5}
         """
         configuration = self._configuration(c)
         with self._lock:
@@ -111,7 +147,19 @@ class Accuracies(ABC):
             return engine.figures(configuration.mask, masks, self._figures)
 
     def per_class(self, c: Configuration | Iterable[int | str]) -> dict[int, float]:
-        """The AP of each category of the ground truth, by its id: Pascal VOC's if that is the metric, else COCO's."""
+        """The AP of each category of the ground truth, by its id: Pascal VOC's if that is the metric, else COCO's.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> {category: round(value, 3) for category, value in evaluator.per_class(evaluator.full).items()}
+            {7: 0.901}
+        """
         configuration = self._configuration(c)
         rules, read = self._metric.class_reader(self._coco)
         with self._lock:

@@ -12,27 +12,36 @@ import numpy.typing as npt
 
 from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
+from anchorkit.evaluation.metrics import AP_FIGURES, MatchingRules, Metric
 
 if TYPE_CHECKING:
+    from anchorkit.evaluation.index import Index
     from anchorkit.evaluation.loops.tables import Seen
     from anchorkit.evaluation.resampling import Resampler, Weights
 
 Floats = npt.NDArray[np.float64]
 
 MOST_BYTES_REMEMBERED = 2**28
-"""Drawn accuracies that an evaluator keeps; beyond that it forgets the oldest."""
+"""Drawn accuracies that an evaluator remembers; beyond that it forgets the oldest."""
 
 
 @dataclass(frozen=True, eq=False)
 class ByImage:
-    """A detector that looks at some images with one configuration and at others with another, as in cross-fitting.
+    """A detector that uses one configuration on some images and others on other images, as in cross-fitting.
 
     Attributes:
-        configurations: those there are.
-        part: int (I,), which of them each image is looked at with, image by image by rising id.
+        configurations: the configurations.
+        part: int (I,), by rising image id, which of them each image gets.
 
     Raises:
-        InputError: `part` names a configuration that is not there.
+        InputError: `part` has a number that is no position in `configurations`.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> one, other = layout.configuration(keep=[0]), layout.configuration(keep=[1])
+        >>> ByImage((one, other), part=[0, 1, 1]).part.tolist()  # the first of three images gets the first anchor
+        [0, 1, 1]
     """
 
     configurations: tuple[Configuration, ...]
@@ -50,18 +59,18 @@ Subject = Configuration | ByImage | Iterable[int | str]
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What the AP of the full detector and of some configurations is on data sets drawn from the images.
+    """The AP of the full detector and of some configurations on data sets drawn from the images.
 
-    All are told on the same draws: differences are paired, and vary much less than the accuracies do.
+    All are evaluated on the same draws: differences are paired, and vary much less than the accuracies do.
 
     Attributes:
         metric: the figure, such as ``"AP"``.
-        configurations: what was asked for, in that order.
-        accuracy: float64 (n,), of each configuration on the images as they are, 0..1.
+        configurations: those that were asked for, in that order.
+        accuracy: float64 (n,), of each configuration on the original images, 0..1.
         full_accuracy: of the full detector.
         drawn: float64 (draws, n), of each configuration in each draw; -1 where a draw has no box to be found.
         full_drawn: float64 (draws,), of the full detector.
-        n_images: how many images there are, and in each draw.
+        n_images: number of images, and of those in each draw.
         seed: of the draws.
     """
 
@@ -82,7 +91,7 @@ class Bootstrap:
 
     @property
     def change(self) -> Floats:
-        """float64 (n,): what each configuration gains over the full detector on the images as they are."""
+        """float64 (n,): what each configuration gains over the full detector on the original images."""
         found: Floats = self.accuracy - self.full_accuracy
         return found
 
@@ -129,6 +138,23 @@ class Source:
         if len(subject.part) != self.n_images:
             raise InputError(f"ByImage: part has {len(subject.part)} entries; there are {self.n_images} images")
         return ByImage(tuple(self.read(c) for c in subject.configurations), subject.part)
+
+
+def resampler_of(metric: Metric, index: Index, coco: MatchingRules, threads: int | None) -> Resampler:
+    """What computes a metric under weights.
+
+    Raises:
+        InputError: the metric cannot be bootstrapped.
+    """
+    from anchorkit.evaluation.resampling import Resampler
+    from anchorkit.evaluation.threads import Sharing, threads_for_all
+
+    if metric.mean_precision is None:
+        raise InputError(
+            f"the bootstrap computes {', '.join(AP_FIGURES)}, not {metric.name}: "
+            "use evaluator.with_metric('AP50') or another of them"
+        )
+    return Resampler(index, coco, metric.mean_precision, Sharing(threads or threads_for_all()))
 
 
 def bootstrap(source: Source, configurations: Sequence[Subject], draws: int, seed: int, progress: bool) -> Bootstrap:

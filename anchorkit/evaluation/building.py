@@ -1,4 +1,4 @@
-"""Building the tables of `tables`: what does not depend on the configuration, computed once."""
+"""Building the tables of `loops.tables` that do not depend on the configuration."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from anchorkit.evaluation.threads import Sharing, balanced
 from anchorkit.postprocess import PostProcess
 
 ROOM_AT_ONCE = 2**20
-"""Words of overlaps for which room is made at once while they are looked for."""
+"""Words of suppressions for which memory is allocated at once during the search for overlaps."""
 
 
 def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Groups:
-    """Who takes part with which anchor. Who is not above a score threshold higher than the rows' belongs to none.
+    """The candidates that take part, by anchor; without those at or below the score threshold of `post`.
 
-    Memory: 2 bytes a candidate, A + 1 words of 8 bytes for each begun 64 members of a group, and 8 more a candidate
-    where a top-k binds.
+    Memory: 2 bytes per candidate, A + 1 words of 8 bytes per 64 members of a group (rounded up), and 8 bytes more per
+    candidate where a top-k binds.
     """
     sizes = np.diff(rows.group_start)
     words = (sizes + 63) // 64
@@ -77,10 +77,10 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
 def build_suppressions(
     rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float = math.inf
 ) -> Suppressions:
-    """What suppresses what. Memory: 12 bytes a candidate and 10 an entry.
+    """Which members suppress which. Memory: 12 bytes per candidate and 10 per entry.
 
     Raises:
-        InputError: that would be more than `room` bytes.
+        InputError: the table would take more than `room` bytes.
     """
     own = np.empty(len(rows), np.uint64)
     counts = np.zeros(len(rows), np.uint16 if len(rows) < 2**21 else np.uint32)
@@ -96,8 +96,8 @@ def build_suppressions(
     n_entries = int(counts.sum(dtype=np.int64))
     if n_entries >= 2**32:
         raise InputError(
-            f"{n_entries:,} words of overlapping boxes are too many: write the table with a higher score_threshold, or "
-            "evaluate fewer images"
+            f"{rows.predictions.source}: {n_entries:,} words of overlapping boxes are too many: use a higher "
+            "score_threshold, or evaluate fewer images"
         )
     start = np.zeros(len(counts) + 1, np.uint32)
     np.cumsum(counts, out=start[1:], dtype=np.uint32)
@@ -109,17 +109,17 @@ def build_suppressions(
 def _find_overlaps(
     rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float, own: Array, counts: Array
 ) -> list[tuple[Array, Array]]:
-    """The words and masks of `Suppressions`, part by part; `own` and the number of words of each member are written.
+    """The words and masks of `Suppressions`, part by part. Writes `own` and the number of words of each member.
 
     Raises:
-        MemoryError: they would take more than `room` bytes when they are put together.
+        MemoryError: the parts together would take more than `room` bytes.
     """
     sizes = np.diff(rows.group_start)
     full = (sizes + 63) // 64 - 1
-    # At most, every member has every word after its own.
+    # The most there can be: every member has every word after its own.
     most = starts_of(32 * full * (full + 1))
     image_word = groups.word[groups.image_group[rows.group_image]]
-    # Not in the threads: they would wait for one another.
+    # Computed here: the threads would wait for each other.
     members, boxes = rows.members, rows.boxes
     entries: list[int] = []
 
@@ -133,7 +133,7 @@ def _find_overlaps(
         entries.append(n)
         if 2 * 10 * sum(entries) > room:
             raise MemoryError
-        # Copies, so that the room that was not needed is given back.
+        # Copies free the memory that was not needed.
         return words[:n].copy(), masks[:n].copy()
 
     parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
@@ -143,9 +143,10 @@ def _find_overlaps(
 def build_matching(
     rows: SortedRows, truth: GroundTruth, rules: MatchingRules, work: Sharing
 ) -> tuple[Matching, Classes]:
-    """What could match what under some rules.
+    """Which candidates can match which annotated boxes under some rules.
 
-    Memory, in bytes: 8 a candidate, 1 / 8 a candidate and group of its image, 13 a candidate with pairs, 5 a pair.
+    Memory in bytes: 8 per candidate, 1 / 8 per candidate and group of its image, 13 per candidate with pairs, 5 per
+    pair.
     """
     ignored, real = boxes_to_find(truth, rules)
     n_real, need, column = recalls(truth, real)
@@ -176,7 +177,7 @@ def build_matching(
     place_word = starts_of((np.diff(class_first) + 63) // 64)
     if 64 * int(place_word[-1]) >= PLACE:
         raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
-    # A place is the position in this order, but for the words that are begun anew.
+    # A place is the position in this order, except that each class begins a new word.
     shift = (64 * place_word - class_first)[:-1].astype(np.int32)
     place_of = np.arange(len(by_class), dtype=np.int32) + np.repeat(shift, np.diff(class_first))
     place = np.full(len(rows), NO_PLACE, np.uint32)
@@ -194,7 +195,7 @@ def build_matching(
     work.each(parts, overlaps.fill_pairs, *shared, slot, pair_start, pair_truth, pair_passed, pair_iou)
     del pair_iou
     rows.forget("boxes", "klass")
-    # Groups that have pairs, or could have more detections than count.
+    # Groups that have pairs, or that may have more detections than count.
     sizes = np.diff(rows.group_start)
     some = np.add.reduceat(np.append(n_pairs[rows.members], 0), rows.group_start[:-1]) > 0 if len(rows) else sizes > 0
     long = in_class & (sizes > rules.max_dets[-1])
@@ -251,7 +252,7 @@ def _in_ranges(area: Array) -> Array:
 
 
 def boxes_to_find(truth: GroundTruth, rules: MatchingRules) -> tuple[Array, Array]:
-    """Bool (G,): which annotated boxes are passed over; and `Matching.real`."""
+    """Bool (G,): which annotated boxes are ignored; and `Matching.real`."""
     ignored = truth.crowd | truth.difficult if rules.voc else truth.crowd
     in_range = np.ones(len(truth), np.uint8) if rules.voc else _in_ranges(truth.area)
     return ignored, np.where(ignored, np.uint8(0), in_range)
@@ -266,9 +267,9 @@ def recalls(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
     for area in range(len(AREA_RANGES)):
         n_real[area] = np.bincount(truth.category[real >> area & 1 == 1], minlength=n_classes)
         for k in np.flatnonzero(n_real[area]):
-            # The recalls are found where pycocotools finds them: by comparing floats n / n_real with the cut-offs.
+            # As in pycocotools, floats n / n_real are compared with the recalls.
             reached = np.searchsorted(np.arange(n_real[area, k] + 1) / n_real[area, k], RECALLS, side="left")
-            # At recall 0 too, pycocotools looks at the first true positive.
+            # At recall 0, too, pycocotools uses the first true positive.
             need[area, k] = np.maximum(reached, 1)
         column[area, n_real[area] > 0] = np.arange((n_real[area] > 0).sum())
     return n_real, need, column

@@ -1,9 +1,8 @@
 """From one configuration to the next: the state that makes an evaluation cheap.
 
-The engine is *at* one configuration, for which it holds how every image stands. To *move* to another one, or to *look*
-at several children without moving, it carries the difference through the images (`advancing`), gathers what changes as
-events, and applies them to a board of detections, from which figures are read (`curves`). Looking is undone by applying
-the same events again.
+The engine is *at* one configuration, whose detections it holds as a bitmap. To *move* to another one, or to *look* at
+several children without moving, it lets the images compute what changes (`advancing`), as events, applies the events to
+the bitmap and reads figures from it (`curves`). Applying the same events a second time undoes them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Figure = TypeVar("Figure")
 
 
 class ImageState(Protocol):
-    """What tells an engine how configurations differ: `images.Images`, or images that lie on other machines."""
+    """The images, which know how configurations differ: `images.Images`, or those on other machines."""
 
     def restart(self) -> None: ...
     def is_far(self, here: int, there: int) -> bool: ...
@@ -39,8 +38,8 @@ class Engine:
     Memory: 1 bit a candidate for each area range and thread, and 16 bytes a match.
 
     Args:
-        images: how they stand.
-        rules: the numbers by which they stand so.
+        images: their state under one configuration.
+        rules: the numbers that decide, see `Rules`.
         classes: what the curves need of each class.
         work: threads.
     """
@@ -60,12 +59,12 @@ class Engine:
         self._mask: int | None = 0  # None: an interrupt left the state between two configurations
 
     def figure(self, mask: int, read: Callable[[Reading], Figure]) -> Figure:
-        """Move to the configuration with the bits of `mask` set, and read a figure off its board."""
+        """Move to the configuration with the bits of `mask` set, and read a figure from its bitmap."""
         self.move(mask)
         return read(self._readings[0])
 
     def figures(self, mask: int, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
-        """Move to the configuration `mask`, and read a figure off the board of each child (given as masks too)."""
+        """Move to the configuration `mask`, and read a figure from the bitmap of each child (given as masks too)."""
         self.move(mask)
         found: list[Figure] = []
         for first in range(0, len(children), CHILDREN_AT_ONCE):
@@ -73,11 +72,11 @@ class Engine:
         return found
 
     def memory(self) -> int:
-        """Bytes that the state takes, without that of the images."""
+        """Bytes that the state takes, without the state of the images."""
         return sum(array.nbytes for array in (*self._matches, *(reading.bits for reading in self._readings)))
 
     def move(self, mask: int) -> None:
-        """Be at the configuration with the bits of `mask` set."""
+        """Move to the configuration with the bits of `mask` set."""
         if mask == self._mask:
             return
         here, self._mask = self._mask, None
@@ -104,14 +103,14 @@ class Engine:
         def look(child: int) -> Figure:
             reading = free.get()
             try:
-                # The board belongs to this child until it is as it was.
+                # The bitmap belongs to this child until the second flip.
                 _flip(reading, events, child)
                 reading.show(*self._matches, *_changes(events, child))
                 figure = read(reading)
                 _flip(reading, events, child)
                 reading.show(*self._matches)
             finally:
-                # After an error too: another thread may be waiting for it.
+                # After an error too: another thread may be waiting.
                 free.put(reading)
             return figure
 
@@ -126,13 +125,13 @@ _NO_MATCHES: Matches = (np.empty(0, np.int64), np.empty(0, np.uint64))
 
 
 def _flip(reading: Reading, events: list[Events], child: int) -> None:
-    """Put the places that a child flips on a board. The second time takes them off again."""
+    """Flip the places that change in a child. A second time undoes it."""
     for part in events:
         curves.flip(part.n_flips[child], part.flips[child], reading.bits)
 
 
 def _changes(events: list[Events], child: int) -> Matches:
-    """Where a child changes outcomes, rising, and what they become."""
+    """The places at which a child changes outcomes, rising, and the new outcomes."""
     at = np.concatenate([part.change_at[child][: part.n_changes[child]] for part in events])
     outcome = np.concatenate([part.change_to[child][: part.n_changes[child]] for part in events])
     order = np.argsort(at)
@@ -140,7 +139,7 @@ def _changes(events: list[Events], child: int) -> Matches:
 
 
 def _merged(old: Matches, changes: Matches) -> Matches:
-    """The matches after some changes; an outcome of 0 takes a match away."""
+    """The matches after some changes; an outcome of 0 removes a match."""
     stays = np.isin(old[0], changes[0], assume_unique=True, invert=True)
     comes = changes[1] != 0
     at = np.concatenate((old[0][stays], changes[0][comes]))

@@ -17,7 +17,7 @@ from anchorkit.evaluation.accuracies import Accuracies
 from anchorkit.evaluation.fingerprints import fingerprint_of, image_digests
 from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.loops.tables import Array
-from anchorkit.evaluation.metrics import AP_FIGURES, COCO_MAX_DETS, MatchingRules, Metric, read_metric
+from anchorkit.evaluation.metrics import COCO_MAX_DETS, MatchingRules, Metric, read_metric
 from anchorkit.evaluation.verifying import largest_difference
 from anchorkit.findings import report
 from anchorkit.postprocess import PostProcess
@@ -44,20 +44,35 @@ _KEPT = (
 class Evaluator(Accuracies):
     """Accuracy of every configuration of a detector, with the bits of numpy NMS and pycocotools.
 
-    Built once from the raw predictions on a set of images and its ground truth. A configuration then costs what it
-    changes against the last one that was asked for: NMS and matching are done anew only where an anchor that went or
-    came made a difference. Memory: see `memory`, and `anchorkit.evaluation.index.Index` for the formula.
+    Build it once from the raw predictions on a set of images and their ground truth. Evaluating a configuration then
+    costs as much as it differs from the last one: NMS and matching are repeated only where an anchor that was added or
+    removed makes a difference. `memory` is what it takes (formula: `anchorkit.evaluation.index.Index`).
 
-    A configuration is given as a `Configuration` of the same layout or as anchor ids or indices to keep.
-    Figures are 0..1, or -1 where the ground truth has nothing to measure, as in pycocotools. Every accuracy is
-    remembered. An Evaluator may be used by several threads; they take turns.
+    Give a configuration as a `Configuration` of the same layout or as anchor ids or indices to keep. Figures are 0..1,
+    or -1 where the ground truth has nothing to measure, as in pycocotools. Every accuracy is remembered. Several
+    threads may use one Evaluator; they take turns.
 
     Attributes:
         predictions: the table.
         ground_truth: the annotated boxes.
         layout: the anchors of the detector.
-        postprocess: how detections are made of the raw predictions.
+        postprocess: how raw predictions become detections.
         findings: what is implausible in the predictions and, where it came from a file, in the ground truth.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+        >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+        >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+        >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+        >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+        >>> evaluator = ak.Evaluator(table, truth)
+        >>> evaluator.layout.ids
+        ('L0/16x16', 'L0/32x16')
+        >>> round(evaluator.accuracy(evaluator.full), 3)
+        0.901
+        >>> round(evaluator.accuracy(["L0/16x16"]), 3)
+        0.505
     """
 
     def __init__(
@@ -76,19 +91,19 @@ class Evaluator(Accuracies):
         Args:
             predictions: raw predictions on images of the ground truth; images without predictions count.
             ground_truth: path of a COCO json file, a COCO dict, or a pycocotools ``COCO``.
-            metric: what `accuracy` and `children` tell: one of COCO's figures by name (``"AP"``, ``"AP50"``, ...,
+            metric: what `accuracy` and `children` return: one of COCO's figures by name (``"AP"``, ``"AP50"``, ...,
                 ``"ARl"``), ``"voc07"`` or ``"voc"`` (Pascal VOC's mean AP over 11 recalls or by area), a metric of
-                `anchorkit.evaluation.metrics`, or a function of the detections (see `detections`) and the ground truth.
-            iou_thresholds: IoU at which COCO's figures are taken, rising, above 0 and up to 1, at most 31; None for
-                0.50, 0.55, ... 0.95.
+                `anchorkit.metrics`, or a function of the detections (see `detections`) and the ground truth.
+            iou_thresholds: IoU thresholds of COCO's figures, rising, above 0 and up to 1, at most 31; None for 0.50,
+                0.55, ... 0.95.
             max_dets: how many detections of a class in an image COCO's figures count, rising, at most three numbers;
-                all but the average recalls count the last one.
-            threads: how many threads work at once; None for as many as the machine has cores and the table deserves.
-            memory_limit: bytes that the evaluation may use; None for what the machine has free.
+                all figures but the average recalls use the last one.
+            threads: how many threads work at once; None for one per core, but fewer for a small table.
+            memory_limit: bytes that the evaluation may use; None for the machine's free memory.
 
         Raises:
             InputError: the ground truth is broken, predictions belong to an image that it lacks, boxes are what no real
-                data can be (all smaller than a pixel), an option is out of range, or the evaluation would not fit in
+                data can be (all smaller than a pixel), an option is out of range, or the evaluation does not fit in
                 memory. What is only implausible comes as an `anchorkit.findings.ImplausibleDataWarning`.
         """
         super().__init__(metric, iou_thresholds, max_dets)
@@ -106,7 +121,7 @@ class Evaluator(Accuracies):
         self._prepare()
 
     def _new_index(self, post: PostProcess) -> Index:
-        # numba takes half a second to import: wait until it is needed.
+        # numba takes half a second to import: only when it is needed.
         from anchorkit.evaluation.index import Index, check_memory
         from anchorkit.evaluation.sorting import SortedRows
         from anchorkit.evaluation.threads import Sharing, threads_for
@@ -127,17 +142,29 @@ class Evaluator(Accuracies):
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes that the tables of the evaluation take, by what they are for; the predictions themselves not."""
+        """Bytes that the tables of the evaluation take, by their purpose, without the predictions themselves."""
         with self._lock:
             state = sum(engine.memory() + self._images[engine].memory() for engine in self._engines.values())
             return self._index.memory() | {"state": state}
 
     def detections(self, c: Configuration | Iterable[int | str]) -> pd.DataFrame:
-        """What the detector would output: after top-k, NMS and cap.
+        """The detector's output with these anchors: after top-k, NMS and cap.
 
         Returns:
-            A DataFrame with columns image_id, category_id, score, x1, y1, x2, y2 (pixels) and anchor, image by image
-            by rising id, best score first; categories that the ground truth lacks are there too.
+            A DataFrame with columns image_id, category_id, score, x1, y1, x2, y2 (pixels) and anchor, by rising image
+            id and best score first. It includes categories that the ground truth lacks.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> evaluator.detections([1])[["image_id", "score", "x2", "anchor"]]
+               image_id  score    x2  anchor
+            0         2    0.6  28.0       1
         """
         import pandas as pd
 
@@ -153,17 +180,28 @@ class Evaluator(Accuracies):
         return pd.DataFrame({**columns, "anchor": table.anchor[rows]})
 
     def with_postprocess(self, **changes: Any) -> Evaluator:
-        """An evaluator of the same predictions under another post-processing. What does not change is shared.
+        """An evaluator of the same predictions under another post-processing. It shares the tables that stay the same.
 
-        A new cap or top-k costs next to nothing, a higher score threshold little, a new NMS IoU the search for
-        overlapping boxes, a lower score threshold than the table's a new start (it brings in rows that are in the table
-        below its own threshold).
+        A new cap or top-k costs almost nothing and a higher score threshold little. A new NMS IoU repeats the search
+        for overlapping boxes. A score threshold below the table's own starts from scratch: more rows take part.
 
         Args:
             changes: any of `nms_iou`, `score_threshold`, `topk`, `topk_scope` and `max_detections`, see `PostProcess`.
 
         Raises:
             InputError: a name is unknown or a value out of range.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> strict = evaluator.with_postprocess(score_threshold=0.7)  # only the first box scores more
+            >>> round(strict.accuracy(strict.full), 3)
+            0.505
         """
         known = [field.name for field in dataclasses.fields(PostProcess)]
         for name in changes:
@@ -182,10 +220,23 @@ class Evaluator(Accuracies):
         return other
 
     def with_metric(self, metric: str | Metric | Callable[..., float]) -> Evaluator:
-        """An evaluator of the same predictions by another metric. What does not change is shared.
+        """An evaluator of the same predictions by another metric. It shares all tables that stay the same.
 
         Raises:
             InputError: there is no such metric.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> evaluator.with_metric("AP50").accuracy(evaluator.full)
+            1.0
+            >>> evaluator.with_metric(lambda detections, truth: len(detections)).accuracy([0])
+            1.0
         """
         other = self._copy()
         other._metric = read_metric(metric, self._coco.max_dets)
@@ -193,21 +244,33 @@ class Evaluator(Accuracies):
         return other
 
     def subset(self, image_ids: Iterable[int]) -> Evaluator:
-        """An evaluator of the same predictions on some of the images: what pycocotools says of these alone.
+        """An evaluator of the same predictions on some of the images, as pycocotools evaluates these alone.
 
-        Post-processing, metric and options stay. It is built anew, in its share of the time that this one took.
+        Post-processing, metric and options stay. Building it takes time in proportion to the number of images.
 
         Args:
             image_ids: ids of the ground truth, in any order.
 
         Raises:
-            InputError: there is no such image, or one is named twice.
+            InputError: there is no such image, or an id occurs twice.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> round(evaluator.subset([1]).accuracy(evaluator.full), 3)
+            1.0
         """
         truth = self.ground_truth.subset(image_ids)
         # What is implausible was reported of the whole; without sizes no box of a part is refused.
         truth = dataclasses.replace(truth, sizes=np.empty((0, 2)))
         table = self.predictions.subset(truth.image_ids).with_postprocess(self.postprocess)
         with warnings.catch_warnings():
+            # The constructor of this evaluator issued the warnings about the table.
             warnings.simplefilter("ignore", UserWarning)
             part = Evaluator(
                 table,
@@ -226,35 +289,49 @@ class Evaluator(Accuracies):
     ) -> Bootstrap:
         """AP of the full detector and of some configurations on data sets drawn from the images with replacement.
 
-        All are told on the same draws. In each, AP is to the last bit what pycocotools says of the data set in which an
-        image that was drawn w times stands w times, as copies with ids next to each other. Every draw is remembered: a
-        call that was interrupted goes on.
+        All configurations are evaluated on the same draws. In each draw, AP has the bits of pycocotools on a data set
+        that contains an image drawn w times as w copies with consecutive ids. Draws are remembered: an interrupted call
+        can go on.
 
         Args:
             configurations: those to compare with the full one; also `anchorkit.evaluation.bootstrapping.ByImage`.
-            draws: number of data sets, each with as many images as there are.
+            draws: number of data sets, each with as many images as the ground truth.
             seed: the same seed gives the same data sets.
             progress: show a progress bar on standard error.
 
         Raises:
             InputError: the metric is not AP, AP50, AP75, APs, APm or APl, or there are no images or draws.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> drawn = evaluator.bootstrap([[0]], draws=4, seed=1)
+            >>> drawn.drawn.round(3).ravel().tolist()  # AP of the first anchor alone
+            [0.505, 0.0, 1.0, 0.0]
+            >>> drawn.changes.round(3).ravel().tolist()  # less that of all anchors, on the same images
+            [-0.396, -0.8, 0.0, -0.8]
         """
         from anchorkit.evaluation.bootstrapping import bootstrap
 
         return bootstrap(self._source(), configurations, draws, seed, progress)
 
     def weighted(self, configurations: Sequence[Subject], weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """AP of some configurations on data sets in which every image stands as often as a weight says.
+        """AP of some configurations on data sets that contain every image as often as its weight says.
 
         Args:
             configurations: as for `bootstrap`.
-            weights: whole numbers (data sets, images), images by rising id, 0 for one that is left out.
+            weights: whole numbers (data sets, images), images by rising id; 0 leaves an image out.
 
         Returns:
             float64 (data sets, configurations); -1 where a data set has no box to be found.
 
         Raises:
-            InputError: as for `bootstrap`, or the weights have another shape or are no whole numbers of 0 to 65535.
+            InputError: as for `bootstrap`, or the weights have another shape or are not whole numbers from 0 to 65535.
         """
         from anchorkit.evaluation.bootstrapping import weighted
 
@@ -263,14 +340,25 @@ class Evaluator(Accuracies):
     def verify(self, n: int = 10, seed: int = 0) -> float:
         """Compare with numpy NMS and pycocotools (or Pascal VOC's definition) on `n` random configurations.
 
-        Each is asked for on its own and as the child of another one. The first is the full one.
+        Each is evaluated on its own and as the child of another one. The first is the full one.
 
         Args:
-            n: number of configurations, the full one among them.
-            seed: which random ones.
+            n: number of configurations, the full one included.
+            seed: of the random choice.
 
         Returns:
-            The largest absolute difference over all figures: 0.0 if all is well.
+            The largest absolute difference over all figures: 0.0 if everything agrees.
+
+        Example:
+            >>> import anchorkit as ak
+            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
+            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
+            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
+            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
+            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
+            >>> evaluator = ak.Evaluator(table, truth)
+            >>> evaluator.verify(n=2)
+            0.0
         """
         table = self.predictions.with_postprocess(self.postprocess)
         return largest_difference(
@@ -292,24 +380,14 @@ class Evaluator(Accuracies):
 
     def _source(self) -> Source:
         """What the bootstrap needs of this evaluator."""
-        from anchorkit.evaluation.bootstrapping import Source
-        from anchorkit.evaluation.resampling import Resampler
-        from anchorkit.evaluation.threads import Sharing, threads_for_all
+        from anchorkit.evaluation.bootstrapping import Source, resampler_of
 
-        figure = self._metric.mean_precision
-        if figure is None:
-            raise InputError(
-                f"the bootstrap computes {', '.join(AP_FIGURES)}, not {self.metric}: "
-                "use evaluator.with_metric('AP50') or another of them"
-            )
-        every_area = figure.area > 0
         with self._lock:
-            work = Sharing(self._threads or threads_for_all())
-            resampler = Resampler(self._index, self._coco, figure, work)
+            resampler = resampler_of(self._metric, self._index, self._coco, self._threads)
 
         def gather(configuration: Configuration) -> Seen:
             with self._lock:
-                return self._engine(self._coco, every_area).figure(configuration.mask, resampler.see)
+                return self._engine(self._coco, resampler.area > 0).figure(configuration.mask, resampler.see)
 
         n_images = len(self.ground_truth.image_ids)
         return Source(self.metric, self.full, n_images, self._configuration, gather, resampler, self._drawn)

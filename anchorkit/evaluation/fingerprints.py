@@ -1,4 +1,4 @@
-"""Telling whether two evaluations are of the same predictions and ground truth."""
+"""Fingerprints: equal for evaluations of the same predictions and ground truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGITS = 16
 def image_digests(predictions: PredictionTable, truth: GroundTruth) -> bytes:
     """A hash of the rows of each image of the ground truth, one after the other, 32 bytes each.
 
-    Image by image, so that a table that is spread over several machines has the same ones.
+    One per image, so that a table whose images are on several machines has the same digests.
     """
     image_id = predictions.image_id
     rows = None

@@ -19,7 +19,7 @@ from anchorkit.errors import InputError
 class GroundTruth:
     """The annotated boxes of a set of images, grouped by image and, within an image, by category.
 
-    Boxes of one (image, category) stand in the order of the file: pycocotools breaks ties by it.
+    Boxes of one (image, category) are in the order of the file: pycocotools breaks ties by it.
 
     Attributes:
         image_ids: int64 (I,), rising.
@@ -28,8 +28,8 @@ class GroundTruth:
         category: int32 (G,), index into `category_ids`; never falls within an image.
         boxes: float64 (G, 4), x y width height in pixels.
         area: float64 (G,), the file's `area` field (pixels): it decides whether a box is small, medium or large.
-        crowd: bool (G,): a region that detections may hit unpunished.
-        difficult: bool (G,): an object that Pascal VOC's metrics pass over, as over crowds. COCO's see no difference.
+        crowd: bool (G,): a region in which detections do not count as false positives.
+        difficult: bool (G,): an object that Pascal VOC's metrics ignore, like a crowd. COCO's make no difference.
         sizes: float64 (I, 2), width and height of the images in pixels; NaN where the file does not say. No accuracy
             depends on it.
     """
@@ -55,7 +55,7 @@ class GroundTruth:
         """The annotated boxes of some images; all categories stay.
 
         Raises:
-            InputError: there is no such image, or one is named twice.
+            InputError: there is no such image, or an id occurs twice.
         """
         wanted = np.array(sorted(int(image_id) for image_id in image_ids), np.int64)
         unknown = wanted[~np.isin(wanted, self.image_ids)]
@@ -63,7 +63,7 @@ class GroundTruth:
             raise InputError(f"subset: there is no image {unknown[0]} in the ground truth")
         twice = wanted[1:][wanted[1:] == wanted[:-1]]
         if len(twice):
-            raise InputError(f"subset: image {twice[0]} is named twice")
+            raise InputError(f"subset: image {twice[0]} is named twice; name each image once")
         stays = np.isin(self.image_ids, wanted)
         number = np.cumsum(stays, dtype=np.int32) - 1
         boxes = stays[self.image]
@@ -80,7 +80,7 @@ class GroundTruth:
         )
 
     def to_coco(self) -> dict[str, Any]:
-        """A fresh COCO dict with annotation ids from 1, as pycocotools needs it: it takes id 0 for "no match"."""
+        """A new COCO dict with annotation ids from 1: for pycocotools, id 0 means "no match"."""
         annotations = [
             {
                 "id": index + 1,
@@ -136,8 +136,7 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
     ids = _unique_ids(annotations, "annotation", name)
     if len(ids) and ids[0] == 0:
         warnings.warn(
-            f"{name}: an annotation has the id 0, which pycocotools takes for 'no match'; annotations are counted "
-            "from 1 here, as they should be",
+            f"{name}: an annotation has the id 0, which means 'no match' to pycocotools; here they get ids from 1",
             UserWarning,
             stacklevel=3,
         )
@@ -201,7 +200,7 @@ def _unique_ids(entries: Any, what: str, name: str) -> npt.NDArray[np.int64]:
 
 
 def _complaint(annotation: Mapping[str, Any], images: Mapping[int, int], categories: Mapping[int, int]) -> str:
-    """What is wrong with an annotation that could not be read."""
+    """The reason why an annotation cannot be read."""
     where = f"annotation {annotation.get('id')}"
     for key, known in (("image_id", images), ("category_id", categories)):
         value = annotation.get(key)

@@ -1,4 +1,4 @@
-"""How the images stand under one configuration, and what differs in others."""
+"""The state of the images under one configuration, and how others differ from it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from anchorkit.evaluation.threads import balanced
 from anchorkit.postprocess import PostProcess
 
 CHILDREN_AT_ONCE = 32
-"""Children looked at in one pass over the images. More would need more memory for their events and gain nothing."""
+"""Children per pass over the images. More would need more memory for their events and gain nothing."""
 
-FIRST_ROOM = 4096
+FIRST_SPACE = 4096
 
 
 class Images:
     """The images of a table under the configuration that they were last moved to, at first the empty one.
 
-    Memory: 4 bits a member (of begun 64s) and 2 a candidate; 8 bytes a candidate that overlaps an annotated box, for
-    each area range; and for the events of 32 children 4 bytes a detection that changes and 16 a match.
+    Memory: 4 bits per member (groups rounded up to 64s) and 2 bits per candidate; 8 bytes per candidate that overlaps
+    an annotated box, for each area range; for the events of 32 children 4 bytes per changed detection and 16 per match.
 
     Args:
-        index: what does not depend on the configuration.
-        rules: IoU thresholds and numbers of detections.
-        every_area: outcomes in all four area ranges, and the ranks that recall at fewer detections needs.
+        index: the tables that do not depend on the configuration.
+        rules: IoU thresholds and limits on the detections.
+        every_area: compute outcomes in all four area ranges, and the ranks that recall at fewer detections needs.
 
     Attributes:
         rules: the numbers that decide. classes: what the curves need of each class. work: threads.
@@ -66,9 +66,9 @@ class Images:
             outcome=np.zeros(self.rules.n_areas * len(matching.inside), np.uint64),
         )
         self._scratch = [_scratch(groups, matching, self.rules.n_scopes) for _ in range(work.n_threads)]
-        # Kept from one pass to the next: fresh memory costs more than what is written to it.
+        # Reused from pass to pass: allocating memory costs more than writing to it.
         self._events = {
-            (n_children, part): _room(n_children, FIRST_ROOM, FIRST_ROOM)
+            (n_children, part): _events_for(n_children, FIRST_SPACE, FIRST_SPACE)
             for n_children in (1, CHILDREN_AT_ONCE)
             for part in range(work.n_threads)
         }
@@ -76,24 +76,24 @@ class Images:
         self._sizes: Array | None = None
 
     def restart(self) -> None:
-        """Be at the empty configuration."""
+        """Go back to the empty configuration."""
         for array in self._standing:
             array[:] = 0
 
     def is_far(self, here: int, there: int) -> bool:
-        """Whether the way from `here` is longer than that from the empty configuration."""
+        """Whether starting from the empty configuration is cheaper than starting from `here`."""
         return self._cost(here ^ there) >= self._cost(there)
 
     def move(self, here: int, there: int) -> list[Events]:
-        """Go to a configuration. What differs from `here`, where the images are, for each range of images."""
+        """Go to a configuration. Returns how it differs from `here`, where the images are, for each range of images."""
         return self._advance(here, [there], commit=True)
 
     def look(self, here: int, children: Sequence[int]) -> list[Events]:
-        """What differs in each child (at most `CHILDREN_AT_ONCE`) from `here`, for each range of images."""
+        """How each child (at most `CHILDREN_AT_ONCE`) differs from `here`, for each range of images."""
         return self._advance(here, children, commit=False)
 
     def detections(self) -> tuple[Array, Array]:
-        """The image and rank, int64 each, of what the detector outputs: image by image, best first."""
+        """The image and rank, int64 each, of the detector's output: image by image, best first."""
         word_start = self._matching.word_start
         at = np.flatnonzero(np.unpackbits(self._standing.by_rank.view(np.uint8), bitorder="little"))
         image = np.searchsorted(word_start, at >> 6, side="right") - 1
@@ -104,16 +104,16 @@ class Images:
 
     def memory(self) -> int:
         """Bytes that the state takes."""
-        return sum(a.nbytes for a in self._standing) + sum(a.nbytes for room in self._events.values() for a in room)
+        return sum(a.nbytes for a in self._standing) + sum(a.nbytes for events in self._events.values() for a in events)
 
     def _cost(self, mask: int) -> int:
-        """Candidates of the anchors in `mask`: what moving by them costs, more or less."""
+        """Number of candidates of the anchors in `mask`: moving by them costs about that much."""
         if self._sizes is None:
             self._sizes = members_of_anchors(self._groups, self.n_anchors)
         return sum(int(self._sizes[anchor]) for anchor in bits_of(mask))
 
     def _advance(self, here: int, there: Sequence[int], commit: bool) -> list[Events]:
-        """What differs from the configuration `here`, for each range of images."""
+        """How configurations differ from `here`, for each range of images."""
         children = Children(
             *_lists([here & ~mask for mask in there]),
             *_lists([mask & ~here for mask in there]),
@@ -124,7 +124,7 @@ class Images:
 
         def advance(part: int) -> Events:
             first, last = int(self._parts[part]), int(self._parts[part + 1])
-            # One child is apt to be far away, and would make room for as many changes in every other.
+            # A single child is often far away. It has memory of its own, or all 32 would need that much.
             room = (1 if len(there) == 1 else CHILDREN_AT_ONCE, part)
             self._events[room].n_flips[:] = 0
             self._events[room].n_changes[:] = 0
@@ -137,13 +137,13 @@ class Images:
                 if first == last:
                     return events
                 n = int(np.diff(self._groups.image_start[first : first + 2])[0])
-                self._events[room] = _more_room(events, n, n * self.rules.n_areas)
+                self._events[room] = _with_space(events, n, n * self.rules.n_areas)
 
         return self.work.all([partial(advance, part) for part in range(len(self._parts) - 1)])
 
 
 def numbers_of(rules: MatchingRules, every_area: bool, post: PostProcess, n_scopes: int) -> Rules:
-    """The numbers that decide, see `Images`."""
+    """The numbers that decide, see `Rules`."""
     return Rules(
         topk=post.topk or 0,
         n_scopes=n_scopes,
@@ -177,7 +177,7 @@ def _lists(masks: Sequence[int]) -> tuple[Array, Array]:
 
 
 def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
-    """Enough for the largest image."""
+    """Scratch memory for the largest image."""
     by_group = int(np.diff(groups.word[groups.image_group]).max(initial=1))
     by_rank = int(np.diff(matching.word_start).max(initial=1))
     return Scratch(
@@ -194,7 +194,7 @@ def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
     )
 
 
-def _room(n_children: int, flips: int, changes: int) -> Events:
+def _events_for(n_children: int, flips: int, changes: int) -> Events:
     return Events(
         np.empty((n_children, flips), np.uint32),
         np.zeros(n_children, np.int64),
@@ -204,8 +204,8 @@ def _room(n_children: int, flips: int, changes: int) -> Events:
     )
 
 
-def _more_room(events: Events, flips: int, changes: int) -> Events:
-    """Room for so many more of each in every child, and to spare."""
+def _with_space(events: Events, flips: int, changes: int) -> Events:
+    """Events with space for at least so many more of each in every child."""
     more_flips, more_changes = (
         2 * size if int(n.max()) + wanted > size else 0
         for size, n, wanted in (
@@ -222,7 +222,7 @@ def _more_room(events: Events, flips: int, changes: int) -> Events:
 
 
 def _wider(array: Array, columns: int) -> Array:
-    # Rows that begin a power of two apart would all fall on the same few lines of the processor's cache.
+    # With rows a power of two apart, all rows would share a few lines of the processor's cache.
     wider = np.empty((len(array), columns + 64 - columns % 64 + 16), array.dtype)
     wider[:, : array.shape[1]] = array
     return wider

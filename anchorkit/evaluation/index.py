@@ -29,10 +29,10 @@ from anchorkit.predictions import PredictionTable
 class Index:
     """All tables of a set of predictions and its ground truth, each built when it is first needed.
 
-    What stays in memory, in bytes, with C candidates (rows above the score threshold) and A anchors: about 40 + A / 4
-    a candidate (the second term grows to A / 8 a candidate of its group's share in begun 64s), 10 an entry of the rows
-    of overlaps (one for every 64 members of a group in which a member suppresses somebody), 13 a candidate that
-    overlaps an annotated box and 5 for each such overlap. While it is built, up to 80 a candidate more.
+    Memory in bytes, with A anchors: about 40 + A / 4 per candidate (row above the score threshold; more in small
+    groups, since a group is rounded up to 64), 10 per entry of the suppressions (one for every 64 members of a group
+    among which a member suppresses any), 13 per candidate that overlaps an annotated box and 5 for each such overlap.
+    Building needs up to 80 more per candidate.
 
     Args:
         rows: the candidates.
@@ -42,7 +42,7 @@ class Index:
         memory_limit: bytes that may be used.
 
     Raises:
-        InputError: it would not fit; from any method that builds.
+        InputError: the tables do not fit in memory; from any method that builds one.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Index:
 
     @property
     def n_scopes(self) -> int:
-        """Into how many scopes a top-k may divide candidates."""
+        """The largest number of scopes that a top-k divides candidates into."""
         return max(1, self.rows.n_all_classes, len(self.layout.levels))
 
     def memory(self) -> dict[str, int]:
@@ -78,16 +78,16 @@ class Index:
 
     @cached_property
     def groups(self) -> Groups:
-        """Who takes part."""
+        """The candidates that take part."""
         return build_groups(self.rows, self.layout, self.post)
 
     @cached_property
     def suppressions(self) -> Suppressions:
-        """What suppresses what."""
+        """Which members suppress which."""
         return build_suppressions(self.rows, self.groups, self.post.nms_iou, self.work, self._memory_limit)
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
-        """What could match what."""
+        """Which candidates can match which annotated boxes."""
         if rules not in self._matchings:
             self._matchings[rules] = build_matching(self.rows, self.truth, rules, self.work)
         return self._matchings[rules]
@@ -111,10 +111,10 @@ class Index:
 
 
 def check_memory(predictions: PredictionTable, score_threshold: float, memory_limit: float | None) -> float:
-    """Bytes that may be used: what was asked for, or what the machine has free.
+    """Bytes that may be used: the given limit, or the machine's free memory.
 
     Raises:
-        InputError: building would need more: at least 120 + A / 4 bytes a row that takes part (see `Index`).
+        InputError: building needs more: at least 120 + A / 4 bytes per row that takes part (see `Index`).
     """
     limit = float(psutil.virtual_memory().available) if memory_limit is None else float(memory_limit)
     n = int((predictions.score > np.float32(score_threshold)).sum())

@@ -146,7 +146,12 @@ class Metric(ABC):
 
 @dataclass(frozen=True)
 class CocoFigure(Metric):
-    """One of COCO's figures by its name: ``AP`` (IoU 0.50:0.95), ``AP50``, ``AP75``, ``APs``, ..., ``ARl``."""
+    """One of COCO's figures by its name: ``AP`` (IoU 0.50:0.95), ``AP50``, ``AP75``, ``APs``, ..., ``ARl``.
+
+    Example:
+        >>> CocoFigure("AP75").mean_precision
+        MeanPrecision(area=0, iou=0.75)
+    """
 
     figure: str = "AP"
 
@@ -184,6 +189,10 @@ class WeightedAP(Metric):
 
     Raises:
         InputError: a weight is negative or no number, or none is above 0.
+
+    Example:
+        >>> WeightedAP({1: 2, 3: 0.5}).name  # category 1 counts four times as much as 3, and no other counts
+        'WeightedAP({1: 2, 3: 0.5})'
     """
 
     weights: Mapping[int, float]
@@ -233,6 +242,10 @@ class VocAP(Metric):
 
     Raises:
         InputError: `points` or `iou` is out of range.
+
+    Example:
+        >>> VocAP(points=11).name, VocAP(iou=0.7).name
+        ('voc07', 'voc@0.7')
     """
 
     points: int | None = None
@@ -272,6 +285,10 @@ class FScore(Metric):
 
     Raises:
         InputError: a value is out of range.
+
+    Example:
+        >>> FScore(score_threshold=0.3, beta=2).name
+        'F2 at score 0.3, IoU 0.5'
     """
 
     score_threshold: float = 0.5
@@ -315,6 +332,12 @@ class OfDetections(Metric):
 
     Attributes:
         function: gets the detections (see `Evaluator.detections`) and the ground truth.
+
+    Example:
+        >>> def detections_per_image(detections, truth):
+        ...     return len(detections) / len(truth.image_ids)
+        >>> OfDetections(detections_per_image).name
+        'detections_per_image'
     """
 
     needs_detections: ClassVar[bool] = True
@@ -342,6 +365,10 @@ def read_metric(metric: Any, max_dets: tuple[int, ...] = COCO_MAX_DETS) -> Metri
 
     Raises:
         InputError: there is no such metric.
+
+    Example:
+        >>> read_metric("AP50"), read_metric("voc07")
+        (CocoFigure(figure='AP50'), VocAP(points=11, iou=0.5))
     """
     if isinstance(metric, Metric):
         return metric
@@ -361,7 +388,7 @@ def figure_names(max_dets: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _exact(number: float) -> str:
-    """A number as short as it can be told apart from all others: accuracies by different metrics must not mix."""
+    """The shortest text from which the number can be read back: the names of two metrics must differ."""
     return f"{number:g}" if float(f"{number:g}") == number else repr(float(number))
 
 

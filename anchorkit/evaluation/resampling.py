@@ -1,8 +1,8 @@
-"""COCO's AP on data sets in which each image stands as often as a weight says, without matching anything anew.
+"""COCO's AP on data sets that contain each image as often as a weight says, without repeating the matching.
 
-What a detection matched depends on its own image alone. So the outcomes of a configuration are gathered once, and a
-data set made of copies of the images is one pass over them with weights: it gives the bits that pycocotools gives on
-the data set written out, in which the copies of an image have ids next to each other, in the order of the images.
+What a detection matches depends on its own image alone. So the outcomes of a configuration are gathered once, and one
+pass over them with weights evaluates a data set made of copies of the images. It has the bits of pycocotools on the
+data set written out, with the copies of an image having consecutive ids, in the order of the images.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _ALL_THRESHOLDS = np.uint64(2**31 - 1)
 
 @dataclass(frozen=True)
 class Weights:
-    """How often each image stands in each data set.
+    """How many copies of each image each data set has.
 
     Attributes:
         counts: uint16 (draws, I).
 
     Raises:
-        InputError: a weight is negative, no whole number, or above 65,535.
+        InputError: a weight is negative, not a whole number, or above 65,535.
     """
 
     counts: npt.NDArray[np.uint16]
@@ -59,12 +59,12 @@ class Weights:
         if array.ndim != 2 or array.shape[1] != n_images:
             raise InputError(f"weights has shape {array.shape}; (data sets, {n_images} images) is needed")
         if array.dtype.kind not in "iub" or (array.size and not 0 <= array.min() <= array.max() < 2**16):
-            raise InputError("weights: whole numbers from 0 to 65535 are needed, how often each image stands")
+            raise InputError("weights: whole numbers from 0 to 65535 are needed, the number of copies of each image")
         return cls(array.astype(np.uint16))
 
     @classmethod
     def drawn(cls, n_images: int, draws: int, seed: int) -> Weights:
-        """`draws` bootstrap samples: as many images as there are, drawn with replacement. Few draws begin the many."""
+        """Bootstrap samples of as many images, drawn with replacement. More draws begin with the same ones."""
         if n_images == 0:
             raise InputError("there are no images to draw from")
         random = np.random.default_rng(seed)
@@ -74,12 +74,12 @@ class Weights:
         return cls(counts)
 
     def with_all(self) -> Weights:
-        """The same with one data set before them: all images, once each."""
+        """These weights after a first data set that has every image once."""
         return Weights(np.concatenate([np.ones((1, self.counts.shape[1]), np.uint16), self.counts]))
 
     @cached_property
     def blocks(self) -> list[Array]:
-        """uint16 (I, DRAWS) each; the last one is filled up with data sets without images."""
+        """uint16 (I, DRAWS) each; data sets without images fill up the last one."""
         n = -(-len(self.counts) // DRAWS) * DRAWS
         filled = np.zeros((n, self.counts.shape[1]), np.uint16)
         filled[: len(self.counts)] = self.counts
@@ -94,7 +94,7 @@ class Resampler:
     """One of COCO's AP figures under weights.
 
     Args:
-        index: the tables. rules: IoU thresholds and numbers of detections.
+        index: the tables. rules: IoU thresholds and limits on the detections.
         figure: which part of the precision to average. work: threads.
     """
 
@@ -119,7 +119,7 @@ class Resampler:
         self._to_find = ToFind(np.append(0, np.cumsum(n_real[self._classes])), truth.image[real][by_class])
 
     def see(self, reading: Reading) -> Seen:
-        """The detections on a board."""
+        """The detections of a bitmap."""
         shown = np.flatnonzero(np.unpackbits(reading.bits[self.area].view(np.uint8), bitorder="little"))
         first, end = np.searchsorted(reading.bitmap.at, [self.area << 32, self.area + 1 << 32])
         at = reading.bitmap.at[first:end] & np.int64(PLACE)
@@ -133,7 +133,7 @@ class Resampler:
         return Seen(place, counted, hit, off)
 
     def mixed(self, parts: Sequence[Seen], part_of_image: Array) -> Seen:
-        """The detections of each image from the part that belongs to it."""
+        """For each image, the detections of the part that it belongs to."""
         chosen = [
             Seen(*(column[part_of_image[self._image[seen.place]] == number] for column in seen))
             for number, seen in enumerate(parts)
@@ -143,12 +143,12 @@ class Resampler:
         return Seen(*(column[order] for column in columns))
 
     def steps(self, seen: Seen) -> Steps:
-        """The walk over some detections; what comes after the last hit of a class changes nothing and is left out."""
+        """Detections as steps. Those after the last hit of a class change nothing and are left out."""
         place, counted, hit, off = seen
         klass = np.searchsorted(self._place_start, place, side="right") - 1
         image, falling = self._image[place], self._falling[place]
         is_hit = hit != 0
-        # Detections of one image and class that tie, where one of them is a hit: their copies take turns.
+        # Where detections of one image and class tie and one of them is a hit, their copies alternate.
         begins = np.ones(len(place), bool)
         begins[1:] = (image[1:] != image[:-1]) | (falling[1:] != falling[:-1]) | (klass[1:] != klass[:-1])
         tie = np.cumsum(begins) - 1
@@ -182,11 +182,11 @@ class Resampler:
         )
 
     def figures(self, steps: Steps, weights: Weights) -> npt.NDArray[np.float64]:
-        """The figure in each data set: float64 (draws,), -1 where it has nothing to be found."""
+        """The figure in each data set: float64 (draws,), -1 where there is nothing to be found."""
         n_items = steps.most + steps.most_tied * max(weights.largest - 1, 0)
         most = (len(steps.fill_image) + len(steps.hit)) * max(weights.largest, 1)
         if max(most, len(self._to_find.image) * weights.largest) >= 2**31:
-            raise InputError(f"weights: with images that stand {weights.largest:,} times, detections cannot be counted")
+            raise InputError(f"weights: {weights.largest:,} copies of an image are too many to count; use lower ones")
         free: SimpleQueue[_ThreadScratch] = SimpleQueue()
         for _ in range(self._work.n_threads):
             free.put(_ThreadScratch.of(n_items, self._n_thresholds, len(self._classes)))
@@ -223,7 +223,7 @@ class Resampler:
 
 
 class _ThreadScratch(NamedTuple):
-    """What one thread needs. `lines` takes most: 13 kB for each IoU threshold and class."""
+    """The memory of one thread. `lines` takes most: 13 kB for each IoU threshold and class."""
 
     weighing: WeighingScratch
     lines: Array

@@ -1,4 +1,4 @@
-"""The figures of a single configuration, by whichever way is sooner done."""
+"""The figures of a single configuration, by the faster method."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anchorkit.predictions import PredictionTable
 from anchorkit.predictions_check import check_pair
 
 FEW_ROWS = 20_000
-"""So few predictions the referees are done with before the evaluator's machine code is loaded, let alone compiled."""
+"""Up to this many predictions, the referees are faster than loading the evaluator's machine code."""
 
 
 def stats(
@@ -27,8 +27,7 @@ def stats(
 ) -> dict[str, float]:
     """The 12 figures of COCO of a configuration, as `Evaluator.stats`, to the same bits.
 
-    Who asks for one configuration of a small table need not wait for what makes thousands of them fast: numpy NMS and
-    pycocotools are asked instead.
+    For one configuration of a small table, numpy NMS and pycocotools are faster than preparing an `Evaluator`.
 
     Args:
         predictions: raw predictions on images of the ground truth.

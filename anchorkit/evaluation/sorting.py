@@ -1,4 +1,4 @@
-"""Putting the rows of a table in order."""
+"""The rows of a table in the order of the evaluation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from anchorkit.predictions import PredictionTable
 class SortedRows:
     """The rows that take part, image by image in the order of the ground truth's ids, best score first.
 
-    What building needs and evaluating does not (boxes, scores, ...) is computed when asked for, and forgotten by
-    `forget`.
+    Columns that only building needs (boxes, scores, ...) are computed on first use; `forget` frees their memory.
 
     Attributes:
         predictions: the table.
         row: int32 (C,), row of the table of each candidate.
         image_start: int64 (I + 1,), first candidate of each image.
-        n_classes: number of categories in the ground truth; n_all_classes: with those that it lacks.
+        n_classes: number of categories in the ground truth; n_all_classes: with those that only the table has.
         group_start: int64 (groups + 1,), first member of each group; group_image: int64 (groups,); group_class: int32
             (groups,), index of the category in the ground truth; categories it lacks are numbered after those.
     """
@@ -58,7 +57,7 @@ class SortedRows:
         self.group_class = self.klass[self.members[self.group_start[:-1]]]
 
     def forget(self, *names: str) -> None:
-        """Let go of what can be computed again: of some attributes, or of all."""
+        """Free some attributes, or all, that can be computed again."""
         for name in names or ("boxes", "klass", "_classes", "anchor", "falling", "members"):
             self.__dict__.pop(name, None)
 
@@ -143,7 +142,7 @@ def falling_key(score: Array) -> Array:
 
 
 def _classes(category_id: Array, known: Array) -> tuple[Array, int]:
-    """Index of each category id among the known ones; strangers are numbered after them. And how many there are."""
+    """Index of each category id among the known ones, with unknown ones numbered after them; and the number of all."""
     found = np.unique(category_id)
     everything = np.concatenate((known, np.setdiff1d(found, known))).astype(np.int64)
     order = np.argsort(everything, kind="stable")

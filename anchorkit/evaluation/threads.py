@@ -1,4 +1,4 @@
-"""Sharing work among threads."""
+"""Work divided among threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 MOST_THREADS = 8
 ROWS_PER_THREAD = 100_000
-"""Below this many candidates a thread costs more than it brings."""
+"""With fewer candidates per thread, a thread costs more than it gains."""
 
 
 class Sharing:
@@ -24,7 +24,7 @@ class Sharing:
 
     Attributes:
         n_threads: how many work at once.
-        n_parts: into how many parts to cut work of uneven sizes.
+        n_parts: number of parts to cut work of uneven sizes into.
     """
 
     def __init__(self, n_threads: int) -> None:
@@ -44,23 +44,23 @@ class Sharing:
         try:
             return [job.result() for job in jobs]
         finally:
-            # After Ctrl-C too, nothing may go on writing to memory that the next evaluation uses.
+            # After Ctrl-C too, no thread may still write to memory that the next evaluation uses.
             for job in jobs:
                 job.cancel()
             wait(jobs)
 
 
 def threads_for(n_rows: int) -> int:
-    """How many threads a table of so many rows deserves on this machine."""
+    """How many threads to use on this machine for a table with this many rows."""
     return min(os.cpu_count() or 1, MOST_THREADS, 1 + n_rows // ROWS_PER_THREAD)
 
 
 def threads_for_all() -> int:
-    """How many threads to use for work that is long whatever the table."""
+    """How many threads to use on this machine for work that takes long with any table."""
     return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 def balanced(start: Array, n: int) -> Array:
-    """Cut the things whose items begin at `start` into `n` ranges with about as many items each: (n + 1,) bounds."""
+    """Cut images or groups, whose items begin at `start`, into `n` ranges with about equally many items: (n + 1,)."""
     cuts = np.searchsorted(start, np.linspace(0, start[-1], n + 1)[1:-1])
     return np.concatenate(([0], cuts, [len(start) - 1])).astype(np.int64)

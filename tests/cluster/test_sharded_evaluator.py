@@ -177,7 +177,7 @@ def test_a_lost_scheduler_is_told_and_the_ledger_goes_on(tmp_path: Path) -> None
             return ak.search(spread, cost="boxes", ledger=ledger, progress=False, watch=watch)
 
     with dask_cluster(tmp_path) as cluster:
-        with pytest.raises(ak.InputError, match=r"cluster at .* goes on where it was"):
+        with pytest.raises(ak.InputError, match=r"cluster at .* continues where it stopped"):
             search(cluster, lambda progress: cluster.scheduler.kill())
         assert ledger.exists()
     with dask_cluster(tmp_path, cluster.port) as again:

@@ -18,31 +18,31 @@ from anchorkit.evaluation.loops.suppression import limit_groups, settle, show, t
 from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE_BITS, View
 
 MARGIN = 64
-"""How many kept candidates beyond the cap a child may bring in before its image is settled to the end."""
+"""How many kept candidates beyond the cap a child may add before NMS of its image runs to the end."""
 
 
 @compiled_without_counting
 def advance(first, last, groups, suppressions, matching, rules, standing, children, events, scratch, commit):
-    """Go from the configuration the engine is at to each child, image by image, and tell what differs.
+    """Compute how each child differs from the configuration that the engine is at, image by image.
 
-    All children of an image are done together, while its part of the tables is in the processor's cache. Threads may
-    share the images, each with `events` and `scratch` of its own. With `commit` there is one child, and `standing`
-    follows it.
+    One image is finished for all children while its part of the tables is in the processor's cache. Threads may divide
+    the images; each needs `events` and `scratch` of its own. With `commit` there is one child, and `standing` moves to
+    it.
 
     Returns:
-        The image before which the room for events was too small, or `last`.
+        The image before which the memory for events was too small, or `last`.
     """
     n_anchors = children.keep.shape[1]
     for image in range(first, last):
         view = _view(image, n_anchors, groups, suppressions, matching, standing)
-        if not _has_room(view, len(children.keep), rules, events):
+        if not _has_space(view, len(children.keep), rules, events):
             return image
         n, n_ranks = len(view.rank), len(view.shown)
         for child in range(len(children.keep)):
             if image + 1 < last:
                 _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, suppressions, matching, standing)
-            anybody = take_part(view, child, children, rules, scratch)
-            if anybody:
+            changes = take_part(view, child, children, rules, scratch)
+            if changes:
                 only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
                 horizon = n if commit else standing.horizon[image]
                 while True:
@@ -52,17 +52,17 @@ def advance(first, last, groups, suppressions, matching, rules, standing, childr
                     n_words, gained = show(view, rules.cap, scratch)
                     if horizon >= n or (n_words >= 0 and 64 * n_words - 1 <= horizon):
                         break
-                    # What was settled does not reach to the cap: settle all.
+                    # NMS up to the horizon did not reach the cap: do all of it.
                     horizon = n
                 if commit or standing.fullest[image] + gained > rules.most_shown:
                     largest = limit_groups(view, rules.most_shown, scratch.shown)
                     if commit:
                         standing.fullest[image] = largest
-                _tell(view, matching, rules, scratch, standing.outcome, child, events, commit)
+                _write_events(view, matching, rules, scratch, standing.outcome, child, events, commit)
             if commit:
                 for w in range(len(view.alive)):
                     view.alive[w] = scratch.alive[w]
-                if anybody:
+                if changes:
                     for w in range(n_ranks):
                         view.by_rank[w] = scratch.by_rank[w]
                         view.shown[w] = scratch.shown[w]
@@ -72,9 +72,9 @@ def advance(first, last, groups, suppressions, matching, rules, standing, childr
 
 @inlined
 def _fetch_next(image, child, n_children, n_anchors, groups, suppressions, matching, standing):
-    """Have the tables of the next image on their way, share by share, while this one's children are worked on.
+    """Prefetch the tables of the next image, share by share, during the work on this image's children.
 
-    An image's part is touched here and there: waiting for memory would take longer than the work.
+    The accesses are scattered: waiting for memory would take longer than the work.
     """
     shift = 4 if n_children >= 16 else 0
     if child >> shift > 0:
@@ -159,8 +159,8 @@ def _view(image, n_anchors, groups, suppressions, matching, standing):
 
 
 @inlined
-def _has_room(view, n_children, rules, events):
-    """Whether the events of one more image are sure to fit."""
+def _has_space(view, n_children, rules, events):
+    """Whether the events of one more image certainly fit."""
     n = len(view.rank)
     for child in range(n_children):
         if events.n_flips[child] + n > events.flips.shape[1]:
@@ -171,11 +171,11 @@ def _has_room(view, n_children, rules, events):
 
 
 @inlined
-def _tell(view, matching, rules, scratch, outcome, child, events, commit):
-    """Write the flips of an image, and match anew the groups in which they can matter.
+def _write_events(view, matching, rules, scratch, outcome, child, events, commit):
+    """Write the flips of an image, and repeat the matching of the groups in which they can matter.
 
-    A detection that overlaps no annotated box changes no outcome but the ranks of others: it counts as one of the first
-    1 or 10 detections of its group.
+    A detection that overlaps no annotated box changes only the ranks of others: it is one of the first 1 or 10
+    detections of its group.
     """
     shown = scratch.shown
     flips = events.flips[child]

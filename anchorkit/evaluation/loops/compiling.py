@@ -28,7 +28,7 @@ _settings: Any = numba.config
 
 
 class Notice(event.Listener):
-    """Says what one waits for where compiling one of the kit's loops takes longer than a moment; but once."""
+    """Prints once why the user waits, when compiling one of the kit's loops takes longer than a moment."""
 
     def __init__(self) -> None:
         self._said = False

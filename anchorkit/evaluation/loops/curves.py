@@ -1,8 +1,8 @@
 """Compiled loops from outcomes to figures: one pass over the detections that matched, class by class.
 
-A *board* shows the detections of one configuration: a bit for each place that is a detection, and a list of those that
-matched. Only true positives raise recall, and between two of them precision falls:
-so a precision-recall curve is all in the detections that matched, and of the others only their number counts.
+A `tables.Bitmap` has the detections of one configuration: a bit for each place that is a detection, and a list of those
+that matched. Only true positives raise recall, and between two of them precision falls. So the detections that matched
+determine the precision-recall curve; of the others only the number counts.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _ALL_THRESHOLDS = np.uint64(2**31 - 1)
 
 @compiled
 def flip(n_flips, flips, bits):
-    """Flip the bits of places (see `tables.Matching.place`) in the area ranges of their boxes. Twice is as if never."""
+    """Flip the bits of places (see `tables.Matching.place`) in their boxes' area ranges. A second time undoes it."""
     for j in range(n_flips):
         place = flips[j] & PLACE
-        # None is here whose area is not in the first range, which has room for all but absurd boxes.
+        # Places outside the first area range, which only absurd boxes exceed, never come here.
         bits[0, place >> 6] ^= bit_at(place)
         for area in range(1, len(bits)):
             if flips[j] >> (PLACE_BITS + area) & 1:

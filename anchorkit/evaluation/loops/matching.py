@@ -2,8 +2,8 @@
 
 The *outcome* of a detection that has pairs is one word: bit t says that it matched something at IoU threshold t and so
 is no false positive, although it is counted among the detections (those with an area in the range are); bit 31 + t says
-that it hit a box to be found; and the two highest bits tell how many of `Rules.ranks` detections of its group come
-before it. It is 0 for what is no detection or matched nothing.
+that it hit a box to be found; and the two highest bits count how many of the numbers in `Rules.ranks` its rank in the
+group reaches. It is 0 for a candidate that is no detection or matched nothing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ RANK = np.uint64(62)
 
 @inlined
 def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, events, commit):
-    """Match the detections of a group that are shown; tell every outcome that is not as it was (in `outcome`).
+    """Match the detections of a group that are shown, and write every outcome that differs from `outcome` as an event.
 
     Detections come best first, as in pycocotools. Only those that have pairs are looked at, except where ranks are
-    asked for, which is in the first of the `n_areas` area ranges. With `commit`, `outcome` follows.
+    needed, which is in the first of the `n_areas` area ranges. With `commit`, `outcome` is updated.
     """
     shown, used = scratch.shown, scratch.used
     n = events.n_changes[child]

@@ -1,4 +1,4 @@
-"""Compiled loops over pairs of boxes: what suppresses what, and what could match what. They run once for each table.
+"""Compiled loops over pairs of boxes: which suppress which, and which can match which. They run once per table.
 
 Every kernel works on a range of images or groups, releases the interpreter lock and writes only to what belongs to its
 range, so that threads can share the work.
@@ -70,7 +70,7 @@ def fill_suppressions(
                     height = min(y2[p], y2[q]) - max(y1[p], y1[q])
                     common = width * height
                     union = area[p] + area[q] - common
-                    # Most pairs are far from the limit: spare them the division.
+                    # Most pairs are far from the limit and need no division.
                     if width > 0 and height > 0 and common > near * union and common / union > limit:
                         mask |= bit_at(q)
                 if word == p >> 6:
@@ -108,9 +108,9 @@ def fill_pairs(
 ):  # fmt: skip
     """Write the annotated boxes that each candidate could match, from ``pair_start[slot]`` on.
 
-    Invariant: the boxes whose IoU reaches ``limits[0]`` stand in the order in which pycocotools prefers them: IoU
-    falling, of equal ones the later box first; `pair_passed` is the number of limits reached. With `best_only` there
-    is but one: that of greatest IoU, of equal ones the first (Pascal VOC's rule).
+    Invariant: the boxes whose IoU reaches ``limits[0]`` are in the order in which pycocotools prefers them: IoU
+    falling, of equal ones the later box first; `pair_passed` is the number of limits reached. With `best_only` there is
+    only one: the box of greatest IoU, of equal ones the first (Pascal VOC's rule).
     """
     for group in range(first, last):
         if truth_start[group] == truth_end[group]:

@@ -1,7 +1,7 @@
 """Compiled loops from one configuration to another: which candidates of an image are detections then.
 
-In greedy NMS only kept boxes suppress, and only within their image and class. So a group stays as it is unless the
-child takes a kept box out of it or puts one in; NMS is repeated only for the others, 64 boxes at a time. All
+In greedy NMS only kept boxes suppress, and only within their image and class. So a group stays the same unless the
+child removes a kept box from it or adds one. NMS is repeated only in the groups that change, 64 boxes at a time. All
 loops work on the `View` of one image.
 """
 
@@ -14,21 +14,21 @@ from anchorkit.evaluation.loops.compiling import ONE, bit_at, inlined, lowest_bi
 
 @inlined
 def take_part(view, child, children, rules, scratch):
-    """Find who takes part in NMS in the child. True if it can differ.
+    """Find the members that take part in NMS in the child. True if the result can differ.
 
-    Writes two sets of members: `alive`, and `touched`: kept ones that leave, and who enters and is not suppressed.
+    Writes two sets of members: `alive`, and `touched`: kept ones that leave, and new ones that are not suppressed.
     """
     alive, touched = scratch.alive, scratch.touched
-    anybody = np.uint64(0)
+    changes = np.uint64(0)
     first, end = children.gone_start[child], children.gone_start[child + 1]
     if not view.binds and first + 1 == end and children.new_start[child] == children.new_start[child + 1]:
-        # One anchor away: what a search asks for nearly always.
+        # One anchor removed: nearly every question of a search.
         gone = view.by_anchor[children.gone[first]]
         for w in range(len(gone)):
             alive[w] = view.alive[w] & ~gone[w]
             touched[w] = view.kept[w] & gone[w]
-            anybody |= touched[w]
-        return anybody != 0
+            changes |= touched[w]
+        return changes != 0
     if view.binds:
         _within_topk(view, child, children, rules, scratch)
     else:
@@ -43,10 +43,10 @@ def take_part(view, child, children, rules, scratch):
             for w in range(len(new)):
                 alive[w] |= new[w]
     for w in range(len(view.alive)):
-        # Who enters and is suppressed all the same changes nothing.
+        # A new member that is suppressed changes nothing.
         touched[w] = (view.kept[w] & ~alive[w]) | (alive[w] & ~view.alive[w] & ~view.dead[w])
-        anybody |= touched[w]
-    return anybody != 0
+        changes |= touched[w]
+    return changes != 0
 
 
 @inlined
@@ -73,10 +73,10 @@ def _within_topk(view, child, children, rules, scratch):
 
 @inlined
 def settle(view, suppressions, horizon, only_leaving, commit, scratch):
-    """Do NMS anew where the child touches a group at a rank within the horizon, as far as the horizon.
+    """Repeat NMS, as far as the horizon, in the groups that the child touches at a rank within the horizon.
 
-    Flips the bits in ``scratch.by_rank`` (the kept candidates by rank) that are not as in ``view.kept``; with `commit`,
-    that follows. `only_leaving`: nobody enters.
+    Flips the bits in ``scratch.by_rank`` (the kept candidates by rank) that differ from ``view.kept``; with `commit`,
+    it updates that too. `only_leaving`: the child adds no anchor.
     """
     touched = scratch.touched
     w = 0
@@ -99,16 +99,16 @@ def settle(view, suppressions, horizon, only_leaving, commit, scratch):
 
 @inlined
 def _release(view, suppressions, word, end, member, scratch):
-    """Find who is kept in a group now that some kept members leave it, if that can be told from these alone.
+    """Find the members of a group that are kept once some kept members leave it, if the leaving ones determine them.
 
-    Writes to `released` who was suppressed by one of them and by nobody else, and by nobody else that is released.
-    Invariant: ``view.once`` is the set of those that one kept member suppresses, no more and no less; `reached` has the
-    bits of all that the members that leave suppress, `twice` of those that two of them do, `dead` of all that those
-    released do, each up to the word that has come up.
+    Writes to `released` the members that only one leaving member suppressed, and that no other released one suppresses.
+    Invariant: ``view.once`` is the set of members that exactly one kept member suppresses; up to the current word,
+    `reached` has the members that leaving ones suppress, `twice` those that two of them suppress, and `dead` those that
+    released ones suppress.
 
     Returns:
-        False if it cannot be told: two that leave suppress the same member, or a released one suppresses one that was
-        kept.
+        False if they do not determine it: two leaving members suppress the same member, or a released one suppresses a
+        kept one.
     """
     reached, twice, dead, released = scratch.reached, scratch.twice, scratch.dead, scratch.released
     for v in range(word, end):
@@ -149,7 +149,7 @@ def _release(view, suppressions, word, end, member, scratch):
 
 @inlined
 def _reach_later(view, suppressions, at, members, reached, twice):
-    """Mark whom some members of the word that begins with member `at` suppress in later words; and who is met twice."""
+    """Mark what some members of the word from member `at` on suppress in later words, and what is marked twice."""
     while members != 0:
         bit = lowest_bit(members)
         members ^= bit

@@ -1,4 +1,4 @@
-"""The flat arrays that the compiled loops work on: what does not depend on the configuration.
+"""The flat arrays that the compiled loops work on.
 
 Words: C candidates (rows that take part), I images, A anchors, K classes of the ground truth, G annotated boxes, T IoU
 thresholds. The *rank* of a candidate is its position in its image, best score first (ties: earlier row first); a
@@ -36,7 +36,7 @@ MOST_THRESHOLDS = 31
 
 
 class Groups(NamedTuple):
-    """Who takes part, and with which anchor. Members are numbered image by image, group by group, best first.
+    """The candidates that take part, by anchor. Members are numbered image by image, group by group, best first.
 
     Attributes:
         image_start: int64 (I + 1,), first candidate of each image (by rank or by group: they are the same numbers).
@@ -66,7 +66,7 @@ class Groups(NamedTuple):
 
 
 class Suppressions(NamedTuple):
-    """What each member suppresses if it is kept: later members of its group that overlap it, as words of bits.
+    """The members that each member suppresses if it is kept: later ones of its group that overlap it, as bits.
 
     Attributes:
         own: uint64 (C,), those in its own word.
@@ -81,7 +81,7 @@ class Suppressions(NamedTuple):
 
 
 class Matching(NamedTuple):
-    """What could match what, under one set of rules (IoU thresholds, detections that count, COCO or VOC). By rank.
+    """Which candidates can match which annotated boxes, under one set of `metrics.MatchingRules`. By rank.
 
     *Slots* number the candidates that have pairs, image by image. *Places* number all candidates of measured classes
     (those with annotated boxes) in the order (class, score falling, image, rank), each class from a new word on. Of the
@@ -142,15 +142,15 @@ class Classes(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How every image stands under the configuration that the engine is at.
+    """The state of every image under the configuration that the engine is at.
 
     Attributes:
-        alive: uint64 (words,), by group, who takes part in NMS: candidates of kept anchors, within the top-k.
-        kept: uint64 (words,), by group, whom NMS keeps; by_rank: uint64, the same by rank.
-        dead: uint64 (words,), by group, those that a kept member suppresses, whether they take part or not.
-        once: uint64 (words,), by group, those of them that but one suppresses.
+        alive: uint64 (words,), by group, the members that take part in NMS: of kept anchors, within the top-k.
+        kept: uint64 (words,), by group, the members that NMS keeps; by_rank: uint64, the same by rank.
+        dead: uint64 (words,), by group, the members that a kept member suppresses, whether they take part or not.
+        once: uint64 (words,), by group, those of them that exactly one kept member suppresses.
         shown: uint64, by rank, those of them within the cap and, in long groups, among the detections that count.
-        horizon: int32 (I,), a rank beyond which children need not look, as a rule.
+        horizon: int32 (I,), a rank beyond which children usually need not look.
         fullest: int32 (I,), most members of a long group within the cap.
         outcome: uint64 (areas * slots,), see `matching`.
     """
@@ -167,7 +167,7 @@ class Standing(NamedTuple):
 
 
 class View(NamedTuple):
-    """The part of all this that belongs to one image: n candidates, g groups in W words, R words by rank.
+    """The part of all tables that belongs to one image: n candidates, g groups in W words, R words by rank.
 
     Attributes:
         first: number of the first member.
@@ -225,7 +225,7 @@ class Scratch(NamedTuple):
 
 
 class Children(NamedTuple):
-    """Configurations to look at, as differences from the one the engine is at. N children.
+    """N configurations to look at, as differences from the one that the engine is at.
 
     Attributes:
         gone_start: int64 (N + 1,); gone: int32, anchors taken away.
@@ -241,7 +241,7 @@ class Children(NamedTuple):
 
 
 class Events(NamedTuple):
-    """What differs in each child, for a range of images. Room for F flips and H changes a child.
+    """How each of N children differs, for a range of images. Memory for F flips and H changes per child.
 
     Attributes:
         flips: uint32 (N, F), places (see `Matching`) that enter or leave the detections; n_flips: int64 (N,).
@@ -261,7 +261,7 @@ class Rules(NamedTuple):
 
     Attributes:
         topk: 0 for none; n_scopes: number of different scopes of the top-k.
-        cap: detections of an image; most_shown: detections of a group that count (both large for no limit).
+        cap: most detections of an image; most_shown: most detections of a group that count (large for no limit).
         n_thresholds: IoU thresholds; n_areas: area ranges, 1 or 4.
         ranks: int64, the smaller numbers of detections for which recall is asked (1 and 10); empty if it is not.
     """
@@ -276,13 +276,13 @@ class Rules(NamedTuple):
 
 
 class Bitmap(NamedTuple):
-    """The detections of one configuration: those of the one the engine is at, and what differs.
+    """The detections of one configuration, as those of the configuration that the engine is at and the differences.
 
     Attributes:
         bits: uint64 (areas, words), by place, see `Matching`.
         at: int64, ``area << 32 | place`` of every detection with an outcome that is not 0, rising; outcome: uint64, see
             `matching`.
-        new_at: int64, rising, where outcomes differ; new_outcome: uint64, what they are.
+        new_at: int64, rising, where outcomes differ; new_outcome: uint64, the new ones.
     """
 
     bits: Array
@@ -293,7 +293,7 @@ class Bitmap(NamedTuple):
 
 
 class CurveScratch(NamedTuple):
-    """Memory for reading one class off a board, see `curves`: for as many detections as a class can have, and one more.
+    """Memory for the curve of one class, see `curves`: for the most detections that a class can have, and one more.
 
     Attributes:
         place, before, hit, off, rank: int64. curve: float64. line: float64 (101,).

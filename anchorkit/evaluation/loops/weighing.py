@@ -1,11 +1,11 @@
-"""Compiled loops from outcomes to COCO's precision where every image stands as often as its weight says.
+"""Compiled loops from outcomes to COCO's precision, for data sets that contain every image as often as its weight says.
 
-`DRAWS` data sets are done at once: whatever is counted is counted for all of them by the same few instructions, and a
-detection that matters to one of them is fetched once for all.
+`DRAWS` data sets are computed at once: the same few instructions count for all of them, and a detection is fetched once
+for all.
 
-Where one detection stands w times in a row with the same outcome, precision rises with every hit, so that of w hits
-only the last one can show in the monotone curve: w copies cost what one does. Copies of several detections of one
-image that tie in score come copy by copy, not detection by detection; those few are written out.
+When a detection occurs w times in a row with the same outcome, precision rises with every hit, so only the last of w
+hits can be part of the monotone curve: w copies cost as much as one. Where several detections of one image tie in
+score, all of them come once per copy; these few are written out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anchorkit.evaluation.loops.compiling import compiled_without_counting, inli
 from anchorkit.evaluation.loops.tables import N_RECALLS
 
 DRAWS = 16
-"""Data sets done at once: a line of the cache holds one number for each of them."""
+"""Data sets computed at once: a cache line holds one number for each of them."""
 
 _EPSILON = float(np.spacing(1))
 
@@ -26,7 +26,7 @@ def weighted_precision(weights, steps, to_find, recalls, n_thresholds, scratch, 
     """COCO's precision at the 101 recalls in `DRAWS` data sets.
 
     Args:
-        weights: uint16 (I, DRAWS), how often each image stands in each data set.
+        weights: uint16 (I, DRAWS), copies of each image in each data set.
         steps: see `tables.Steps`; its classes are those of `to_find`.
         to_find: see `tables.ToFind`.
         recalls: float64 (101,).
@@ -92,7 +92,7 @@ def _needed(n_real, recalls, need):
             n -= 1
         while n / n_real < recalls[r]:
             n += 1
-        # At recall 0 too, pycocotools looks at the first true positive.
+        # At recall 0, too, pycocotools uses the first true positive.
         need[r] = max(n, 1)
 
 
@@ -100,7 +100,7 @@ def _needed(n_real, recalls, need):
 def _lay_out(klass, weights, steps, scratch):
     """Write the detections of a class that matched something, in order, copies of ties written out.
 
-    Of each: its outcome, how often it stands in each data set, and how many detections come before it.
+    Of each: its outcome, its copies in each data set, and the number of detections before it.
 
     Returns:
         How many there are.
@@ -140,7 +140,7 @@ def _lay_out(klass, weights, steps, scratch):
 def _curve(t, n, scratch):
     """Write the monotone precision-recall curve at threshold t: true positives so far, and precision there or beyond.
 
-    One that stands in a data set no times lies no higher than the one before it, and no recall ends there.
+    One with no copies in a data set is not higher than the one before it, and no recall ends there.
 
     Returns:
         How many hits there are.
