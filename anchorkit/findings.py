@@ -21,7 +21,7 @@ NOTHING_FOUND = 0.0005
 
 
 class ImplausibleDataWarning(UserWarning):
-    """Data that can be read and are probably not what was meant, or of which nothing can be told; see docs/checks.md."""
+    """Data that are probably not what was meant, or of which nothing can be told; see docs/checks.md."""
 
 
 class ImplausibleDataError(InputError):
