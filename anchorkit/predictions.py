@@ -148,7 +148,9 @@ class PredictionTable:
             self._refuse(~np.isfinite(values), name, values, "a number is needed")
         for low, high, name in ((0, 2, "x"), (1, 3, "y")):
             a, b = self.boxes[:, low], self.boxes[:, high]
-            self._refuse(b < a, f"{name}2", b, f"it must not be below {name}1")
+            side = "width" if name == "x" else "height"
+            rule = f"it must not be below {name}1 (of a table with x y width height, {name}2 is {name}1 + {side})"
+            self._refuse(b < a, f"{name}2", b, rule)
 
     def _refuse(self, bad: npt.NDArray[np.bool_], column: str, values: Array, rule: str) -> None:
         if bad.any():

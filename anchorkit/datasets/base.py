@@ -134,6 +134,12 @@ class Split:
         find = getattr(self._read, "find", None)
         return None if find is None else find(self._entry(image_id)["file_name"])
 
+    @property
+    def ambiguous_names(self) -> frozenset[str]:
+        """Names of image files that are not given a file because other names lead to the same one."""
+        found: frozenset[str] = getattr(self._read, "ambiguous", frozenset())
+        return found
+
     def image_size(self, image_id: int) -> tuple[int, int]:
         """(height, width) of an image in pixels.
 

@@ -9,7 +9,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -249,19 +249,27 @@ def file_identity(path: Path | None) -> FileId | None:
 def _listed_twice(
     name: str, splits: Mapping[str, Split], files: Mapping[str, Mapping[int, FileId]]
 ) -> Iterator[Finding]:
-    """Files that several entries of a split resolve to: under one name, or under several."""
+    """Files that several entries of a split resolve to: under one name, or under several.
+
+    Where only the last part of a name leads to a file, and other names end so too, no entry gets the picture.
+    """
     one_name: list[tuple[str, int, str, int]] = []  # name and id of an entry, and of the first one of its file
     several_names: list[tuple[str, int, str, int]] = []
     for split, by_image in files.items():
         names = {entry["id"]: str(entry.get("file_name")) for entry in splits[split].ground_truth["images"]}
+        doubtful = [image_id for image_id in names if names[image_id] in splits[split].ambiguous_names]
+        if doubtful:
+            file, first = names[doubtful[0]], doubtful[0]
+            other = next(n for n in names.values() if n != file and n.endswith(PurePath(file).name))
+            several_names += [(names[image_id], image_id, other, first) for image_id in doubtful]
         groups: dict[FileId, list[int]] = defaultdict(list)
         for image_id, identity in by_image.items():
             groups[identity].append(image_id)
         for first, *others in groups.values():
-            if others:
-                alike = all(names[other] == names[first] for other in others)
-                pair = names[others[0]], others[0], names[first], first
-                (one_name if alike else several_names).append(pair)
+            differing = [other for other in others if names[other] != names[first]]
+            several_names += [(names[other], other, names[first], first) for other in differing]
+            if others and not differing:
+                one_name.append((names[first], others[0], names[first], first))
     if one_name:
         file, second, _, first = one_name[0]
         yield Finding(
@@ -278,8 +286,8 @@ def _listed_twice(
             "one_file_for_two_images",
             "warning",
             len(several_names),
-            f"{name}: {len(several_names):,} image files are each the picture of several entries",
-            "put every image where its file_name says: now boxes of one entry lie on the picture of another",
+            f"{name}: {len(several_names):,} images have the file of another entry with another name",
+            "put every image where its file_name says: one picture cannot have the boxes of both",
             {"file": file, "id": second, "value": f"the same file as {other}"},
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anchorkit.datasets import Dataset, load_dataset
+from anchorkit.datasets import Dataset, Split, load_dataset
 from anchorkit.datasets.plausibility import check_boxes, check_dataset
 from anchorkit.errors import InputError
 from anchorkit.findings import ImplausibleDataError, ImplausibleDataWarning
@@ -179,8 +179,26 @@ def test_two_names_of_one_file(tmp_path, put_image):
         (root / "train" / f"{number:03d}.png").unlink()
         os.symlink(root / "train" / "001.png", root / "train" / f"{number:03d}.png")
     data = loaded(root)
-    assert [(f.name, f.count) for f in data.findings] == [("one_file_for_two_images", 1)]
+    assert [(f.name, f.count) for f in data.findings] == [("one_file_for_two_images", 2)]
     assert "same file as 001.png" in str(data.findings[0])
+
+
+def test_names_that_lead_to_one_file_only_by_their_end():
+    class Reader:
+        ambiguous = frozenset({"cam0/1.png", "cam1/1.png"})
+
+        def find(self, name: str) -> None:
+            return None
+
+        def __call__(self, entry: Any) -> Any:
+            raise AssertionError("no image is needed")
+
+    own = truth(4)
+    own["images"][0]["file_name"], own["images"][1]["file_name"] = "cam0/1.png", "cam1/1.png"
+    whole = Split("train", own, Reader())
+    [finding] = check_dataset(Dataset("cameras", whole, whole.only(set(), "val")))
+    assert (finding.name, finding.count) == ("one_file_for_two_images", 2)
+    assert finding.example == {"file": "cam0/1.png", "id": 1, "value": "the same file as cam1/1.png"}
 
 
 def test_a_picture_in_two_splits(tmp_path, put_image):
