@@ -149,6 +149,11 @@ class Split:
         entry = self._entry(image_id)
         return int(entry["height"]), int(entry["width"])
 
+    @property
+    def upright(self) -> bool:
+        """Whether every image is turned as its EXIF orientation says, as YOLO labels need it."""
+        return isinstance(self._read, FolderImages) and self._read.upright
+
     def image_faults(self) -> str | None:
         """One sentence on the images that are missing, cannot be decoded or have another size, with their numbers.
 

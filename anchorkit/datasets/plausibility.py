@@ -319,18 +319,20 @@ def _exif_turns(name: str, splits: Mapping[str, Split]) -> Iterator[Finding]:
         if path is not None and (turn := exif_turn(path)) is not None:
             orientation, stored = turn
             annotated = split.image_size(image_id)
-            found.append((stored != annotated == stored[::-1] and orientation >= 5, path, image_id, orientation))
+            fits = stored != annotated == stored[::-1] and orientation >= 5
+            found.append((split.upright or fits, path, image_id, orientation))
     if not found:
         return
     turned = sum(shown for shown, *_ in found)
+    reason = "as YOLO labels are meant" if looked_at[0][0].upright else "as their annotated size says"
     _, path, image_id, orientation = max(found, key=lambda one: one[0])
     of = f" (of {len(looked_at):,} looked at)" if len(looked_at) < len(everything) else ""
     yield Finding(
         "exif_turn",
         "warning",
         len(found),
-        f"{name}: {len(found):,} pictures{of} carry an EXIF turn: {turned:,} are read turned, as their annotated size "
-        f"says, and {len(found) - turned:,} as stored",
+        f"{name}: {len(found):,} pictures{of} carry an EXIF turn: {turned:,} are read turned, {reason}, and "
+        f"{len(found) - turned:,} as stored",
         "look at some of them with their boxes; saving the pictures without the turn ends the doubt",
         {"file": str(path), "id": image_id, "value": f"orientation {orientation}"},
     )

@@ -21,6 +21,9 @@ from anchorkit.errors import InputError
 
 from .samples import coco_dict, put_json
 
+# The sample has a class without boxes; and few of these tests need images.
+pytestmark = pytest.mark.filterwarnings("ignore:.*have no box in any split", "ignore:.*images are not found")
+
 
 def put_split(root: Path, put_image, source: str, images: str, first: int, count: int = 3) -> None:
     put_json(root / source, coco_dict(count, first))
@@ -116,6 +119,7 @@ def test_val_and_test_without_train_are_told(tmp_path: Path):
         load_dataset(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.*3 of 6 boxes reach beyond their image")
 def test_crowds_empty_images_and_odd_boxes_are_kept_and_marked(tmp_path: Path, put_image):
     truth = coco_dict(3)
     boxes = [[5, 6, 20, 10], [50, 30, 30, 30], [5, 5, 0, 8], [70, 5, 10, 10], [1, 1, 5, 5], [-4, -4, 10, 10]]
@@ -252,6 +256,7 @@ def test_missing_image_is_named_when_it_is_opened(tmp_path: Path):
         load_dataset(tmp_path).train.image(1)
 
 
+@pytest.mark.filterwarnings("ignore:.*1 pictures of val are also in train")
 def test_windows_paths_in_file_names(tmp_path: Path, put_image):
     truth = coco_dict(1)
     truth["images"][0]["file_name"] = "C:\\data\\pictures\\001.png"

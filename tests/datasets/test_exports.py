@@ -393,6 +393,7 @@ def noisy(path: Path, suffix: str, size: tuple[int, int]) -> bytes:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif"])
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
+@pytest.mark.filterwarnings("ignore:.*pictures of val are also in train")
 def test_all_broken_images_are_counted_before_the_first_is_used(tmp_path: Path, suffix: str, damage: str):
     for split in ("train", "val"):
         put_json(tmp_path / f"{split}.json", coco_of(pictures("train"), "{}" + suffix))
@@ -423,6 +424,10 @@ def test_predictions_are_not_begun_with_broken_images(tmp_path: Path):
         collect_predictions(Never(), load_dataset(tmp_path).val, progress=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*pictures of val are also in train")
+@pytest.mark.filterwarnings(
+    "ignore:.*4 pictures carry an EXIF turn. 2 are read turned, as their annotated size says, and 2 as"
+)
 def test_the_reading_of_exif_that_fits_the_annotated_size_is_taken(tmp_path: Path):
     from PIL import Image
 

@@ -52,6 +52,7 @@ def test_only_shapes_takes_options(tmp_path: Path):
         load_dataset("shapes", root=tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.*have no box in any split", "ignore:.*images are not found")
 def test_a_folder_may_be_named_below_a_root(tmp_path: Path):
     for word in ("train", "val"):
         put_json(tmp_path / "mine" / f"{word}.json", coco_dict())

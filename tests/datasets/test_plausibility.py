@@ -294,6 +294,7 @@ def test_nothing_is_found_in_shapes(tmp_path):
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["bccd", "neu_det", "coco_subset"])
+@pytest.mark.filterwarnings("ignore:.*206 of 206 images are not found")  # they were not kept
 def test_nothing_is_found_in_real_data(real_data, name):
     if not (real_data / name).is_dir():
         pytest.skip(f"no {name}")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -358,7 +359,12 @@ def test_labels_speak_of_the_turned_image(tmp_path: Path, orientation: int):
         stored.save(path, exif=exif)
         put_text(tmp_path / "labels" / split / "a.txt", "0 0.16666667 0.125 0.33333333 0.25\n")
     put_text(tmp_path / "data.yaml", "train: images/train\nval: images/val\nnames: [corner]\n")
-    split = load_dataset(tmp_path).train
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        split = load_dataset(tmp_path).train
+    said = [str(one.message) for one in caught]
+    assert len(said) == (orientation > 1)
+    assert all("2 pictures carry an EXIF turn: 2 are read turned" in line for line in said)
     assert split.image_size(1) == (40, 60)
     assert np.array_equal(split.image(1), upright)
     assert split.annotations(1).boxes[0] == pytest.approx([0, 0, 20, 10], abs=1e-3)
