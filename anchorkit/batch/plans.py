@@ -18,7 +18,7 @@ from anchorkit import __version__
 from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.errors import InputError
-from anchorkit.runs.provenance import content_hash
+from anchorkit.runs.provenance import content_hash, place_hash
 from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
@@ -226,7 +226,11 @@ def make_step(
     parameters = {name: value for name, value in values.items() if name != "run_dir"}
     texts = {name: value for name, value in parameters.items() if isinstance(value, str) and value.startswith("/")}
     # Files may change while their names do not.
-    contents = {name: hash_of(Path(value)) for name, value in texts.items() if Path(value).exists()}
+    contents = {
+        name: place_hash(Path(value), hash_of) if name == "data" else hash_of(Path(value))
+        for name, value in texts.items()
+        if Path(value).exists()
+    }
     facts = {
         "format": _KEY_FORMAT,
         "anchorkit": __version__,

@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -92,11 +93,27 @@ def content_hash(path: str | Path) -> str:
 
 
 def data_content(run_dir: str | Path) -> str | None:
-    """Digest of the folder of data that a run was made of, as the folder is now; None for data without a folder."""
+    """Digest of the data that a run was made of, as the files are now; None for data without files."""
     path = Path(run_dir) / "data.json"
     facts = read_json(path) if path.exists() else {}
     place = Path(facts.get("data_root") or facts.get("data") or "")
-    return content_hash(place) if place.is_absolute() and place.is_dir() else None
+    return place_hash(place) if place.is_absolute() and place.exists() else None
+
+
+def place_hash(place: Path, hash_of: Callable[[Path], str] = content_hash) -> str:
+    """Digest of a folder of data, or of a data.yaml with the folders that it speaks of.
+
+    Args:
+        place: the folder or file.
+        hash_of: gives the digest of each; see `content_hash`.
+    """
+    from anchorkit.datasets.yolo_description import SUFFIXES, description_of
+
+    described = description_of(place) if place.is_file() and place.suffix.lower() in SUFFIXES else None
+    if described is None:
+        return hash_of(place)
+    hashes = [hash_of(part) for part in (place, *described.bases)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def visible_files(folder: Path, without_runs: bool = False) -> list[str]:

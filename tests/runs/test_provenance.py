@@ -100,3 +100,21 @@ def test_the_commit_and_whether_something_was_changed(tmp_path: Path) -> None:
 
 def test_every_package_that_is_needed_is_recorded() -> None:
     assert {"numpy", "torch", "pandas", "papermill", "anchorkit"} <= {name.lower() for name in packages()}
+
+
+def test_the_content_of_a_data_yaml_is_that_of_its_folders_too(tmp_path: Path) -> None:
+    from anchorkit.runs.provenance import place_hash
+
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "lists").mkdir(parents=True)
+    (elsewhere / "labels").mkdir(parents=True)
+    (elsewhere / "labels" / "1.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    description = home / "data.yaml"
+    description.write_text("path: ../elsewhere\ntrain: images\nval: images\nnames: [cat]\n")
+    before = place_hash(description)
+    assert place_hash(description) == before
+    (elsewhere / "labels" / "1.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    mended = place_hash(description)
+    assert mended != before
+    description.write_text("path: ../elsewhere\ntrain: images\nval: images\nnames: [dog]\n")
+    assert place_hash(description) != mended
