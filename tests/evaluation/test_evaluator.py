@@ -204,6 +204,20 @@ def test_the_limits_of_1_10_and_100_detections_are_exact(rank):
     check_all(own, 1)
 
 
+def test_a_child_that_shows_one_more_than_the_limit_is_cut():
+    """The cap is full; without the box of class 2 the third one of class 1 is shown, and is beyond the limit of 2."""
+    layout = AnchorLayout("two", (8, 8), (Level("a", 1, 1, ((8.0, 8.0), (9.0, 9.0))),))
+    post = PostProcess(**{**POST.to_dict(), "max_detections": 3})
+    boxes = [[20.0 * i, 0, 20 * i + 10, 10] for i in range(4)]
+    table = PredictionTable([1] * 4, [1, 0, 0, 0], [2, 1, 1, 1], [0.9, 0.8, 0.7, 0.6], boxes, layout, post)
+    hit = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [60, 0, 10, 10], "area": 100}
+    truth = {"images": [{"id": 1}], "categories": [{"id": 1}, {"id": 2}], "annotations": [hit]}
+    for limit, expected in ((2, 0.0), (3, 1 / 3)):
+        own = Evaluator(table, truth, max_dets=(limit,))
+        assert own.accuracy(own.full) == 0.0
+        assert own.children(own.full, [Move((1,), "")]).tolist() == [pytest.approx(expected)]
+
+
 def test_no_ground_truth_at_all_is_minus_one(case):
     own = build(Case(case.predictions, {**case.ground_truth, "annotations": []}, 0))
     assert set(own.stats(own.full).values()) == {-1.0}
