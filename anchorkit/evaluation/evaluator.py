@@ -49,8 +49,7 @@ class Evaluator(Accuracies):
     removed makes a difference. `memory` is what it takes (formula: `anchorkit.evaluation.index.Index`).
 
     Give a configuration as a `Configuration` of the same layout or as anchor ids or indices to keep. Figures are 0..1,
-    or -1 where the ground truth has nothing to measure, as in pycocotools. Every accuracy is remembered. Several
-    threads may use one Evaluator; they take turns.
+    or -1 where there is nothing to measure, as in pycocotools, and are remembered. Threads take turns.
 
     Attributes:
         predictions: the table.
@@ -389,8 +388,8 @@ class Evaluator(Accuracies):
             with self._lock:
                 return self._engine(self._coco, resampler.area > 0).figure(configuration.mask, resampler.see)
 
-        n_images = len(self.ground_truth.image_ids)
-        return Source(self.metric, self.full, n_images, self._configuration, gather, resampler, self._drawn)
+        n = len(self.ground_truth.image_ids)
+        return Source(self.metric, self.full, n, self._configuration, gather, resampler, self._drawn)
 
     def _new_engine(self, rules: MatchingRules, every_area: bool) -> Engine:
         from anchorkit.evaluation.engine import Engine
