@@ -365,6 +365,7 @@ def test_json_is_alone_on_standard_output(files: Files) -> None:
     json.loads(done.stdout)
 
 
+@pytest.mark.filterwarnings("default")
 def test_whatever_a_library_prints_goes_to_standard_error(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 

@@ -8,21 +8,18 @@ the boxes lie far better on the objects so, and better than on the objects of ot
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anchorkit.findings import Finding
 from anchorkit.predictions_check.classes import classes
 from anchorkit.predictions_check.places import coordinates, sample_of
 from anchorkit.predictions_check.sums import crowded, steps, tiny, without_rows
-from anchorkit.predictions_check.truth import Truth, objects_of
-
-if TYPE_CHECKING:
-    from anchorkit.predictions import PredictionTable
+from anchorkit.predictions_check.truth import Table, Truth, objects_of
 
 __all__ = ["Truth", "check_pair", "check_table", "objects_of"]
 
 
-def check_pair(table: PredictionTable, truth: Truth, given: Any, counted: int = 100) -> tuple[Finding, ...]:
+def check_pair(table: Table, truth: Truth, given: Any, counted: int = 100) -> tuple[Finding, ...]:
     """What is implausible in a prediction table and in its ground truth.
 
     Args:
@@ -40,9 +37,7 @@ def check_pair(table: PredictionTable, truth: Truth, given: Any, counted: int = 
     return (*wrong, *check_table(table, truth, counted, boxes_are_right=not wrong))
 
 
-def check_table(
-    table: PredictionTable, truth: Truth, counted: int = 100, boxes_are_right: bool = True
-) -> tuple[Finding, ...]:
+def check_table(table: Table, truth: Truth, counted: int = 100, boxes_are_right: bool = True) -> tuple[Finding, ...]:
     """What is implausible in a prediction table.
 
     Args:

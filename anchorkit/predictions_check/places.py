@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anchorkit.findings import Finding
 from anchorkit.predictions_check.sums import rounded
-from anchorkit.predictions_check.truth import Array, Truth
-
-if TYPE_CHECKING:
-    from anchorkit.predictions import PredictionTable
-
+from anchorkit.predictions_check.truth import Array, Table, Truth
 
 IMAGES = 100
 """Images whose boxes are compared with their objects."""
@@ -50,7 +45,7 @@ class Sample:
         return np.repeat(rows, count), first + np.arange(len(first))
 
 
-def sample_of(table: PredictionTable, truth: Truth, objects: Array) -> Sample | None:
+def sample_of(table: Table, truth: Truth, objects: Array) -> Sample | None:
     """The best rows of up to `IMAGES` images that have objects and rows, spread evenly over their ids."""
     with_objects = truth.image_ids[np.unique(truth.image[objects])]
     places = np.unique(np.linspace(0, len(with_objects) - 1, 2 * IMAGES).round().astype(np.int64))
@@ -162,7 +157,7 @@ def readings(sample: Sample, input_size: tuple[int, int]) -> Iterator[Reading]:
     )
 
 
-def coordinates(table: PredictionTable, sample: Sample) -> tuple[Finding, Sample] | None:
+def coordinates(table: Table, sample: Sample) -> tuple[Finding, Sample] | None:
     """The reading that puts the boxes on the objects, where as they stand they do not lie there."""
     as_is = fit_of(sample, sample.boxes)
     best: tuple[float, Reading] | None = None

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anchorkit.findings import Finding, Severity
-from anchorkit.predictions_check.truth import Array, Truth
-
-if TYPE_CHECKING:
-    from anchorkit.predictions import PredictionTable
-
+from anchorkit.predictions_check.truth import Array, Table, Truth
 
 _SMALLEST_IMAGE = 8  # pixels: in smaller ones a box of a pixel means nothing
 _ROWS_FIRST = 10_000  # rows that are looked at before all are
@@ -21,7 +16,7 @@ _MANY_ROWS = 30  # where the typical image has so many rows, one without any is 
 _MISSING_SHARE = 0.1  # where it has fewer, a detector may have missed all there is in a few images
 
 
-def tiny(table: PredictionTable, truth: Truth) -> Iterator[Finding]:
+def tiny(table: Table, truth: Truth) -> Iterator[Finding]:
     """Boxes that are smaller than a pixel: refused if all are and the images are known to be larger."""
     size = np.nanmin(truth.sizes) if not np.isnan(truth.sizes).all() else np.nan
     extent = size if not np.isnan(size) else (truth.boxes[:, :2] + truth.boxes[:, 2:]).max()
@@ -69,7 +64,7 @@ def _sides(boxes: Array) -> Array:
     return sides
 
 
-def without_rows(table: PredictionTable, truth: Truth, objects: Array) -> Iterator[Finding]:
+def without_rows(table: Table, truth: Truth, objects: Array) -> Iterator[Finding]:
     with_objects = truth.image_ids[np.unique(truth.image[objects])]
     missing = with_objects[~np.isin(with_objects, table.image_id)]
     typical = len(table) / max(1, len(with_objects) - len(missing))
@@ -84,7 +79,7 @@ def without_rows(table: PredictionTable, truth: Truth, objects: Array) -> Iterat
         )
 
 
-def crowded(table: PredictionTable, truth: Truth, objects: Array, counted: int) -> Iterator[Finding]:
+def crowded(table: Table, truth: Truth, objects: Array, counted: int) -> Iterator[Finding]:
     for name, keys, limit, whose, mend in (
         (
             "more_objects_than_counted",
@@ -112,7 +107,7 @@ def crowded(table: PredictionTable, truth: Truth, objects: Array, counted: int) 
             yield Finding(name, "warning", len(images), f"{len(images):,} images have more {whose}", mend, example)
 
 
-def steps(table: PredictionTable) -> Iterator[Finding]:
+def steps(table: Table) -> Iterator[Finding]:
     """Scores that were rounded: ties among them are broken by the order of rows, not by the detector."""
     values = table.score[:: max(1, len(table) // 100_000)]
     distinct = np.unique(values).astype(np.float64)

@@ -9,7 +9,37 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from anchorkit.anchors import AnchorLayout
+from anchorkit.postprocess import PostProcess
+
 Array = npt.NDArray[Any]
+
+
+class Table(Protocol):
+    """Raw predictions as arrays, as `anchorkit.PredictionTable` has them."""
+
+    @property
+    def image_id(self) -> Array: ...
+
+    @property
+    def category_id(self) -> Array: ...
+
+    @property
+    def score(self) -> Array: ...
+
+    @property
+    def boxes(self) -> Array: ...
+
+    @property
+    def layout(self) -> AnchorLayout: ...
+
+    @property
+    def postprocess(self) -> PostProcess: ...
+
+    @property
+    def source(self) -> str: ...
+
+    def __len__(self) -> int: ...
 
 
 class Truth(Protocol):

@@ -47,6 +47,7 @@ Examples:
 
 from __future__ import annotations
 
+from anchorkit import modules_on_first_use
 from anchorkit.statistics.crossfit import CrossFit, cross_fit
 from anchorkit.statistics.holdout import LOSSES, holdout_report
 from anchorkit.statistics.intervals import LowerBounds, percentile_interval, share_within, simultaneous_bounds
@@ -72,3 +73,5 @@ __all__ = [
     "simultaneous_bounds",
     "split_images",
 ]
+
+__getattr__ = modules_on_first_use(__name__)

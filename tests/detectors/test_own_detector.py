@@ -31,7 +31,7 @@ def test_the_whole_way(detector: Detector, data: Dataset, tmp_path: Path) -> Non
     predictions = ak.collect_predictions(detector, data.val, progress=False)
     assert len(predictions) > 100
     evaluator = ak.Evaluator(predictions, data.val.ground_truth)
-    result = ak.search(evaluator, cost="head_flops", progress=False)
+    result = ak.search(evaluator, cost="head_flops", threshold=0.0, progress=False)
     chosen = result.cheapest(max_loss=0.99)
     small = ak.prune(detector, chosen)
     again = ak.load_detector(ak.save_detector(small, tmp_path / "small"))

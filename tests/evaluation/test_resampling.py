@@ -241,7 +241,7 @@ def test_more_boxes_than_can_be_counted_are_refused():
     empty = PredictionTable([], [], [], [], [], table.layout, table.postprocess)
     own = Evaluator(empty, truth)
     assert own.weighted([own.full], [[60_000]]).tolist() == [[0.0]]
-    with pytest.raises(InputError, match="images that stand 65,535 times, detections cannot be counted"):
+    with pytest.raises(InputError, match="65,535 copies of an image are too many to count"):
         own.weighted([own.full], [[65_535]])
 
 

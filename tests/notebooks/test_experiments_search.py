@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import anchorkit as ak
+from anchorkit import findings
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import data_dir, notebooks_dir
-from anchorkit.runs import answers as experiments
 from anchorkit.runs.answers import VERDICTS
 from anchorkit.runs.folder import choose_data, load_data
 
@@ -103,7 +103,7 @@ def test_a_detector_is_like_itself(run: Path, tmp_path: Path) -> None:
 def test_nothing_is_told_of_a_detector_that_was_hardly_trained(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "other")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiments, "HARDLY_TRAINED", 0.99)
+        patch.setattr(findings, "HARDLY_TRAINED", 0.99)
         known = execute("15_backbones", run, other_run_dir=str(tmp_path / "other"), splits=1)
     assert (known["verdict"], known["largest"]) == ("cannot be told here", 0.0)
 

@@ -56,7 +56,7 @@ def test_what_is_as_accurate_as_the_threshold_counts():
     evaluator = ToyEvaluator(toy_layout(3))
     evaluator.accuracy_of = lambda mask: {3: 0.9, 2: 0.6, 1: 0.4}[mask.bit_count()]
     best = exhaustive_search(evaluator, "boxes", progress=False)
-    found = search(evaluator, "boxes", 0.6, progress=False)
+    found = search(evaluator, "boxes", threshold=0.6, progress=False)
     assert distance(found, best).of == 2
     assert hypervolume_curve(found)["hypervolume"].iloc[-1] == pytest.approx(found.hypervolume()) != 0.0
 

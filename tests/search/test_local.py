@@ -124,7 +124,7 @@ def test_it_looks_where_the_most_can_be_gained_per_try(evaluator, threshold, cos
     layout = evaluator.layout
     tried, parents, front = local_by_hand(layout, evaluator.accuracy_of, cost, threshold)
     evaluator.asked.clear()
-    result = search(evaluator, cost, threshold, "local", progress=False)
+    result = search(evaluator, cost, threshold=threshold, strategy="local", progress=False)
     assert [layout.configuration(keep=ids.split()).mask for ids in result.evaluated["anchors"]] == tried
     assert result.evaluated["parent"].tolist() == parents
     assert [c.mask for c in result.configurations] == front
@@ -134,10 +134,10 @@ def test_it_looks_where_the_most_can_be_gained_per_try(evaluator, threshold, cos
 def test_below_the_threshold_nothing_is_kept_or_explored():
     evaluator = ToyEvaluator(toy_layout(3))
     evaluator.accuracy_of = lambda mask: {3: 0.9, 2: 0.6, 1: 0.4}[mask.bit_count()]
-    result = search(evaluator, "boxes", 0.5, "local", progress=False)
+    result = search(evaluator, "boxes", threshold=0.5, strategy="local", progress=False)
     assert result.frontier["accuracy"].tolist() == [0.9, 0.6]
     evaluator.asked.clear()
-    alone = search(evaluator, "boxes", 0.7, "local", progress=False)
+    alone = search(evaluator, "boxes", threshold=0.7, strategy="local", progress=False)
     assert alone.configurations == [evaluator.layout.full]
     assert evaluator.asked == [0b111, 0b110, 0b101, 0b011]
 
