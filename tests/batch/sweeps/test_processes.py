@@ -165,7 +165,7 @@ def test_a_second_sweep_is_refused_while_the_first_works(waiting) -> None:
     with started(waiting) as process:
         second = subprocess.run(command(waiting), capture_output=True, text=True, check=False)
         assert second.returncode == 2
-        assert f"another process (id {process.pid}) is at work there" in second.stderr
+        assert f"another process (id {process.pid}) is using it" in second.stderr
         process.send_signal(signal.SIGTERM)  # as polite as Ctrl-C
         assert process.wait(timeout=60) == 130
 
