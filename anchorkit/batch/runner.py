@@ -47,7 +47,7 @@ def run_notebooks(
     Args:
         profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson computes.
         data: name of a data set, or a folder or file as for `anchorkit.load_dataset`.
-        data_root: where a named data set lies, if the lessons have a parameter of that name.
+        data_root: the folder of a named data set, if the lessons have a parameter of that name.
         detector: name of the detector.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
         parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they

@@ -92,7 +92,7 @@ def content_hash(path: str | Path) -> str:
 
 
 def data_content(run_dir: str | Path) -> str | None:
-    """Digest of the current content of a run's folder of data; None for data without a folder."""
+    """Digest of the folder of data that a run was made of, as the folder is now; None for data without a folder."""
     path = Path(run_dir) / "data.json"
     facts = read_json(path) if path.exists() else {}
     place = Path(facts.get("data_root") or facts.get("data") or "")

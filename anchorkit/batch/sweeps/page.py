@@ -77,7 +77,7 @@ class _Row:
         self.state = "to do" if not current else "failed" if "error" in summary else "done"
         self.error = summary["error"]["message"].splitlines()[0] if "error" in summary else ""
         self.seconds = summary.get("seconds")
-        self.figures = _told(summary.get("figures", {}))
+        self.figures = _shown(summary.get("figures", {}))
         self.page = f"runs/{quote(run.name)}/index.html" if (place / "index.html").exists() else None
         done = self.state == "done"
         self.picture = _picture(folder, place, run.name) if done else None
@@ -100,23 +100,23 @@ class _Row:
         return f'<tr><td class="picture">{shown}</td><td>{link}</td>{"".join(cells)}</tr>'
 
 
-def _told(figures: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+def _shown(figures: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     """The figures worth a column, each as a number to sort by and a text: those of the search, and a notebook's own."""
-    told: dict[str, tuple[float, str]] = {}
+    shown: dict[str, tuple[float, str]] = {}
     if "accuracy" in figures:
-        told["AP"] = (figures["accuracy"], points(figures["accuracy"]))
+        shown["AP"] = (figures["accuracy"], points(figures["accuracy"]))
     if "head_flops" in figures:
         flops = figures["head_flops"]
-        told["Head FLOPs"] = (flops, unit("head_flops", [flops]).text(flops))
+        shown["Head FLOPs"] = (flops, unit("head_flops", [flops]).text(flops))
     if "free.saved" in figures:
-        told["Saved at no loss"] = (figures["free.saved"], f"{100 * figures['free.saved']:.0f} %")
+        shown["Saved at no loss"] = (figures["free.saved"], f"{100 * figures['free.saved']:.0f} %")
     if "hypervolume" in figures:
-        told["Hypervolume"] = (figures["hypervolume"], f"{figures['hypervolume']:.4f}")
+        shown["Hypervolume"] = (figures["hypervolume"], f"{figures['hypervolume']:.4f}")
     if "tried" in figures:
-        told["Tried"] = (figures["tried"], f"{figures['tried']:,}")
-    if not told:
-        told = {name: (value, f"{value:.6g}") for name, value in figures.items()}
-    return told
+        shown["Tried"] = (figures["tried"], f"{figures['tried']:,}")
+    if not shown:
+        shown = {name: (value, f"{value:.6g}") for name, value in figures.items()}
+    return shown
 
 
 def _picture(folder: Path, run: Path, name: str) -> str | None:

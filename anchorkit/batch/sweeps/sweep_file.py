@@ -53,8 +53,8 @@ def read_sweep(path: str | Path) -> SweepFile:
     """Read a sweep file and check all of it.
 
     Raises:
-        InputError: the file cannot be read, or something in it does not fit; one message tells everything that is
-            wrong: unknown keys and parameters, values of another type, missing files.
+        InputError: the file cannot be read, or something in it does not fit. One message lists all errors: unknown
+            keys and parameters, values of another type, missing files.
     """
     source = Path(path).resolve()
     problems: list[str] = []
