@@ -1,7 +1,7 @@
 """What a configuration costs: boxes, multiply-adds, parameters.
 
 Everything here is integer arithmetic on the layout, no measuring. FLOPs are multiply-adds, as in the anchor-pruning
-paper. A level with anchors costs, in its head, ``height * width * (head_macs_fixed + A * head_macs_per_anchor)`` for A
+paper. The head of a level with anchors costs ``height * width * (head_macs_fixed + A * head_macs_per_anchor)`` for A
 kept anchors; a level without anchors has no head and costs nothing. A part of the trunk that only empty levels need
 (the last stages of an SSD, a branch of a feature pyramid) disappears too (paper section 3.8): a saving in
 ``total_flops``.
@@ -24,21 +24,21 @@ CostFunction = Callable[[Configuration], float]
 FLOPS = "multiply-adds"
 """The unit of FLOPs; charts and tables shorten its numbers to thousands, millions and billions."""
 
-# Columns that the tables of a search have anyway: a cost of one of these names would hide them.
+# Columns of every search table: a cost of one of these names would hide them.
 _RESERVED = ("accuracy", "n_anchors", "anchors", "order", "parent")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost: how it is computed, and what tables, charts and sentences call it.
+    """A cost: how it is computed, and its names in tables, charts and sentences.
 
     Attributes:
         name: the name of its column, a Python identifier such as ``"head_flops"``.
-        title: what heads a column or an axis, such as ``"Head FLOPs"``.
-        words: the same within a sentence, such as ``"head FLOPs"``.
-        unit: what is counted or measured, such as ``"multiply-adds"`` or ``"ms"``; empty if it has no unit.
-        compute: takes a configuration and returns a finite number, the lower the better. It raises `InputError` where
-            the layout does not say enough to compute it. A callable that measures has an attribute ``measured`` that is
+        title: the heading of a column or axis, such as ``"Head FLOPs"``.
+        words: the name within a sentence, such as ``"head FLOPs"``.
+        unit: such as ``"multiply-adds"`` or ``"ms"``; empty if it has no unit.
+        compute: takes a configuration and returns a finite number, the lower the better. It raises `InputError` if
+            the layout lacks a value for it. A callable that measures has an attribute ``measured`` that is
             True; a search then warns.
 
     Examples:
@@ -57,15 +57,15 @@ class Cost:
 
 
 def as_cost(cost: str | Cost | CostFunction) -> Cost:
-    """The cost that a name or a callable stands for; its `compute` checks that the answer is a finite number.
+    """The cost of a name or a callable; its `compute` checks that the result is a finite number.
 
     Args:
-        cost: a name of `COSTS`, a `Cost`, or a callable that takes a configuration and returns a finite number. A bare
-            callable is called by its ``__name__``, or ``"cost"`` if that is no identifier.
+        cost: a name of `COSTS`, a `Cost`, or a callable that takes a configuration and returns a finite number. A plain
+            callable is named by its ``__name__``, or ``"cost"`` if that is not an identifier.
 
     Raises:
-        InputError: the name is unknown or clashes with another column, or (on the call) the callable's answer is not a
-            finite number.
+        InputError: the name is unknown or clashes with another column, or (on the call) the callable's result is not
+            a finite number.
 
     Examples:
         >>> from anchorkit.costs import as_cost
@@ -86,17 +86,17 @@ def as_cost(cost: str | Cost | CostFunction) -> Cost:
         raise InputError(f"cost is {cost!r}: use one of {', '.join(COSTS)}, or a callable")
     if isinstance(cost, Cost):
         if not cost.name.isidentifier():
-            raise InputError(f"a cost is called {cost.name!r}: a column's name is needed, such as head_flops")
+            raise InputError(f"the name of a cost is {cost.name!r}; a column's name is needed, such as head_flops")
     else:
         name = getattr(cost, "__name__", "cost")
         cost = _bare(name if name.isidentifier() else "cost", cost)  # a lambda calls itself "<lambda>"
     if cost.name in COSTS or cost.name in _RESERVED:
-        raise InputError(f"a callable cost may not be called {cost.name!r}, which is a column of its own; rename it")
+        raise InputError(f"a cost may not be called {cost.name!r}, the name of another column; rename it")
     return replace(cost, compute=_checked(cost.name, cost.compute))
 
 
 def cost_facts(cost: str | Cost) -> Cost:
-    """What a cost is called, for charts and tables; of a name that `COSTS` lacks, the name itself in words.
+    """The names of a cost, for charts and tables; for a name that `COSTS` lacks, the name itself in words.
 
     Examples:
         >>> from anchorkit.costs import cost_facts
@@ -117,12 +117,12 @@ def cost_of(configuration: Configuration, cost: str) -> float:
     """One cost of a configuration.
 
     Args:
-        configuration: the anchors that are kept.
+        configuration: the anchors to keep.
         cost: ``"boxes"``: boxes predicted per image; ``"head_flops"``: multiply-adds of the detection head;
             ``"total_flops"``: multiply-adds of the whole network; ``"head_parameters"``: parameters of the head.
 
     Raises:
-        InputError: the cost is unknown, or is ``"total_flops"`` and the layout does not say what the trunk costs.
+        InputError: the cost is unknown, or is ``"total_flops"`` and the layout has no cost of the trunk.
 
     Examples:
         >>> from anchorkit.costs import cost_of
@@ -149,7 +149,7 @@ def costs(configuration: Configuration) -> dict[str, float | None]:
 
 
 def known_costs(configuration: Configuration) -> dict[str, float]:
-    """The costs of `COSTS` that the layout allows to compute, by name, in that order.
+    """The costs of `COSTS` that can be computed for the layout, by name, in that order.
 
     Examples:
         >>> from anchorkit.costs import known_costs
@@ -161,7 +161,7 @@ def known_costs(configuration: Configuration) -> dict[str, float]:
 
 
 def level_costs(configuration: Configuration) -> list[dict[str, Any]]:
-    """What each level costs.
+    """The costs of each level.
 
     Returns:
         One dictionary per level, in order, empty levels too: ``name``, ``height`` and ``width`` of the feature map,

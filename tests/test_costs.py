@@ -287,7 +287,9 @@ def test_a_cost_of_ones_own_has_its_title_too(tmp_path):
         again.asked.cost.compute(toy_evaluator().layout.full)
 
 
-@pytest.mark.parametrize(("name", "message"), [("boxes", "a column of its own"), ("head memory", "a column's name")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("boxes", "the name of another column"), ("head memory", "a column's name")]
+)
 def test_a_cost_of_ones_own_needs_a_name_of_its_own(name, message):
     with pytest.raises(InputError, match=message):
         as_cost(replace(MEMORY, name=name))

@@ -1,4 +1,4 @@
-"""Headless runs with papermill, into one folder: the lessons in order, and the experiments each by itself."""
+"""Headless runs with papermill, into one folder: the lessons in order, and experiments independently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at what notebooks are going to be given, so that bad input is reported before the first one starts."""
+"""Checks the data and weights of runs, so that bad input is reported before the first notebook starts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def look_beforehand(runs: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
     """
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     if missing:
-        raise InputError(f"{missing[0]} is missing, without which no notebook is executed: see anchorkit doctor")
-    # Runs share their data, and a look takes a second.
+        raise InputError(f"{missing[0]} is missing, and no notebook is executed without it: see anchorkit doctor")
+    # Runs share their data, and a check takes a second.
     lessons = [run.get("01_data", {}) for run in runs]
     for data, root in dict.fromkeys((str(own.get("data", "shapes")), str(own.get("data_root", ""))) for own in lessons):
         if data != "shapes":

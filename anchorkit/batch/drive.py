@@ -1,6 +1,6 @@
-"""The one driver: it executes steps unless they are done, and says what became of them.
+"""The one driver: it executes steps unless they are done, and reports their outcomes.
 
-`Drive` starts what may begin next on some `Workers` and notes what becomes of it, until nothing is left. The commands
+`Drive` starts the next possible tasks on some `Workers` and records their outcomes, until nothing is left. The commands
 `run` and `rerun` execute a chain of steps in one folder, `experiments` independent steps (`InOrder`, in this process);
 a sweep executes a graph of steps, on worker processes or a cluster.
 """
@@ -28,12 +28,12 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a step.
+    """The outcome of a step.
 
     Attributes:
         key: the step's.
-        state: ``"done"``, ``"failed"``, ``"died"`` (its process was killed, or out of memory), ``"stopped"`` (it was
-            asked to) or ``"no room"`` (the disk is full).
+        state: ``"done"``, ``"failed"``, ``"died"`` (its process was killed, or out of memory), ``"stopped"`` (on
+            request) or ``"no room"`` (the disk is full).
         seconds: how long the notebook took; 0 if it was not executed now.
         message: what went wrong, else empty.
         error: what went wrong, where the step was executed in this process.
@@ -57,7 +57,7 @@ class Desk:
     Attributes:
         folder: the notebook's working folder.
         run_dir: the folder that the notebook reads from and writes to.
-        output: the file that the executed notebook becomes.
+        output: the file for the executed notebook.
     """
 
     folder: Path
@@ -66,28 +66,28 @@ class Desk:
 
 
 class Place(Protocol):
-    """Where the steps of a command are executed, and where it notes which are done."""
+    """Where a command executes its steps and records which are done."""
 
     def is_done(self, step: Step) -> bool:
-        """Whether a step was done, with the same key, and what it left is there."""
+        """Whether a step was done with the same key and its files are there."""
 
     def begin(self, step: Step) -> Desk:
-        """Make ready for a step."""
+        """Prepare for a step."""
 
     def note(self, step: Step, executed: Executed) -> None:
-        """Note that a step is done."""
+        """Record that a step is done."""
 
 
 def perform(step: Step, place: Place, kernel: Kernel, then: Callable[[], object] | None = None) -> Outcome:
     """Execute a step, unless it is done.
 
-    What a person can mend or a notebook got wrong is an outcome; a bug of the kit is an exception.
+    Bad input and errors in notebooks are outcomes; a bug of the kit is an exception.
 
     Args:
         step: the step.
         place: where.
         kernel: executes the notebook; after a failure it starts with a new process.
-        then: called when the step is done, now or before.
+        then: called when the step is done, now or earlier.
     """
     try:
         seconds = 0.0
@@ -103,7 +103,7 @@ def perform(step: Step, place: Place, kernel: Kernel, then: Callable[[], object]
             then()
         return Outcome(step.key, "done", seconds)
     except (InputError, NotebookError, OSError) as error:
-        kernel.close()  # its process may have died, or be left in any state
+        kernel.close()  # its process may have died, or be in any state
         message = _COLOURS.sub("", str(error))
         if isinstance(error, OSError) and error.errno not in NO_ROOM:
             raise
@@ -112,34 +112,34 @@ def perform(step: Step, place: Place, kernel: Kernel, then: Callable[[], object]
 
 
 class Workers(Protocol):
-    """Perform tasks, side by side if they can. A task is a step, or what contains one; it has a ``key``."""
+    """Perform tasks, possibly in parallel. A task is a step, or contains one; it has a ``key``."""
 
     @property
     def free(self) -> int:
-        """How many tasks could be started at once."""
+        """How many tasks could be started now."""
 
     def start(self, task: Any) -> None:
-        """Begin a task; one must be free."""
+        """Begin a task; at least one worker must be free."""
 
     def wait(self, seconds: float) -> Outcome | None:
-        """The outcome of a task that ended within some seconds, if any."""
+        """The outcome of a task that ends within some seconds, or None."""
 
     def stop(self) -> None:
-        """Ask what runs to end early and cleanly; outcomes still come."""
+        """Ask the running tasks to end early and cleanly; their outcomes still come."""
 
     def close(self) -> None:
-        """End all workers, at once."""
+        """End all workers immediately."""
 
 
 class Drive:
-    """Executes the steps of a command until nothing is left, or it is stopped. A command says what may begin next.
+    """Executes the steps of a command until nothing is left, or it is stopped. Subclasses decide what may begin next.
 
     Attributes:
-        attempts: how often a step is tried whose process dies.
+        attempts: how often a step is tried if its process dies.
         running: keys of the steps that run.
-        interrupts: how often the user asked to stop: once, and nothing new begins and what runs is asked to end; twice,
-            and `run` returns at once.
-        full: the outcome that said that the disk is full; nothing new begins then.
+        interrupts: how often the user asked to stop. After the first time nothing new begins and running tasks are
+            asked to end; after the second `run` returns immediately.
+        full: the outcome that reported a full disk; nothing new begins then.
     """
 
     attempts = 1
@@ -155,17 +155,17 @@ class Drive:
         raise NotImplementedError
 
     def ended(self, outcome: Outcome, again: bool) -> None:
-        """Note that a task ended; `again` says that its process died, and that it is tried once more."""
+        """Record that a task ended; `again` means that its process died and it is tried once more."""
         raise NotImplementedError
 
     def begun(self, task: Any) -> None:
-        """Note that a task was given to the workers."""
+        """Record that a task was given to the workers."""
 
     def tick(self) -> None:
         """Called several times a second while something runs."""
 
     def run(self, workers: Workers) -> None:
-        """Start what may begin and note what ends. What still runs when it returns ends with the workers."""
+        """Start tasks and record their ends. Tasks that still run when it returns end with the workers."""
         stop_by: float | None = None
         while True:
             while not self.interrupts and self.full is None and workers.free and (task := self.next()) is not None:
@@ -185,7 +185,7 @@ class Drive:
             if self.interrupts:
                 if stop_by is None:
                     stop_by = time.monotonic() + _GRACE
-                    print("\nstopping what runs; Ctrl-C once more kills it", file=sys.stderr)
+                    print("\nstopping the running notebooks; press Ctrl-C again to kill them", file=sys.stderr)
                     workers.stop()
                 if self.interrupts > 1 or time.monotonic() > stop_by:
                     return
@@ -194,25 +194,25 @@ class Drive:
         self.running.discard(outcome.key)
         if outcome.state == "no room":
             self.full = outcome
-        # Whoever killed it, or took the memory, may be gone; a notebook that eats all memory itself dies again.
+        # The cause may be gone (another program took the memory); a notebook that takes all memory itself dies again.
         self._deaths[outcome.key] += outcome.state == "died"
         self.ended(outcome, outcome.state == "died" and self._deaths[outcome.key] < self.attempts)
 
 
 class InOrder(Drive):
-    """Steps one after the other in this process, with a line each on standard error.
+    """Steps one after the other in this process, with one line per step on standard error.
 
     Args:
         steps: the steps.
-        place: where they are executed; says which are done.
+        place: where they are executed; knows which are done.
         kernel: executes the notebooks.
         progress: whether the lines are printed.
-        keep_going: whether the steps after one that failed are executed.
+        keep_going: whether to execute the steps after a failed one.
 
     Attributes:
         executed: names of the steps that were executed.
         skipped: names of the steps that were done before.
-        failed: what went wrong, by name.
+        failed: the error, by name.
     """
 
     def __init__(
@@ -231,8 +231,8 @@ class InOrder(Drive):
         """Execute the steps.
 
         Raises:
-            InputError: the disk is full; or, unless it is to keep going, as `Kernel.execute`.
-            NotebookError: unless it is to keep going, as `Kernel.execute`.
+            InputError: the disk is full; or, unless `keep_going`, as `Kernel.execute`.
+            NotebookError: unless `keep_going`, as `Kernel.execute`.
         """
         try:
             self.run(self)

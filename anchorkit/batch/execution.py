@@ -19,24 +19,24 @@ _ANSWERS_WITHIN = 60  # seconds for a process that has nothing to do; a dead one
 
 
 class NotebookError(RuntimeError):
-    """A cell of a notebook failed with an error that no change of the input mends."""
+    """A cell of a notebook failed with an error that no change of the input fixes."""
 
 
 class KernelDiedError(NotebookError):
-    """A notebook's process was gone before its end: killed, or out of memory."""
+    """A notebook's process ended before the notebook: it was killed, or out of memory."""
 
 
 class Kernel:
     """One Python process that executes notebooks one after the other, each in an empty namespace.
 
-    Importing torch and Altair takes up to ten seconds: so it is done once, and not once a notebook. The process starts
+    Importing torch and Altair takes up to ten seconds, so one process imports them once for all notebooks. It starts
     with the first notebook and ends with the context.
 
     Args:
-        folder: where the notebooks are executed; the attribute may be set anew between two of them.
-        log: where what the process says itself goes (when it crashes, or is interrupted); by default ``kernel.log`` in
+        folder: where the notebooks are executed; the attribute may be changed between two of them.
+        log: the file for the process's own output (when it crashes, or is interrupted); by default ``kernel.log`` in
             the folder.
-        held: open files that the process keeps open as long as it lives, such as a locked one.
+        held: open files that the process keeps open as long as it lives, such as a lock file.
     """
 
     def __init__(self, folder: Path, log: Path | None = None, held: Sequence[int] = ()) -> None:
@@ -59,7 +59,7 @@ class Kernel:
             return
         from jupyter_core.utils import run_sync
 
-        # As nbclient does with a kernel of its own; one that is dead already is no error.
+        # As nbclient does with its own kernel; it is no error if the kernel is dead already.
         with contextlib.suppress(RuntimeError):
             run_sync(self._manager.shutdown_kernel)(now=True)
         run_sync(self._manager.cleanup_resources)()
@@ -68,14 +68,14 @@ class Kernel:
     def execute(self, notebook: Path, output: Path, parameters: Mapping[str, Any]) -> None:
         """Execute `notebook` with `parameters`; `output` appears whole, and only if every cell succeeds.
 
-        A notebook that fails is kept beside it as ``NAME.failed.ipynb``.
+        A failed notebook is kept beside it as ``NAME.failed.ipynb``.
 
         Raises:
             InputError: a cell raised InputError, or the disk is full.
             NotebookError: a cell raised any other error; the message ends with its traceback.
-            KernelDiedError: the process was gone before the end.
+            KernelDiedError: the process ended before the notebook.
         """
-        # Jupyter takes long to import: not before it is needed.
+        # Importing Jupyter takes long, so it is imported only here.
         import_jsonschema_quickly()
         import nbformat
         import papermill
@@ -110,7 +110,7 @@ class Kernel:
                     + "\n".join(error.traceback)
                 ) from None
             except RuntimeError as error:
-                # Dead, or it did not answer in time when it was started: so it seems if the clock is set then.
+                # Dead, or it did not answer in time at the start, as happens if the system clock is set then.
                 said = "" if isinstance(error, DeadKernelError) else f" ({error})"
                 raise KernelDiedError(
                     f"{notebook.stem}: the notebook's process died (out of memory?){said}; see {self._log}"
@@ -121,9 +121,9 @@ class Kernel:
             nbformat.write(executed, temporary)  # type: ignore[no-untyped-call]
 
     def _ready(self) -> Any:
-        """The manager of a process that knows nothing of earlier notebooks but what they imported."""
+        """The manager of a process with an empty namespace; modules that earlier notebooks imported stay loaded."""
         if self._manager is not None and self._manager.has_kernel and not self._emptied():
-            self.close()  # it died since the last notebook, which is no fault of the next one
+            self.close()  # it died since the last notebook; the next one gets a new process
         if self._manager is None:
             self._manager = _manager(self._log, self._held)
         return self._manager
@@ -134,11 +134,11 @@ class Kernel:
 
         if not run_sync(self._manager.is_alive)():
             return False
-        anew = f"import os; os.chdir({str(self.folder)!r}); get_ipython().reset(new_session=True)"
+        code = f"import os; os.chdir({str(self.folder)!r}); get_ipython().reset(new_session=True)"
         client = self._manager.blocking_client()
         client.start_channels()
         try:
-            client.execute_interactive(anew, silent=True, store_history=False, timeout=_ANSWERS_WITHIN)
+            client.execute_interactive(code, silent=True, store_history=False, timeout=_ANSWERS_WITHIN)
         except TimeoutError:
             return False
         finally:
@@ -149,13 +149,13 @@ class Kernel:
 def import_jsonschema_quickly() -> None:
     """Import jsonschema, which Jupyter and Altair are built on, as if rfc3987_syntax were not installed.
 
-    That is a grammar of web addresses with letters of all alphabets. It takes longer to build (1.2 s of 1.8 s) than all
-    else that is needed to execute a notebook or to draw a chart, and serves a check that nobody asks for here.
+    That package is a grammar of internationalised web addresses. Building it takes 1.2 s of the 1.8 s that are needed
+    to execute a notebook or draw a chart, and it serves only a check that is not used here.
     """
     grammar = "rfc3987_syntax"
     if grammar in sys.modules:
         return
-    sys.modules[grammar] = None  # type: ignore[assignment]  # how Python is told that there is no such module
+    sys.modules[grammar] = None  # type: ignore[assignment]  # Python then reports that there is no such module
     try:
         importlib.import_module("jsonschema")
     finally:
@@ -163,7 +163,7 @@ def import_jsonschema_quickly() -> None:
 
 
 def _manager(log_file: Path, held: Sequence[int]) -> Any:
-    """A kernel manager for the running interpreter, whatever kernels this machine has under the name python3."""
+    """A kernel manager for the running interpreter; kernels that are installed as python3 are not used."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
@@ -181,5 +181,5 @@ def _manager(log_file: Path, held: Sequence[int]) -> Any:
 
 
 def _literal(path: Path) -> str:
-    """A path that papermill takes as it is: it reads braces as fields to fill in."""
+    """A path with its braces escaped, because papermill reads braces as fields to fill in."""
     return str(path).replace("{", "{{").replace("}", "}}")

@@ -1,4 +1,4 @@
-"""Running experiments on a run's folder: each by itself, then one page with all their answers."""
+"""Running experiments on a run's folder, independently, then one page with all their answers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _SEARCH_INPUTS = ("search/search.json", "search/frontier.csv")
 
 @dataclass(frozen=True)
 class ExperimentsRun:
-    """What became of the experiments that were asked for.
+    """The outcomes of the requested experiments.
 
     Attributes:
         page: the page with all answers in the run's folder, those of earlier calls too.
         executed: names of the experiments that were executed now.
         skipped: names of those that were done before, with the same source, parameters and inputs.
-        failed: what went wrong, by name; an `InputError` or a `NotebookError`.
+        failed: the error by name, an `InputError` or a `NotebookError`.
     """
 
     page: Path
@@ -54,18 +54,18 @@ def run_experiments(
 ) -> ExperimentsRun:
     """Execute experiments on a run's folder and write the page with their answers.
 
-    Experiments do not build on each other. One that fails does not stop the others; one that was done before with the
-    same source, parameters and inputs (the data as it is now among them) is not executed again. The executed notebooks
-    are in ``experiments/NAME/`` of the run's folder, beside what the experiment left there.
+    Experiments do not build on each other. A failed one does not stop the others. One that was done before with the
+    same source, parameters and inputs (the current data included) is not executed again. The executed notebooks
+    are in ``experiments/NAME/`` of the run's folder, beside the experiment's files.
 
     Args:
         run_dir: the folder of a run that the lessons have made; or any folder, if the parameters ``predictions`` and
-            ``ground_truth`` say what to look at and the experiments asked for need no more.
+            ``ground_truth`` name a table and its annotations and the requested experiments need no more.
         names: which experiments, by name (``"12_finetune_or_retrain"``) or number (``"12"``); None for all.
         profile: ``"smoke"``, ``"quick"`` or ``"full"``; None for the run's own, or quick where the folder has none.
         parameters: values by ``NAME``, for every experiment that has a parameter of that name, or by
-            ``EXPERIMENT.NAME``; they overrule the profile. Relative paths start from the working folder.
-        progress: one line an experiment on standard error.
+            ``EXPERIMENT.NAME``; they take precedence over the profile. Relative paths start from the working folder.
+        progress: one line per experiment on standard error.
         notebooks: folder of the experiments; the shipped ones by default.
 
     Raises:
@@ -77,13 +77,13 @@ def run_experiments(
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
     record = RunRecord.read_if_there(folder) or RunRecord()
     values = resolver.resolve(given, profile_named(profile or record.profile or "quick"))
-    inputs_of = cache(_inputs)  # a folder of data is read once, not once per experiment
+    inputs_of = cache(_inputs)  # reads a folder of data once, not once per experiment
     steps = [_step(notebook, values[notebook.stem], folder, inputs_of) for notebook in chosen]
     with locked(folder):
         place = _ExperimentFolders(folder)
         drive = InOrder(steps, place, Kernel(folder / "experiments"), progress, keep_going=True)
         drive.execute()
-        # Charts and notebooks take a second to import: not before they are needed.
+        # Importing charts and notebooks takes a second, so they are imported only here.
         from anchorkit.pages.answers import write_answers_page
 
         page = write_answers_page(folder)
@@ -147,6 +147,6 @@ def _step(
 
 
 def _inputs(run: Path, names: tuple[str, ...]) -> str:
-    """A digest of files of a run, and of the data that they were made of, as it is now."""
+    """A digest of files of a run, and of the current content of its data."""
     found = {name: content_hash(run / name) if (run / name).is_file() else "missing" for name in names}
     return hashlib.sha256(json.dumps([found, data_content(run)]).encode()).hexdigest()

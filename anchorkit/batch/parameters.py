@@ -1,7 +1,7 @@
 """The parameters of a notebook: names, types, defaults and meanings, read from its one `parameters` cell.
 
 A line of that cell reads ``name: type = value  # what it means``; papermill shows the same with ``--help-notebook``.
-Papermill itself only warns of an unknown name; here it is an error.
+Papermill itself only warns about an unknown name; here it is an error.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Parameter:
         name: the variable's name.
         type: the annotation as written: ``int``, ``float``, ``str``, ``bool`` or ``list[...]`` of one of them.
         default: the value given there.
-        help: the comment behind it.
+        help: the comment after it.
     """
 
     name: str
@@ -55,10 +55,10 @@ class Parameter:
         raise InputError(f"{where}: {self.name} is {value!r}; {self.type} is needed{self._meaning()}")
 
     def parse(self, text: str, where: str) -> Any:
-        """The value that `text` writes, in the parameter's type; lists as ``1,2,3``.
+        """The value that `text` stands for, in the parameter's type; lists as ``1,2,3``.
 
         Raises:
-            InputError: the text does not write one; the message starts with `where`.
+            InputError: the text is no such value; the message starts with `where`.
         """
         if self.type.startswith("list["):
             item = Parameter(self.name, self.type[5:-1], None, "")
@@ -83,10 +83,10 @@ def read_parameters(notebook: str | Path) -> dict[str, Parameter]:
 
 
 def check_parameters() -> None:
-    """Refuse what papermill passed to the running notebook, if a name is unknown or a value has another type.
+    """Check the parameters that papermill passed to the running notebook: unknown names and wrong types are errors.
 
-    Papermill itself only warns of an unknown name, and its option ``-r`` passes numbers as text. The lessons call this
-    in the first cell after the parameters. It does nothing in a notebook that papermill does not execute.
+    Papermill itself only warns about an unknown name, and its option ``-r`` passes numbers as text. The lessons call
+    this in the first cell after the parameters. Without papermill it does nothing.
 
     Raises:
         InputError: papermill passed a name that the parameters cell lacks (the message has the nearest one), or a value
@@ -128,7 +128,7 @@ def check_passed(declared: str, passed: str) -> None:
 
 
 def parse_parameters_cell(code: str, source: str) -> dict[str, Parameter]:
-    """The parameters that the text of a cell states; `source` is named in errors.
+    """The parameters in the text of a cell; `source` is named in errors.
 
     Raises:
         InputError: a line is not ``name: type = value``.
@@ -154,7 +154,7 @@ def parse_parameters_cell(code: str, source: str) -> dict[str, Parameter]:
             default = ast.literal_eval(statement.value)
         except ValueError:
             raise InputError(f"{where}: the value of {name} is not a plain number, text or list") from None
-        # The comment starts behind the value, so a # inside a text cannot be mistaken for one. Offsets count bytes.
+        # The comment starts after the value, so a # inside a string is not mistaken for one. Offsets count bytes.
         rest = lines[(statement.end_lineno or 1) - 1].encode()[statement.end_col_offset :].decode()
         meaning = rest.partition("#")[2].strip()
         found[name] = Parameter(name, kind, None, meaning)

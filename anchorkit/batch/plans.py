@@ -1,7 +1,7 @@
-"""From notebooks and values to steps: which parameters each notebook gets, and the key that says whether it was done.
+"""From notebooks and values to steps: which parameters each notebook gets, and the key that tells whether it was done.
 
-A step is one notebook with its parameters, begun from what the step before it left. Its key is a digest of all that:
-the notebook's source, its parameters (files and folders by content), the key of the step before, the kit's version.
+A step is one notebook with its parameters, executed on the files of the step before it. Its key is a digest of the
+notebook's source, its parameters (files and folders by content), the key of the step before, and the kit's version.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
 LESSONS, EXPERIMENTS = "0[0-9]_*.ipynb", "1[0-9]_*.ipynb"
-"""How the notebooks of each kind are named: lessons build on each other in this order, experiments stand alone."""
+"""How the notebooks of each kind are named: lessons build on each other in this order, experiments are independent."""
 
 _KEY_FORMAT = 1
-# Parameters whose value may be a file or folder; those that end so as well.
+# Parameters whose value may be a file or folder, by name and by ending.
 _PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
 _PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file", "_predictions", "_ground_truth")
 
@@ -58,11 +58,11 @@ def profile_named(name: str) -> Mapping[str, Mapping[str, Any]]:
 class Resolver:
     """Decides which values the parameters of some notebooks get.
 
-    A user gives values by ``NAME``, for every notebook that has the parameter, or by ``NOTEBOOK.NAME``.
+    Users set values by ``NAME``, for every notebook that has the parameter, or by ``NOTEBOOK.NAME``.
 
     Attributes:
         declared: the notebooks' parameters, by stem and name.
-        elsewhere: parameters that are not given by name, and what to do instead: ``{"run_dir": "use --out for that"}``.
+        elsewhere: parameters that cannot be set by name, and what to do instead: ``{"run_dir": "use --out for that"}``.
         folder: the folder that relative paths start from; by default the working folder.
     """
 
@@ -80,10 +80,10 @@ class Resolver:
         return cls({notebook.stem: read_parameters(notebook) for notebook in notebooks}, elsewhere or {})
 
     def named(self, name: str, where: str) -> list[Parameter]:
-        """The parameters that ``NAME`` or ``NOTEBOOK.NAME`` stands for, one per notebook.
+        """The parameters that ``NAME`` or ``NOTEBOOK.NAME`` refers to, one per notebook.
 
         Raises:
-            InputError: there is none, or it is given elsewhere; the message starts with `where`.
+            InputError: there is none, or it is set elsewhere; the message starts with `where`.
         """
         stem, dot, plain = name.rpartition(".")
         if dot and stem not in self.declared:
@@ -98,14 +98,14 @@ class Resolver:
         """The value of ``NAME`` or ``NOTEBOOK.NAME`` in the parameter's type; a path is made absolute.
 
         Raises:
-            InputError: as `named`; the value has another type; or it is a path where nothing is.
+            InputError: as `named`; the value has another type; or it is a path that does not exist.
         """
         for parameter in self.named(name, where):
             value = parameter.check(value, where)
         return self._place(name.rpartition(".")[2], value, where)
 
     def parse(self, texts: Iterable[str] | None, where: str = "-p") -> dict[str, Any]:
-        """The values that ``NAME=VALUE`` texts from a command line give.
+        """The values of ``NAME=VALUE`` texts from a command line.
 
         Raises:
             InputError: a text has no ``=``, its name is unknown (with the nearest one) or is given twice, or its value
@@ -131,10 +131,10 @@ class Resolver:
         profile: Mapping[str, Mapping[str, Any]],
         common: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """All parameters of each notebook, by its stem; whoever executes it sets ``run_dir``, if it is among them.
+        """All parameters of each notebook, by its stem; the caller sets ``run_dir`` if the notebook has it.
 
-        The notebook's default is overruled by `common`, that by the profile, that by what is given for ``NAME``, and
-        that by what is given for ``NOTEBOOK.NAME``.
+        In rising precedence: the notebook's default, `common`, the profile, a given ``NAME``, a given
+        ``NOTEBOOK.NAME``.
 
         Args:
             given: the user's values; see `check`.
@@ -156,12 +156,12 @@ class Resolver:
         return resolved
 
     def _place(self, name: str, value: Any, where: str) -> Any:
-        """An absolute path, if the value is one: in the notebooks' working folder a relative one would be another."""
+        """The value, made absolute if it is a path, because notebooks run in another working folder."""
         if not isinstance(value, str) or not value or not (name in _PLACES or name.endswith(_PLACE_ENDINGS)):
             return value
         path = self.folder / Path(value).expanduser()
         written_as_path = "/" in value or value.startswith((".", "~"))
-        # Weights have names too, such as "shapes", and a folder of data may be called so.
+        # Weights have names too, such as "shapes", and a folder of data may have the same name.
         named = name == "weights" and not written_as_path and path.is_dir() and not (path / "detector.json").exists()
         if path.exists() and not named:
             return str(path.resolve())
@@ -175,11 +175,11 @@ class Step:
     """One notebook, to be executed with some parameters.
 
     Attributes:
-        key: 16 hexadecimal digits; another key says that the result may be another.
+        key: 16 hexadecimal digits; with another key the result may differ.
         notebook: the notebook.
         parameters: all of its parameters but ``run_dir``.
         contents: digests of the files and folders that the parameters name, by the parameter's name.
-        before: key of the step that it follows, or a digest of what else it begins with; None for nothing.
+        before: key of the step before it, or a digest of the files that it starts from; None for neither.
         takes_run_dir: whether the notebook has the parameter ``run_dir``.
     """
 
@@ -196,11 +196,11 @@ class Step:
         return self.notebook.stem
 
     def parameters_in(self, run_dir: Path) -> dict[str, Any]:
-        """What the notebook is executed with, to work in a folder."""
+        """The parameters to execute the notebook with, for a run's folder."""
         return {**({"run_dir": str(run_dir)} if self.takes_run_dir else {}), **self.parameters}
 
     def differs(self, done: Executed) -> list[str]:
-        """The names of parameters that had other values, or named files with other contents, when it was done."""
+        """The names of parameters whose values, or whose files, were different when the step was done."""
         had = {name: (value, done.contents.get(name)) for name, value in done.parameters.items() if name != "run_dir"}
         has = {name: (value, self.contents.get(name)) for name, value in self.parameters.items()}
         return [name for name in dict.fromkeys((*has, *had)) if had.get(name) != has.get(name)]
@@ -216,7 +216,7 @@ def make_step(
 
     Args:
         notebook: the notebook as it is now.
-        values: all of its parameters; of ``run_dir`` only whether it is among them.
+        values: all of its parameters; of ``run_dir`` only its presence counts.
         before: see `Step`.
         hash_of: gives the digest of a file or folder; see `content_hash`.
 
@@ -249,14 +249,14 @@ def make_chain(
     values: Mapping[str, Mapping[str, Any]],
     hash_of: Callable[[Path], str] | None = None,
 ) -> list[Step]:
-    """The steps of notebooks that follow each other in one folder.
+    """The steps of notebooks that are executed in order in one folder.
 
     Args:
         notebooks: in order.
         values: all parameters by stem, as from `Resolver.resolve`.
         hash_of: see `make_step`.
     """
-    hash_of = hash_of or cache(content_hash)  # a folder of data is read once, not once per notebook
+    hash_of = hash_of or cache(content_hash)  # reads a folder of data once, not once per notebook
     steps: list[Step] = []
     for notebook in notebooks:
         before = steps[-1].key if steps else None

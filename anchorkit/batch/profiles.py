@@ -1,11 +1,11 @@
 """What each profile of `anchorkit run` sets in each notebook.
 
-A profile is a plain table: notebook stem -> parameter -> value. What it does not name keeps the notebook's default.
-`smoke` proves that everything runs, `quick` shows the method in minutes, `full` takes the time the method deserves.
+A profile is a plain table: notebook stem -> parameter -> value. Other parameters keep the notebook's default.
+`smoke` checks that everything runs, `quick` shows the method in minutes, `full` trains as long as it takes.
 
-The built-in shapes come with a trained detector, so the `epochs` of 02_detector count for other data only. A step of 32
-images takes about 0.3 s on a free core: 20 epochs of 1,500 images are five minutes, 150 are half an hour or more. A
-large data set wants a GPU, or ``-p train_images=2000``.
+The built-in shapes come with a trained detector, so the `epochs` of 02_detector matter only for other data. A step of
+32 images takes about 0.3 s on a free core: 20 epochs of 1,500 images are five minutes, 150 are half an hour or more. A
+large data set needs a GPU, or ``-p train_images=2000``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 PROFILES: dict[str, dict[str, dict[str, Any]]] = {
-    # Small enough for a test; its figures mean nothing.
+    # Small enough for a test; the figures mean nothing.
     "smoke": {
         "00_start_here": {"images": 24},
         "01_data": {"train_images": 48, "val_images": 24, "test_images": 24},
@@ -42,8 +42,8 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "02_detector": {"epochs": 20},
         "05_prune_and_retrain": {"finetune_epochs": 2},
-        # Nine to twelve trainings of 400 steps, under a minute each. With 200 steps the shapes come to an AP of 3,
-        # which tells nothing; with 400 to 10 or more.
+        # Nine to twelve trainings of 400 steps, under a minute each. With 200 steps the shapes reach an AP of 3, which
+        # is too low for a conclusion; with 400 steps 10 or more.
         "12_finetune_or_retrain": {
             "shares": [0.5, 0.25],
             "recipe": "tiny-short",
@@ -52,11 +52,11 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "train_images": 200,
         },
         "13_overanchorized": {"input_size": 128, "recipe": "tiny-short", "epochs": 16, "train_images": 200},
-        # A focal loss takes longer to come to anything.
+        # A focal loss takes longer to converge.
         "14_shared_head": {"input_size": 128, "recipe": "tiny-short", "epochs": 24, "train_images": 200},
         "18_is_it_luck": {"draws": 500},
     },
-    # A retraining gets two fifths of the first training's epochs: enough to see whether it overtakes fine-tuning.
+    # Retraining takes two fifths of the first training's epochs: enough to see whether it overtakes fine-tuning.
     "full": {
         "02_detector": {"epochs": 150},
         "04_search": {"random_draws": 1000},

@@ -20,12 +20,12 @@ from anchorkit.runs.results_table import run_summary
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that came out different.
+    """One thing that differs between a run and its repetition.
 
     Attributes:
         kind: ``"figure"``, ``"file"``, ``"version"``, ``"commit"``, ``"machine"`` or ``"data"``.
         name: of the figure, file, package or fact.
-        before: in the run that was repeated; None if it was not there.
+        before: in the repeated run; None if it was not there.
         after: in the repetition.
     """
 
@@ -43,7 +43,7 @@ class Repetition:
         folder: of the repetition.
         figures: how many figures were compared.
         files: how many files were compared.
-        differences: what is different.
+        differences: what differs.
     """
 
     folder: Path
@@ -53,20 +53,20 @@ class Repetition:
 
     @property
     def same(self) -> bool:
-        """Whether every figure and file of the run came out again."""
+        """Whether every figure and file of the run is equal in the repetition."""
         return not any(difference.kind in ("figure", "file") for difference in self.differences)
 
 
 def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True) -> Repetition:
-    """Repeat a run in a folder of its own and say what came out different.
+    """Repeat a run in its own folder and report what differs.
 
-    The notebooks are those in the run's folder, as they were executed then; the parameters those of ``run.json``. A
-    repetition that was stopped goes on.
+    The notebooks are those in the run's folder, as they were executed then; the parameters are those of ``run.json``. A
+    stopped repetition resumes.
 
     Args:
         run: the run's folder.
-        out: folder of the repetition; by default beside the run, with ``-again`` behind its name.
-        progress: one line a notebook on standard error.
+        out: folder of the repetition; by default beside the run, with ``-again`` after its name.
+        progress: one line per notebook on standard error.
 
     Raises:
         InputError: the run is not finished or lacks its notebooks, or the folder holds something else.
@@ -92,12 +92,12 @@ def rerun(run: str | Path, out: str | Path | None = None, progress: bool = True)
 
 
 def compare_runs(before: str | Path, after: str | Path) -> Repetition:
-    """What is different between two runs of the same notebooks.
+    """The differences between two runs of the same notebooks.
 
-    Figures are compared to the last bit; files by their SHA-256, and tables whose bytes differ by what they hold.
+    Figures are compared to the last bit, files by their SHA-256, and tables whose bytes differ by their values.
 
     Raises:
-        InputError: a folder is no run's, or a file in it is damaged.
+        InputError: a folder is not a run's, or a file in it is damaged.
     """
     first, second = Path(before), Path(after)
     was, now_is = _about(first), _about(second)
@@ -122,19 +122,19 @@ def _finished(folder: Path) -> RunRecord:
         raise InputError(f"{folder / RECORD_FILE}: the run is not finished; run it to its end first")
     for stem in record.notebooks:
         if not (folder / "notebooks" / f"{stem}.ipynb").exists():
-            raise InputError(f"{folder / 'notebooks' / stem}.ipynb: missing, so what was executed is not known")
+            raise InputError(f"{folder / 'notebooks' / stem}.ipynb: missing, so the executed source is unknown")
     return record
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """What a run's record says of where its figures come from; runs of older kits say only the main versions."""
+    """The provenance in a run's record; records of older versions have only the main packages."""
     record = RunRecord.read(folder)
     return dict(record.provenance or {"packages": {k: v for k, v in record.versions.items() if v}})
 
 
 def _differing(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
     names = list(dict.fromkeys([*before, *after]))
-    # A record that names few packages says nothing of the others.
+    # A record that names few packages has no information on the others.
     if kind == "version" and len(before) < len(after):
         names = [name for name in names if name in before]
     return [
@@ -145,7 +145,7 @@ def _differing(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
 
 
 def _same_table(first: Path, second: Path, name: str) -> bool:
-    """Whether two tables with other bytes hold the same: another version of a library may write them otherwise."""
+    """Whether two tables whose bytes differ have equal values: library versions write files differently."""
     places = first / name, second / name
     if not all(place.exists() for place in places) or places[0].suffix not in (".parquet", ".csv"):
         return False

@@ -1,4 +1,4 @@
-"""Running the lessons in order, into one folder, going on where a stopped run left off."""
+"""Running the lessons in order, into one folder; a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def run_notebooks(
 ) -> Path:
     """Execute the lessons in order and write the run's folder, its record and its page.
 
-    A lesson that an earlier, stopped run into the same folder finished with the same source, parameters, data and
-    weights is not executed again; the first one that differs is, and so is every later one. What these left before is
+    A lesson is not executed again if it was finished in the same folder with the same source, parameters, data and
+    weights. The first lesson that differs is executed again, and so is every later one; the files that they left are
     removed first.
 
     Args:
-        profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson does.
+        profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson computes.
         data: name of a data set, or a folder or file as for `anchorkit.load_dataset`.
-        data_root: where a named data set lies, if the lessons have a parameter of that name.
+        data_root: the folder of a named data set, if the lessons have a parameter of that name.
         detector: name of the detector.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
         parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they
-            overrule the profile.
-        progress: one line a lesson on standard error.
+            take precedence over the profile.
+        progress: one line per lesson on standard error.
         notebooks: folder of the lessons; the shipped ones by default.
 
     Returns:
@@ -83,7 +83,7 @@ def run_notebooks(
             was, wanted = getattr(previous, name), getattr(record, name)
             if was != wanted:
                 raise InputError(
-                    f"{folder / RECORD_FILE}: a run with {name} {was!r} is there, not {wanted!r}: "
+                    f"{folder / RECORD_FILE}: this folder holds a run with {name} {was!r}, not {wanted!r}; "
                     "give another --out or remove the folder"
                 )
         record = replace(record, started=previous.started, notebooks=previous.notebooks)
@@ -103,7 +103,7 @@ def lesson_resolver(lessons: Sequence[Path] | None = None) -> Resolver:
 
 
 def execute_chain(folder: Path, steps: Sequence[Step], record: RunRecord, progress: bool) -> None:
-    """Execute steps in the folder of a run, from the first one on that is not done, and keep its record.
+    """Execute steps in the folder of a run, from the first one that is not done, and keep its record.
 
     Args:
         folder: the run's folder, locked.
@@ -124,15 +124,15 @@ def execute_chain(folder: Path, steps: Sequence[Step], record: RunRecord, progre
 
 
 class _RunFolder:
-    """The folder of a run: its steps follow each other there, and ``run.json`` notes which are done."""
+    """The folder of a run: all steps work in it, and ``run.json`` records which are done."""
 
     def __init__(self, folder: Path, record: RunRecord) -> None:
         self.folder, self.record = folder, record
 
     def forget_from(self, steps: Sequence[Step]) -> str:
-        """Remove what the first step that is not done, and those behind it, left before: it is no longer true.
+        """Remove the files that the first step that is not done, and all later ones, left earlier: they are outdated.
 
-        A step that was stopped goes on with what it left.
+        A stopped step resumes from its files.
 
         Returns:
             One line that says what was removed and why; empty if nothing was.
@@ -154,7 +154,7 @@ class _RunFolder:
         for step in to_do:
             for stale in (self._executed(step), self._executed(step).with_suffix(".html"), self.folder / "index.html"):
                 stale.unlink(missing_ok=True)
-        # The record is last: killed before, the next start removes again.
+        # The record comes last: if the process is killed earlier, the next start removes the files again.
         self.record = self.record.without_notebooks(step.name for step in to_do)
         self.record.write(self.folder)
         return note
@@ -171,7 +171,7 @@ class _RunFolder:
         self.record.write(self.folder)
 
     def finish(self) -> None:
-        """Note that all steps are done, and where the run's figures come from."""
+        """Record that all steps are done, and the provenance of the run's figures."""
         self.record = replace(self.record, finished=now())
         self.record.write(self.folder)  # the provenance reads the seeds from it
         replace(self.record, provenance=provenance(self.folder)).write(self.folder)
@@ -181,7 +181,7 @@ class _RunFolder:
 
 
 def _data_name(data: str | Path) -> str:
-    """A folder or data.yaml as an absolute path, so that it means the same inside the notebooks; a name as it is."""
+    """The absolute path of a folder or data.yaml, because notebooks run in another folder; a name is unchanged."""
     from anchorkit.datasets import data_place
 
     text = str(data)

@@ -1,4 +1,4 @@
-"""What every data set is to the rest of the kit: splits of images with COCO ground truth."""
+"""The interface of all data sets: splits of images with COCO ground truth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from anchorkit.datasets.images import FolderImages, ImageArray, ImageReader
 from anchorkit.errors import InputError
 from anchorkit.findings import Finding
 
-# What a split may be called in the names of files and folders, in any letter case.
+# Names of splits in the names of files and folders, in any letter case.
 SPLIT_WORDS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
@@ -44,10 +44,10 @@ class Annotations:
     """The annotated objects of one image.
 
     Attributes:
-        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the image as annotated; may leave the image.
+        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the image as annotated; may extend beyond the image.
         category_ids: int64 (N,), the ids of the objects' categories.
-        ignore: bool (N,), True for what a detector must not be trained on: crowds, objects marked difficult, and boxes
-            of which nothing lies inside the image (no width, no height, or wholly outside).
+        ignore: bool (N,), True for objects to ignore in training: crowds, objects marked difficult, and boxes with no
+            part inside the image (no width, no height, or wholly outside).
     """
 
     boxes: npt.NDArray[np.float32]
@@ -63,7 +63,7 @@ class Split:
 
     Attributes:
         name: ``"train"``, ``"val"`` or ``"test"``.
-        ground_truth: COCO dict (``images``, ``annotations``, ``categories``) that pycocotools can read as it is.
+        ground_truth: COCO dict (``images``, ``annotations``, ``categories``) that pycocotools reads unchanged.
         categories: the object classes by rising id.
         image_ids: ids of the images in the order of ``ground_truth["images"]``.
 
@@ -81,9 +81,9 @@ class Split:
         """Make a split.
 
         Args:
-            name: what the split is called.
+            name: the split's name.
             ground_truth: complete COCO dict; every image has ``id``, ``width`` and ``height``.
-            read: gives the uint8 (H, W, 3) RGB array of an image, from its entry in ``ground_truth["images"]``.
+            read: returns the uint8 (H, W, 3) RGB array of an image, from its entry in ``ground_truth["images"]``.
         """
         self.name = name
         self.ground_truth = ground_truth
@@ -110,8 +110,8 @@ class Split:
     def image(self, image_id: int) -> ImageArray:
         """The pixels of an image: uint8 (H, W, 3) RGB, 0..255.
 
-        COCO and VOC annotations speak of the pixels as they are stored, so an EXIF orientation is applied only where
-        the turned image alone has the annotated size. YOLO labels speak of the turned image.
+        COCO and VOC annotations refer to the pixels as stored, so an EXIF orientation is applied only if just the
+        turned image has the annotated size. YOLO labels refer to the turned image.
 
         Raises:
             InputError: the id is unknown, the file is missing or cannot be decoded, or its size is not as annotated.
@@ -121,12 +121,12 @@ class Split:
         if pixels.shape[:2] != (entry["height"], entry["width"]):
             raise InputError(
                 f"{entry.get('file_name', image_id)}: the image is {pixels.shape[1]}x{pixels.shape[0]} but the "
-                f"annotations say {entry['width']}x{entry['height']}; put the annotated image there, or mend the size"
+                f"annotations say {entry['width']}x{entry['height']}; put the annotated image there, or fix the size"
             )
         return pixels
 
     def path(self, image_id: int) -> Path | None:
-        """The file of an image; None where it is not found, and where images are no files (the built-in shapes).
+        """The file of an image; None if it is not found, and for images without files (the built-in shapes).
 
         Raises:
             InputError: the id is unknown.
@@ -157,22 +157,22 @@ class Split:
     def image_faults(self) -> str | None:
         """One sentence on the images that are missing, cannot be decoded or have another size, with their numbers.
 
-        None if all are in order, or if they do not come from files. Takes about a second for 5,000 images.
+        None if all are readable, or if they do not come from files. Takes about a second for 5,000 images.
         """
         return self._read.faults(self.ground_truth["images"]) if isinstance(self._read, FolderImages) else None
 
     def check_images(self) -> None:
-        """Refuse a split with missing or broken images, before anything is computed on the others.
+        """Raise an error for missing or broken images, before anything is computed on the others.
 
         Raises:
             InputError: see `image_faults`.
         """
         faults = self.image_faults()
         if faults:
-            raise InputError(f"{self.name}: {faults}; replace these files, or take them out of the annotations")
+            raise InputError(f"{self.name}: {faults}; replace these files, or remove them from the annotations")
 
     def missing_images(self) -> str | None:
-        """One sentence on the images that are not found, where they were looked for, and one name; or None."""
+        """One sentence on the images that are not found, with one name and the folders searched; or None."""
         return self._read.missing() if isinstance(self._read, FolderImages) else None
 
     def annotations(self, image_id: int) -> Annotations:
@@ -227,12 +227,12 @@ class Dataset:
 
     Attributes:
         name: the built-in name or the folder's name.
-        train: what detectors are trained on.
-        val: what configurations are chosen on.
-        test: what results are reported on, or None.
+        train: images to train detectors on.
+        val: images to select configurations on.
+        test: images to report results on, or None.
         categories: the object classes by rising id, the same in every split.
-        notes: sentences on what was decided while loading (such as a split that had to be drawn).
-        findings: what is implausible in it, as `load_dataset` found.
+        notes: sentences on decisions while loading (such as a split that was drawn).
+        findings: what `load_dataset` found implausible.
 
     Example:
         >>> import anchorkit as ak
@@ -266,7 +266,7 @@ class Dataset:
         return found
 
     def limited(self, train: int = 0, val: int = 0, test: int = 0, seed: int = 0) -> Dataset:
-        """The data set with at most so many images in each split, drawn with `seed`; 0 leaves a split as it is."""
+        """The data set with at most these numbers of images per split, drawn with `seed`; 0 keeps the whole split."""
 
         def cut(split: Split, count: int) -> Split:
             return split.subset(min(count, len(split)), seed) if count else split
@@ -289,9 +289,9 @@ class Dataset:
 
 
 def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split, Split]:
-    """Part a split in two, the same way every time: `share` of the images to train on, the rest to validate on.
+    """Divide a split in two, the same way every time: `share` of the images to train on, the rest to validate on.
 
-    Entries of one file go to the same part.
+    Entries with the same file go to the same part.
 
     Raises:
         InputError: there are fewer than two images.
@@ -301,7 +301,7 @@ def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split
         files.setdefault(entry.get("file_name", entry["id"]), []).append(entry["id"])
     groups = list(files.values())
     if len(groups) < 2:
-        raise InputError(f"{len(groups)} image(s) cannot be parted into training and validation; give at least 2")
+        raise InputError(f"{len(groups)} image(s) cannot be divided into training and validation; give at least 2")
     order = np.random.default_rng(seed).permutation(len(groups))
     count = min(max(round(share * len(groups)), 1), len(groups) - 1)
     first = {image_id for position in order[:count] for image_id in groups[position]}
@@ -311,10 +311,10 @@ def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split
 def check_same_categories(root: Path, splits: Mapping[str, Split]) -> None:
     """Give every split the same categories: all that any of them lists.
 
-    A class that one split lacks is no fault (a small test set may miss a rare one); an id with two meanings is.
+    A split may lack a class (a small test set may have no rare one); an id with two meanings is an error.
 
     Raises:
-        InputError: an id stands for different names in different splits.
+        InputError: an id has different names in different splits.
     """
     known: dict[int, tuple[dict[str, Any], str]] = {}
     for name, split in splits.items():
@@ -333,14 +333,14 @@ def check_same_categories(root: Path, splits: Mapping[str, Split]) -> None:
 
 
 def assemble(root: Path, splits: dict[str, Split], notes: Sequence[str] = ()) -> Dataset:
-    """A data set from the splits found in a folder; without one for validation, the training images are parted.
+    """A data set from the splits found in a folder; without a validation split, the training images are divided.
 
-    A lone split is what there is to train on, whatever it is called.
+    A single split is the training split, whatever its name.
 
     Args:
         root: the folder.
-        splits: what was found there, by ``train``, ``val`` and ``test``.
-        notes: what was decided while reading.
+        splits: those found there, by ``train``, ``val`` and ``test``.
+        notes: decisions while reading.
 
     Raises:
         InputError: there are several splits and none to train on.
@@ -359,7 +359,7 @@ def assemble(root: Path, splits: dict[str, Split], notes: Sequence[str] = ()) ->
         whole = train
         train, val = seeded_split(whole)
         said.append(
-            f"{root}: no validation split, so its {len(whole)} images were parted into {len(train)} to train on and "
+            f"{root}: no validation split, so its {len(whole)} images were divided into {len(train)} to train on and "
             f"{len(val)} to validate on (the same ones every time)"
         )
     return Dataset(root.resolve().name, train, val, splits.get("test"), tuple(said))

@@ -1,15 +1,15 @@
-"""COCO json data sets, as the official site and as annotation tools lay them out.
+"""COCO json data sets, in the layouts of the official site and of annotation tools.
 
 Known layouts, under one folder, in any letter case:
 
 - ``annotations/instances_{train,val,test}*.json`` (or the json files beside the image folders), with the images in
   ``{split}/``, ``{split}2017/``, ``images/{split}/``, ``images/``, ``data/`` or the folder itself; ``{split}`` is also
-  what stands behind ``instances_`` (CVAT: ``instances_Validation.json`` with ``images/Validation/``);
+  the word after ``instances_`` (CVAT: ``instances_Validation.json`` with ``images/Validation/``);
 - ``{train,valid,test}/`` with a json beside the images (Roboflow), or with an ``annotations/`` folder (one export per
   split);
-- one json for all images, which is then parted into training and validation, 80 to 20, the same way every time.
+- one json for all images, which are then divided into training and validation, 80 to 20, the same way every time.
 
-How a ``file_name`` leads to a file, `anchorkit.datasets.images.FolderImages` says.
+`anchorkit.datasets.images.FolderImages` describes how a ``file_name`` leads to a file.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ OFFICIAL_SOURCE = "the COCO 2017 'Train images', 'Val images' and 'Train/Val ann
 
 
 def load_coco(root: Path) -> Dataset:
-    """COCO 2017 as its site lays it out: ``annotations/instances_{train,val}2017.json``, ``train2017/``, ``val2017/``.
+    """COCO 2017 as on its site: ``annotations/instances_{train,val}2017.json``, ``train2017/``, ``val2017/``.
 
     The site's test split has no annotations, so ``test`` is None.
 
     Raises:
-        InputError: a file or folder is missing; the message says which, and where to get it.
+        InputError: a file or folder is missing; the message names it and its source.
     """
     sources, notes = {}, list[str]()
     for name in ("train", "val"):
@@ -60,10 +60,10 @@ def load_coco(root: Path) -> Dataset:
 
 
 def load_coco_folder(root: Path) -> Dataset | None:
-    """A data set from a folder of COCO json files, or None if the folder holds none.
+    """A data set from a folder of COCO json files, or None if the folder has none.
 
     Raises:
-        InputError: a json is broken or inconsistent, two files compete for a split, or there is nothing to train on.
+        InputError: a json is broken or inconsistent, two files could be the same split, or there is no training split.
     """
     found = {name: source for name in SPLIT_WORDS if (source := _source_of(root, name)) is not None}
     if not found:
@@ -83,7 +83,7 @@ def load_coco_folder(root: Path) -> Dataset | None:
 
 
 def load_coco_file(path: Path) -> Dataset:
-    """The annotations of one COCO json as a data set that has them all in ``train``; no image is looked for.
+    """The annotations of one COCO json as a data set that has them all in ``train``; images are not searched.
 
     Raises:
         InputError: the json is broken or inconsistent.
@@ -97,19 +97,19 @@ def _no_image(entry: Mapping[str, Any]) -> Any:
 
 
 def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> dict[str, Any]:
-    """A checked copy of a COCO dict that pycocotools reads without complaint; nothing is left out.
+    """A checked copy of a COCO dict that pycocotools can read, with all entries.
 
-    Only what is missing is added: an annotation's ``id``, ``iscrowd`` (0), ``area`` (width times height) and ``bbox``
+    Only missing values are added: an annotation's ``id``, ``iscrowd`` (0), ``area`` (width times height) and ``bbox``
     (around the polygons), and an image's ``width`` and ``height`` (from its file). One value is replaced: an annotation
-    id of 0, which pycocotools takes for "matched nothing", becomes a fresh id.
+    id of 0, which pycocotools treats as "no match", becomes a new id.
 
     Args:
         data: the parsed json.
         source: the file's name, for errors.
-        folders: where image files may lie, to look up missing sizes.
+        folders: where image files may be, to read missing sizes.
 
     Raises:
-        InputError: a part is missing, an id is used twice or is no whole number, an annotation speaks of an unknown
+        InputError: a part is missing, an id is used twice or is not a whole number, an annotation refers to an unknown
             image or category, or a box is not four finite numbers with width and height of 0 or more.
     """
     if not isinstance(data, Mapping):
@@ -142,7 +142,7 @@ def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> di
             value = entry.get(key)
             if not _is_whole(value) or value not in known:
                 raise InputError(
-                    f"{where} has {key} {value!r}, and there is no such {key[:-3]}; add it, or take the annotation out"
+                    f"{where} has {key} {value!r}, and there is no such {key[:-3]}; add it, or remove the annotation"
                 )
         _complete(entry, where)
     return {**data, "images": images, "annotations": annotations, "categories": categories}
@@ -163,7 +163,7 @@ def _read(sources: Mapping[str, tuple[Path, list[Path]]], notes: list[str]) -> d
 
 
 def _source_of(root: Path, split: str) -> Path | None:
-    """The json of a split: by an exact name if there is one, else the only one whose name or folder tells the split."""
+    """The json of a split: by an exact name if there is one, else the only one whose name or folder names the split."""
     names = SPLIT_WORDS[split]
     for word in names:
         for path in (
@@ -175,18 +175,18 @@ def _source_of(root: Path, split: str) -> Path | None:
         ):
             if path.is_file():
                 return path
-    told = re.compile(rf"(^|[^a-z])({'|'.join(names)})(?![a-z])", re.IGNORECASE)
+    named = re.compile(rf"(^|[^a-z])({'|'.join(names)})(?![a-z])", re.IGNORECASE)
     for folder in (*_annotation_folders(root), root):
-        # "instances" first: COCO's own folder has captions and key points beside them.
+        # "instances" first: COCO's own folder also has captions and key points.
         for pattern in ("instances*.json", "*.json"):
-            found = [path for path in _json_files(folder, pattern) if told.search(path.stem)]
+            found = [path for path in _json_files(folder, pattern) if named.search(path.stem)]
             if len(found) > 1:
                 raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
             if found and (pattern == "instances*.json" or looks_like_coco(found[0])):
                 return found[0]
     own = [folder for parent in (root, *_annotation_folders(root)) for folder in subfolders(parent)]
     for folder in own:
-        if told.match(folder.name):
+        if named.match(folder.name):
             found = [path for place in (folder, *_annotation_folders(folder)) for path in _coco_files(place)]
             if len(found) > 1:
                 raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
@@ -208,7 +208,7 @@ def _coco_files(folder: Path) -> list[Path]:
 
 
 def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
-    """Folders that may hold a split's images, the likeliest first; the first one is named when an image is missing."""
+    """Folders that may hold a split's images, the likeliest first; an error about a missing image names the first."""
     year = re.search(r"(\d{4})$", source.stem)
     suffixes = dict.fromkeys([year[1] if year else "", "", "2017"])
     words = [word + suffix for word in SPLIT_WORDS[split] for suffix in suffixes]
@@ -230,7 +230,7 @@ def _image_folders(root: Path, split: str, source: Path) -> list[Path]:
 
 
 def looks_like_coco(path: Path) -> bool:
-    """Whether the first characters of a json could begin a COCO file: enough to pass over settings and captions."""
+    """Whether the first characters of a json could start a COCO file; settings and captions do not."""
     with path.open("rb") as file:
         head = file.read(4096)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -259,7 +259,7 @@ def _image(entry: dict[str, Any], position: int, source: str | Path, folders: li
 
 
 def _complete(entry: dict[str, Any], where: str) -> None:
-    """Check an annotation and add what pycocotools needs and the file leaves out."""
+    """Check an annotation and add the missing values that pycocotools needs."""
     box = entry.get("bbox")
     if not box:
         box = entry["bbox"] = _around(entry.get("segmentation"), where)
@@ -284,7 +284,7 @@ def _around(segmentation: Any, where: str) -> list[float]:
         for polygon in segmentation:
             flat += polygon if isinstance(polygon, list) else [polygon]
     if len(flat) < 4 or len(flat) % 2 or not all(_is_finite(value) for value in flat):
-        raise InputError(f"{where} has neither a bbox nor polygons to draw one around; add its bbox")
+        raise InputError(f"{where} has neither a bbox nor polygons to compute one from; add its bbox")
     left, top = float(min(flat[0::2])), float(min(flat[1::2]))
     return [left, top, float(max(flat[0::2])) - left, float(max(flat[1::2])) - top]
 
@@ -296,7 +296,7 @@ def _unique_ids(entries: list[dict[str, Any]], kind: str, source: str | Path) ->
         if number is None or not _is_whole(number):
             raise InputError(f"{source}: {kind} id {number!r} is not a whole number; number the {kind} entries")
         if number in seen:
-            raise InputError(f"{source}: {kind} id {number} is used twice; give each {kind} an id of its own")
+            raise InputError(f"{source}: {kind} id {number} is used twice; give each {kind} its own id")
         seen.add(int(number))
     return seen
 

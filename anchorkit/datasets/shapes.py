@@ -1,7 +1,7 @@
-"""The built-in data set: small scenes drawn by the kit itself, the same ones for the same seed, with no download.
+"""The built-in data set: small scenes that the kit draws, the same for the same seed, without a download.
 
-Each image has a random stream of its own (seed, split, number), so image 17 is the same whether 20 or 2,000 are drawn.
-What the objects look like is in :mod:`anchorkit.datasets.shapes_draw`.
+Each image has its own random stream (seed, split, number), so image 17 is the same whether 20 or 2,000 are drawn.
+:mod:`anchorkit.datasets.shapes_draw` draws the scenes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from anchorkit.datasets.shapes_objects import CLASSES
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
 
-GENERATOR_VERSION = 2  # rises whenever a drawing would come out differently
+GENERATOR_VERSION = 2  # increase it whenever a drawing changes
 JPEG_QUALITY = 90
 SMALLEST_SIZE = 64
 
@@ -50,11 +50,11 @@ def load_shapes(
 
     Args:
         train: images to train on.
-        val: images to choose on.
+        val: images to select on.
         test: images to report on; 0 for no test split.
         size: side of the square images in pixels.
         seed: which set; the same seed gives the same pixels with the same numpy and Pillow on the same kind of machine.
-        cache: True keeps the drawn set in :func:`cache_folder`, a folder keeps it there, False draws anew.
+        cache: True keeps the drawn set in :func:`cache_folder`, a folder keeps it there, False draws it again.
         progress: show a progress bar on standard error while drawing.
 
     Raises:
@@ -80,16 +80,16 @@ def load_shapes(
             try:
                 drawn.write(path, key)
             except InputError as error:
-                # A full or read-only disk costs time on the next start, nothing else.
+                # On a full or read-only disk the next start draws the set again.
                 warnings.warn(f"the shapes set is not cached: {error}", stacklevel=2)
     splits = drawn.splits(key)
     return Dataset("shapes", splits["train"], splits["val"], splits.get("test"))
 
 
 def cache_folder() -> Path:
-    """Where drawn sets are kept.
+    """The folder for drawn sets.
 
-    The environment variable ``ANCHORKIT_CACHE`` if it is set, else the platform's own place: ``~/.cache/anchorkit``
+    The environment variable ``ANCHORKIT_CACHE`` if it is set, else the platform's cache folder: ``~/.cache/anchorkit``
     (or under ``XDG_CACHE_HOME``) on Linux, ``~/Library/Caches/anchorkit`` on macOS, ``anchorkit/Cache`` under
     ``LOCALAPPDATA`` on Windows.
     """
@@ -106,9 +106,9 @@ def cache_folder() -> Path:
 def never_needed(
     layout: AnchorLayout, ground_truth: Mapping[str, Any] | Iterable[Mapping[str, Any]], iou: float = 0.5
 ) -> tuple[str, ...]:
-    """The anchors whose shape fits no object: those a search can be expected to remove.
+    """The anchors whose shape fits no object: a search can be expected to remove these.
 
-    An anchor and a box are compared by shape alone, both centred on one point, the box scaled to the network's input.
+    An anchor and a box are compared by shape alone, with a common centre and the box scaled to the network's input.
 
     Args:
         layout: the detector's anchors.
@@ -152,7 +152,7 @@ class _EncodedImages:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """All splits as flat arrays: what the cache file holds."""
+    """All splits as flat arrays, as in the cache file."""
 
     data: npt.NDArray[np.uint8]
     ends: npt.NDArray[np.int64]
@@ -166,13 +166,13 @@ class _Drawn:
 
     @classmethod
     def read(cls, path: Path, key: Mapping[str, Any]) -> _Drawn | None:
-        """The cached set, or None if there is none that is whole."""
+        """The cached set, or None if it is missing or damaged."""
         try:
-            # NumPy leaves a file open that it opened itself and finds damaged.
+            # If NumPy opens a damaged file itself, it leaves it open.
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 drawn = cls(**{name: stored[name] for name in ("data", "ends", "boxes", "labels", "images")})
                 whole = str(stored["key"]) == json.dumps(key) and str(stored["checksum"]) == drawn.checksum()
-        except Exception:  # a damaged file can raise nearly anything; drawing anew mends it all
+        except Exception:  # a damaged file can raise nearly anything; the set is drawn again
             return None
         return drawn if whole else None
 

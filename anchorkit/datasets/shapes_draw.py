@@ -16,8 +16,8 @@ from anchorkit.boxes import box_iou
 from anchorkit.datasets.shapes_objects import CLASSES, Array, Item, ellipse, make_item, pixel_grid, turned
 from anchorkit.datasets.shapes_paint import PAINTERS, Brush, Light, hsv
 
-MAX_HIDDEN = 0.6  # an object of which more is hidden by others would be unfair to ask for
-MAX_BOX_IOU = 0.4  # two objects whose boxes overlap more would be merged by any non-maximum suppression
+MAX_HIDDEN = 0.6  # a detector cannot be expected to find an object that is hidden more than this
+MAX_BOX_IOU = 0.4  # any NMS would merge two objects whose boxes overlap more
 
 
 def draw_scene(
@@ -26,7 +26,7 @@ def draw_scene(
     """Draw one scene.
 
     Args:
-        rng: where all chance comes from.
+        rng: the source of all random numbers.
         size: side of the square image in pixels.
 
     Returns:
@@ -73,7 +73,7 @@ class _Noise:
         return np.asarray(total / (total.std() + 1e-6), dtype=np.float32)
 
     def flipped(self, rng: np.random.Generator) -> Array:
-        """The grain as a whole, mirrored and transposed at random: another field for the price of none."""
+        """The grain as a whole, mirrored and transposed at random: another field at no cost."""
         grain = self.grain.T if rng.uniform() < 0.5 else self.grain
         return grain[:: int(rng.choice((-1, 1))), :: int(rng.choice((-1, 1)))]
 
@@ -100,7 +100,7 @@ def _muted(rng: np.random.Generator) -> Array:
 
 
 def _colour(rng: np.random.Generator, backdrop: Array) -> Array:
-    """A colour for an object, whatever its class, that can be told from the backdrop."""
+    """A colour for an object of any class, distinct from the backdrop."""
     colour = hsv(rng.uniform(), rng.uniform(0.08, 0.82), rng.uniform(0.3, 0.95))
     for _ in range(5):
         if float(np.abs(colour - backdrop).sum()) > 0.45:
@@ -113,7 +113,7 @@ def _colour(rng: np.random.Generator, backdrop: Array) -> Array:
 
 
 def _background(rng: np.random.Generator, noise: _Noise, size: int) -> Array:
-    """(size, size, 3) ground, and often a wall behind it, with stains and scratches that are no objects."""
+    """(size, size, 3) ground, and often a wall behind it, with stains and scratches that are not objects."""
     canvas = _surface(rng, noise)
     if rng.uniform() < 0.4:
         wall = _surface(rng, noise)
@@ -188,13 +188,13 @@ def _arrange(rng: np.random.Generator, size: int) -> list[Item]:
     count = int(rng.choice(9, p=[0.02, 0.06, 0.11, 0.16, 0.19, 0.18, 0.14, 0.09, 0.05]))
     labels = rng.choice(len(CLASSES), size=count, p=np.full(len(CLASSES), 1 / len(CLASSES)))
     items = [make_item(rng, int(label), size) for label in labels]
-    # Big things stand further back, by and large, else they would hide all others.
+    # Large objects are mostly drawn first (further back); otherwise they would hide all others.
     depth = [math.log(max(item.width, item.height)) + rng.normal(0, 0.35) for item in items]
     items = [items[position] for position in np.argsort(depth)[::-1]]
     owner = np.full((size + 2, size + 2), -1, dtype=np.int16)  # one pixel of margin on each side
     placed: list[Item] = []
     whole: list[int] = []  # pixels of each object
-    left: list[int] = []  # and how many of them are still seen
+    left: list[int] = []  # and how many of them are still visible
     for item in items:
         mask = item.distance < 0
         rows, columns = mask.shape
@@ -219,7 +219,7 @@ def _arrange(rng: np.random.Generator, size: int) -> list[Item]:
 
 
 def _cast_shadow(canvas: Array, item: Item, light: Light, rng: np.random.Generator) -> None:
-    """Darken what lies under and beside an object, on the side away from the light."""
+    """Darken the area under and beside an object, on the side away from the light."""
     size = canvas.shape[0]
     x1, y1, x2, y2 = item.box
     reach = min(item.width, item.height) * rng.uniform(0.15, 0.4)

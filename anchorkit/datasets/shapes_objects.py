@@ -1,7 +1,6 @@
 """The objects of the shapes data set: how the classes are shaped, and outlines that fill a box exactly.
 
-An outline is a signed distance in pixels, negative inside: from the same few lines come antialiased edges, soft shadows
-and bevels.
+An outline is a signed distance in pixels, negative inside. Antialiased edges, soft shadows and bevels all use it.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class ShapeClass:
     aspect: tuple[float, float]
 
 
-# The planted redundancy lives here: whatever is taller than wide is small (bottles, poles), and so are balls; what is
-# big is wider than high. So a detector's big, tall anchors have nothing to do. The card lists which ones exactly.
+# The deliberate redundancy: objects taller than wide are small (bottles, poles), and so are balls; large objects are
+# wider than high. So no object needs a detector's large, tall anchors. The card lists them exactly.
 CLASSES = (
     ShapeClass("ball", (0.08, 0.255), (1.0, 1.0)),
     ShapeClass("bar", (0.28, 0.62), (3.0, 4.5)),
@@ -52,13 +51,13 @@ class Item:
     label: int
     width: float
     height: float
-    half: tuple[float, float]  # half sides of the object itself before it was turned
+    half: tuple[float, float]  # half sides of the object before it is turned
     turn: float
     outline: Outline
-    fraction: tuple[float, float]  # where within a pixel the box begins
+    fraction: tuple[float, float]  # where in a pixel the box begins
     x: Array  # (h, w) coordinates of the patch's pixel centres from the object's centre
     y: Array
-    distance: Array  # (h, w) outline at those
+    distance: Array  # (h, w) outline at these points
     column: int = 0
     row: int = 0
 
@@ -78,7 +77,7 @@ def pixel_grid(top: int, bottom: int, left: int, right: int) -> tuple[Array, Arr
 
 
 def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
-    """Coordinates along the axes of something turned by `angle` radians."""
+    """Coordinates along the axes of an object turned by `angle` radians."""
     cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     return x * cosine + y * sine, y * cosine - x * sine
 

@@ -1,4 +1,4 @@
-"""How the objects of the shapes data set are shaded and textured. Colours are drawn at random, whatever the class."""
+"""How the objects of the shapes data set are shaded and textured. Colours are random and independent of the class."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _lit(colour: Array, shade: Array, glint: Array | float = 0.0) -> Array:
 
 
 def _second(rng: np.random.Generator, colour: Array) -> Array:
-    """A second colour that stands out against the first."""
+    """A second colour in contrast to the first."""
     if rng.uniform() < 0.5:
         return hsv(rng.uniform(), rng.uniform(0.0, 0.8), 0.95 if colour.mean() < 0.55 else 0.3)
     return np.asarray(colour * 0.45 if colour.mean() > 0.4 else colour * 0.5 + 0.5, dtype=np.float32)

@@ -1,18 +1,18 @@
-"""Pascal VOC xml data sets, as the official site and as annotation tools lay them out.
+"""Pascal VOC xml data sets, in the layouts of the official site and of annotation tools.
 
 VOC boxes count pixels from 1 and include their last pixel: ``xmin=1 xmax=10`` is ten pixels wide. The kit's boxes (as
 COCO's) are edges counted from 0, so they become x = xmin - 1, y = ymin - 1, width = xmax - x, height = ymax - y.
 
 An object marked ``difficult`` keeps ``"difficult": 1`` and becomes a crowd (``"iscrowd": 1``): COCO's evaluation then
-counts it neither as found nor as missed, which is what VOC's own evaluation does.
+counts it neither as found nor as missed, as VOC's own evaluation does.
 
 Known layouts, under one folder:
 
-- ``Annotations/*.xml`` with images in ``JPEGImages/``, ``images/`` or ``data/`` and, where there are any, the lists
-  ``ImageSets/Main/{train,val,trainval,test}.txt``; a lone list of another name (CVAT: ``default.txt``) names all
-  images. Folders below ``Annotations/`` and in the lists (``cam0/x``) are those of the images;
+- ``Annotations/*.xml`` with images in ``JPEGImages/``, ``images/`` or ``data/`` and, if present, the lists
+  ``ImageSets/Main/{train,val,trainval,test}.txt``; a single list of another name (CVAT: ``default.txt``) names all
+  images. Folders below ``Annotations/`` and in the lists (``cam0/x``) are also those of the images;
 - ``{train,valid,test}/`` with xml files beside the images (Roboflow);
-- xml files anywhere in one of these without lists: parted into training and validation, 80 to 20, the same way
+- xml files in one of these places without lists: divided into training and validation, 80 to 20, the same way
   every time.
 """
 
@@ -47,7 +47,7 @@ _DOWNLOADS = {
     ("VOC2012", "train"): "VOC2012 'training/validation data'",
     ("VOC2012", "val"): "VOC2012 'training/validation data'",
 }
-# What each name trains, validates and tests on. "voc" is what papers call 07+12: its test set serves as validation too.
+# The splits of each name. "voc" is 07+12 in papers; its test set is the validation set too.
 _OFFICIAL: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "voc": {
         "train": (("VOC2007", "trainval"), ("VOC2012", "trainval")),
@@ -63,20 +63,20 @@ _XML_FOLDERS = ("annotations", "annotation", "labels", "xmls", "xml")  # compare
 
 @dataclass(frozen=True)
 class _Sheet:
-    """One annotation file, and the folders where its image may lie."""
+    """One annotation file, and the folders where its image may be."""
 
     xml: Path
     folders: tuple[Path, ...]
 
 
 def load_voc(name: str, root: Path) -> Dataset:
-    """VOC 2007 and 2012 as their site lays them out, under ``root`` or ``root/VOCdevkit``.
+    """VOC 2007 and 2012 in the layout of their site, under ``root`` or ``root/VOCdevkit``.
 
     ``"voc2007"`` has train, val and test; ``"voc2012"`` has train and val (its test annotations are not public);
-    ``"voc"`` trains on both years' trainval and takes the 2007 test set for val and for test, as is usual.
+    ``"voc"`` trains on both years' trainval and uses the 2007 test set for val and test, as is usual.
 
     Raises:
-        InputError: a file is missing; the message says which, and where to get it.
+        InputError: a file is missing; the message names it and its source.
     """
     base = root / "VOCdevkit" if (root / "VOCdevkit").is_dir() else root
     parts = {split: _official_sheets(base, root, lists) for split, lists in _OFFICIAL[name].items()}
@@ -85,7 +85,7 @@ def load_voc(name: str, root: Path) -> Dataset:
 
 
 def load_voc_folder(root: Path) -> Dataset | None:
-    """A data set from a folder of VOC xml files, or None if the folder holds none.
+    """A data set from a folder of VOC xml files, or None if the folder has none.
 
     Raises:
         InputError: an xml is broken or inconsistent, or a list names an image without annotations.
@@ -94,7 +94,7 @@ def load_voc_folder(root: Path) -> Dataset | None:
     if not parts:
         for folder in (*named_folders(root, _XML_FOLDERS), root):
             sheets = _sheets_in(folder, _image_folders(root))
-            # Other tools write xml too: a folder without a single annotation is not VOC.
+            # Other tools write xml too: a folder without any annotation is not VOC.
             if any(_is_annotation(sheet.xml) for sheet in sheets):
                 parts = {"train": sheets}
                 break
@@ -109,12 +109,12 @@ def read_voc_xml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         objects: per object its ``name``, ``bbox`` (COCO: x, y, width, height from 0) and ``difficult`` (0 or 1).
 
     Raises:
-        InputError: the file is no xml, no annotation, or an object lacks its name or box.
+        InputError: the file is not xml or not an annotation, or an object lacks its name or box.
     """
     try:
         tree = ElementTree.parse(path).getroot()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; add it, or take the image out of the list") from None
+        raise InputError(f"{path}: no such file; add it, or remove the image from the list") from None
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError(f"{path}: not valid xml, or cut off ({error}); export this annotation again") from None
     if tree.tag != "annotation":
@@ -134,7 +134,7 @@ def read_voc_xml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             raise InputError(f"{where} has no complete <bndbox>; xmin, ymin, xmax and ymax are needed")
         x1, y1, x2, y2 = (edge for edge in edges if edge is not None)
         if x2 < x1 - 1 or y2 < y1 - 1:
-            raise InputError(f"{where} has xmax < xmin or ymax < ymin ({x1:g} {y1:g} {x2:g} {y2:g}); mend its box")
+            raise InputError(f"{where} has xmax < xmin or ymax < ymin ({x1:g} {y1:g} {x2:g} {y2:g}); correct its box")
         difficult = _number(item.find("difficult"), f"{where}: difficult") or 0
         objects.append(
             {"name": name, "bbox": [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], "difficult": int(difficult != 0)}
@@ -162,7 +162,7 @@ def _official_sheets(base: Path, root: Path, lists: tuple[tuple[str, str], ...])
 def _listed_sheets(root: Path) -> dict[str, list[_Sheet]]:
     """Splits by the lists in ImageSets/Main; trainval counts as train unless train and val are both there.
 
-    A lone list of another name names all images; several of other names say nothing.
+    A single list of another name names all images; several such lists are ignored.
     """
     found = sorted((root / "ImageSets" / "Main").glob("*.txt")) or sorted((root / "ImageSets").glob("*.txt"))
     lists = {path.stem.lower(): path for path in found if path.stat().st_size}
@@ -179,14 +179,14 @@ def _listed_sheets(root: Path) -> dict[str, list[_Sheet]]:
 
 
 def _listed(listing: Path, folders: list[Path]) -> list[Path]:
-    """The annotation files that a list names: one name a line, or a name and -1, 0 or 1 (a class's own list)."""
+    """The annotation files that a list names: one name per line, or a name and -1, 0 or 1 (the list of a class)."""
     text, _ = read_text(listing, fallback="cp1252")
     return [_listed_file(line.strip().replace("\\", "/"), folders) for line in text.splitlines() if line.strip()]
 
 
 def _listed_file(name: str, folders: list[Path]) -> Path:
     words = name.rsplit(maxsplit=1)
-    spellings = [name]  # may itself end in a number
+    spellings = [name]  # the name itself may end in a number
     if len(words) == 2 and words[1] in ("-1", "0", "1"):
         spellings.append(words[0])
     spellings += [str(PurePosixPath(spelling).with_suffix("")) for spelling in spellings if is_image(spelling)]
@@ -215,13 +215,13 @@ def _foldered_sheets(root: Path) -> dict[str, list[_Sheet]]:
 
 
 def _sheets_in(folder: Path, places: tuple[Path, ...]) -> list[_Sheet]:
-    """The xml files of a folder; those below it too if its name says that it holds annotations."""
+    """The xml files of a folder, and those below it if it is named as a folder of annotations."""
     below = folder.rglob("*.xml") if folder.name.lower() in _XML_FOLDERS else folder.glob("*.xml")
     return [_sheet(xml, [folder], (*places, folder)) for xml in sorted(below) if not xml.name.startswith(".")]
 
 
 def _sheet(xml: Path, folders: list[Path], places: tuple[Path, ...]) -> _Sheet:
-    """An annotation file. If it lies in a folder below `folders`, so may its image below `places`."""
+    """An annotation file. If it is in a subfolder of `folders`, its image may be in that subfolder of `places`."""
     for folder in folders:
         if xml.is_relative_to(folder) and xml.parent != folder:
             below = xml.parent.relative_to(folder)
@@ -243,7 +243,7 @@ def _is_annotation(path: Path) -> bool:
 
 
 def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] | None) -> dict[str, Split]:
-    """COCO ground truth of each split; without `classes`, those are the names that occur, in alphabetical order."""
+    """COCO ground truth of each split; without `classes`, they are the names that occur, in alphabetical order."""
     read: dict[Path, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
     for sheets in parts.values():
         for sheet in sheets:
@@ -276,7 +276,7 @@ def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] |
             images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
             for item in objects:
                 if item["name"] not in numbers:
-                    raise InputError(f"{sheet.xml}: {item['name']!r} is none of the 20 VOC classes; mend the name")
+                    raise InputError(f"{sheet.xml}: {item['name']!r} is none of the 20 VOC classes; correct the name")
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
@@ -297,7 +297,7 @@ def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] |
 
 
 def _image_path(sheet: _Sheet, file_name: str | None) -> Path:
-    """The image of an annotation file: of the same name, else the one it names; else where it should be."""
+    """The image of an annotation file: the one of the same name, else the one it names; else the expected path."""
     stem = sheet.xml.stem
     named = PurePosixPath((file_name or f"{stem}.jpg").replace("\\", "/"))
     spellings = dict.fromkeys([str(named), named.name])

@@ -1,4 +1,4 @@
-"""What lies in a run's folder: one module per file or kind of file. Executes nothing and knows no papermill."""
+"""The files in a run's folder: one module per file or kind of file. Executes no notebooks."""
 
 from anchorkit import modules_on_first_use
 

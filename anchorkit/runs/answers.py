@@ -1,7 +1,7 @@
-"""What the experiment notebooks (10 and up) share: where their predictions come from, and the answer they end with.
+"""What the experiment notebooks (10 and up) share: their source of predictions, and the answer at their end.
 
-An experiment looks at a run that the lessons have made, or at any prediction table and its ground truth. It leaves its
-files in ``experiments/NAME/`` of the run's folder: tables, pictures, and ``answer.json``.
+An experiment works on a run of the lessons, or on any prediction table and its ground truth. It writes its files to
+``experiments/NAME/`` in the run's folder: tables, pictures, and ``answer.json``.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from anchorkit.predictions import PredictionTable
 from anchorkit.runs.folder import left_by_earlier, load_data
 
 EXECUTED_FILE = "executed.json"
-"""Written beside an experiment's answer by `anchorkit experiments`: what it was executed with."""
+"""`anchorkit experiments` writes it beside an experiment's answer: its parameters and key."""
 
 VERDICTS = ("held", "did not hold", "cannot be told here")
-"""What an experiment may say of a claim."""
+"""The possible verdicts of an experiment on a claim."""
 
 
 def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
-    """The verdict on a claim whose rule was fixed beforehand.
+    """The verdict on a claim, by a rule that was fixed beforehand.
 
     Args:
-        sign: 1 if the rule is met (such as a difference whose whole interval lies above zero), -1 if its contrary is,
+        sign: 1 if the rule is met (such as a difference whose whole interval is above zero), -1 if its opposite is met,
             0 if neither.
-        unpruned: AP (0..1) of the detectors that the comparison starts from, one a seed.
+        unpruned: AP (0..1) of the detectors that the comparison starts from, one per seed.
 
     Returns:
-        One of `VERDICTS`; of a detector that is hardly trained nothing can be told, whatever it does.
+        One of `VERDICTS`; always the last one if a detector is hardly trained.
     """
     if nothing_can_be_told(min(unpruned)):
         return "cannot be told here"
@@ -43,7 +43,7 @@ def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
 def open_table(
     run_dir: str | Path = "", predictions: str | Path = "", ground_truth: str | Path = ""
 ) -> tuple[PredictionTable, GroundTruth]:
-    """The predictions that an experiment is about, and what they are measured by.
+    """The predictions of an experiment, and their ground truth.
 
     Args:
         run_dir: a run's folder, for its detector's predictions on the validation images.
@@ -51,7 +51,7 @@ def open_table(
         ground_truth: the annotations (COCO json) that belong to `predictions`.
 
     Raises:
-        InputError: neither or half of the second pair is given, or a file is missing or broken.
+        InputError: neither a run nor both other arguments are given, or a file is missing or broken.
     """
     if bool(str(predictions)) != bool(str(ground_truth)):
         raise InputError("predictions and ground_truth go together: give both, or neither and the run's folder")
@@ -72,20 +72,20 @@ def open_test_table(
 ) -> tuple[PredictionTable, GroundTruth] | None:
     """Predictions of the same detector on images that no search has seen, if there are any.
 
-    Those of a run are collected now: its detector looks at the test split of its data.
+    Those of a run are collected now, by its detector on the test split of its data.
 
     Args:
         run_dir: a run's folder.
-        predictions: what `open_table` was given; a table of one's own has no test images but those given here.
+        predictions: as for `open_table`; with a table of your own only `test_predictions` gives test images.
         test_predictions: a prediction table instead; empty for the run's.
         test_ground_truth: the annotations (COCO json) that belong to `test_predictions`.
         progress: show a progress bar on standard error.
 
     Returns:
-        The table and its ground truth; None where the data has no test split or there is no detector to ask.
+        The table and its ground truth; None if the data has no test split or the run has no detector.
 
     Raises:
-        InputError: half of the second pair is given, or a file is missing or broken.
+        InputError: only one of the last two paths is given, or a file is missing or broken.
     """
     if bool(str(test_predictions)) != bool(str(test_ground_truth)):
         raise InputError("test_predictions and test_ground_truth go together: give both or neither")
@@ -97,7 +97,7 @@ def open_test_table(
     split = load_data(run_dir).test
     if split is None:
         return None
-    # Only here: an experiment on a table of one's own needs no torch.
+    # Only here: an experiment on a table of your own needs no torch.
     from anchorkit.detectors import load_detector
     from anchorkit.predictions import collect_predictions
 
@@ -105,7 +105,7 @@ def open_test_table(
 
 
 def experiment_folder(run_dir: str | Path, name: str) -> Path:
-    """The folder for what an experiment leaves, made if need be: ``RUN/experiments/NAME``."""
+    """The folder for the files of an experiment, made if necessary: ``RUN/experiments/NAME``."""
     folder = Path(run_dir) / "experiments" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -114,15 +114,15 @@ def experiment_folder(run_dir: str | Path, name: str) -> Path:
 def save_answer(
     folder: str | Path, claim: str, section: str, verdict: str, answer: str, figures: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write ``answer.json``: what an experiment says of a claim of the paper.
+    """Write ``answer.json``: the verdict of an experiment on a claim of the paper.
 
     Args:
         folder: the experiment's, see `experiment_folder`.
         claim: the claim in one sentence.
         section: where the paper makes it, such as ``"3.3, Fig. 3"``.
         verdict: one of `VERDICTS`.
-        answer: what was found, in one or two sentences with figures, for a reader in a hurry.
-        figures: the figures behind it by name: numbers, texts or lists of them; seeds and intervals too.
+        answer: the result in one or two sentences with figures.
+        figures: the figures by name: numbers, texts or lists of them; seeds and intervals too.
 
     Returns:
         What was written.
@@ -144,10 +144,10 @@ def read_answers(run_dir: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def forget_answer(folder: str | Path) -> None:
-    """Remove the answer of an experiment, because it is no longer that of these parameters or inputs.
+    """Remove the answer of an experiment, because its parameters or inputs have changed.
 
     Args:
-        folder: the experiment's; what it could go on with stays.
+        folder: the experiment's; files that it can resume from stay.
     """
     own = Path(folder)
     for name in (EXECUTED_FILE, "answer.json", f"{own.name}.ipynb", f"{own.name}.html"):
@@ -158,7 +158,7 @@ def forget_answers(run_dir: str | Path) -> list[str]:
     """Remove the answers of all experiments on the run's own predictions, and the page of answers.
 
     Returns:
-        The folders that an answer was removed from.
+        The folders from which an answer was removed.
     """
     run, removed = Path(run_dir), []
     for path in sorted(run.glob(f"experiments/*/{EXECUTED_FILE}")):

@@ -1,8 +1,7 @@
-"""Comparing runs: their frontiers ranked, and which of the settings that they vary mattered.
+"""Comparing runs: ranks of their frontiers, and the effects of the varied settings.
 
-Works on the table of `anchorkit.runs.results_table`. Frontiers are compared where that is fair: of the same data and
-the same number of anchors, by one cost, and down to the same loss of accuracy, so that a run that was told to explore
-deeper gains nothing by it.
+Works on the table of `anchorkit.runs.results_table`. Frontiers are compared if they have the same data and the same
+number of anchors, by one cost, and down to the same loss of accuracy, so a run that explores deeper has no advantage.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def rank_runs(table: pd.DataFrame, cost: str = "head_flops", max_loss: float = N
         max_loss: accuracy that ``cheapest`` may lose against the run's own full detector, absolute, 0..1.
 
     Returns:
-        One row a run: ``run``, the varied parameters, ``group`` (runs with one number may be compared: the same data
+        One row per run: ``run``, the varied parameters, ``group`` (runs of one group can be compared: the same data
         and number of anchors), ``rank`` within it, ``hypervolume`` down to the ``loss`` that all runs of the group
         explored, ``full`` and ``accuracy`` (of the full detector and of the cheapest configuration within `max_loss`),
         ``cheapest`` (its cost), ``saved`` (its saving, 0..1), ``n_anchors``.
@@ -124,12 +123,12 @@ def rank_runs(table: pd.DataFrame, cost: str = "head_flops", max_loss: float = N
 
 
 def within(table: pd.DataFrame, max_loss: float | None = None, **most: float) -> pd.DataFrame:
-    """For each run, its most accurate configuration that keeps some limits; runs without such a one are left out.
+    """For each run, its most accurate configuration within some limits; runs without one are left out.
 
     Args:
         table: as from `open_results`.
         max_loss: accuracy that may be lost against the run's own full detector, absolute, 0..1; None for any.
-        **most: the most that a cost may be, as in ``within(table, head_flops=5e6, boxes=900)``.
+        **most: upper limits of costs, as in ``within(table, head_flops=5e6, boxes=900)``.
 
     Raises:
         InputError: a cost is unknown.
@@ -148,25 +147,25 @@ def within(table: pd.DataFrame, max_loss: float | None = None, **most: float) ->
 
 
 def main_effects(frame: pd.DataFrame, outcome: str, parameters: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """Which parameter mattered: the share of an outcome's variance between the values of each.
+    """The effect of each parameter: the share of an outcome's variance between its values.
 
     For each parameter the runs are grouped by its value. ``explained`` is the variance between the groups' means
-    over the whole variance (eta squared). It is 1 if nothing but this parameter moves the outcome, and in a full grid
-    what all parameters together leave of 1 is owed to their interplay and to chance. With many values and few runs any
-    parameter explains something; ``by_chance`` says how much, on average, when its values are dealt out at random.
-    ``p`` is the share of such deals (of 2,000) that explain as much: small means that chance hardly does it.
+    over the whole variance (eta squared). It is 1 if only this parameter changes the outcome. In a full grid, 1 minus
+    the sum over all parameters is the share of interactions and chance. With many values and few runs any parameter
+    explains something; ``by_chance`` is the mean share if its values are permuted at random. ``p`` is the share of such
+    permutations (of 2,000) that explain as much: if it is small, chance is unlikely.
 
     Args:
-        frame: one row a run.
+        frame: one row per run.
         outcome: the column with the outcome, a number.
-        parameters: the columns to be judged.
-        seed: of the deals.
+        parameters: the columns of the parameters.
+        seed: of the permutations.
 
     Returns:
         ``parameter``, ``values`` (how many), ``explained`` (0..1), ``by_chance``, ``p``, ``spread`` (largest mean of a
         group less the smallest, in the outcome's unit), ``best`` (the value with the largest mean), ``balanced``
         (whether every combination with the other parameters' values occurs equally often: if not, effects of parameters
-        that were varied together cannot be told apart), most telling first.
+        that were varied together cannot be separated), the largest effect first.
 
     Raises:
         InputError: fewer than three runs have the outcome, a column is missing, or all outcomes are equal.
@@ -179,7 +178,7 @@ def main_effects(frame: pd.DataFrame, outcome: str, parameters: Sequence[str], s
     if len(values) < 3:
         raise InputError(f"main effects: {len(values)} runs have {outcome!r}; at least 3 are needed")
     if np.ptp(values) == 0:
-        raise InputError(f"main effects: {outcome!r} is the same in all runs, so nothing moved it")
+        raise InputError(f"main effects: {outcome!r} is the same in all runs, so no parameter changed it")
     random = np.random.default_rng(seed)
     deals = np.stack([random.permutation(len(values)) for _ in range(PERMUTATIONS)])
     combinations = frame[list(parameters)].astype(str).value_counts()
@@ -210,7 +209,7 @@ def main_effects(frame: pd.DataFrame, outcome: str, parameters: Sequence[str], s
 
 
 def _explained(values: np.ndarray, codes: np.ndarray, groups: int) -> np.ndarray:
-    """Eta squared of each row of `values` (D, N) when its columns are grouped by `codes` (N,)."""
+    """Eta squared of each row of `values` (D, N), with columns grouped by `codes` (N,)."""
     belongs = np.eye(groups)[codes]  # (N, G)
     counts = belongs.sum(axis=0)
     deviations = values - values.mean(axis=1, keepdims=True)

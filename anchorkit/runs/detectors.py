@@ -1,4 +1,4 @@
-"""The detectors that a run's folder holds, by name."""
+"""The detectors in a run's folder, by name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Choice:
     """A detector of a run.
 
     Attributes:
-        name: what it is called there, fit for a folder: ``A-fine-tuned``, ``full``, ``row-3``.
+        name: its name there, valid as a folder's name: ``A-fine-tuned``, ``full``, ``row-3``.
         detector: the detector.
-        full: the run's full detector, to compare with; the same one if nothing else is known.
-        trained: False if anchors were taken away and the rest was not trained since.
+        full: the run's full detector, to compare with; the same detector if there is no other.
+        trained: False if anchors were removed and the detector was not trained since.
     """
 
     name: str
@@ -36,14 +36,14 @@ def choose(folder: str | Path, name: str | None = None) -> Choice:
     """A detector of a run, or a saved one.
 
     Args:
-        folder: a run's folder, or one that `save_detector` wrote (then `name` says which of its anchors to keep).
-        name: ``shipped`` (the default of a run): the one that the report ships; ``full``: the one that was searched
+        folder: a run's folder, or one that `save_detector` wrote (then `name` gives the anchors to keep).
+        name: ``shipped`` (the default of a run): the detector to ship; ``full``: the one that was searched
             (the default of a saved detector); a folder of ``retrained/``, as ``A-fine-tuned``; the number of a row of
             the frontier, counted from 1; or anchors to keep, separated by commas. The last two are pruned and not
             trained.
 
     Raises:
-        InputError: there is no such folder or name; the message says what there is.
+        InputError: there is no such folder or name; the message lists the names.
     """
     folder = Path(folder)
     is_run = (folder / "detector" / FACTS_FILE).is_file()
@@ -76,7 +76,7 @@ def _pruned(name: str, full: Detector, configuration: Configuration) -> Choice:
 
 
 def _known(folder: Path, is_run: bool) -> list[str]:
-    """What `choose` takes, for people."""
+    """The names that `choose` takes, for a message."""
     names = ["full"]
     if is_run:
         points = sorted(path.parent.name for path in (folder / "retrained").glob(f"*/{FACTS_FILE}"))

@@ -1,4 +1,4 @@
-"""What the lessons share: the run's folder, the data it speaks of, and what an earlier lesson left in it.
+"""What the lessons share: the run's folder, its data, and the files of earlier lessons.
 
 A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/`` and ``predictions.parquet``
 (02_detector), ``search/`` (04_search), ``retrained/`` (05_prune_and_retrain), ``figures/`` (pictures for the report).
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anchorkit.datasets import Dataset
 
 FINDINGS_FILE = "findings.json"
-"""What the lessons found implausible, by lesson."""
+"""The file with what the lessons found implausible, by lesson."""
 
 _MAKERS = {
     "data.json": "01_data",
@@ -33,7 +33,7 @@ _MAKERS = {
 
 
 SOURCES = ("01_data", "02_detector")
-"""The lessons that choose the data and the detector, which all trainings and searches depend on."""
+"""The lessons that choose the data and the detector. All trainings and searches depend on them."""
 
 _LEFT = {
     "01_data": ("data.json",),
@@ -46,14 +46,14 @@ _LEFT = {
 
 
 def left_by_earlier(run_dir: str | Path, name: str) -> Path:
-    """The path of a file that an earlier lesson left in the run's folder.
+    """The path of a file that an earlier lesson wrote into the run's folder.
 
     Args:
         run_dir: the run's folder.
         name: path within it, one of those in the module's description.
 
     Raises:
-        InputError: it is not there; the message says which notebook makes it.
+        InputError: it is not there; the message names the notebook that writes it.
     """
     path = Path(run_dir) / name
     if not path.exists():
@@ -70,12 +70,12 @@ def choose_data(
     test_images: int = 0,
     progress: bool = True,
 ) -> Dataset:
-    """Load a data set and note in the run's folder which one it is, so that later lessons take the same.
+    """Load a data set and record its name in the run's folder, so that later lessons use the same one.
 
     Args:
         run_dir: the run's folder.
         data: a name, a folder or a data.yaml, as for `anchorkit.load_dataset`.
-        data_root: where a named data set lies; empty for none.
+        data_root: the folder of a named data set; empty for none.
         train_images: at most so many training images; 0 for all. Likewise the others.
         val_images: at most so many validation images.
         test_images: at most so many test images.
@@ -83,11 +83,11 @@ def choose_data(
 
     Raises:
         InputError: the data cannot be loaded, images are missing or broken (all of them are counted), or the folder
-            speaks of other data already.
+            belongs to other data already.
     """
     from anchorkit.datasets import data_place
 
-    # A folder or file is noted as an absolute path: lessons and runs may have other working folders.
+    # Absolute, because lessons and runs may have other working folders.
     place = str(data_place(data) or data)
     chosen = {
         "data": place,
@@ -109,7 +109,7 @@ def choose_data(
 
 
 def note_findings(run_dir: str | Path, lesson: str, findings: Iterable[Finding]) -> None:
-    """Note in the run's folder what a lesson found implausible, in place of what it found before; its page shows it.
+    """Record in the run's folder what a lesson found implausible, in place of earlier findings; its page shows it.
 
     Args:
         run_dir: the run's folder.
@@ -133,14 +133,14 @@ def read_findings(run_dir: str | Path) -> list[Finding]:
     try:
         return [Finding.from_dict(one) for _, found in sorted(read_json(path).items()) for one in found]
     except (AttributeError, TypeError):
-        raise InputError(f"{path}: not what a lesson wrote; run 01_data again") from None
+        raise InputError(f"{path}: not the findings of a lesson; run 01_data again") from None
 
 
 def load_data(run_dir: str | Path) -> Dataset:
     """The data set that 01_data chose for this run.
 
     Raises:
-        InputError: 01_data has not run, or the data is not what it was.
+        InputError: 01_data has not run, or the annotations have changed since.
     """
     path = left_by_earlier(run_dir, "data.json")
     facts = read_json(path)
@@ -148,22 +148,22 @@ def load_data(run_dir: str | Path) -> Dataset:
     if loaded.fingerprint() != facts["fingerprint"]:
         raise InputError(
             f"{path}: the annotations of {facts['data']} have changed since: execute 01_data again with another "
-            "run_dir, or `anchorkit run`, which does again what depends on them"
+            "run_dir, or `anchorkit run`, which executes the lessons that depend on them again"
         )
     return loaded
 
 
 def remove_left(run_dir: str | Path, lessons: Iterable[str], everything: bool) -> list[str]:
-    """Remove what lessons left in the run's folder, because they are executed again on other data or parameters.
+    """Remove the files of lessons from the run's folder, because they are executed again with other data or parameters.
 
     Args:
         run_dir: the run's folder.
         lessons: their names.
-        everything: also what a lesson could go on with or look up, such as checkpoints and ledgers. These know what
-            they belong to by everything but the data and the detector: so they stay unless one of these changed.
+        everything: also files that a lesson resumes from, such as checkpoints and ledgers. These record everything that
+            they belong to except the data and the detector, so remove them only if one of these changed.
 
     Returns:
-        The run's files that were removed, and the folders that something was removed from.
+        The run's files that were removed, and the folders from which files were removed.
     """
     folder, removed = Path(run_dir), []
     for lesson in lessons:
@@ -181,7 +181,7 @@ def remove_left(run_dir: str | Path, lessons: Iterable[str], everything: bool) -
 
 
 def _goes_on(path: Path) -> bool:
-    """Whether a file is a ledger, a checkpoint, or what a person picked: it says itself what it belongs to."""
+    """Whether a file is a ledger, a checkpoint, or a choice of the user, which record what they belong to."""
     in_training = any(part.startswith("training") for part in path.parts[:-1])
     return in_training or path.suffix == ".jsonl" or path.name == "selected.json"
 
@@ -189,13 +189,13 @@ def _goes_on(path: Path) -> bool:
 def training_folder(folder: str | Path, *facts: Any) -> Path:
     """A folder within `folder` for the checkpoints of one training.
 
-    `anchorkit.fit` goes on with the checkpoint that it finds in its folder. What a training begins with (the weights
-    that are fine-tuned, the configuration) is not in a checkpoint; with it in the folder's name, a training that begins
-    with something else starts afresh, and neither disturbs the other.
+    `anchorkit.fit` resumes from the checkpoint in its folder. The start of a training (the weights to fine-tune, the
+    configuration) is not in a checkpoint. It is in the folder's name, so a training with another start has another
+    folder and another checkpoint.
 
     Args:
-        folder: where the folder shall lie.
-        facts: what the training begins with and how it is done: anything that JSON can write.
+        folder: the parent folder.
+        facts: the start and the settings of the training, as values that JSON can write.
     """
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return Path(folder) / f"training-{digest[:10]}"

@@ -19,24 +19,24 @@ except ImportError:  # Windows
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[int | None]:
-    """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
+    """Lock `folder` for this process; the system releases it when the process ends, for whatever reason.
 
     Yields:
-        The open lock file. A child process that inherits it holds the folder too, as long as it lives. None where
+        The open lock file. A child process that inherits it holds the lock too, as long as it lives. None where
         locks cannot be inherited (Windows).
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written.
+        InputError: another process holds the lock, or the folder cannot be written.
     """
     path = Path(folder) / ".lock"
     try:
         _make(path.parent)
-        # The file stays: removing it would let a third process lock a name that no other process sees any more.
+        # The file stays: if it were removed, two processes could each lock a file of this name.
         with _lock_alone(path) if fcntl is None else _lock_with_children(path) as handle:
             yield handle
     except _TakenError as taken:
         raise InputError(
-            f"{folder}: another process (id {taken.holder}) is at work there; wait for it or give another --out"
+            f"{folder}: another process (id {taken.holder}) is using it; wait for it or give another --out"
         ) from None
 
 

@@ -1,7 +1,7 @@
 """The trained points of a run: ``retrained/points.csv``, and which of them to ship.
 
-`05_prune_and_retrain` writes the table, one row per point, stage and split. Everything that names the detector to ship
-(the run's page, lessons 5 to 7, ``anchorkit export``) asks `Points.shipped`, so that all of them name the same one.
+`05_prune_and_retrain` writes the table, one row per point, stage and split. The run's page, lessons 5 to 7 and
+``anchorkit export`` all take the detector to ship from `Points.shipped`, so they name the same one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 
 STAGES = ("pruned", "fine-tuned", "retrained")
-"""What can become of a point, besides ``"full"``, the unpruned detector."""
+"""The stages of a point, besides ``"full"``, the unpruned detector."""
 
 _FILE = Path("retrained") / "points.csv"
 _LOSS_FILE = Path("retrained") / "max_loss.json"
@@ -34,7 +34,7 @@ class Points:
         table: one row per point, stage and split: ``point`` (``"A"``; ``"unpruned"`` for the full detector), ``stage``
             (``"full"`` or one of `STAGES`), ``split`` (``"val"`` or ``"test"``, where the run names it), ``accuracy``
             (0..1), ``head_flops`` and the other costs, ``anchors``.
-        max_loss: accuracy that the detector to ship may lose against the full one, absolute, 0..1.
+        max_loss: accuracy that the detector to ship may lose compared with the full one, absolute, 0..1.
 
     Example:
         >>> import pandas as pd
@@ -56,8 +56,8 @@ class Points:
             needed: columns that the caller needs besides ``point``, ``stage``, ``accuracy`` and ``head_flops``.
 
         Raises:
-            InputError: the file is not there (the message says which notebook makes it), cannot be read, or lacks a
-                column.
+            InputError: the file is not there (the message names the notebook that writes it), cannot be read, or lacks
+                a column.
         """
         path = left_by_earlier(run_dir, str(_FILE))
         try:
@@ -71,7 +71,7 @@ class Points:
 
     @classmethod
     def read_if_there(cls, run_dir: str | Path, needed: Sequence[str] = ()) -> Points | None:
-        """The points of a run; None if 05_prune_and_retrain has not left any.
+        """The points of a run; None if 05_prune_and_retrain has not written any.
 
         Raises:
             InputError: as `read`, but for a missing file.
@@ -87,7 +87,7 @@ class Points:
             self.table.to_csv(temporary, index=False)
 
     def record_loss(self, run_dir: str | Path) -> None:
-        """Note in the run's folder what the detector to ship may lose; from then on every reader applies it."""
+        """Record in the run's folder how much the detector to ship may lose; every later reader applies it."""
         write_json(Path(run_dir) / _LOSS_FILE, {"max_loss": self.max_loss})
 
     @property
@@ -107,17 +107,18 @@ class Points:
 
     @property
     def shipped(self) -> tuple[str, str]:
-        """Which detector to ship, as point and stage: chosen on the validation images, never on the test images.
+        """The detector to ship, as point and stage: selected on the validation images, never on the test images.
 
         It is the cheapest one (by head FLOPs) that loses at most `max_loss`; of equally cheap ones, the most accurate
-        of those that were trained after pruning. If all lose more, it is the most accurate one.
+        one that was trained after pruning. If all lose more, it is the most accurate one.
 
         Raises:
-            InputError: the table has no full detector to compare with, or nothing but that.
+            InputError: the table has no full detector to compare with, or no pruned one.
         """
         enough, rest = self._candidates()
         if len(enough):
-            # An untrained point was picked for its validation accuracy, which flatters it; a trained one was not.
+            # An untrained point was selected for its validation accuracy, which is therefore too high; a trained
+            # point was not.
             ranks = enough.assign(untrained=enough["stage"] == STAGES[0])
             best = ranks.sort_values(["head_flops", "untrained", "accuracy"], ascending=[True, True, False]).iloc[0]
         else:
@@ -126,11 +127,11 @@ class Points:
 
     @property
     def loss_kept(self) -> bool:
-        """Whether any pruned detector loses at most `max_loss`; if not, `shipped` is merely the most accurate one."""
+        """Whether any pruned detector loses at most `max_loss`; if not, `shipped` is the most accurate one."""
         return len(self._candidates()[0]) > 0
 
     def _candidates(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The pruned detectors that lose at most `max_loss` on the images of the choice, and all pruned ones."""
+        """The pruned detectors that lose at most `max_loss` on the validation images, and all pruned ones."""
         rows = self.table[self.table["split"] == "val"] if "split" in self.table else self.table
         if rows.empty:
             rows = self.reported

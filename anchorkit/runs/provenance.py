@@ -22,7 +22,7 @@ from anchorkit.files import read_json
 from anchorkit.runs.record import RECORD_FILE, RunRecord
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-# What a run leaves that later work builds on. Checkpoints, pictures and times are no results.
+# The results of a run that later work builds on; checkpoints, pictures and times are not among them.
 _RESULTS = (
     "predictions.parquet",
     "detector/*.safetensors",
@@ -33,21 +33,21 @@ _RESULTS = (
     "retrained/*/*.safetensors",
     "figures.json",
 )
-_PATIENCE = 10  # seconds for a program that is asked for a fact
+_PATIENCE = 10  # seconds to wait for another program's answer
 
 
 def provenance(folder: str | Path, notebooks: str | Path | None = None) -> dict[str, Any]:
     """Where the figures in a run's folder come from.
 
     Args:
-        folder: the run's folder; what is not there (yet) is left out.
-        notebooks: folder that the notebooks were taken from; the shipped ones by default.
+        folder: the run's folder; missing files are left out.
+        notebooks: folder of the executed notebooks; the shipped ones by default.
 
     Returns:
         ``data`` (name, fingerprint of the annotations and, of a folder, its `content_hash`; None if the run has none),
         ``files`` (SHA-256 of weights, predictions and tables by their path in the run), ``packages`` (version of every
-        installed package), ``commit`` (``hash`` and whether the checkout was ``changed``; None if the notebooks lie
-        in no git checkout), ``seeds`` by notebook, ``machine``.
+        installed package), ``commit`` (``hash`` and whether the checkout was ``changed``; None if the notebooks are
+        not in a git checkout), ``seeds`` by notebook, ``machine``.
 
     Raises:
         InputError: a file of the run cannot be read.
@@ -65,10 +65,10 @@ def provenance(folder: str | Path, notebooks: str | Path | None = None) -> dict[
 
 
 def content_hash(path: str | Path) -> str:
-    """SHA-256 of a file, or of a folder: its files' names with their contents, of pictures with their sizes.
+    """SHA-256 of a file, or of a folder: its files' names with their contents, or for pictures with their sizes.
 
     Neither times nor the order in which a folder is listed matter. Hidden files do not count, nor do folders of runs
-    and sweeps within the folder: what is made of data is no part of it.
+    and sweeps in the folder: results are not part of the data.
 
     Raises:
         InputError: it is not there or cannot be read.
@@ -83,7 +83,7 @@ def content_hash(path: str | Path) -> str:
         digest = hashlib.sha256()
         for name in visible_files(path, without_runs=True):
             file_path = path / name
-            # A data set's pictures may be a hundred gigabytes; its annotations say which objects they show.
+            # The pictures of a data set may take a hundred gigabytes, so only their sizes count.
             picture = file_path.suffix.lower() in _PICTURES
             said = str(file_path.stat().st_size) if picture else content_hash(file_path)
             digest.update(f"{name}\0{said}\0".encode("utf-8", "surrogateescape"))
@@ -117,11 +117,11 @@ def place_hash(place: Path, hash_of: Callable[[Path], str] = content_hash) -> st
 
 
 def visible_files(folder: Path, without_runs: bool = False) -> list[str]:
-    """Paths of all files below a folder, relative to it with ``/``, sorted; nothing whose name begins with a dot.
+    """Paths of all files below a folder, relative to it with ``/``, sorted; without names that begin with a dot.
 
     Args:
         folder: the folder.
-        without_runs: leave out what is in folders of runs and sweeps below it.
+        without_runs: leave out folders of runs and sweeps below it.
     """
     found = []
     for place, folders, names in os.walk(folder):
@@ -134,7 +134,7 @@ def visible_files(folder: Path, without_runs: bool = False) -> list[str]:
 
 
 def result_hashes(folder: str | Path) -> dict[str, str]:
-    """SHA-256 of the files of a run that later work builds on, by their path in the run."""
+    """SHA-256 of the results of a run that later work builds on, by their path in the run."""
     folder = Path(folder)
     found = sorted({path for pattern in _RESULTS for path in folder.glob(pattern)})
     return {path.relative_to(folder).as_posix(): content_hash(path) for path in found}
@@ -149,7 +149,7 @@ def packages() -> dict[str, str]:
 
 @cache
 def commit(folder: Path) -> dict[str, Any] | None:
-    """The commit of the git checkout that a folder lies in; None outside of any, or where there is no git."""
+    """The commit of the git checkout that contains a folder; None outside of a checkout, or without git."""
     head = _said("git", "-C", str(folder), "rev-parse", "HEAD")
     if not head:
         return None
@@ -191,7 +191,7 @@ def _cpu() -> str:
 
 
 def _said(*command: str) -> str | None:
-    """What a program answers; None if it is not there or fails."""
+    """The output of a program; None if it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
     try:

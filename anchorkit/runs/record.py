@@ -1,4 +1,4 @@
-"""``run.json``: what a run is made with, which of its notebooks are done, and where its figures come from.
+"""``run.json``: the parameters of a run, which of its notebooks are done, and where its figures come from.
 
 `RunRecord` is the only reader and the only writer of the file.
 """
@@ -23,7 +23,7 @@ _RECORDED_PACKAGES = ("numpy", "torch", "torchvision", "pycocotools", "numba", "
 
 
 def now() -> str:
-    """The time as run records state it, UTC."""
+    """The current time in the format of run records, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -40,7 +40,7 @@ class Executed:
     """One notebook that was executed to its end.
 
     Attributes:
-        parameters: what it was executed with.
+        parameters: its parameters.
         fingerprint: the key of the step, see `anchorkit.batch.plans.Step`; empty if unknown.
         started: when, UTC.
         seconds: how long it took.
@@ -55,14 +55,14 @@ class Executed:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Executed:
-        """What ``vars`` of one gave; ``seconds`` and all that follows ``parameters`` may be missing."""
+        """The inverse of ``vars``; all fields except ``parameters`` may be missing."""
         known = {one.name: data[one.name] for one in fields(cls) if data.get(one.name) is not None}
         return cls(**{**known, "parameters": dict(data["parameters"]), "seconds": float(data.get("seconds") or 0.0)})
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What ``run.json`` says.
+    """The content of ``run.json``.
 
     Attributes:
         profile: name of the profile, or None.
@@ -70,15 +70,15 @@ class RunRecord:
         detector: name of the detector.
         parameters: the values that the user gave, by ``NAME`` or ``NOTEBOOK.NAME``.
         started: when, UTC.
-        finished: when, UTC; None as long as notebooks are to be executed.
+        finished: when, UTC; None as long as a notebook is not done.
         notebooks: those that are done, by stem, in order.
         anchorkit: the kit's version.
         python: Python's version.
         platform: the operating system.
-        versions: of the main packages by name; None for one that is not installed.
+        versions: of the main packages by name; None for a package that is not installed.
         provenance: see `anchorkit.runs.provenance.provenance`; None before the run is finished.
-        sweep: of a sweep's run: its ``name``, the ``run``, what it ``varied``, its ``steps``.
-        repeats: of a repetition: the folder of the run that it repeats.
+        sweep: of a sweep's run: its ``name``, the ``run``, the ``varied`` values, its ``steps``.
+        repeats: of a repetition: the folder of the original run.
         error: of a failed run: the ``notebook`` and the ``message``.
 
     Example:
@@ -107,7 +107,7 @@ class RunRecord:
 
     @classmethod
     def begin(cls, **facts: Any) -> RunRecord:
-        """The record of a run that begins here and now: with the versions of this machine.
+        """The record of a run that starts now, with the versions on this machine.
 
         Args:
             **facts: other fields.
@@ -158,7 +158,7 @@ class RunRecord:
         return cls.read(folder) if (Path(folder) / RECORD_FILE).exists() else None
 
     def write(self, folder: str | Path) -> None:
-        """Write the record into a run's folder, whole or not at all; facts that most runs lack are left out."""
+        """Write the record into a run's folder, whole or not at all; optional fields that are None are left out."""
         facts = {one.name: getattr(self, one.name) for one in fields(self)}
         rare = ("provenance", "sweep", "repeats", "error")
         facts = {name: value for name, value in facts.items() if name not in rare or value is not None}
@@ -167,7 +167,7 @@ class RunRecord:
 
     @property
     def seeds(self) -> dict[str, Any]:
-        """The seed of every notebook that is done and has one."""
+        """The seed of every notebook that is done and has the parameter."""
         known = {stem: executed.parameters for stem, executed in self.notebooks.items()}
         return {stem: parameters["seed"] for stem, parameters in known.items() if "seed" in parameters}
 
@@ -183,7 +183,7 @@ class RunRecord:
 
     @property
     def name(self) -> str | None:
-        """What the run is about, such as ``"tiny_ssd on shapes"``; None if the record does not say."""
+        """The detector and the data, such as ``"tiny_ssd on shapes"``; None if the record has neither."""
         known = [self.detector, self.data and Path(self.data).name]
         return " on ".join(part for part in known if part) or None
 
@@ -192,7 +192,7 @@ class RunRecord:
         return replace(self, notebooks={**self.notebooks, stem: executed})
 
     def without_notebooks(self, stems: Iterable[str]) -> RunRecord:
-        """The unfinished record of a run some of whose notebooks are to be executed (again)."""
+        """The unfinished record of a run without some of its notebooks, which will be executed (again)."""
         gone = set(stems)
         kept = {stem: executed for stem, executed in self.notebooks.items() if stem not in gone}
         return replace(self, notebooks=kept, finished=None, provenance=None)

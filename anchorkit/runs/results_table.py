@@ -1,12 +1,12 @@
 """All runs of a sweep as one table: parameters, versions, times, costs, accuracies.
 
-A row is one thing that was measured in one run; what the whole run has in common stands in every row of it:
+A row is one measurement in one run; facts of the whole run are repeated in each of its rows:
 
 - ``run``, ``state`` (``"done"``, ``"failed"``), ``seconds``, ``seconds.NOTEBOOK``, ``param.NAME`` (or
   ``param.NOTEBOOK.NAME``, where the notebooks of a run differ), ``version.PACKAGE``, ``data``, ``data.fingerprint``,
   ``detector``, ``commit``, ``figure.NAME`` (numbers that a notebook left in ``figures.json``),
-- ``what``: ``"run"`` (exactly one row a run: the figures of the full detector and of the search), ``"configuration"``
-  (the best that were tried: on the frontier of one of the costs at least) or ``"point"`` (a pruned detector, at a
+- ``what``: ``"run"`` (exactly one row per run: the figures of the full detector and of the search), ``"configuration"``
+  (those on the frontier of at least one of the costs) or ``"point"`` (a pruned detector, at a
   ``stage`` and measured on a ``split``),
 - ``accuracy`` (0..1), ``boxes``, ``head_flops``, ``total_flops``, ``head_parameters``, ``n_anchors``, ``anchors``.
 """
@@ -35,7 +35,7 @@ def write_results(runs: Sequence[str | Path], path: str | Path) -> pd.DataFrame:
     """Write the table of some runs as Parquet.
 
     Args:
-        runs: their folders; those that do not exist (yet) are left out.
+        runs: their folders; missing ones are left out.
         path: the file.
 
     Raises:
@@ -51,7 +51,7 @@ def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
     """The table of some runs; see the module's description for its columns.
 
     Raises:
-        InputError: a folder is no run's, or a file in it is damaged.
+        InputError: a folder is not a run's, or a file in it is damaged.
     """
     rows: list[dict[str, Any]] = []
     for run in map(Path, runs):
@@ -65,10 +65,10 @@ def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def run_summary(run: str | Path) -> dict[str, Any]:
-    """What a run is in numbers: ``parameters`` by name, ``figures`` by name, ``seconds``, and ``error`` if it failed.
+    """A run in numbers: ``parameters`` by name, ``figures`` by name, ``seconds``, and ``error`` if it failed.
 
     Raises:
-        InputError: the folder is no run's, or a file in it is damaged.
+        InputError: the folder is not a run's, or a file in it is damaged.
     """
     folder = Path(run)
     record = RunRecord.read(folder)
@@ -129,7 +129,7 @@ def _search(run: Path) -> SearchResult | None:
 
 
 def _whole(search: SearchResult | None) -> dict[str, Any]:
-    """The full detector, and what the search of its subsets came to."""
+    """The full detector, and the figures of the search."""
     if search is None:
         return {}
     full = search.baseline

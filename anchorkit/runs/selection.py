@@ -1,4 +1,4 @@
-"""The configuration that a person picked in a lesson or on the app's page, for what comes after."""
+"""The configuration that a user picked in a lesson or on the app's page, for later lessons."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _FILE = Path("search") / "selected.json"
 
 
 def save_selection(run_dir: str | Path, configuration: Configuration, fingerprint: str) -> Path:
-    """Note a configuration in the run's folder; the file appears whole or not at all.
+    """Record a configuration in the run's folder; the file appears whole or not at all.
 
     Args:
         run_dir: the run's folder.
-        configuration: what was picked.
-        fingerprint: of the evaluator that it was picked with: of other predictions it is not the choice.
+        configuration: the picked one.
+        fingerprint: of the evaluator at that time; the choice holds only for the same predictions.
 
     Returns:
         The file.
@@ -33,10 +33,10 @@ def load_selection(run_dir: str | Path, layout: AnchorLayout, fingerprint: str) 
     Args:
         run_dir: the run's folder.
         layout: the detector's anchors.
-        fingerprint: of the evaluator; what was picked with another one does not count.
+        fingerprint: of the evaluator; a choice with another one does not count.
 
     Raises:
-        InputError: the file is there and is not what `save_selection` writes.
+        InputError: the file was not written by `save_selection`.
     """
     path = Path(run_dir) / _FILE
     if not path.exists():

@@ -1,10 +1,9 @@
-"""The trainings of a run's experiments: each is made once, goes on where it was stopped, and is measured in one way.
+"""The trainings of a run's experiments: each is done once, resumes after a stop, and is measured in the same way.
 
-An experiment that compares trainings makes many of them, which takes hours. Every one has a folder whose name says what
-it begins with and how it is done, so an experiment that is stopped, or asked for one more seed, trains only what is
-not there yet. All experiments of a run keep them in one place: what one of them has trained, or the lesson that trained
-the run's own detector, no other trains again. Checkpoints of finished trainings are removed: their weights are what is
-needed of them.
+An experiment that compares trainings does many of them, which takes hours. The name of each training's folder is a
+digest of its start and its settings. So an experiment that was stopped, or that gets one more seed, trains only what is
+missing. All experiments of a run share one folder: they reuse each other's trainings, and the training of the run's own
+detector. Checkpoints of finished trainings are removed, because only the weights are needed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts
 
 MEASURED_FILE = "measured.json"
 LESSON_FOLDER = Path("detector") / "training"
-"""Where 02_detector leaves the checkpoint of the run's own detector."""
+"""The folder for 02_detector's checkpoint of the run's own detector."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Trained:
     """A detector after its training.
 
     Attributes:
-        folder: where it is saved; the name tells this training from any other.
+        folder: where it is saved; the name is unique to this training.
         detector: the detector itself.
         accuracy: AP (0..1) by split: ``val``, and ``test`` where the data has one.
-        epochs: passes over the training images, those of the training it begins with included.
-        seconds: time that this training took by itself.
+        epochs: passes over the training images, including those of the training that it starts from.
+        seconds: time of this training alone.
     """
 
     folder: Path
@@ -57,13 +56,13 @@ class Trainer:
     """What the trainings of an experiment have in common.
 
     Attributes:
-        folder: where the trainings are kept, those of other experiments too.
-        dataset: what is trained on and measured by.
+        folder: the folder of all trainings, including those of other experiments.
+        dataset: the data to train and measure on.
         precision: as for `anchorkit.fit`.
         workers: as for `anchorkit.fit`.
         progress: show progress bars on standard error.
-        lesson: the folder of a training that is there already (``detector/training`` of a run); whichever of the
-            trainings asked for is the very same begins with its checkpoint, and so ends at once. None for none.
+        lesson: the folder of an existing training (``detector/training`` of a run); an identical training starts from
+            its checkpoint and so ends immediately. None for none.
     """
 
     folder: Path
@@ -77,7 +76,7 @@ class Trainer:
     def of_run(
         cls, run_dir: str | Path, dataset: Dataset, precision: str = "auto", workers: int = 0, progress: bool = True
     ) -> Trainer:
-        """The trainer of a run's experiments: its trainings lie in ``RUN/experiments/trainings``, whoever asks."""
+        """The trainer of a run's experiments; all its trainings are in ``RUN/experiments/trainings``."""
         run = Path(run_dir)
         return cls(run / "experiments" / "trainings", dataset, precision, workers, progress, run / LESSON_FOLDER)
 
@@ -88,18 +87,18 @@ class Trainer:
 
     @property
     def told_on(self) -> str:
-        """The split to tell accuracies on: ``test``, or ``val`` where there is no other."""
+        """The split to report accuracies on: ``test``, or ``val`` if there is no test split."""
         return "test" if "test" in self.splits else "val"
 
     def train(self, network: Detector, recipe: str, epochs: int, seed: int, start: Trained | None = None) -> Trained:
-        """Train `network` in place, unless that was done before.
+        """Train `network` in place, unless this training was done before.
 
         Args:
             network: the detector to train.
             recipe: a name of `anchorkit.training.RECIPES`.
             epochs: passes over the training images.
             seed: of the order of the images and of their augmentation.
-            start: the training that the weights come from; None for fresh ones (made from the same seed).
+            start: the training that the weights come from; None for fresh weights (from the same seed).
 
         Raises:
             InputError: as `anchorkit.fit`.
@@ -132,7 +131,7 @@ class Trainer:
             save_detector(network, folder)
             accuracy = {split: e.accuracy(e.full) for split, e in self._measured(network).items()}
             total = epochs + (0 if start is None else start.epochs)
-            # The sign that all is there.
+            # Written last: marks the training as complete.
             write_json(
                 folder / MEASURED_FILE,
                 {
@@ -149,27 +148,27 @@ class Trainer:
         return Trained(folder, load_detector(folder), about["accuracy"], about["epochs"], about["seconds"])
 
     def evaluators(self, trained: Trained) -> dict[str, Evaluator]:
-        """An evaluator a split of what a trained detector predicts; the predictions are kept beside it."""
+        """One evaluator per split of a trained detector's predictions, which are kept beside the detector."""
         return self._measured(trained.detector, trained.folder)
 
     def search(self, trained: Trained, cost: str, max_drop: float) -> SearchResult:
-        """Search the frontier of a trained detector on the validation images; the ledger is kept beside it.
+        """Search the frontier of a trained detector on the validation images; the ledger is kept beside the detector.
 
         Args:
             trained: the detector.
             cost: name of the cost.
-            max_drop: how much accuracy (0..1) a configuration may lose to be looked at further.
+            max_drop: accuracy (0..1) that a configuration may lose to be explored further.
 
         Raises:
             InputError: as `anchorkit.search`.
         """
         evaluator = self.evaluators(trained)["val"]
         threshold = max(evaluator.accuracy(evaluator.full) - max_drop, 0.0)
-        ledger = trained.folder / f"ledger-{evaluator.fingerprint}.jsonl"  # other predictions, other ledger
+        ledger = trained.folder / f"ledger-{evaluator.fingerprint}.jsonl"  # one ledger per set of predictions
         return search(evaluator, cost=cost, threshold=threshold, ledger=ledger, progress=self.progress)
 
     def _take_over(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Begin with the checkpoint of the lesson's training where that is the same training."""
+        """Start from the checkpoint of the lesson's training if it is the same training."""
         if self.lesson is None or (folder / CHECKPOINT_FILE).exists():
             return
         noted, checkpoint = self.lesson / FACTS_FILE, self.lesson / CHECKPOINT_FILE
@@ -200,18 +199,18 @@ def row(
     accuracy: Mapping[str, float],
     epochs: int,
 ) -> dict[str, Any]:
-    """A row of an experiment's table: what was done how long, how accurate it is, what it costs.
+    """A row of an experiment's table: the treatment, its epochs, the accuracy and the costs.
 
     Args:
-        treatment: what was done, such as ``"retrained"``.
-        point: which configuration it was done to.
+        treatment: such as ``"retrained"``.
+        point: the name of the configuration.
         seed: of the replication.
         configuration: the anchors kept.
         accuracy: AP (0..1) by split.
         epochs: passes over the training images in all.
 
     Returns:
-        ``treatment``, ``point``, ``seed``, ``epochs``, ``accuracy`` (on ``test``, or ``val`` where there is no other),
+        ``treatment``, ``point``, ``seed``, ``epochs``, ``accuracy`` (on ``test``, or ``val`` without a test split),
         ``val`` (on the validation images), ``n_anchors``, the known costs, ``per_level`` and ``anchors`` (ids).
     """
     return {

@@ -214,8 +214,8 @@ def test_no_lessons(tmp_path: Path, out: Path) -> None:
         ('{"format": 0}', "run format 0; this anchorkit writes format 1"),
         ("[]", "not the record of a run"),
         ('{"format": 1', "cut off"),
-        ('{"format": 1, "profile": "full"}', "a run with profile 'full' is there, not 'quick'"),
-        ('{"format": 1, "profile": "quick", "data": "voc"}', "a run with data 'voc' is there"),
+        ('{"format": 1, "profile": "full"}', "holds a run with profile 'full', not 'quick'"),
+        ('{"format": 1, "profile": "quick", "data": "voc"}', "holds a run with data 'voc', not"),
     ],
 )
 def test_refuses_the_folder_of_another_run(three, lessons: Path, out: Path, record: str, complaint: str) -> None:

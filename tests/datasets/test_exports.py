@@ -353,7 +353,7 @@ def test_entries_of_one_file_go_to_the_same_part(tmp_path: Path):
     put_json(tmp_path / "all.json", truth)
     for picture in PICTURES:
         put_picture(tmp_path / "images" / f"{picture.stem}.png", picture)
-    with pytest.warns(UserWarning, match="20 images were parted into 16 to train on and 4"):
+    with pytest.warns(UserWarning, match="20 images were divided into 16 to train on and 4"):
         data = load_dataset(tmp_path)
     files = [{entry["file_name"] for entry in split.ground_truth["images"]} for split in data.splits().values()]
     assert not files[0] & files[1]

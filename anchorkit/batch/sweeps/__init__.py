@@ -1,7 +1,7 @@
-"""Sweeps: many runs of the same notebooks with other parameters, planned, executed and gathered.
+"""Sweeps: many runs of the same notebooks with other parameters, planned, executed and collected.
 
 ``sweep_file`` and ``plan`` turn a sweep file into runs and steps, ``steps`` keeps a folder for each step, ``workers``
-execute them in processes, ``sweep`` says what may begin next, ``page`` shows what came out.
+execute them in processes, ``sweep`` decides what may begin next, ``page`` shows the results.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls
 """Workers of a Dask cluster that perform the tasks of a sweep: on any machine that sees the sweep's folder.
 
-Dask decides where a notebook is executed and does it again elsewhere if a worker dies. On the worker it runs in a
-process of its own, as on one machine, which ends as soon as nobody wants its answer any more.
+Dask decides which worker executes a notebook, and executes it on another one if a worker dies. The notebook runs in its
+own process there, as on one machine; that process ends when the sweep no longer needs its answer.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class DaskWorkers:
 
     Args:
         client: of the cluster; see `anchorkit.cluster.connect`.
-        most: at most so many notebooks at a time; None for as many as the workers have threads at the moment, and one
-            that waits, so that a cluster whose size follows its work grows, from no worker at all too.
+        most: the maximum number of notebooks at a time; None for one more than the workers have threads, so that an
+            adaptive cluster grows, even from zero workers.
     """
 
     def __init__(self, client: Client, most: int | None = None) -> None:
@@ -43,7 +43,7 @@ class DaskWorkers:
 
     @property
     def waits(self) -> bool:
-        """Whether there is nobody yet who could do anything."""
+        """Whether the cluster has no worker yet."""
         return not self._client.nthreads()
 
     @property
@@ -94,16 +94,16 @@ class DaskWorkers:
 
     def _lost(self) -> InputError:
         return InputError(
-            f"the cluster at {self._address} was lost: when it is back, the same command goes on with what is left"
+            f"the cluster at {self._address} was lost: when it is back, the same command resumes the sweep"
         )
 
 
 _kept: dict[int, tuple[str, LocalWorkers]] = {}
-"""By thread of a Dask worker: the sweep it works for, and its process."""
+"""By thread of a Dask worker: its sweep and its process."""
 
 
 def perform_here(data: dict[str, Any]) -> dict[str, Any]:
-    """Perform a task on a Dask worker, in a process that is kept for the next one of the same sweep.
+    """Perform a task on a Dask worker, in a process that is kept for the next task of the same sweep.
 
     Args:
         data: see `Task.to_dict`.
@@ -113,7 +113,9 @@ def perform_here(data: dict[str, Any]) -> dict[str, Any]:
     """
     task, thread = Task.from_dict(data), threading.get_ident()
     if not task.folder.is_dir():
-        raise InputError(f"{task.folder}: not to be seen from {socket.gethostname()}: share it among the machines")
+        raise InputError(
+            f"{task.folder}: not found on {socket.gethostname()}; all machines must see it under the same path"
+        )
     sweep = str(task.folder)
     kept, workers = _kept.get(thread, ("", None))
     if workers is None or kept != sweep:
@@ -139,7 +141,7 @@ def release(sweep: str) -> None:
 
 
 def _process(folder: Path) -> LocalWorkers:
-    # The sweep's lock is held by whoever drives it; here is nothing to hold.
+    # The process that runs the sweep holds its lock; there is none to hold here.
     nothing = os.open(os.devnull, os.O_RDONLY)
     logs = folder / "logs" / f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
     logs.mkdir(parents=True, exist_ok=True)
@@ -147,9 +149,9 @@ def _process(folder: Path) -> LocalWorkers:
 
 
 def _unwanted() -> bool:
-    """Whether the sweep was stopped, or has died: Dask then cancels what it had asked for; or the scheduler is gone.
+    """Whether the sweep was stopped or has died (Dask then cancels its tasks), or the scheduler is lost.
 
-    Without its scheduler a worker ends, but waits for its tasks for a while: too long, if the sweep begins again.
+    Without its scheduler a worker ends, but first waits for its tasks: too long, if the sweep starts again.
     """
     from distributed import get_worker
 

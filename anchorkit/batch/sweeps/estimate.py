@@ -1,4 +1,4 @@
-"""What a sweep would do: its runs and steps, what is done, and how long the rest may take, going by earlier runs."""
+"""What a sweep would do: its runs and steps, which are done, and how long the others may take, by earlier runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from anchorkit.runs.record import RECORD_FILE, RunRecord
 
 @dataclass(frozen=True)
 class NotebookEstimate:
-    """What is to be done of one notebook.
+    """The executions of one notebook that a sweep needs.
 
     Attributes:
         notebook: its stem.
         runs: how many runs need it.
         steps: how often it is executed for them.
         to_do: how many of these are not done.
-        seconds: what those may take, one after the other; None if it was never executed before.
-        new_bytes: what they may leave on the disk; None if unknown.
-        earlier: the executions that the estimate goes by.
+        seconds: how long those may take, one after the other; None if it was never executed before.
+        new_bytes: the disk space that they may take; None if unknown.
+        earlier: how many executions the estimate is based on.
     """
 
     notebook: str
@@ -46,7 +46,7 @@ class SweepEstimate:
     Attributes:
         runs: names of all runs with their state: ``"done"``, ``"failed"`` or ``"to do"``.
         notebooks: in order.
-        run_bytes: what the folders of the runs to do may take beside their steps; None if unknown.
+        run_bytes: the disk space of the folders of the runs to do, without their steps; None if unknown.
     """
 
     runs: Mapping[str, str]
@@ -55,12 +55,12 @@ class SweepEstimate:
 
     @property
     def seconds(self) -> float | None:
-        """All that is to do, one after the other; None if that of a notebook is unknown."""
+        """How long all steps to do may take, one after the other; None if that of a notebook is unknown."""
         return _sum([entry.seconds for entry in self.notebooks if entry.to_do])
 
     @property
     def new_bytes(self) -> float | None:
-        """All that it may leave on the disk; None if a part of it is unknown."""
+        """The disk space that the sweep may take; None if a part of it is unknown."""
         return _sum([self.run_bytes, *(entry.new_bytes for entry in self.notebooks if entry.to_do)])
 
 
@@ -75,12 +75,12 @@ class _Execution:
 def estimate_sweep(plan: SweepPlan, folder: Path, runs: Path = Path("runs")) -> SweepEstimate:
     """What a sweep would do.
 
-    Times and sizes are the means over those earlier executions of a notebook whose parameters agree best.
+    Times and sizes are means over the earlier executions of a notebook whose parameters agree in most values.
 
     Args:
         plan: the sweep.
-        folder: its folder, which need not exist; sweeps beside it are looked through too.
-        runs: where runs of `anchorkit run` lie.
+        folder: its folder, which need not exist; sweeps beside it count as earlier runs too.
+        runs: the folder with the runs of `anchorkit run`.
     """
     states = {}
     for run in plan.runs:
@@ -106,7 +106,7 @@ def estimate_sweep(plan: SweepPlan, folder: Path, runs: Path = Path("runs")) -> 
 
 
 def _run_sizes(sweeps: Path) -> list[int]:
-    """What the folders of earlier runs take beside their steps."""
+    """The disk space of the folders of earlier runs, without their steps."""
     sizes = []
     for path in sweeps.glob(f"*/runs/*/{RECORD_FILE}"):
         with contextlib.suppress(InputError, KeyError, TypeError):
@@ -115,7 +115,7 @@ def _run_sizes(sweeps: Path) -> list[int]:
 
 
 def _executions(sweeps: Path, runs: Path) -> Iterator[_Execution]:
-    """Earlier executions of notebooks; records that cannot be read are passed over."""
+    """Earlier executions of notebooks; records that cannot be read are skipped."""
     for path in sorted(sweeps.glob("*/steps/*/step.json")):
         try:
             step = read_step(path.parent)
@@ -133,7 +133,7 @@ def _executions(sweeps: Path, runs: Path) -> Iterator[_Execution]:
 
 
 def _nearest(step: Step, earlier: list[_Execution]) -> list[_Execution]:
-    """The executions of the same notebook that agree in most parameters."""
+    """The executions of the same notebook that agree in the most parameters."""
     same = [found for found in earlier if found.notebook == step.notebook.stem]
     agreeing = [sum(found.parameters.get(name) == value for name, value in step.parameters.items()) for found in same]
     return [found for found, count in zip(same, agreeing, strict=True) if count == max(agreeing)]

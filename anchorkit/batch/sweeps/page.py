@@ -1,4 +1,4 @@
-"""The page of a sweep: a row and a small picture for each run, to search and to sort, with no network."""
+"""The page of a sweep: a row and a small picture per run, searchable and sortable, without a network."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from anchorkit.runs.record import RunRecord
 from anchorkit.runs.results_table import run_summary
 
 _LEGEND = (
-    "The small pictures are all to one scale: across, the share of the searched cost that is left; up, the AP, with a "
-    "line at that of the full detector (the dot). A run's own frontier is orange, those of all are grey; a click opens "
-    "the whole chart. "
+    "The small pictures have one scale. Horizontal: the share of the searched cost that is left. Vertical: the AP, "
+    "with a line at that of the full detector (the dot). A run's own frontier is orange, those of all runs are grey; "
+    "click it for the whole chart. "
 )
 _PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
 
@@ -55,9 +55,9 @@ def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
         f'<div class="scroll"><table id="runs" class="wide"><thead><tr><td></td>{cells}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
         f"<footer>{_LEGEND if frontiers else ''}"
-        "AP is 0.50:0.95 as COCO measures it, in points, on the validation images. Saved is what the cheapest "
-        "configuration that loses nothing spares of the searched cost. Hypervolumes are of the searched cost, down to "
-        "each run's own threshold; <code>anchorkit compare</code> compares them fairly. All figures of all runs: "
+        "AP is COCO's 0.50:0.95, in points, on the validation images. Saved is the share of the searched cost that the "
+        "cheapest configuration without loss saves. Hypervolumes are of the searched cost, down to each run's own "
+        "threshold; <code>anchorkit compare</code> compares them down to the same loss. All figures of all runs: "
         '<a href="results.parquet">results.parquet</a>.</footer>'
         f"<script>{script}</script>"
     )
@@ -66,7 +66,7 @@ def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
 
 
 class _Row:
-    """What the page says of one run."""
+    """What the page shows about one run."""
 
     def __init__(self, folder: Path, run: PlannedRun) -> None:
         place = folder / "runs" / run.name
@@ -77,7 +77,7 @@ class _Row:
         self.state = "to do" if not current else "failed" if "error" in summary else "done"
         self.error = summary["error"]["message"].splitlines()[0] if "error" in summary else ""
         self.seconds = summary.get("seconds")
-        self.figures = _told(summary.get("figures", {}))
+        self.figures = _shown(summary.get("figures", {}))
         self.page = f"runs/{quote(run.name)}/index.html" if (place / "index.html").exists() else None
         done = self.state == "done"
         self.picture = _picture(folder, place, run.name) if done else None
@@ -100,27 +100,27 @@ class _Row:
         return f'<tr><td class="picture">{shown}</td><td>{link}</td>{"".join(cells)}</tr>'
 
 
-def _told(figures: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+def _shown(figures: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     """The figures worth a column, each as a number to sort by and a text: those of the search, and a notebook's own."""
-    told: dict[str, tuple[float, str]] = {}
+    shown: dict[str, tuple[float, str]] = {}
     if "accuracy" in figures:
-        told["AP"] = (figures["accuracy"], points(figures["accuracy"]))
+        shown["AP"] = (figures["accuracy"], points(figures["accuracy"]))
     if "head_flops" in figures:
         flops = figures["head_flops"]
-        told["Head FLOPs"] = (flops, unit("head_flops", [flops]).text(flops))
+        shown["Head FLOPs"] = (flops, unit("head_flops", [flops]).text(flops))
     if "free.saved" in figures:
-        told["Saved at no loss"] = (figures["free.saved"], f"{100 * figures['free.saved']:.0f} %")
+        shown["Saved at no loss"] = (figures["free.saved"], f"{100 * figures['free.saved']:.0f} %")
     if "hypervolume" in figures:
-        told["Hypervolume"] = (figures["hypervolume"], f"{figures['hypervolume']:.4f}")
+        shown["Hypervolume"] = (figures["hypervolume"], f"{figures['hypervolume']:.4f}")
     if "tried" in figures:
-        told["Tried"] = (figures["tried"], f"{figures['tried']:,}")
-    if not told:
-        told = {name: (value, f"{value:.6g}") for name, value in figures.items()}
-    return told
+        shown["Tried"] = (figures["tried"], f"{figures['tried']:,}")
+    if not shown:
+        shown = {name: (value, f"{value:.6g}") for name, value in figures.items()}
+    return shown
 
 
 def _picture(folder: Path, run: Path, name: str) -> str | None:
-    """The picture of a run that shows most, copied beside the page: its frontier, or else its first figure."""
+    """The picture of a run, copied beside the page: its frontier, or else its first figure."""
     found = sorted(path for path in run.glob("figures/*") if path.suffix.lower() in _PICTURE_KINDS)
     found.sort(key=lambda path: not re.search("frontier", path.stem))
     if not found:

@@ -1,4 +1,4 @@
-"""From the runs of a sweep to steps: what several runs share is planned once.
+"""From the runs of a sweep to steps: a step that several runs share is planned once.
 
 Runs whose first notebooks agree have the same first keys (see `anchorkit.batch.plans`), and so the same steps.
 """
@@ -26,8 +26,8 @@ class PlannedRun:
     """One run of a sweep.
 
     Attributes:
-        name: of its folder: what it varies, and a digest of all its parameters.
-        given: the values that the sweep file gives it.
+        name: of its folder: the varied values, and a digest of all parameters.
+        given: the values that the sweep file sets.
         varied: those of them that differ between runs.
         steps: keys of its steps, in order.
     """
@@ -40,12 +40,12 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """Runs, and the steps they are made of.
+    """Runs, and the steps that they consist of.
 
     Attributes:
-        file: what was planned.
+        file: the sweep file.
         runs: in the order of the file.
-        steps: by key; each is needed by one run or more, and stands behind the step it begins with.
+        steps: by key; each is needed by at least one run and comes after the step that it starts from.
     """
 
     file: SweepFile
@@ -63,7 +63,7 @@ def make_plan(file: SweepFile) -> SweepPlan:
     Raises:
         InputError: a notebook, or a file that a parameter names, cannot be read.
     """
-    hash_of = cache(content_hash)  # a folder of data is read once, not once a run
+    hash_of = cache(content_hash)  # reads a folder of data once, not once per run
     steps: dict[str, Step] = {}
     runs = []
     for given, values in zip(file.given, file.values, strict=True):
@@ -75,7 +75,7 @@ def make_plan(file: SweepFile) -> SweepPlan:
 
 
 def _name(sweep: str, varied: Mapping[str, Any], chain: Sequence[Step]) -> str:
-    """A folder's name that people can read and no two runs share: ``cost=boxes,max_drop=0.01-1f3a9c``."""
+    """A readable folder name that no two runs share: ``cost=boxes,max_drop=0.01-1f3a9c``."""
     parts = [f"{name.rpartition('.')[2]}={_short(value)}" for name, value in varied.items()]
     text = re.sub(r"[^\w.,=+-]+", "_", ",".join(parts) or sweep).strip("._")[:_LONGEST_NAME]
     values = {step.name: dict(step.parameters) for step in chain}

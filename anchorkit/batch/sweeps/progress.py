@@ -1,4 +1,4 @@
-"""How a sweep tells how it goes: a bar or plain lines, ``status.json``, and a log a run."""
+"""How a sweep reports its progress: a bar or plain lines, ``status.json``, and a log per run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from anchorkit.runs.record import now
 
 
 class Notes:
-    """Tells people and programs how a sweep goes.
+    """Reports the progress of a sweep to people and programs.
 
     Args:
         folder: the sweep's folder; ``logs/`` is made there.
         plan: the sweep.
-        progress: tell on standard error too: a bar in a terminal, else a line a step.
+        progress: report on standard error too: a bar in a terminal, else one line per step.
     """
 
     def __init__(self, folder: Path, plan: SweepPlan, progress: bool) -> None:
@@ -36,7 +36,7 @@ class Notes:
         (folder / "logs").mkdir(exist_ok=True)
 
     def begin(self, done: int, failed: int, to_do: int) -> None:
-        """Tell what is there and what is left: runs done and failed before, steps to do."""
+        """Report how many runs were done and failed before, and how many steps there are to do."""
         self._to_do = to_do
         self._bar.reset(to_do)
         self.say(
@@ -64,10 +64,10 @@ class Notes:
         self.say(f"[{self._ended}/{max(self._ended, self._to_do)}] {stem} for {whom}: {said}")
 
     def step_died(self, outcome: Outcome) -> None:
-        """The process of a step was killed, and it will be tried once more."""
+        """The process of a step died, and the sweep tries the step once more."""
         for run in self._plan.users(outcome.key):
-            self.log(run, f"{outcome.message}; once more")
-        self.say(f"{outcome.message}; it is tried once more")
+            self.log(run, f"{outcome.message}; trying once more")
+        self.say(f"{outcome.message}; trying once more")
 
     def status(
         self, done: Collection[str], failed: Mapping[str, str], ready: Collection[str], running: Collection[str]
@@ -76,7 +76,7 @@ class Notes:
 
         Args:
             done: names of runs.
-            failed: why, by name of the run.
+            failed: the error, by name of the run.
             ready: keys of steps that are done.
             running: keys of steps.
         """
@@ -96,11 +96,11 @@ class Notes:
         self._bar.set_postfix(counts)
         try:
             write_json(self._folder / "status.json", {"updated": now(), "counts": counts, "runs": runs})
-        except InputError as error:  # a full disk must not end what still runs
+        except InputError as error:  # a full disk must not end the running notebooks
             self.say(str(error))
 
     def tick(self) -> None:
-        """Let the bar's clock go on, while nothing begins or ends."""
+        """Update the bar's clock while nothing begins or ends."""
         if time.monotonic() - self._ticked >= 1.0:
             self._ticked = time.monotonic()
             self._bar.refresh()
@@ -112,7 +112,7 @@ class Notes:
             log.write(f"{now()} {text}\n")
 
     def say(self, text: str) -> None:
-        """A line on standard error, above the bar if there is one."""
+        """Print a line on standard error, above the bar if there is one."""
         if self._progress:
             tqdm.write(text, file=sys.stderr)
 

@@ -1,11 +1,11 @@
-"""One step of a sweep: executed in a folder of its own, which then holds all that a run has so far.
+"""One step of a sweep, executed in its own folder, which then has all files of a run so far.
 
-A step's folder begins as a copy of the folder of the step before, so that whatever a notebook does to its files, no
-other run sees it. When the notebook has succeeded, ``step.json`` is written: it lists every file with its digest, and
-is the sign that the step is done. Large files that are as the step before left them are then replaced by hard links;
-so are those of a run's own folder. Such files are read-only: a program that writes a file whole (as the kit does)
-puts a new one in the place of the link, and one that would change it in place, under other runs' feet, is refused; root
-is not, so whatever is taken from a step is compared with its digest.
+A step's folder starts as a copy of the folder of the step before, so changes by a notebook affect no other run. When
+the notebook has succeeded, the sweep writes ``step.json``, which lists every file with its digest and marks the step as
+done. It then replaces large files that are unchanged since the step before by hard links, and does the same in the
+run's own folder. Such files are read-only. A program that replaces the whole file (as the kit does) puts a new file in
+the place of the link. Writing into the file would change it for other runs too, so the write fails. Root can write
+all the same, so every file that is taken from a step is compared with its digest.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from anchorkit.runs.provenance import content_hash, visible_files
 from anchorkit.runs.record import Executed
 
 STEP_FILE, FAILURE_FILE = "step.json", "failure.json"
-_LINKED_FROM = 64 * 1024  # bytes; copies of smaller files cost nothing worth a link
+_LINKED_FROM = 64 * 1024  # bytes; for smaller files a link saves nothing
 _GROWING = {".jsonl", ".log"}  # files that are appended to
-# Not part of what a step leaves for the next one.
+# Not copied to the next step.
 _OWN = {STEP_FILE, FAILURE_FILE, "kernel.log"}
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What ``step.json`` says.
+    """The content of ``step.json``.
 
     Attributes:
         notebook: the notebook's stem.
-        parameters: what it was executed with, ``run_dir`` too.
+        parameters: its parameters, ``run_dir`` included.
         started: when, UTC.
         seconds: how long it took.
-        new_bytes: what its folder takes on the disk: the size of the files that are no links to the step before.
+        new_bytes: the disk space of its folder: the size of the files that are not links to the step before.
         files: by path, ``[SHA-256, size in bytes]``.
     """
 
@@ -60,7 +60,7 @@ def step_folder(sweep_folder: Path, key: str) -> Path:
 
 
 def read_step(folder: Path) -> StepRecord | None:
-    """What a step's folder says of itself; None if the step is not done."""
+    """The record in a step's folder; None if the step is not done."""
     if not (folder / STEP_FILE).exists():
         return None
     try:
@@ -70,7 +70,9 @@ def read_step(folder: Path) -> StepRecord | None:
             found["notebook"], found["parameters"], found["started"], found["seconds"], found["new_bytes"], files
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(f"{folder / STEP_FILE}: damaged; remove the folder to have the step done again") from None
+        raise InputError(
+            f"{folder / STEP_FILE}: damaged; remove the folder, and the sweep executes the step again"
+        ) from None
 
 
 class StepFolders:
@@ -83,10 +85,10 @@ class StepFolders:
         return read_step(step_folder(self._sweep, step.key)) is not None
 
     def begin(self, step: Step) -> Desk:
-        """Make the step's folder, whose step before is done; if a stopped attempt left one, it is gone on with.
+        """Make the step's folder from that of the step before; if a stopped attempt left one, use that.
 
         Raises:
-            InputError: a file cannot be written or is not what the step before left.
+            InputError: a file cannot be written, or was changed after the step before was done.
         """
         folder = step_folder(self._sweep, step.key)
         if not _begun(folder):
@@ -111,7 +113,7 @@ class StepFolders:
         write_json(folder / STEP_FILE, {"format": 1, "key": step.key, "before": step.before, **vars(record)})
 
     def _before(self, step: Step) -> tuple[Path, Mapping[str, tuple[str, int]]]:
-        """The folder of the step before, and the files that it left."""
+        """The folder of the step before, and its files."""
         if step.before is None:
             return self._sweep, {}
         folder = step_folder(self._sweep, step.before)
@@ -120,10 +122,10 @@ class StepFolders:
 
 
 def gather_files(folder: Path, target: Path) -> None:
-    """Put all files of a finished step, in `folder`, into `target`: large ones linked, the others copied.
+    """Put all files of a finished step, in `folder`, into `target`: link large ones, copy the others.
 
     Raises:
-        InputError: a file is not what the step left.
+        InputError: a file was changed after the step was done.
     """
     record = read_step(folder)
     for name, (digest, size) in record.files.items() if record is not None else ():
@@ -135,7 +137,7 @@ def gather_files(folder: Path, target: Path) -> None:
 
 
 def _begun(folder: Path) -> bool:
-    """Whether there is something to go on with: a note of a failure alone says that it never came to a beginning."""
+    """Whether a stopped attempt left files; a record of a failure alone does not count."""
     return folder.exists() and any(path.name != FAILURE_FILE for path in folder.iterdir())
 
 
@@ -149,24 +151,24 @@ def _may_be_linked(name: str, size: int) -> bool:
 
 
 def _copy(source: Path, target: Path, digest: str) -> None:
-    # Without the permissions: the copy may be written whatever its source is.
+    # Without the permissions: the copy can be written even if its source is read-only.
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     _same(source, target, digest)
 
 
 def _same(source: Path, target: Path, digest: str) -> None:
-    """Refuse what a step did not leave so: root may write to read-only files, and a link has many names."""
+    """Refuse a file that was changed since its step was done: root can write to read-only files and their links."""
     if content_hash(target) != digest:
         step = next(folder for folder in source.parents if folder.parent.name == "steps")
         raise InputError(
-            f"{source}: was changed after its step was done, here or under one of its other names: remove {step}, and "
-            "it is done again"
+            f"{source}: was changed after its step was done, here or through another hard link; remove {step}, and the "
+            "sweep executes the step again"
         )
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make `target` another name of `source`, read-only; a copy where the file system has no links."""
+    """Make `target` a hard link to `source`, read-only; a copy where the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.chmod(source.stat().st_mode & 0o555)
     handle, name = tempfile.mkstemp(prefix=".link-", dir=target.parent)

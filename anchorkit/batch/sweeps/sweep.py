@@ -1,4 +1,4 @@
-"""A sweep: which of its steps may begin next, and what is noted when one ends."""
+"""A sweep: which of its steps may begin next, and what is recorded when one ends."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from anchorkit.runs.lock import locked
 from anchorkit.runs.record import RECORD_FILE
 
 SWEEP_FORMAT = 1
-_ORPHANS_END_WITHIN = 20  # seconds; a notebooks' process looks once a second whether its parent is there
+_ORPHANS_END_WITHIN = 20  # seconds; a notebook's process checks once per second whether its parent is alive
 
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """What became of a sweep.
+    """The outcome of a sweep.
 
     Attributes:
         folder: the sweep's folder.
-        done: names of the runs that are finished, now or before.
-        failed: why, by name of the run.
+        done: names of the runs that are finished, now or earlier.
+        failed: the error, by name of the run.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class SweepSummary:
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """A sweep was stopped; the same call goes on with it."""
+    """A sweep was stopped; the same call resumes it."""
 
 
 def run_sweep(
@@ -65,14 +65,14 @@ def run_sweep(
     progress: bool = True,
     scheduler: str | None = None,
 ) -> SweepSummary:
-    """Execute all runs of a sweep that are not finished, and gather what came out.
+    """Execute all runs of a sweep that are not finished, and collect the results.
 
     Args:
         sweep_file: a YAML file, see docs/sweeps.md.
         out: the sweep's folder; ``sweeps/NAME`` by default.
-        jobs: at most so many notebooks are executed side by side; None for 1, or on a cluster as many as it can.
-        retry_failed: try again what failed before; else it stays failed.
-        progress: tell on standard error how it goes.
+        jobs: the maximum number of notebooks to execute side by side; None for 1, or on a cluster as many as it can.
+        retry_failed: try failed runs again; otherwise they stay failed.
+        progress: report on standard error.
         scheduler: address of a Dask scheduler whose workers see the folder, see docs/cluster.md; None for processes on
             this machine.
 
@@ -80,7 +80,7 @@ def run_sweep(
         MissingExtraError: a scheduler is named and Dask is not installed (extra ``cluster``).
         InputError: no scheduler answers, something in the file is wrong, the folder is in use or holds another sweep,
             or the disk is full.
-        SweepInterrupted: Ctrl-C, or a polite request to end (SIGTERM).
+        SweepInterrupted: Ctrl-C or SIGTERM.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}: at least 1 is needed")
@@ -111,11 +111,11 @@ def run_sweep(
             _gather(folder, plan)
     if sweep.full is not None:
         step = plan.steps[sweep.full.key]
-        raise InputError(f"{step.name}: {sweep.full.message}; make room, and the same command goes on from here")
+        raise InputError(f"{step.name}: {sweep.full.message}; free some space; the same command resumes the sweep")
     if sweep.interrupts:
         left = len(plan.runs) - len(sweep.done) - len(sweep.failed)
         raise SweepInterrupted(
-            f"stopped with {left} of {len(plan.runs)} runs to do; the same command goes on from here"
+            f"stopped with {left} of {len(plan.runs)} runs to do; the same command resumes the sweep"
         )
     return SweepSummary(folder, tuple(sweep.done), dict(sweep.failed))
 
@@ -126,7 +126,7 @@ def _on_cluster(scheduler: str, jobs: int | None, notes: Notes) -> Workers:
 
     workers = DaskWorkers(connect(scheduler), jobs)
     if workers.waits:
-        notes.say(f"no worker is at {scheduler} yet: the sweep waits for `dask worker {scheduler}`")
+        notes.say(f"no worker at {scheduler} yet; the sweep waits for `dask worker {scheduler}`")
     return workers
 
 
@@ -137,7 +137,7 @@ def sweep_folder(plan: SweepPlan, out: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[int | None]:
-    """The folder's lock. Processes that a killed sweep has left behind end by themselves, so these are waited for."""
+    """The folder's lock. Processes of a killed sweep end by themselves; this waits for them."""
     deadline = time.monotonic() + _ORPHANS_END_WITHIN
     while True:
         with contextlib.ExitStack() as held:
@@ -161,7 +161,7 @@ def _holder_lives(folder: Path) -> bool:
 
 
 def _claim(folder: Path, plan: SweepPlan) -> None:
-    """Note in the folder which sweep it holds.
+    """Record in the folder which sweep it holds.
 
     Raises:
         InputError: it holds another one.
@@ -171,7 +171,7 @@ def _claim(folder: Path, plan: SweepPlan) -> None:
         found = read_json(path)
         held = (found.get("format"), found.get("name")) if isinstance(found, dict) else None
         if held != (SWEEP_FORMAT, file.name):
-            raise InputError(f"{path}: another sweep is there, not {file.name!r}: give another --out")
+            raise InputError(f"{path}: this folder holds another sweep, not {file.name!r}; give another --out")
     runs = [{"name": run.name, "given": dict(run.given), "varied": dict(run.varied)} for run in plan.runs]
     notebooks = [notebook.stem for notebook in file.notebooks]
     about = {"format": SWEEP_FORMAT, "name": file.name, "file": str(file.source), "profile": file.profile}
@@ -191,7 +191,7 @@ class _Sweep(Drive):
         self.ready: set[str] = set()  # keys of steps that are done
 
     def look_around(self, retry_failed: bool) -> None:
-        """See what earlier starts have done, and what failed."""
+        """Find the steps that earlier starts finished, and those that failed."""
         for key in self.plan.steps:
             folder = step_folder(self.folder, key)
             if read_step(folder) is not None:
@@ -202,14 +202,14 @@ class _Sweep(Drive):
         for run in self.plan.runs:
             if finished_key(self.folder / "runs" / run.name) == run.steps[-1]:
                 self.done[run.name] = None
-                if run.name not in told:  # killed between the run's end and the call
+                if run.name not in told:  # the sweep was killed between the run's end and the call
                     self._tell(run, "done")
         for key in self.plan.steps:
             message = read_failure(self.folder, key)
             if message is not None:
                 self._fail(key, message, before=True)
         unfinished = [run for run in self.plan.runs if run.name not in self.done and run.name not in self.failed]
-        # A run's folder is made with its last step, which for that is gone through once more.
+        # A run's folder is made with its last step, so that step counts even if it is done.
         left = {key for run in unfinished for key in run.steps if key not in self.ready or key == run.steps[-1]}
         self.notes.begin(len(self.done), len(self.failed), len(left))
         self.note()
@@ -219,7 +219,7 @@ class _Sweep(Drive):
         self.notes.status(self.done, self.failed, self.ready, self.running)
 
     def next(self) -> Task | None:
-        """The next task: of the first run that has one, so that runs end one after the other."""
+        """The next task, from the first run that has one, so that runs end one after the other."""
         for run in self.plan.runs:
             if run.name in self.done or run.name in self.failed:
                 continue
@@ -258,7 +258,7 @@ class _Sweep(Drive):
         return Task(self.folder, self.plan.file.name, self.plan.file.profile, self.plan.steps[key], run)
 
     def _fail(self, key: str, message: str, before: bool = False) -> None:
-        """Note that all runs with a step have failed; of those that failed `before`, the folders are there."""
+        """Record that all runs with a step have failed; those that failed `before` have their folders already."""
         for run in self.plan.users(key):
             if run.name in self.failed or run.name in self.done:
                 continue
@@ -273,7 +273,7 @@ class _Sweep(Drive):
             self._tell(run, "failed")
 
     def _tell(self, run: PlannedRun, state: str) -> None:
-        """Call the user's function. What it raises is told, and costs nobody a run."""
+        """Call the user's function. Its exceptions are logged and do not fail the run."""
         if self.plan.file.on_finished is None:
             return
         from anchorkit.runs.results_table import run_summary
@@ -297,7 +297,7 @@ class _Sweep(Drive):
 
 @contextlib.contextmanager
 def _signals(drive: Drive) -> Iterator[None]:
-    """Ctrl-C once: begin nothing new and stop what runs; twice: kill it. Outside the main thread nothing is changed."""
+    """Ctrl-C once: begin nothing new and stop the running notebooks; twice: kill them. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,6 +1,6 @@
 """Reading a sweep file: which notebooks, and which values each run gives to their parameters.
 
-Everything that is wrong with a file is told at once, before anything starts.
+All errors of a file are reported in one message, before anything starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEYS = ("name", "notebooks", "profile", "base", "grid", "list", "on_finished")
 
 @dataclass(frozen=True)
 class SweepFile:
-    """What a sweep file says, checked against the notebooks.
+    """The content of a sweep file, checked against the notebooks.
 
     Attributes:
         name: of the sweep.
@@ -35,7 +35,7 @@ class SweepFile:
         profile: name of the profile, or None for the notebooks' defaults.
         given: for each run, the values that ``base``, ``list`` and ``grid`` give, by ``NAME`` or ``NOTEBOOK.NAME``.
         varied: the names that ``list`` and ``grid`` give values to.
-        values: for each run, by notebook, every parameter with its value; that of ``run_dir`` says nothing.
+        values: for each run, by notebook, every parameter with its value; that of ``run_dir`` has no meaning.
         on_finished: called with the record of each run that has ended, or None.
     """
 
@@ -53,8 +53,8 @@ def read_sweep(path: str | Path) -> SweepFile:
     """Read a sweep file and check all of it.
 
     Raises:
-        InputError: the file cannot be read, or something in it does not fit; one message tells everything that is
-            wrong: unknown keys and parameters, values of another type, missing files.
+        InputError: the file cannot be read, or something in it does not fit. One message lists all errors: unknown
+            keys and parameters, values of another type, missing files.
     """
     source = Path(path).resolve()
     problems: list[str] = []
@@ -69,7 +69,7 @@ def read_sweep(path: str | Path) -> SweepFile:
 
     varied = tuple(dict.fromkeys([*(name for entry in entries for name in entry), *grid]))
     for name in sorted({name for entry in entries for name in entry} & set(grid)):
-        problems.append(f"{name} stands in list and in grid: one of them must give it")
+        problems.append(f"{name} is in list and in grid; set it in only one of them")
     known = {stem: found for stem, found in declared.items() if found is not None}
     resolver = Resolver(known, {"run_dir": "every run gets a folder of its own"}, source.parent)
     if declared and len(known) == len(declared):
@@ -91,7 +91,7 @@ def read_sweep(path: str | Path) -> SweepFile:
 
 
 class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # publishes no types
-    """Refuses a mapping that says one thing twice, where plain YAML would take the last."""
+    """Refuses a mapping with a duplicate key, where plain YAML takes the last one."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
@@ -128,7 +128,7 @@ def _content(source: Path, problems: list[str]) -> dict[str, Any]:
 def _notebooks(asked: Any, folder: Path, problems: list[str]) -> list[Path]:
     shipped = notebooks_dir()
     if asked == "lessons":
-        # The tour has no run_dir: it neither reads nor leaves anything.
+        # The tour has no run_dir: it neither reads nor writes files of a run.
         return [path for path in sorted(shipped.glob(LESSONS)) if "run_dir" in read_parameters(path)]
     names = asked if isinstance(asked, list) else [asked]
     found: list[Path] = []
@@ -208,17 +208,17 @@ def _callback(name: Any, folder: Path, problems: list[str]) -> Callable[[dict[st
         sys.path.append(str(folder))
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # the module is somebody else's: whatever it raises is told
+    except Exception as error:  # the user's module may raise anything; the message reports it
         problems.append(f"on_finished: {name} cannot be imported ({type(error).__name__}: {error})")
         return None
     if not callable(found):
-        problems.append(f"on_finished: {name} is no function")
+        problems.append(f"on_finished: {name} is not a function")
         return None
     return found  # type: ignore[no-any-return]
 
 
 def _checked(resolver: Resolver, values: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
-    """Values in their parameters' types, as YAML reads them; whatever is wrong goes to `problems`."""
+    """Values in their parameters' types, as YAML reads them; errors are added to `problems`."""
     checked = {}
     for name, value in values.items():
         try:
@@ -226,7 +226,7 @@ def _checked(resolver: Resolver, values: Mapping[str, Any], where: str, problems
                 value = _number(parameter, value)
                 if isinstance(value, bool) and parameter.type == "str":
                     raise InputError(
-                        f"{where}: {parameter.name} is {value}: YAML reads no, yes, on and off so; put them in quotes"
+                        f"{where}: {parameter.name} is {value}; YAML reads no, yes, on and off so; put them in quotes"
                     )
             checked[name] = resolver.check(name, value, where)
         except InputError as error:
@@ -249,4 +249,4 @@ def _no_doubles(source: Path, given: tuple[dict[str, Any], ...], values: tuple[d
         if own in values[:later]:
             first = values.index(own)
             said = ", ".join(f"{name}={value}" for name, value in given[later].items())
-            raise InputError(f"{source}: runs {first + 1} and {later + 1} are the same ({said}): take one of them out")
+            raise InputError(f"{source}: runs {first + 1} and {later + 1} are the same ({said}); remove one of them")

@@ -1,6 +1,6 @@
-"""What a worker is asked to do: one step and, with a run's last step, the run's folder.
+"""The work of a worker: one step and, after a run's last step, the run's folder.
 
-`perform_task` is all that a scheduler has to call, in any process: it takes and gives plain data and works on files.
+A scheduler calls only `perform_task`, in any process: it takes and returns plain data and works on files.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from anchorkit.runs.record import Executed, RunRecord, now
 
 @dataclass(frozen=True)
 class Task:
-    """One step to be done.
+    """One step to execute.
 
     Attributes:
         folder: the sweep's folder, absolute.
         sweep: the sweep's name.
         profile: name of the profile, or None.
         step: the step; the one before it is done.
-        run: the run that is whole with this step, or None.
+        run: the run that is complete after this step, or None.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Task:
 
 
 def perform_task(task: Task, kernel: Kernel) -> Outcome:
-    """Execute a step, unless it is done, and make the run's folder if the run is whole with it."""
+    """Execute a step, unless it is done, and make the run's folder if the run is complete."""
 
     def finish() -> None:
         if task.run is not None:
@@ -70,13 +70,13 @@ def perform_task(task: Task, kernel: Kernel) -> Outcome:
 
 
 def note_failure(sweep_folder: Path, key: str, message: str) -> None:
-    """Remember that a step failed, so that the next start does not try it again unasked."""
-    with contextlib.suppress(InputError):  # on a disk that cannot be written it will be tried again
+    """Record that a step failed, so that the next start does not try it again without `--retry-failed`."""
+    with contextlib.suppress(InputError):  # if the disk cannot be written, the step is tried again
         write_json(step_folder(sweep_folder, key) / FAILURE_FILE, {"message": message, "when": now()})
 
 
 def read_failure(sweep_folder: Path, key: str) -> str | None:
-    """Why a step failed; None if it did not, or was done after all."""
+    """The error of a step; None if it did not fail, or succeeded later."""
     path = step_folder(sweep_folder, key) / FAILURE_FILE
     if not path.exists() or read_step(path.parent) is not None:
         return None
@@ -84,7 +84,7 @@ def read_failure(sweep_folder: Path, key: str) -> str | None:
 
 
 def make_run_folder(task: Task) -> None:
-    """Make the folder of a run that is whole: all files, ``run.json``, the page."""
+    """Make the folder of a complete run: all files, ``run.json``, the page."""
     from anchorkit.pages.run import write_index
 
     assert task.run is not None
@@ -95,14 +95,14 @@ def make_run_folder(task: Task) -> None:
         about = replace(about, provenance=provenance(folder, task.step.notebook.parent))
         about.write(folder)
         write_index(folder)
-        # For estimates: what the run takes on the disk beside its steps.
+        # For estimates: the disk space of the run without its steps.
         sizes = [path.stat() for path in folder.rglob("*") if path.is_file()]
         own_bytes = sum(size.st_size for size in sizes if size.st_nlink == 1)
         replace(about, sweep={**(about.sweep or {}), "own_bytes": own_bytes}).write(folder)
 
 
 def make_failed_folder(task: Task, message: str) -> None:
-    """Make the folder of a run of which a step failed: the executed notebooks, the failed one too, and the reason."""
+    """Make the folder of a run whose step failed: the executed notebooks, the failed one too, and the error."""
     assert task.run is not None
     with appearing(task.folder / "runs" / task.run.name) as folder:
         (folder / "notebooks").mkdir()
@@ -113,7 +113,7 @@ def make_failed_folder(task: Task, message: str) -> None:
 
 
 def run_record(task: Task) -> RunRecord:
-    """The record of a run of a sweep: as that of `anchorkit run`, and which steps it is made of."""
+    """The record of a run of a sweep: that of `anchorkit run`, and its steps."""
     run = task.run
     assert run is not None
     notebooks: dict[str, Executed] = {}

@@ -1,4 +1,4 @@
-"""Small pictures of frontiers: all to one scale, each over those of all runs, so that runs can be judged by them."""
+"""Small pictures of frontiers, all with one scale and each over those of all runs, to compare runs at a glance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anchorkit.search.result import SearchResult
 
 WIDTH, HEIGHT = 132, 84
 _MARGIN = 7
-_LEAST_DEPTH = 0.005  # of accuracy, so that searches which lost nothing are not blown up
+_LEAST_DEPTH = 0.005  # of accuracy, so that frontiers without a loss are not magnified
 
 Frontier = Sequence[tuple[float, float]]
 
@@ -40,7 +40,7 @@ def thumbnails(frontiers: Mapping[str, Frontier]) -> tuple[str, dict[str, str]]:
         frontiers: by run, as from `read_frontier`.
 
     Returns:
-        What has to stand on the page once, before the first of them; and an SVG for each run.
+        The SVG that the page needs once, before the first picture; and an SVG for each run.
     """
     values = [gain for frontier in frontiers.values() for _, gain in frontier]
     low, high = min([-_LEAST_DEPTH, *values]), max([0.0, *values])
@@ -55,11 +55,11 @@ def thumbnails(frontiers: Mapping[str, Frontier]) -> tuple[str, dict[str, str]]:
         text = ""
         for share, gain in frontier:
             x, y = place(share, gain)
-            # A step: until something dearer gains, the last one is the best for the money.
+            # A step: up to the next point of the frontier, the last one is the best.
             text += f"H{x:.1f}V{y:.1f}" if text else f"M{x:.1f} {y:.1f}"
         paths[run] = text
-    everybody = "".join(f'<path d="{path}"/>' for path in paths.values())
-    shared = f'<svg width="0" height="0" class="shared" aria-hidden="true"><g id="all-frontiers">{everybody}</g></svg>'
+    all_paths = "".join(f'<path d="{path}"/>' for path in paths.values())
+    shared = f'<svg width="0" height="0" class="shared" aria-hidden="true"><g id="all-frontiers">{all_paths}</g></svg>'
     x, y = place(1.0, 0.0)
     ground = (
         f'<path class="full" d="M{_MARGIN} {y:.1f}H{x:.1f}"/><use href="#all-frontiers" class="others"/>'

@@ -1,7 +1,7 @@
-"""A worker process: performs the tasks that come in on standard input, one JSON object a line, and answers likewise.
+"""A worker process: performs the tasks from standard input, one JSON object per line, and answers in the same form.
 
-It ends when its standard input does, so it does not outlive whoever started it, however that one ended. Its notebooks'
-process goes with it. Both keep the sweep's lock file open: as long as anybody may still write, the folder is locked.
+It ends when its standard input ends, so it never outlives the process that started it. Its notebooks' process ends with
+it. Both keep the sweep's lock file open, so the folder is locked as long as one of them may still write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from anchorkit.batch.sweeps.tasks import Task, perform_task
 
 
 class _Requests(threading.Thread):
-    """Reads standard input while a task is performed: to stop it, or to end with whoever wrote."""
+    """Reads standard input while a task is performed, to stop it or to end with the parent process."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -42,17 +42,17 @@ class _Requests(threading.Thread):
                 _interrupt_notebooks()
                 self.tasks.put(None)
         self.tasks.put(None)
-        if self.busy:  # nobody would hear the answer
+        if self.busy:  # the parent has ended
             _kill_notebooks()
             os._exit(1)
 
 
 def main() -> None:
     log, held = Path(sys.argv[1]), [int(handle) for handle in sys.argv[2:]]
-    # Standard output is for answers alone; whatever libraries print goes to the log.
+    # Standard output is for answers only; output of libraries goes to the log.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    # Who started this process says when to stop. A handler, since what is ignored would be ignored by children too.
+    # The parent process decides when to stop. A handler, because children would inherit an ignored signal.
     signal.signal(signal.SIGINT, lambda *_: None)
     requests = _Requests()
     requests.start()
@@ -60,14 +60,14 @@ def main() -> None:
         while (task := requests.tasks.get()) is not None and not requests.stopping:
             print(json.dumps(_answer(requests, task, kernel).to_dict()), file=answers, flush=True)
     sys.stderr.flush()
-    os._exit(0)  # the thread may wait for input, on which Python would not end
+    os._exit(0)  # the thread may wait for input, and Python would not end
 
 
 def _answer(requests: _Requests, task: Task, kernel: Kernel) -> Outcome:
     requests.busy = True
     try:
         outcome = perform_task(task, kernel)
-    except Exception as error:  # a bug; the other runs go on, and the log has the traceback
+    except Exception as error:  # a bug; the other runs continue, and the log has the traceback
         traceback.print_exc()
         kernel.close()
         outcome = Outcome(task.step.key, "failed", message=f"{type(error).__name__}: {error}")
@@ -78,7 +78,7 @@ def _answer(requests: _Requests, task: Task, kernel: Kernel) -> Outcome:
 
 def _interrupt_notebooks() -> None:
     for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess, ValueError):  # Windows has no such signal: the grace runs out
+        with contextlib.suppress(psutil.NoSuchProcess, ValueError):  # no such signal on Windows: killed later
             child.send_signal(signal.SIGINT)
 
 

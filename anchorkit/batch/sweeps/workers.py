@@ -29,9 +29,9 @@ class LocalWorkers:
     """Worker processes, started when they are first needed; see `worker` and, for the methods, `drive.Workers`.
 
     Args:
-        jobs: at most so many at a time.
-        lock: the sweep's open lock file, which they keep open; None where that cannot be (Windows).
-        logs: folder for what they and their notebooks' processes say.
+        jobs: the maximum number of workers.
+        lock: the sweep's open lock file, which they keep open; None where that is impossible (Windows).
+        logs: folder for the output of the workers and their notebooks' processes.
     """
 
     def __init__(self, jobs: int, lock: int | None, logs: Path) -> None:
@@ -75,7 +75,7 @@ class LocalWorkers:
     def close(self) -> None:
         for worker in self._workers:
             if worker.task is None and worker.process.stdin is not None:
-                worker.process.stdin.close()  # it has nothing to do, and ends by itself
+                worker.process.stdin.close()  # it is idle and ends by itself
             else:
                 _kill(worker.process)
         for worker in self._workers:
@@ -91,7 +91,7 @@ class LocalWorkers:
         name = next(name for n in range(1, self._jobs + 2) if (name := f"worker-{n}.log") not in numbers)
         log = self._logs / name
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # Processes with as many threads as cores each would wait for one another.
+        # If each process had as many threads as cores, they would wait for one another.
         threads = str(max(1, cores // self._jobs))
         environment = {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads, **os.environ}
         notebooks_log = log.with_name(log.name.replace("worker", "notebooks"))
@@ -106,7 +106,7 @@ class LocalWorkers:
                 encoding="utf-8",
                 env=environment,
                 pass_fds=self._held,
-                start_new_session=True,  # Ctrl-C in the terminal is for the sweep, which tells its workers
+                start_new_session=True,  # Ctrl-C in the terminal goes to the sweep, which stops its workers
             )
         worker = _Worker(process, log)
         self._workers.append(worker)
@@ -125,12 +125,12 @@ class LocalWorkers:
         try:
             worker.process.stdin.write(json.dumps(message) + "\n")
             worker.process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it has died, which is told by the end of its answers
+        except (BrokenPipeError, ValueError):  # it has died; the end of its answers reports it
             return
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """Kill a worker and its notebooks' process, which has a session of its own."""
+    """Kill a worker and its notebooks' process, which has its own session."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -98,7 +98,7 @@ def test_a_sweep_that_is_stopped_leaves_no_notebook_running(workshop, cluster) -
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt, match="1 of 1 runs to do; the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="1 of 1 runs to do; the same command resumes"):
         run(workshop, cluster)
     deadline = time.monotonic() + 60
     while notebook_processes():
@@ -124,7 +124,7 @@ def test_a_scheduler_that_is_killed_and_started_again(workshop) -> None:
         # Begun before there is a worker: the sweep waits for it.
         killer = threading.Thread(target=kill_the_scheduler, daemon=True)
         killer.start()
-        with pytest.raises(InputError, match="was lost: when it is back, the same command goes on with what is left"):
+        with pytest.raises(InputError, match="was lost: when it is back, the same command resumes the sweep"):
             run_sweep(path, workshop.out, progress=False, scheduler=first.address)
         killer.join()
         # Nobody goes on with what nobody waits for: it would be in the way of who comes next.

@@ -106,7 +106,7 @@ def test_one_ctrl_c_stops_cleanly_and_the_same_command_goes_on(waiting) -> None:
     assert out == ""
     assert "Traceback" not in err
     last = err.splitlines()[-1]
-    assert last == "anchorkit: stopped with 3 of 3 runs to do; the same command goes on from here"
+    assert last == "anchorkit: stopped with 3 of 3 runs to do; the same command resumes the sweep"
     assert len(list(waiting.folder.glob("ended-*"))) == 2  # the notebooks could tidy up
     assert gone(running)
     assert status(waiting) == {"done": 0, "failed": 0, "running": 0, "waiting": 3}
@@ -123,7 +123,7 @@ def test_a_second_ctrl_c_kills(waiting) -> None:
         time.sleep(0.5)  # until the notebook is deaf
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        while "once more kills it" not in process.stderr.readline():
+        while "again to kill them" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=8)  # well below the time that a clean end may take
@@ -165,7 +165,7 @@ def test_a_second_sweep_is_refused_while_the_first_works(waiting) -> None:
     with started(waiting) as process:
         second = subprocess.run(command(waiting), capture_output=True, text=True, check=False)
         assert second.returncode == 2
-        assert f"another process (id {process.pid}) is at work there" in second.stderr
+        assert f"another process (id {process.pid}) is using it" in second.stderr
         process.send_signal(signal.SIGTERM)  # as polite as Ctrl-C
         assert process.wait(timeout=60) == 130
 
@@ -206,7 +206,7 @@ def test_a_file_that_may_not_grow_is_as_a_full_disk(workshop) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "File too large" in done.stderr.splitlines()[-1]
-    assert "make room, and the same command goes on" in done.stderr
+    assert "free some space; the same command resumes" in done.stderr
     done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(workshop.figures()) == 2
@@ -235,7 +235,7 @@ def test_a_really_full_disk(workshop, small_disk: Path) -> None:
     assert done.returncode == 2, done.stdout
     assert "Traceback" not in done.stderr
     assert "No space left on device" in done.stderr.splitlines()[-1]
-    assert "make room, and the same command goes on" in done.stderr
+    assert "free some space; the same command resumes" in done.stderr
     filler.unlink()
     done = subprocess.run(command(workshop), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -133,7 +133,7 @@ def test_a_shared_file_that_was_changed_in_place_is_found_out(workshop) -> None:
     summary = run(workshop)
     assert (len(summary.done), len(summary.failed)) == (2, 1)
     message = next(iter(summary.failed.values()))
-    assert "data.bin: was changed after its step was done, here or under one of its other names" in message
+    assert "data.bin: was changed after its step was done, here or through another hard link" in message
     step = message.rpartition("remove ")[2].partition(",")[0]
     shutil.rmtree(step)
     assert len(run(workshop, retry_failed=True).done) == 3
@@ -193,9 +193,9 @@ def test_a_step_whose_process_died_is_tried_once_more(workshop, capsys, deaths: 
     summary = run_sweep(workshop.folder / "sweep.yaml", workshop.out)
     assert len(summary.done) == done
     assert set(summary.failed.values()) <= {"its process died"}
-    assert capsys.readouterr().err.count("its process died; it is tried once more") == (1 if deaths < 99 else 2)
+    assert capsys.readouterr().err.count("its process died; trying once more") == (1 if deaths < 99 else 2)
     log = (workshop.out / "logs" / f"{next(iter([*summary.done, *summary.failed]))}.log").read_text()
-    assert "its process died; once more" in log or deaths == 2
+    assert "its process died; trying once more" in log or deaths == 2
     # The next start has patience again, when it is told to try.
     if deaths == 2:
         assert len(run(workshop, retry_failed=True).done) == 4
@@ -281,7 +281,7 @@ def test_the_folder_of_another_sweep_is_refused(workshop) -> None:
     workshop.file(grid=GRID)
     run(workshop)
     workshop.file(grid=GRID, name="another")
-    with pytest.raises(InputError, match="another sweep is there, not 'another'"):
+    with pytest.raises(InputError, match="holds another sweep, not 'another'"):
         run(workshop)
 
 
@@ -297,7 +297,7 @@ def test_a_full_disk_ends_the_sweep_and_fails_no_run(workshop) -> None:
     full = "import errno, os\nif factor == 2: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'x')"
     workshop.notebook("b_multiply", SECOND, [full, MULTIPLY])
     workshop.file(grid=GRID)
-    with pytest.raises(InputError, match="b_multiply: .*No space left.*; make room, and the same command goes on"):
+    with pytest.raises(InputError, match="b_multiply: .*No space left.*; free some space; the same command resumes"):
         run(workshop)
     assert workshop.executed() == ["a_make", "b_multiply", "b_multiply"]
     status = json.loads((workshop.out / "status.json").read_text())

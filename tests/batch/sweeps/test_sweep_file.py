@@ -69,7 +69,7 @@ def test_all_that_is_wrong_is_told_at_once(workshop) -> None:
         ("notebooks: [c_none.ipynb]\n", "c_none.ipynb: no such notebook"),
         ("notebooks: [04_serch]\n", "did you mean 04_search?"),
         ("notebooks: [a_make.ipynb]\nlist: 3\n", "list: entries are needed"),
-        ("notebooks: [a_make.ipynb]\nlist: [{size: 1}]\ngrid: {size: [1]}\n", "size stands in list and in grid"),
+        ("notebooks: [a_make.ipynb]\nlist: [{size: 1}]\ngrid: {size: [1]}\n", "size is in list and in grid"),
         ("notebooks: [a_make.ipynb]\ngrid: {size: [2, 2]}\n", "runs 1 and 2 are the same (size=2)"),
         ("notebooks: [a_make.ipynb]\nname: a/b\n", "name 'a/b': a folder's name is needed"),
         ("notebooks: [a_make.ipynb]\non_finished: x\n", "package.module:function is needed"),
@@ -162,5 +162,5 @@ def test_a_callback_beside_the_sweep_file(workshop, monkeypatch) -> None:
     found = read_sweep(workshop.file(on_finished="my_callback_module:tell"))
     assert found.on_finished is not None
     assert found.on_finished({}) == 5
-    with pytest.raises(InputError, match="is no function"):
+    with pytest.raises(InputError, match="is not a function"):
         read_sweep(workshop.file(on_finished="my_callback_module:number"))
