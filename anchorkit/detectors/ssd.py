@@ -19,12 +19,9 @@ from anchorkit.detectors.base import Detector
 from anchorkit.detectors.families import Blueprint, HeadCosts
 from anchorkit.detectors.heads import AnchorHead
 from anchorkit.detectors.state_dicts import State, fill
-from anchorkit.detectors.torchvision_modules import TorchvisionDetector
+from anchorkit.detectors.torchvision_modules import TorchvisionDetector, postprocess_settings
 from anchorkit.detectors.trunks import Trunk, measure_trunk
 from anchorkit.errors import InputError
-
-NO_LIMIT = 10**9
-"""What torchvision takes for no top-k and no cap."""
 
 
 def build_ssd(
@@ -48,8 +45,7 @@ def build_ssd(
         image_std: of the normalisation.
         options: the family's options with which this was built.
     """
-    shapes, postprocess = blueprint.shapes, blueprint.postprocess
-    height, width = blueprint.size
+    shapes, (height, width) = blueprint.shapes, blueprint.size
     scores = len(blueprint.categories) + 1
     module = SSD(
         backbone=trunk,
@@ -59,10 +55,7 @@ def build_ssd(
         head=AnchorHead(trunk.channels, [len(level) for level in shapes], scores, lite),
         image_mean=list(image_mean),
         image_std=list(image_std),
-        score_thresh=postprocess.score_threshold,
-        nms_thresh=postprocess.nms_iou,
-        detections_per_img=postprocess.max_detections or NO_LIMIT,
-        topk_candidates=postprocess.topk or NO_LIMIT,
+        **postprocess_settings(blueprint.postprocess),
     )
     depthwise = 2 * 9 if lite else 0  # multiply-adds per channel of the two depthwise convolutions
     kernel = 1 if lite else 9

@@ -16,6 +16,17 @@ from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
 from anchorkit.detectors.blank_weights import without_drawing
 from anchorkit.detectors.families import Blueprint
+from anchorkit.postprocess import PostProcess
+
+
+def postprocess_settings(postprocess: PostProcess) -> dict[str, Any]:
+    """The steps as keyword arguments of torchvision's detectors, which take a large number for no top-k and no cap."""
+    return {
+        "score_thresh": postprocess.score_threshold,
+        "nms_thresh": postprocess.nms_iou,
+        "detections_per_img": postprocess.max_detections or 10**9,
+        "topk_candidates": postprocess.topk or 10**9,
+    }
 
 
 class TorchvisionDetector(Detector):
