@@ -140,10 +140,12 @@ def fit(
     if plan.ema_decay:
         mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
-    checkpoint = Checkpoint(out, facts=_facts(detector, data, plan, seed))
-    rows = checkpoint.restore(module, mean, optimizer, schedule)
+    checkpoint = Checkpoint(
+        out, _facts(detector, data, plan, seed), module=module, mean=mean, optimizer=optimizer, schedule=schedule
+    )
+    rows = checkpoint.restore()
     # A mistake in the validation should show in seconds, not after an epoch of training.
-    validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed), progress=False)
+    validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed))
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     watched = progress and accelerator.is_local_main_process
@@ -179,14 +181,12 @@ def fit(
                 "val_AP": math.nan,
             }
             if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
-                row["val_AP"] = validate(
-                    detector, mean.module if mean is not None else module, data.val, progress=False
-                )
+                row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
             if accelerator.is_main_process:
-                checkpoint.save(rows, module, mean, optimizer, schedule)
+                checkpoint.save(rows)
     finally:
         bar.close()
         # Mixed precision hangs a wrapper on the module; a stopped training must not leave it there either.
@@ -211,11 +211,11 @@ def training_facts(
     return _facts(detector, data, _plan(recipe, epochs, None, len(data.train)), seed)
 
 
-def validate(detector: Detector, module: nn.Module, split: Split, *, progress: bool = True) -> float:
+def validate(detector: Detector, module: nn.Module, split: Split) -> float:
     """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
     measured = copy.copy(detector)
     measured.module = module
-    predictions = collect_predictions(measured, split, progress=progress)
+    predictions = collect_predictions(measured, split, progress=False)
     return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
 
 
@@ -223,15 +223,19 @@ class Checkpoint:
     """The state of a training after its last finished epoch, in a folder or nowhere.
 
     Tensors and plain numbers only: it is read with ``weights_only=True``, which runs no pickle.
+
+    Args:
+        folder: where it is kept; None for nowhere.
+        facts: what must be the same for a training to be continued.
+        parts: what has a state, by name; None has none.
     """
 
-    def __init__(self, folder: str | Path | None, facts: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, facts: dict[str, Any], **parts: Any) -> None:
         self.folder = None if folder is None else Path(folder)
         self.facts = facts
+        self.parts = parts
 
-    def restore(
-        self, module: nn.Module, mean: nn.Module | None, optimizer: torch.optim.Optimizer, schedule: Any
-    ) -> list[dict[str, float]]:
+    def restore(self) -> list[dict[str, float]]:
         """Load the last state, if there is one, and give the history so far."""
         if self.folder is None or not (self.folder / CHECKPOINT_FILE).exists():
             return []
@@ -248,32 +252,17 @@ class Checkpoint:
                 f"{path}: a training with another {' and '.join(different)}; "
                 "use another folder, or delete it to start again"
             )
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        if mean is not None:
-            mean.load_state_dict(state["mean"])
+        for name, part in self.parts.items():
+            if part is not None:
+                part.load_state_dict(state[name])
         return list(rows)
 
-    def save(
-        self,
-        rows: Sequence[dict[str, float]],
-        module: nn.Module,
-        mean: nn.Module | None,
-        optimizer: torch.optim.Optimizer,
-        schedule: Any,
-    ) -> None:
+    def save(self, rows: Sequence[dict[str, float]]) -> None:
         """Write the state and the history, each whole or not at all."""
         if self.folder is None:
             return
-        state = {
-            "facts": self.facts,
-            "rows": list(rows),
-            "module": module.state_dict(),
-            "mean": None if mean is None else mean.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-        }
+        state: dict[str, Any] = {"facts": self.facts, "rows": list(rows)}
+        state |= {name: None if part is None else part.state_dict() for name, part in self.parts.items()}
         with replacing(self.folder / CHECKPOINT_FILE) as temporary:
             torch.save(state, temporary)
         with replacing(self.folder / HISTORY_FILE) as temporary:
