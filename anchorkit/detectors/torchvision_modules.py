@@ -13,8 +13,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
 from anchorkit.anchors import AnchorLayout, Configuration
-from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
-from anchorkit.detectors.blank_weights import without_drawing
+from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, kept_by_level, structure, to_tensor
+from anchorkit.detectors.blank_weights import NothingDrawn
 from anchorkit.detectors.families import Blueprint
 from anchorkit.postprocess import PostProcess
 
@@ -51,7 +51,7 @@ class TorchvisionDetector(Detector):
     ) -> None:
         family = blueprint.family
         super().__init__(family.architecture, module, layout, blueprint.categories, blueprint.postprocess, options)
-        self.build = without_drawing(family)
+        self.build = family
         self.scores_of = scores_of
 
     @torch.inference_mode()
@@ -82,20 +82,16 @@ class TorchvisionDetector(Detector):
 
     def pruned(self, configuration: Configuration) -> Detector:
         """See `Detector.pruned`."""
-        kept, levels = kept_by_level(configuration), self.layout.levels
-        shared: dict[str, Any] = {}
-        if self.layout.shared_head:
-            positions = [level.positions or tuple(range(len(level.anchors))) for level in levels]
-            shared["positions"] = [[positions[i][number] for number in numbers] for i, numbers in enumerate(kept)]
-        small = self.build(
-            self.categories,
-            size=self.layout.input_size,
-            shapes=[[levels[i].anchors[number] for number in numbers] for i, numbers in enumerate(kept)],
-            postprocess=self.postprocess,
-            name=f"{self.name.removesuffix('-pruned')}-pruned",
-            **shared,
-            **self.options,
-        )
+        kept = kept_by_level(configuration)
+        known = structure(self.layout)
+        for fact in known.keys() - {"size"}:  # the shapes, and the positions of a shared head
+            full = known[fact]
+            known[fact] = [[full[level][number] for number in numbers] for level, numbers in enumerate(kept)]
+        name = f"{self.name.removesuffix('-pruned')}-pruned"
+        with NothingDrawn():
+            small: Detector = self.build(
+                self.categories, postprocess=self.postprocess, name=name, **known, **self.options
+            )
         theirs: Any = self.module
         ours: Any = small.module
         weights = theirs.backbone.state_dict()
