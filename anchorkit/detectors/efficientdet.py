@@ -32,12 +32,7 @@ ANCHOR_SCALE, OCTAVES, RATIOS = 4, 3, ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
 COCO_IDS = 90  # effdet's published weights have a class for each of COCO's ids, ten of which are not used
 
 # effdet's parts, by which of ours has them.
-_OWN_PART = {
-    "backbone": "backbone.backbone",
-    "fpn": "backbone.fpn",
-    "class_net": "head.class_net",
-    "box_net": "head.box_net",
-}
+_OWNER = {"backbone": "backbone.", "fpn": "backbone.", "class_net": "head.", "box_net": "head."}
 _FACTS: dict[tuple[str, tuple[int, int], int], TrunkFacts] = {}
 """What a trunk costs, by architecture, input size and last level: to count it takes longer than to build it."""
 
@@ -67,8 +62,7 @@ def adopt(detector: Detector, state: State) -> None:
 
 
 def _own_name(name: str) -> str:
-    part, _, rest = name.partition(".")
-    return f"{_OWN_PART.get(part, part)}.{rest}"
+    return _OWNER.get(name.partition(".")[0], "") + name
 
 
 def classes_of(state: State) -> int | None:
