@@ -7,7 +7,7 @@ anchors can only be regular, so the kit has its own: any number of anchors on an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ def _softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, -1)[..., 1:]
 
 
-def adopt_renamed(detector: Detector, state: State, rename: Callable[[str], str]) -> None:
+def adopt(detector: Detector, state: State, *, rename: Callable[[str], str]) -> None:
     """Take over the weights of a detector of torchvision's, in place.
 
     Args:
@@ -94,6 +94,14 @@ def adopt_renamed(detector: Detector, state: State, rename: Callable[[str], str]
             f"weights for {classes} classes and the background; {len(detector.categories)} categories are asked for"
         )
     fill(detector, {rename(name): value for name, value in state.items()})
+
+
+def trunk_tensors(detector: Detector) -> Iterator[tuple[str, int, int, str]]:
+    """The tensors of the first two stages: full name, stage, number of the module within it, name within the module."""
+    for name in detector.module.state_dict():
+        match = re.fullmatch(r"backbone\.stages\.([01])\.(\d+)\.(.+)", name)
+        if match:
+            yield name, int(match[1]), int(match[2]), match[3]
 
 
 def own_head_name(name: str) -> str:

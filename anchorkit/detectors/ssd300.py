@@ -147,15 +147,6 @@ def _trunk(used: Sequence[int], width: float, batch_norm: bool) -> StagedTrunk:
     return StagedTrunk(stages, c, used, taps={0: ScaledNormalisation(c[0])})
 
 
-def adopt(detector: Detector, state: State) -> None:
-    """Take over the weights of torchvision's `ssd300_vgg16`, in place.
-
-    Raises:
-        InputError: the state is for another number of classes, or not that of such a detector.
-    """
-    ssd.adopt_renamed(detector, state, _own_name)
-
-
 def adopt_imagenet(detector: Detector, state: State) -> None:
     """Take over the convolutions from torchvision's `vgg16` classifier (`vgg16_bn` with batch norm), in place.
 
@@ -165,16 +156,15 @@ def adopt_imagenet(detector: Detector, state: State) -> None:
         InputError: the state is not that of such a classifier.
     """
     first = len(detector.module.get_submodule("backbone.stages.0"))  # type: ignore[arg-type]
-    names = {}
-    for name in detector.module.state_dict():
-        match = re.fullmatch(r"backbone\.stages\.([01])\.(\d+)\.([a-z_]+)", name)
-        if match:
-            stage, number, tensor = int(match[1]), int(match[2]), match[3]
-            names[name] = f"features.{stage * first + number}.{tensor}"
+    names = {
+        name: f"features.{stage * first + number}.{rest}"
+        for name, stage, number, rest in ssd.trunk_tensors(detector)
+        if "." not in rest  # fc6 and fc7 are nested
+    }
     fill_trunk(detector, state, names)
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
     """The kit's name of a tensor of torchvision's."""
     name = name.replace("backbone.scale_weight", "backbone.taps.0.weight")
     name = name.replace("backbone.features.", "backbone.stages.0.")

@@ -9,6 +9,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from torchvision.models import get_model_weights
 from anchorkit.datasets import Category
 from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
+from anchorkit.detectors.efficientdet import COCO_IDS
 from anchorkit.detectors.state_dicts import State, fill, prefix_hint, read_state, without_prefix
 from anchorkit.errors import InputError
 
 STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
-# torchvision numbers its columns by COCO's ids, 1 to 90, of which ten are not used; column 0 is the background.
-COCO_IDS = 90
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ def _columns(state: State, scores: str, boxes: str) -> int | None:
 
 
 def _ssdlite(classifier: str, model: str | None = None) -> Adoption:
-    adopt = ssdlite.adopt if model else None
+    adopt = partial(ssd.adopt, rename=ssdlite.own_name) if model else None
     return Adoption(ssd.classes_of, model, adopt, lambda detector: classifier, ssdlite.adopt_imagenet)
 
 
+_adopt_ssd300 = partial(ssd.adopt, rename=ssd300.own_name)
 ADOPT: dict[str, Adoption] = {
-    "ssd300_vgg16": Adoption(ssd.classes_of, "ssd300_vgg16", ssd300.adopt, _vgg, ssd300.adopt_imagenet),
+    "ssd300_vgg16": Adoption(ssd.classes_of, "ssd300_vgg16", _adopt_ssd300, _vgg, ssd300.adopt_imagenet),
     "ssd300_vgg16_overanchorized": Adoption(ssd.classes_of, None, None, _vgg, ssd300.adopt_imagenet),
     "ssdlite320_mobilenet_v3_large": _ssdlite("mobilenet_v3_large", "ssdlite320_mobilenet_v3_large"),
     "ssdlite300_mobilenet_v2": _ssdlite("mobilenet_v2"),
