@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -166,10 +166,11 @@ class MeasuredLatency:
     ) -> None:
         check_options(images, runtime, threads, repeats, warmup, batch_size)
         self.__name__ = "latency_ms"  # what the search calls its column
-        self._detector, self._images = detector, images[: repeats * batch_size]
-        self._runtime, self._threads, self._repeats, self._warmup = runtime, threads, repeats, warmup
-        self._batch_size, self._seed = batch_size, seed
+        used = images[: repeats * batch_size]
+        self._detector, self._threads, self._repeats = detector, threads, repeats
         self._clock, self._column = clock, column_of(clock)
+        self._subject = partial(make_subject, images=used, batch_size=batch_size, runtime=runtime, threads=threads)
+        self._rounds = partial(time_rounds, batches=len(used) // batch_size, repeats=repeats, warmup=warmup, seed=seed)
         self._comparisons: dict[Configuration, Comparison] = {}
 
     def __call__(self, configuration: Configuration) -> float:
@@ -202,13 +203,9 @@ class MeasuredLatency:
     def _full(self) -> Subject:
         return self._subject(self._detector)
 
-    def _subject(self, detector: Detector) -> Subject:
-        return make_subject(detector, self._images, self._batch_size, self._runtime, self._threads)
-
     def _timed(self, subjects: Mapping[str, Subject]) -> pd.DataFrame:
-        batches = len(self._images) // self._batch_size
         with timing_conditions(self._threads):
-            return time_rounds(subjects, batches, self._repeats, self._warmup, self._seed)
+            return self._rounds(subjects)
 
 
 _FULL, _PRUNED = "full", "pruned"

@@ -31,9 +31,8 @@ def make_subject(
         InputError: the detector has no bare network, or cannot be exported.
         MissingExtraError: onnxruntime is asked for and not installed.
     """
-    if runtime == "torch":
-        return TorchSubject(detector, prepare(detector, images, batch_size))
-    return OnnxSubject(detector, prepare(detector, images, batch_size), threads)
+    batches = prepare(detector, images, batch_size)
+    return TorchSubject(detector, batches) if runtime == "torch" else OnnxSubject(detector, batches, threads)
 
 
 class TorchSubject:
@@ -66,26 +65,20 @@ class TorchSubject:
             torch.cuda.synchronize(self.device)
 
 
-class OnnxSubject:
+class OnnxSubject(TorchSubject):
     """A detector whose network runs in onnxruntime on the CPU; the post-processing is that of torch."""
 
     def __init__(self, detector: Detector, batches: Sequence[Tensor], threads: int) -> None:
-        self._batches = [batch.cpu().numpy() for batch in batches]
+        self.device = torch.device("cpu")
+        self._images = [batch.cpu().numpy() for batch in batches]
         self._session = _session(detector, threads)
         self._postprocess = detector.postprocess
         self._levels = level_of_boxes(detector.layout)
 
     def network(self, batch: int, /) -> tuple[Tensor, Tensor]:
-        """Scores (N, B, K) and boxes (N, B, 4)."""
-        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._batches[batch]})
+        """See `TorchSubject.network`."""
+        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._images[batch]})
         return torch.from_numpy(scores), torch.from_numpy(boxes)
-
-    def postprocess(self, outputs: tuple[Tensor, Tensor], /) -> int:
-        """See `Subject.postprocess`; the images of a batch one after the other."""
-        return sum(
-            detect(scores, boxes, self._levels, self._postprocess).reached_nms
-            for scores, boxes in zip(*outputs, strict=True)
-        )
 
 
 def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:
@@ -109,9 +102,7 @@ def _resized(detector: Detector, image: np.ndarray) -> Tensor:
         transform.train(was_training)
         if tuple(batch.tensors.shape[-2:]) == tuple(size):
             # The bare network normalises by itself.
-            mean, std = (
-                torch.tensor(values).reshape(1, 3, 1, 1) for values in (transform.image_mean, transform.image_std)
-            )
+            mean, std = torch.tensor([transform.image_mean, transform.image_std]).reshape(2, 1, 3, 1, 1)
             undone: Tensor = batch.tensors * std + mean
             return undone
     return interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
