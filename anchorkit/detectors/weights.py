@@ -21,7 +21,7 @@ from anchorkit.datasets import Category
 from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.efficientdet import COCO_IDS
-from anchorkit.detectors.state_dicts import State, fill, prefix_hint, read_state, without_prefix
+from anchorkit.detectors.state_dicts import State, fill, named_in_errors, prefix_hint, read_state, without_prefix
 from anchorkit.errors import InputError
 
 STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -140,7 +140,10 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
             f"{path}: not the weights of {architecture}: its {len(state)} tensors ({names} ...) have no such head"
             f"{prefix_hint(state)}"
         )
-    return FoundWeights(str(path), state, _coco_categories() if classes == COCO_IDS else classes)
+    if classes == COCO_IDS:
+        coco: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
+        return FoundWeights(str(path), state, _as_categories(coco.meta["categories"]))
+    return FoundWeights(str(path), state, classes)
 
 
 def take_weights(detector: Detector, found: FoundWeights) -> None:
@@ -152,7 +155,7 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
     entry = ADOPT.get(detector.architecture)
     # torchvision's heads and effdet's are called so, and none of the kit's.
     theirs = any(name.startswith(("head.classification_head.", "class_net.")) for name in found.state)
-    try:
+    with named_in_errors(found.source):
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)
             return
@@ -161,11 +164,8 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
             raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
         needed = set(detector.module.state_dict())
         # A name or two may be shared by chance; most of them are not.
-        fill(
-            detector, without_prefix(found.state, lambda bare: 2 * len(needed & set(bare)) > len(needed), found.source)
-        )
-    except InputError as error:
-        raise InputError(f"{found.source}: {' '.join(str(error).split())}") from None
+        state = without_prefix(found.state, lambda bare: 2 * len(needed & set(bare)) > len(needed), found.source)
+        fill(detector, state)
 
 
 def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
@@ -204,10 +204,8 @@ def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
         )
     firsts = {"features.0.weight", "features.0.0.weight", "conv1.weight"}  # VGG, MobileNet, ResNet
     state = without_prefix(state, lambda bare: not firsts.isdisjoint(bare), source)
-    try:
+    with named_in_errors(source):
         entry.adopt_imagenet(detector, state)
-    except InputError as error:
-        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
     preset = member.transforms()
     _renormalise(detector.module, preset.mean, preset.std)
 
@@ -247,11 +245,6 @@ def _fetch(model: str, argument: str, member: Any) -> State:
 def _names(members: Any) -> tuple[str, ...]:
     """Names of published weights, without their aliases."""
     return tuple(member.name for member in members)
-
-
-def _coco_categories() -> tuple[Category, ...]:
-    member: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
-    return _as_categories(member.meta["categories"])
 
 
 def _as_categories(names: Sequence[str]) -> tuple[Category, ...]:
