@@ -112,11 +112,11 @@ def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
     costs = [
         HeadCosts(
             # Two nets: towers of separable convolutions, and the depthwise half of the last one.
-            macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
-            macs_per_anchor=width * (scores + 4),
+            head_macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
+            head_macs_per_anchor=width * (scores + 4),
             # What the head holds if this is its last level: batch norms for this level and those before it.
-            params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
-            params_per_anchor=(width + 1) * (scores + 4),
+            head_params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
+            head_params_per_anchor=(width + 1) * (scores + 4),
         )
         for index in range(len(blueprint.shapes))
     ]

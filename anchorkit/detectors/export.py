@@ -300,12 +300,7 @@ def _description(
         "file": file,
         "opset": OPSET,
         "nms": nms,
-        "input": {
-            **_facts_of(model.graph.input[0]),
-            "color": "RGB",
-            "range": [0, 1],
-            "resize": _resizing(detector),
-        },
+        "input": {**_facts_of(model.graph.input[0]), "color": "RGB", "range": [0, 1], "resize": _resizing(detector)},
         "outputs": [_facts_of(output) for output in model.graph.output],
         "categories": [{"id": category.id, "name": category.name} for category in detector.categories],
         "postprocess": detector.postprocess.to_dict(),

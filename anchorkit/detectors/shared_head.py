@@ -148,11 +148,7 @@ class SharedHead(nn.Module):
         return {"cls_logits": self.classification(features), "bbox_regression": self.regression(features)}
 
     def compute_loss(
-        self,
-        targets: list[dict[str, Tensor]],
-        outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched: list[Tensor],
+        self, targets: list[dict[str, Tensor]], outputs: dict[str, Tensor], anchors: list[Tensor], matched: list[Tensor]
     ) -> dict[str, Tensor]:
         """Torchvision's losses; labels count from 0, `matched` (B,) an image is the target of each anchor box."""
         return {

@@ -61,10 +61,10 @@ def build_ssd(
     kernel = 1 if lite else 9
     costs = [
         HeadCosts(
-            macs_fixed=depthwise * channels,
-            macs_per_anchor=kernel * channels * (scores + 4),
-            params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers per batch norm and channel
-            params_per_anchor=(kernel * channels + 1) * (scores + 4),
+            head_macs_fixed=depthwise * channels,
+            head_macs_per_anchor=kernel * channels * (scores + 4),
+            head_params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers per batch norm and channel
+            head_params_per_anchor=(kernel * channels + 1) * (scores + 4),
         )
         for channels in trunk.channels[: len(shapes)]
     ]

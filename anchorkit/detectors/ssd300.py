@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,22 +117,19 @@ def _trunk(used: Sequence[int], width: float, batch_norm: bool) -> StagedTrunk:
         return max(1, round(channels * width))
 
     plan: list[str | int] = [entry if isinstance(entry, str) else scaled(entry) for entry in cfgs["D"]]
-    vgg = make_layers(plan, batch_norm=batch_norm)
+    vgg: Any = make_layers(plan, batch_norm=batch_norm)
     for module in vgg.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             assert module.bias is not None
             nn.init.zeros_(module.bias)
     pools = [number for number, module in enumerate(vgg) if isinstance(module, nn.MaxPool2d)]
-    third = vgg[pools[2]]
-    assert isinstance(third, nn.MaxPool2d)
-    third.ceil_mode = True  # 38 cells a side at 300 pixels, not 37
+    vgg[pools[2]].ceil_mode = True  # 38 cells a side at 300 pixels, not 37
     c = [scaled(channels) for channels in CHANNELS]
 
     def convolution(channels_in: int, channels_out: int, kernel: int, **how: int) -> list[nn.Module]:
-        layer = nn.Conv2d(channels_in, channels_out, kernel, **how)  # type: ignore[arg-type]
+        layer: Any = nn.Conv2d(channels_in, channels_out, kernel, **how)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(layer.weight)
-        assert layer.bias is not None
         nn.init.zeros_(layer.bias)
         return [layer, *([nn.BatchNorm2d(channels_out)] if batch_norm else []), nn.ReLU(inplace=True)]
 

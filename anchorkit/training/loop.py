@@ -140,9 +140,8 @@ def fit(
     if plan.ema_decay:
         mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
-    checkpoint = Checkpoint(
-        out, _facts(detector, data, plan, seed), module=module, mean=mean, optimizer=optimizer, schedule=schedule
-    )
+    facts = training_facts(detector, data, plan, None, seed)
+    checkpoint = Checkpoint(out, facts, module=module, mean=mean, optimizer=optimizer, schedule=schedule)
     rows = checkpoint.restore()
     # A mistake in the validation should show in seconds, not after an epoch of training.
     validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed))
@@ -208,7 +207,13 @@ def training_facts(
     Raises:
         InputError: as `fit`, of the recipe and the epochs.
     """
-    return _facts(detector, data, _plan(recipe, epochs, None, len(data.train)), seed)
+    plan = _plan(recipe, epochs, None, len(data.train))
+    return {
+        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
+        "seed": seed,
+        "layout": detector.layout.to_dict(),
+        "data": data.fingerprint(),
+    }
 
 
 def validate(detector: Detector, module: nn.Module, split: Split) -> float:
@@ -338,13 +343,3 @@ def _rate(step: int, steps: int, plan: Recipe) -> float:
         epoch = step * plan.epochs / max(1, steps)
         return warm * 0.1 ** sum(epoch >= milestone for milestone in plan.milestones)
     raise InputError(f"unknown schedule {plan.schedule!r}: use step or cosine")
-
-
-def _facts(detector: Detector, data: Dataset, plan: Recipe, seed: int) -> dict[str, Any]:
-    """What must be the same for a training to be continued."""
-    return {
-        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
-        "seed": seed,
-        "layout": detector.layout.to_dict(),
-        "data": data.fingerprint(),
-    }
