@@ -31,7 +31,7 @@ from anchorkit.evaluation import Evaluator
 from anchorkit.files import replacing, write_json
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
-from anchorkit.training.recipes import Recipe, recipe_named
+from anchorkit.training.recipes import RECIPES, Recipe
 
 CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
 TRIAL_IMAGES = 8
@@ -277,7 +277,9 @@ class Checkpoint:
 
 def _plan(recipe: str | Recipe, epochs: int | None, batch_size: int | None, images: int) -> Recipe:
     """The recipe with the changes asked for."""
-    plan = recipe if isinstance(recipe, Recipe) else recipe_named(recipe)
+    if not isinstance(recipe, Recipe) and recipe not in RECIPES:
+        raise InputError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
+    plan = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
     if images == 0:
         raise InputError("there are no training images")
     if epochs is not None:

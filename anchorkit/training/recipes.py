@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from anchorkit.errors import InputError
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -81,14 +79,3 @@ RECIPES: dict[str, Recipe] = {
     "tiny-short": replace(_TINY, epochs=15, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
     "tiny-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, ema_decay=0.98),
 }
-
-
-def recipe_named(name: str) -> Recipe:
-    """A recipe by its name.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}: use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
