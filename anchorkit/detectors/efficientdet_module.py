@@ -205,20 +205,19 @@ class _Letterbox(nn.Module):
         The sizes of the returned list are those of the images in the input before rounding to whole pixels: as in
         effdet, boxes are clipped to them and scaled by one factor in both directions.
         """
-        mean = images[0].new_tensor(self.image_mean).reshape(3, 1, 1)
-        std = images[0].new_tensor(self.image_std).reshape(3, 1, 1)
-        batch = images[0].new_tensor(self.fill).reshape(3, 1, 1).expand(len(images), 3, *self.size).clone()
+        colours = images[0].new_tensor([self.image_mean, self.image_std, self.fill])
+        mean, std, fill = colours.reshape(3, 3, 1, 1)
+        batch = fill.expand(len(images), 3, *self.size).clone()
         scales = [min(self.size[0] / image.shape[1], self.size[1] / image.shape[2]) for image in images]
         for padded, image, scale in zip(batch, images, scales, strict=True):
             height, width = (max(1, int(side * scale)) for side in image.shape[1:])
             padded[:, :height, :width] = resize(image, [height, width], antialias=True)
         sizes = [(image.shape[1] * scale, image.shape[2] * scale) for image, scale in zip(images, scales, strict=True)]
-        fitted = None
-        if targets is not None:
-            fitted = [
-                {**target, "boxes": target["boxes"] * scale} for target, scale in zip(targets, scales, strict=True)
-            ]
-        return ImageList((batch - mean) / std, sizes), fitted
+        normalised = ImageList((batch - mean) / std, sizes)
+        if targets is None:
+            return normalised, None
+        scaled = zip(targets, scales, strict=True)
+        return normalised, [{**target, "boxes": target["boxes"] * scale} for target, scale in scaled]
 
 
 class _BoxCoder:

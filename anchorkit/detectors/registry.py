@@ -243,10 +243,8 @@ def _load_folder(folder: Path) -> Detector:
 
 def _weights_folder(name: str, weights: str | Path) -> Path | None:
     """The folder of a shipped training or of a saved detector, if that is what `weights` means."""
-    for folder in (data_dir() / "detectors" / f"{name}-{weights}", Path(weights)):
-        if (folder / FACTS_FILE).is_file():
-            return folder
-    return None
+    folders = (data_dir() / "detectors" / f"{name}-{weights}", Path(weights))
+    return next((folder for folder in folders if (folder / FACTS_FILE).is_file()), None)
 
 
 def _known_weights(name: str) -> str:

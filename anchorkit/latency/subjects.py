@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from anchorkit.detectors import Detector
-from anchorkit.detectors.base import to_tensor
+from anchorkit.detectors.base import evaluation_mode, to_tensor
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.latency.postprocessing import detect, level_of_boxes
 from anchorkit.latency.rounds import Subject
@@ -97,9 +97,8 @@ def _resized(detector: Detector, image: np.ndarray) -> Tensor:
     pixels, size = to_tensor(image), detector.layout.input_size
     transform: Any = getattr(detector.module, "transform", None)
     if transform is not None:
-        was_training = transform.training
-        batch, _ = transform.eval()([pixels])
-        transform.train(was_training)
+        with evaluation_mode(transform):
+            batch, _ = transform([pixels])
         if tuple(batch.tensors.shape[-2:]) == tuple(size):
             # The bare network normalises by itself.
             mean, std = torch.tensor([transform.image_mean, transform.image_std]).reshape(2, 1, 3, 1, 1)
@@ -124,20 +123,6 @@ def _session(detector: Detector, threads: int) -> Any:
         path = Path(folder) / "network.onnx"
         export_onnx(detector, path)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def evaluation_mode(detectors: Iterable[Detector]) -> Iterator[None]:
-    """All detectors in evaluation mode; on leaving, as they were."""
-    modules = [detector.module for detector in detectors]
-    training = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.eval()
-        yield
-    finally:
-        for module, was_training in zip(modules, training, strict=True):
-            module.train(was_training)
 
 
 @contextmanager
