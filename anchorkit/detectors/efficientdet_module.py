@@ -71,17 +71,12 @@ class BiFpnHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """``cls_logits`` (N, B, K) and ``bbox_regression`` (N, B, 4) of the maps of all levels that have anchors."""
-        logits, offsets = (
-            torch.cat(
-                [
-                    anchors_last(self._level(net, columns, level, rows, feature), columns)
-                    for (level, rows), feature in zip(self.rows.items(), features, strict=True)
-                ],
-                dim=1,
-            )
-            for net, columns in self._nets()
-        )
-        return {"cls_logits": logits, "bbox_regression": offsets}
+        outputs = {}
+        for name, (net, columns) in zip(("cls_logits", "bbox_regression"), self._nets(), strict=True):
+            levels = zip(self.rows.items(), features, strict=True)
+            maps = [self._level(net, columns, level, rows, feature) for (level, rows), feature in levels]
+            outputs[name] = torch.cat([anchors_last(x, columns) for x in maps], dim=1)
+        return outputs
 
     @torch.no_grad()
     def take_from(self, full: BiFpnHead, kept: Sequence[Sequence[int]]) -> None:
@@ -141,11 +136,9 @@ class EfficientDetModule(nn.Module):
         outputs = self.head(features)
         anchors = self.anchor_generator(batch, features)[0]
         if not self.training:
+            of_images = zip(*outputs.values(), images, batch.image_sizes, strict=True)
             return [
-                self._detections(logits, offsets, anchors, image, size)
-                for logits, offsets, image, size in zip(
-                    outputs["cls_logits"], outputs["bbox_regression"], images, batch.image_sizes, strict=True
-                )
+                self._detections(logits, offsets, anchors, image, size) for logits, offsets, image, size in of_images
             ]
         if fitted is None:
             raise InputError("efficientdet: training mode needs targets: a dictionary of boxes and labels an image")
