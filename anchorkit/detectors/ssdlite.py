@@ -21,6 +21,7 @@ from anchorkit.detectors import ssd
 from anchorkit.detectors.anchor_boxes import Shapes, ssd_shapes
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.families import Blueprint, Family
+from anchorkit.detectors.heads import LITE_NORM
 from anchorkit.detectors.state_dicts import State, fill_trunk
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import StagedTrunk
@@ -30,9 +31,6 @@ from anchorkit.postprocess import PostProcess
 SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
 LOWEST_SCALE = 0.1
 EXTRA_CHANNELS = (512, 256, 256, 128)
-
-# torchvision's SSDLite has these figures in its batch norms; MobileNetV2 has its own.
-_norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
 
 
 def _assemble(blueprint: Blueprint, classifier: Callable[..., nn.Module], **options: bool) -> TorchvisionDetector:
@@ -49,7 +47,7 @@ def _assemble_v3_large(blueprint: Blueprint, reduced_tail: bool = True) -> Torch
         reduced_tail: halve the channels of the trunk's last blocks (Howard et al. 2019, table 6), as in the published
             detector. A trunk from ImageNet has them whole.
     """
-    return _assemble(blueprint, partial(mobilenet_v3_large, norm_layer=_norm), reduced_tail=reduced_tail)
+    return _assemble(blueprint, partial(mobilenet_v3_large, norm_layer=LITE_NORM), reduced_tail=reduced_tail)
 
 
 def _three_in_first(size: tuple[int, int]) -> Shapes:
@@ -73,7 +71,7 @@ V2 = replace(
     architecture="ssdlite300_mobilenet_v2",
     size=(300, 300),
     shapes=_three_in_first,
-    assemble=lambda blueprint: _assemble(blueprint, mobilenet_v2),
+    assemble=lambda blueprint: _assemble(blueprint, mobilenet_v2),  # whose batch norms are its own
 )
 """With MobileNetV2 (Sandler et al. 2018): three anchors on the first level, six on the others (paper section 3.7)."""
 V3_SMALL = replace(
@@ -81,7 +79,7 @@ V3_SMALL = replace(
     architecture="ssdlite300_mobilenet_v3_small",
     size=(300, 300),
     shapes=partial(ssd_shapes, SCALES, ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), clip=True),
-    assemble=lambda blueprint: _assemble(blueprint, partial(mobilenet_v3_small, norm_layer=_norm)),
+    assemble=lambda blueprint: _assemble(blueprint, partial(mobilenet_v3_small, norm_layer=LITE_NORM)),
 )
 """With MobileNetV3-Small and the number of anchors of SSD300: 4, 6, 6, 6, 4 and 4.
 
@@ -107,16 +105,15 @@ def _trunk(classifier: Any, used: Sequence[int], size: tuple[int, int]) -> Stage
         # A single cell cannot be halved; see tiny_ssd.
         single = max(size) <= 32 * 2 ** (level - 2)
         stages.append(_extra_stage(channels[level - 1], channels[level], stride=1 if single else 2))
-    for stage in stages:
-        for module in stage.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.03)
+    for module in nn.ModuleList(stages).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.03)
     return StagedTrunk(stages, channels, used)
 
 
 def _extra_stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """Half the channels by a 1x1 convolution, a depthwise 3x3 one, and a 1x1 one to all channels."""
-    convolution = partial(Conv2dNormActivation, norm_layer=_norm, activation_layer=nn.ReLU6)
+    convolution = partial(Conv2dNormActivation, norm_layer=LITE_NORM, activation_layer=nn.ReLU6)
     middle = channels_out // 2
     return nn.Sequential(
         convolution(channels_in, middle, kernel_size=1),
