@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import tomllib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
@@ -19,7 +20,6 @@ from anchorkit import __version__
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.errors import InputError
 
-OLDEST_PYTHON = (3, 11)
 _GIB = 1 << 30
 _ENOUGH_MEMORY, _ENOUGH_DISK = 4 * _GIB, 2 * _GIB
 # CPython before this matched some regular expressions wrongly (gh-106052), among them those that nbconvert needs.
@@ -85,8 +85,6 @@ def render(checks: Sequence[Check]) -> str:
 
 def _python() -> Check:
     found = f"{platform.python_version()} ({sys.executable})"
-    if sys.version_info[:2] < OLDEST_PYTHON:
-        return Check("python", "missing", found, "install Python 3.11 or later and anchorkit in it")
     if sys.version_info[:3] < _SOUND_PYTHON:
         mend = "use Python 3.11.5 or later; with this one a run's page comes without the pages of its notebooks"
         return Check("python", "note", f"{found} matches some regular expressions wrongly (gh-106052)", mend)
@@ -117,11 +115,11 @@ def _packages() -> list[Check]:
 
 def _modules() -> dict[str, list[str]]:
     """The public modules of every installed package, as its metadata lists them, by the package's normalized name."""
-    modules: dict[str, list[str]] = {}
+    modules: dict[str, list[str]] = defaultdict(list)
     for module, packages in metadata.packages_distributions().items():
-        for package in packages:
-            if module.isidentifier() and not module.startswith("_"):
-                modules.setdefault(_normal(package), []).append(module)
+        if module.isidentifier() and not module.startswith("_"):
+            for package in packages:
+                modules[_normal(package)].append(module)
     return modules
 
 
@@ -181,9 +179,8 @@ def _memory() -> Check:
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free
     if free < _ENOUGH_DISK:
-        return Check(
-            "disk", "note", f"{_gib(free)} free here", "a run needs about 2 GiB; free some space or give --out"
-        )
+        mend = "a run needs about 2 GiB; free some space or give --out"
+        return Check("disk", "note", f"{_gib(free)} free here", mend)
     return Check("disk", "ok", f"{_gib(free)} free here")
 
 
@@ -197,31 +194,23 @@ def _kernel() -> Check:
     # A bare "python" in the description of a kernel means the Python that runs Jupyter.
     if not os.path.isabs(command) or os.path.realpath(command) == os.path.realpath(sys.executable):
         return Check("kernel", "ok", "python3, this Python")
-    return Check(
-        "kernel",
-        "note",
-        f"JupyterLab's kernel python3 uses another Python: {command}",
-        "`anchorkit run` works; for JupyterLab, run python -m ipykernel install --sys-prefix",
-    )
+    mend = "`anchorkit run` works; for JupyterLab, run python -m ipykernel install --sys-prefix"
+    return Check("kernel", "note", f"JupyterLab's kernel python3 uses another Python: {command}", mend)
 
 
 def _shipped() -> list[Check]:
     checks = []
-    for name, where, pattern in (
-        ("notebooks", notebooks_dir, "*.ipynb"),
-        ("shipped detectors", data_dir, "**/*.safetensors"),
-    ):
-        mend = "install anchorkit again, or check out the whole repository"
+    mend = "install anchorkit again, or check out the whole repository"
+    shipped = (("notebooks", notebooks_dir, "*.ipynb"), ("shipped detectors", data_dir, "**/*.safetensors"))
+    for name, where, pattern in shipped:
         try:
             folder = where()
         except InputError as error:
             checks.append(Check(name, "missing", str(error), mend))
             continue
-        files = [path for path in folder.glob(pattern) if path.stat().st_size > 0]
-        if files:
-            checks.append(Check(name, "ok", f"{len(files)} in {folder}"))
-        else:
-            checks.append(Check(name, "missing", f"none in {folder}", mend))
+        count = sum(path.stat().st_size > 0 for path in folder.glob(pattern))
+        found = Check(name, "ok", f"{count} in {folder}")
+        checks.append(found if count else Check(name, "missing", f"none in {folder}", mend))
     return checks
 
 

@@ -162,14 +162,9 @@ def check_network(detector: Detector, image: np.ndarray) -> None:
     anchor, classes = boxes_by_anchor(detector.layout), len(detector.categories)
     with torch.inference_mode():
         scores, boxes = detector.network()(to_tensor(resized, detector.device)[None])
-    for name, tensor, shape in (
-        ("scores", scores, (1, len(anchor), classes)),
-        ("boxes", boxes, (1, len(anchor), 4)),
-    ):
-        _require(
-            tuple(tensor.shape) == shape,
-            f"an image of the input's size gives {name} {tuple(tensor.shape)}, not {shape}",
-        )
+    for name, tensor, columns in (("scores", scores, classes), ("boxes", boxes, 4)):
+        found, shape = tuple(tensor.shape), (1, len(anchor), columns)
+        _require(found == shape, f"an image of the input's size gives {name} {found}, not {shape}")
     [raw] = detector.raw_predictions([resized])
     bare = RawPredictions(boxes[0].cpu().numpy(), scores[0].cpu().numpy(), anchor)
     _compare(bare, raw, "network(), in the order of boxes_by_anchor, and raw_predictions()")
@@ -259,10 +254,8 @@ def check_accuracy(detector: Detector, configuration: Configuration, split: Spli
     before = Evaluator(collect_predictions(detector, split, progress=False), truth).stats(configuration)
     after = Evaluator(collect_predictions(small, split, progress=False), truth).stats(small.layout.full)
     for name, value in before.items():
-        _require(
-            abs(after[name] - value) <= ACCURACY_NOISE,
-            f"{_keeping(configuration)}: {name} is {after[name]:.4f} after pruning, the evaluator says {value:.4f}",
-        )
+        what = f"{_keeping(configuration)}: {name} is {after[name]:.4f} after pruning, the evaluator says {value:.4f}"
+        _require(abs(after[name] - value) <= ACCURACY_NOISE, what)
 
 
 def check_saving(detector: Detector, images: Sequence[np.ndarray], folder: str | Path | None = None) -> None:
@@ -273,22 +266,17 @@ def check_saving(detector: Detector, images: Sequence[np.ndarray], folder: str |
         images: uint8 (H, W, 3).
         folder: where to save it; a temporary folder by default.
     """
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            check_saving(detector, images, temporary)
-        return
-    again = load_detector(save_detector(detector, folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        again = load_detector(save_detector(detector, folder or temporary))
     for fact in ("architecture", "layout", "categories", "postprocess", "options"):
         _require(
             getattr(again, fact) == getattr(detector, fact),
             f"a loaded detector has another {fact}; build() must take it over from what was saved",
         )
     before, after = detector.raw_predictions(images), again.raw_predictions(images)
-    same = all(
-        np.array_equal(a.scores, b.scores) and np.array_equal(a.boxes, b.boxes)
-        for a, b in zip(before, after, strict=True)
-    )
-    _require(same, "a loaded detector predicts something else; state_dict() or options lack what build() needs")
+    for a, b in zip(before, after, strict=True):
+        same = np.array_equal(a.scores, b.scores) and np.array_equal(a.boxes, b.boxes)
+        _require(same, "a loaded detector predicts something else; state_dict() or options lack what build() needs")
 
 
 def check_fresh_weights(detector: Detector) -> None:
@@ -311,9 +299,8 @@ def _configurations(layout: AnchorLayout, random: int, seed: int) -> Iterator[Co
     count = len(layout)
     yield layout.full
     fixed = [range(0, count, 2), [0], [count - 1]]
-    fixed += [
-        [anchor.index for anchor in layout.anchors if anchor.level != level] for level in range(len(layout.levels))
-    ]
+    levels = range(len(layout.levels))
+    fixed += [[anchor.index for anchor in layout.anchors if anchor.level != level] for level in levels]
     rng = np.random.default_rng(seed)
     drawn = [np.flatnonzero(rng.random(count) < rng.uniform(0.2, 0.8)).tolist() for _ in range(random)]
     yield from (layout.configuration(keep=keep) for keep in [*fixed, *drawn] if keep)

@@ -10,7 +10,6 @@ from pathlib import Path
 import ipywidgets
 
 from anchorkit import plots
-from anchorkit.anchors import Configuration
 from anchorkit.app.serving import RUN_VARIABLE
 from anchorkit.datasets import Split, load_dataset
 from anchorkit.evaluation import Evaluator
@@ -91,11 +90,13 @@ def page(material: Material) -> ipywidgets.Widget:
 
     Everything is made before it is sent: widgets that a thread makes while Voila's page connects get lost.
     """
+    from anchorkit.runs.selection import load_selection
+
     split, result = material.split, material.result
     names = {category.id: category.name for category in split.categories}
     evaluator = Evaluator(material.predictions, split.ground_truth)
-    start = _picked(material.run, evaluator) or result.cheapest(_MAX_LOSS)
-    board = AnchorBoard(evaluator, result, start=start, names=names)
+    picked = None if material.run is None else load_selection(material.run, evaluator.layout, evaluator.fingerprint)
+    board = AnchorBoard(evaluator, result, start=picked or result.cheapest(_MAX_LOSS), names=names)
     images = ImageExplorer(evaluator, split, evaluator.full, board.selected, names=names)
     board.observe(lambda board: images.set(after=board.selected))
     explorers = {
@@ -109,12 +110,6 @@ def page(material: Material) -> ipywidgets.Widget:
         titles=list(explorers),
     )
     return ipywidgets.VBox([_text(f"anchorkit: {material.title}"), tabs])
-
-
-def _picked(run: Path | None, evaluator: Evaluator) -> Configuration | None:
-    from anchorkit.runs.selection import load_selection
-
-    return None if run is None else load_selection(run, evaluator.layout, evaluator.fingerprint)
 
 
 def _text(text: str) -> ipywidgets.HTML:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from anchorkit.bundled import copy_notebooks
@@ -90,11 +90,7 @@ def start_app(run: Path | None, port: int, token: str = "") -> subprocess.Popen[
         *("--Voila.ip=127.0.0.1", f"--port={port}", "--Voila.port_retries=0", f"--token={token}"),
         "--show_tracebacks=True",
     ]
-    environment: Mapping[str, str] = {
-        **os.environ,
-        "JUPYTER_PATH": path,
-        RUN_VARIABLE: "" if run is None else str(run.resolve()),
-    }
+    environment = {**os.environ, "JUPYTER_PATH": path, RUN_VARIABLE: "" if run is None else str(run.resolve())}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -123,8 +119,7 @@ def free_port() -> int:
     """A free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
+        return int(probe.getsockname()[1])
 
 
 def checked_run(run: str | Path) -> Path:

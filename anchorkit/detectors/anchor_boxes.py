@@ -30,12 +30,7 @@ class FreeAnchorBoxes(nn.Module):
             RetinaNet).
     """
 
-    def __init__(
-        self,
-        shapes: Shapes,
-        strides: Sequence[float] | None = None,
-        offset: float = 0.5,
-    ) -> None:
+    def __init__(self, shapes: Shapes, strides: Sequence[float] | None = None, offset: float = 0.5) -> None:
         super().__init__()
         self.shapes = tuple(tuple((float(w), float(h)) for w, h in level) for level in shapes if level)
         self.strides = None if strides is None else tuple(strides)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +143,19 @@ Builder = Callable[..., Detector]
 """Makes a detector with fresh weights: ``build(categories, size=, shapes=, postprocess=, name=, **options)``, and
 ``positions=`` if its head is shared. All but the categories may be None or missing: then they are the family's own.
 """
+
+
+@contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """All modules in evaluation mode; on leaving, as they were."""
+    training = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for module, was_training in zip(modules, training, strict=True):
+            module.train(was_training)
 
 
 def structure(layout: AnchorLayout) -> dict[str, Any]:

@@ -32,12 +32,7 @@ ANCHOR_SCALE, OCTAVES, RATIOS = 4, 3, ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
 COCO_IDS = 90  # effdet's published weights have a class for each of COCO's ids, ten of which are not used
 
 # effdet's parts, by which of ours has them.
-_OWN_PART = {
-    "backbone": "backbone.backbone",
-    "fpn": "backbone.fpn",
-    "class_net": "head.class_net",
-    "box_net": "head.box_net",
-}
+_OWNER = {"backbone": "backbone.", "fpn": "backbone.", "class_net": "head.", "box_net": "head."}
 _FACTS: dict[tuple[str, tuple[int, int], int], TrunkFacts] = {}
 """What a trunk costs, by architecture, input size and last level: to count it takes longer than to build it."""
 
@@ -67,8 +62,7 @@ def adopt(detector: Detector, state: State) -> None:
 
 
 def _own_name(name: str) -> str:
-    part, _, rest = name.partition(".")
-    return f"{_OWN_PART.get(part, part)}.{rest}"
+    return _OWNER.get(name.partition(".")[0], "") + name
 
 
 def classes_of(state: State) -> int | None:
@@ -118,11 +112,11 @@ def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
     costs = [
         HeadCosts(
             # Two nets: towers of separable convolutions, and the depthwise half of the last one.
-            macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
-            macs_per_anchor=width * (scores + 4),
+            head_macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
+            head_macs_per_anchor=width * (scores + 4),
             # What the head holds if this is its last level: batch norms for this level and those before it.
-            params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
-            params_per_anchor=(width + 1) * (scores + 4),
+            head_params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
+            head_params_per_anchor=(width + 1) * (scores + 4),
         )
         for index in range(len(blueprint.shapes))
     ]

@@ -71,17 +71,12 @@ class BiFpnHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """``cls_logits`` (N, B, K) and ``bbox_regression`` (N, B, 4) of the maps of all levels that have anchors."""
-        logits, offsets = (
-            torch.cat(
-                [
-                    anchors_last(self._level(net, columns, level, rows, feature), columns)
-                    for (level, rows), feature in zip(self.rows.items(), features, strict=True)
-                ],
-                dim=1,
-            )
-            for net, columns in self._nets()
-        )
-        return {"cls_logits": logits, "bbox_regression": offsets}
+        outputs = {}
+        for name, (net, columns) in zip(("cls_logits", "bbox_regression"), self._nets(), strict=True):
+            levels = zip(self.rows.items(), features, strict=True)
+            maps = [self._level(net, columns, level, rows, feature) for (level, rows), feature in levels]
+            outputs[name] = torch.cat([anchors_last(x, columns) for x in maps], dim=1)
+        return outputs
 
     @torch.no_grad()
     def take_from(self, full: BiFpnHead, kept: Sequence[Sequence[int]]) -> None:
@@ -141,11 +136,9 @@ class EfficientDetModule(nn.Module):
         outputs = self.head(features)
         anchors = self.anchor_generator(batch, features)[0]
         if not self.training:
+            of_images = zip(*outputs.values(), images, batch.image_sizes, strict=True)
             return [
-                self._detections(logits, offsets, anchors, image, size)
-                for logits, offsets, image, size in zip(
-                    outputs["cls_logits"], outputs["bbox_regression"], images, batch.image_sizes, strict=True
-                )
+                self._detections(logits, offsets, anchors, image, size) for logits, offsets, image, size in of_images
             ]
         if fitted is None:
             raise InputError("efficientdet: training mode needs targets: a dictionary of boxes and labels an image")
@@ -205,20 +198,19 @@ class _Letterbox(nn.Module):
         The sizes of the returned list are those of the images in the input before rounding to whole pixels: as in
         effdet, boxes are clipped to them and scaled by one factor in both directions.
         """
-        mean = images[0].new_tensor(self.image_mean).reshape(3, 1, 1)
-        std = images[0].new_tensor(self.image_std).reshape(3, 1, 1)
-        batch = images[0].new_tensor(self.fill).reshape(3, 1, 1).expand(len(images), 3, *self.size).clone()
+        colours = images[0].new_tensor([self.image_mean, self.image_std, self.fill])
+        mean, std, fill = colours.reshape(3, 3, 1, 1)
+        batch = fill.expand(len(images), 3, *self.size).clone()
         scales = [min(self.size[0] / image.shape[1], self.size[1] / image.shape[2]) for image in images]
         for padded, image, scale in zip(batch, images, scales, strict=True):
             height, width = (max(1, int(side * scale)) for side in image.shape[1:])
             padded[:, :height, :width] = resize(image, [height, width], antialias=True)
         sizes = [(image.shape[1] * scale, image.shape[2] * scale) for image, scale in zip(images, scales, strict=True)]
-        fitted = None
-        if targets is not None:
-            fitted = [
-                {**target, "boxes": target["boxes"] * scale} for target, scale in zip(targets, scales, strict=True)
-            ]
-        return ImageList((batch - mean) / std, sizes), fitted
+        normalised = ImageList((batch - mean) / std, sizes)
+        if targets is None:
+            return normalised, None
+        scaled = zip(targets, scales, strict=True)
+        return normalised, [{**target, "boxes": target["boxes"] * scale} for target, scale in scaled]
 
 
 class _BoxCoder:

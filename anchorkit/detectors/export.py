@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes
-from anchorkit.detectors.base import Detector
+from anchorkit.detectors.base import Detector, evaluation_mode
 from anchorkit.detectors.onnx_nms import with_nms
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.files import read_json, replacing, write_json
@@ -68,11 +68,8 @@ def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> P
         raise MissingExtraError(
             f"export_onnx needs the package {error.name}, which is not installed: pip install 'anchorkit[onnx]'"
         ) from None
-    was_training = detector.module.training
-    try:
+    with evaluation_mode(detector.module):
         network = copy.deepcopy(detector.network()).cpu()
-    finally:
-        detector.module.train(was_training)
     images = torch.rand(2, 3, *detector.layout.input_size, generator=torch.Generator().manual_seed(0))
     program, batch = _traced(_with_constant_anchors(network, images), images, detector.name)
     images = images[:batch]
@@ -300,12 +297,7 @@ def _description(
         "file": file,
         "opset": OPSET,
         "nms": nms,
-        "input": {
-            **_facts_of(model.graph.input[0]),
-            "color": "RGB",
-            "range": [0, 1],
-            "resize": _resizing(detector),
-        },
+        "input": {**_facts_of(model.graph.input[0]), "color": "RGB", "range": [0, 1], "resize": _resizing(detector)},
         "outputs": [_facts_of(output) for output in model.graph.output],
         "categories": [{"id": category.id, "name": category.name} for category in detector.categories],
         "postprocess": detector.postprocess.to_dict(),

@@ -96,10 +96,10 @@ class Family:
 class HeadCosts(NamedTuple):
     """What the head costs on one level; see `anchorkit.anchors.Level`."""
 
-    macs_fixed: int
-    macs_per_anchor: int
-    params_fixed: int
-    params_per_anchor: int
+    head_macs_fixed: int
+    head_macs_per_anchor: int
+    head_params_fixed: int
+    head_params_per_anchor: int
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,7 @@ class Blueprint:
                 height=grid[0],
                 width=grid[1],
                 anchors=tuple(anchors),
-                head_macs_fixed=costs.macs_fixed,
-                head_macs_per_anchor=costs.macs_per_anchor,
-                head_params_fixed=costs.params_fixed,
-                head_params_per_anchor=costs.params_per_anchor,
+                **costs._asdict(),
                 positions=() if positions == tuple(range(len(anchors))) else positions,
             )
             for index, (anchors, positions, grid, costs) in enumerate(

@@ -61,10 +61,8 @@ def _filters(detector: Detector) -> Iterator[tuple[int, list[Tensor]]]:
     head: Any = getattr(detector.module, "head", None)
     parts: list[Any] = [getattr(head, name, None) for name in ("classification", "regression")]
     nets: list[Any] = [getattr(head, name, None) for name in ("class_net", "box_net")]
-    for level, described in enumerate(layout.levels):
-        if not described.anchors:
-            continue
-        places = list(described.positions or range(len(described.anchors)))
+    for level in sorted({anchor.level for anchor in layout.anchors}):
+        places = [anchor.position for anchor in layout.anchors if anchor.level == level]
         if all(hasattr(part, "levels") for part in parts):  # one convolution per level (heads.py)
             yield level, [_by_anchor(part.levels[str(level)], part.columns) for part in parts]
         elif all(hasattr(part, "positions") for part in parts):  # one for all levels (shared_head.py)

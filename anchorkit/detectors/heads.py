@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from anchorkit.errors import InputError
+
+LITE_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+"""torchvision's SSDLite has these figures in its batch norms."""
 
 
 class LevelHeads(nn.Module):
@@ -26,7 +30,10 @@ class LevelHeads(nn.Module):
         self.columns = columns
         used = {str(level): (channels[level], count) for level, count in enumerate(anchors) if count}
         # Keys name the level: a weight file says which level a filter belongs to, even if other levels are empty.
-        self.towers = nn.ModuleDict({level: _depthwise(width) for level, (width, _) in used.items()} if lite else {})
+        depthwise = partial(Conv2dNormActivation, norm_layer=LITE_NORM, activation_layer=nn.ReLU6)
+        self.towers = nn.ModuleDict(
+            {level: depthwise(width, width, groups=width) for level, (width, _) in used.items()} if lite else {}
+        )
         kernel = 1 if lite else 3
         self.levels = nn.ModuleDict(
             {
@@ -140,19 +147,6 @@ def keep_filters(convolution: nn.Conv2d, columns: int, kept: Sequence[int]) -> n
     )
     copy_filters(convolution, small, columns, kept)
     return small
-
-
-def _depthwise(channels: int) -> nn.Sequential:
-    # torchvision's SSDLite has these figures in its batch norms.
-    block: nn.Sequential = Conv2dNormActivation(
-        channels,
-        channels,
-        kernel_size=3,
-        groups=channels,
-        norm_layer=lambda width: nn.BatchNorm2d(width, eps=0.001, momentum=0.03),
-        activation_layer=nn.ReLU6,
-    )
-    return block
 
 
 def _convolution(module: nn.Module) -> nn.Conv2d:

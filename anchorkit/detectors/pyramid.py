@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,22 +63,17 @@ class PyramidTrunk(Trunk):
 
         self.body = body
         # Keys name the level, even if other levels are empty, as in the heads.
-        self.laterals = nn.ModuleDict(
-            {
-                str(level): nn.Conv2d(body_channels[level], channels, kernel_size=1)
-                for level in of_lateral
-                if f"laterals.{level}" in needed
-            }
-        )
-        outputs: dict[str, nn.Module] = {}
+        self.laterals, self.outputs = nn.ModuleDict(), nn.ModuleDict()
+        for level in of_lateral:
+            if f"laterals.{level}" in needed:
+                self.laterals[str(level)] = nn.Conv2d(body_channels[level], channels, kernel_size=1)
         for level in of_output:
             if f"outputs.{level}" in needed:
                 first = body_channels[-1] if level == top + 1 and not extra_from_output else channels
-                outputs[str(level)] = nn.Conv2d(first, channels, 3, stride=1 if level <= top else 2, padding=1)
-        self.outputs = nn.ModuleDict(outputs)
-        for convolution in (*self.laterals.values(), *self.outputs.values()):
-            assert isinstance(convolution, nn.Conv2d)
-            assert convolution.bias is not None
+                stride = 1 if level <= top else 2
+                self.outputs[str(level)] = nn.Conv2d(first, channels, 3, stride=stride, padding=1)
+        convolutions: list[Any] = [*self.laterals.values(), *self.outputs.values()]
+        for convolution in convolutions:
             nn.init.kaiming_uniform_(convolution.weight, a=1)  # as torchvision's
             nn.init.zeros_(convolution.bias)
 

@@ -19,7 +19,7 @@ from anchorkit.bundled import data_dir
 from anchorkit.datasets import Category
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Builder, Detector, structure
-from anchorkit.detectors.state_dicts import fill, read_state
+from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
     find_weights,
@@ -236,19 +236,15 @@ def _load_folder(folder: Path) -> Detector:
     )
     path = folder / WEIGHTS_FILE
     state = read_state(path)
-    try:
+    with named_in_errors(path):
         fill(detector, state)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     return detector
 
 
 def _weights_folder(name: str, weights: str | Path) -> Path | None:
     """The folder of a shipped training or of a saved detector, if that is what `weights` means."""
-    for folder in (data_dir() / "detectors" / f"{name}-{weights}", Path(weights)):
-        if (folder / FACTS_FILE).is_file():
-            return folder
-    return None
+    folders = (data_dir() / "detectors" / f"{name}-{weights}", Path(weights))
+    return next((folder for folder in folders if (folder / FACTS_FILE).is_file()), None)
 
 
 def _known_weights(name: str) -> str:

@@ -7,21 +7,23 @@ cells of all levels, so the kit has its own anchors, its own head, and its own w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.retinanet import RetinaNet
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.families import Blueprint, HeadCosts
+from anchorkit.detectors.pyramid import PyramidTrunk
 from anchorkit.detectors.shared_head import SharedHead
-from anchorkit.detectors.torchvision_modules import TorchvisionDetector
+from anchorkit.detectors.torchvision_modules import TorchvisionDetector, postprocess_settings
 from anchorkit.detectors.trunks import Trunk, measure_trunk
 
-NO_LIMIT = 10**9
-"""What torchvision takes for no top-k and no cap."""
+PADDED_TO = 32
+"""Sides of a batch of images are padded to whole multiples of this many pixels."""
 
 
 class FreeAnchorRetinaNet(RetinaNet):  # type: ignore[misc]
@@ -62,46 +64,62 @@ class PaddedAnchorBoxes(FreeAnchorBoxes):
     Args:
         shapes: the anchors of each level that has any.
         spacings: for each of those levels by how much the trunk makes the input smaller.
-        multiple: sides are padded to whole multiples of this many pixels.
     """
 
-    def __init__(self, shapes: Shapes, spacings: Sequence[int], multiple: int = 32) -> None:
+    def __init__(self, shapes: Shapes, spacings: Sequence[int]) -> None:
         super().__init__(shapes, offset=0.0)
         self.spacings = tuple(spacings)
-        self.multiple = multiple
 
     def _tile(
         self, level: int, shapes: Sequence[tuple[float, float]], grid: tuple[int, int], input_size: tuple[int, int]
     ) -> Tensor:
-        padded = [math.ceil(side / self.multiple) * self.multiple for side in input_size]
+        padded = [math.ceil(side / PADDED_TO) * PADDED_TO for side in input_size]
         strides = [side // math.ceil(side / self.spacings[level]) for side in padded]
         return super()._tile(level, shapes, grid, (grid[0] * strides[0], grid[1] * strides[1]))
 
 
 def build_retinanet(
-    blueprint: Blueprint, trunk: Trunk, head: SharedHead, boxes: FreeAnchorBoxes, **transform: Any
+    blueprint: Blueprint,
+    body: nn.Module,
+    maps: Mapping[str, int],
+    channels: int,
+    boxes: FreeAnchorBoxes,
+    *,
+    extra_from_output: bool,
+    convolutions: int = 4,
+    groups: int | None,
+    box_loss: str,
+    **transform: Any,
 ) -> TorchvisionDetector:
-    """Put a shared head on a feature pyramid.
+    """Put a feature pyramid and a shared head on a body.
 
     Args:
         blueprint: what is built.
-        trunk: gives the maps of the levels that have anchors.
-        head: makes their boxes.
-        boxes: makes their anchor boxes.
+        body: see `PyramidTrunk`.
+        maps: the path within `body` of the module that makes the map of each of the first levels, and its channels.
+        channels: of every level of the pyramid.
+        boxes: makes the anchor boxes.
+        extra_from_output: see `PyramidTrunk`.
+        convolutions: see `SharedHead`.
+        groups: see `SharedHead`.
+        box_loss: see `SharedHead`.
         transform: how images are resized and normalised, as torchvision's `RetinaNet` takes it.
     """
-    postprocess = blueprint.postprocess
-    module = FreeAnchorRetinaNet(
-        trunk,
-        head,
-        boxes,
-        len(blueprint.categories),
-        score_thresh=postprocess.score_threshold,
-        nms_thresh=postprocess.nms_iou,
-        detections_per_img=postprocess.max_detections or NO_LIMIT,
-        topk_candidates=postprocess.topk or NO_LIMIT,
-        **transform,
+    size, classes = blueprint.size, len(blueprint.categories)
+    trunk = PyramidTrunk(
+        IntermediateLayerGetter(body, {path: path for path in maps}),
+        list(maps),
+        list(maps.values()),
+        channels,
+        blueprint.family.levels,
+        blueprint.used,
+        extra_from_output=extra_from_output,
     )
+    head = SharedHead(
+        channels, blueprint.positions, classes, convolutions=convolutions, groups=groups, box_loss=box_loss
+    )
+    settings = {"min_size": min(size), "max_size": max(size), **postprocess_settings(blueprint.postprocess)}
+    module = FreeAnchorRetinaNet(trunk, head, boxes, classes, **settings, **transform)
     costs = HeadCosts(head.macs_fixed, head.macs_per_anchor, head.parameters_fixed, head.parameters_per_anchor)
     layout = blueprint.layout(measure_trunk(trunk, blueprint.size), [costs] * len(blueprint.shapes))
     return TorchvisionDetector(blueprint, module, layout, scores_of=torch.sigmoid)

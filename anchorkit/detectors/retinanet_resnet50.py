@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.models import resnet50
-from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.families import Blueprint, Family
-from anchorkit.detectors.pyramid import PyramidTrunk
 from anchorkit.detectors.retinanet import PaddedAnchorBoxes, build_retinanet
-from anchorkit.detectors.shared_head import SharedHead
 from anchorkit.detectors.state_dicts import State, fill, fill_trunk
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.errors import InputError
@@ -26,42 +24,16 @@ from anchorkit.postprocess import PostProcess
 
 SPACINGS = (8, 16, 32, 64, 128)
 CHANNELS = 256
-MAPS, MAP_CHANNELS = ("layer2", "layer3", "layer4"), (512, 1024, 2048)
+MAPS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
 BATCH_NORM_EPSILON = 1e-5
 COCO_COLUMNS = 91
 """torchvision's detectors for COCO have one score for every category id from 0 (background) to 90."""
 
 
-def _assemble_v1(blueprint: Blueprint) -> TorchvisionDetector:
-    return _assemble(blueprint, extra_from_output=True, groups=None, box_loss="l1")
-
-
-def _assemble_v2(blueprint: Blueprint) -> TorchvisionDetector:
-    return _assemble(blueprint, extra_from_output=False, groups=32, box_loss="giou")
-
-
-def _assemble(
-    blueprint: Blueprint, *, extra_from_output: bool, groups: int | None, box_loss: str
-) -> TorchvisionDetector:
-    """See `PyramidTrunk` and `SharedHead` for the arguments."""
-    trunk = PyramidTrunk(
-        IntermediateLayerGetter(resnet50(), {path: path for path in MAPS}),
-        MAPS,
-        MAP_CHANNELS,
-        CHANNELS,
-        len(SPACINGS),
-        blueprint.used,
-        extra_from_output=extra_from_output,
-    )
-    head = SharedHead(CHANNELS, blueprint.positions, len(blueprint.categories), groups=groups, box_loss=box_loss)
-    return build_retinanet(
-        blueprint,
-        trunk,
-        head,
-        PaddedAnchorBoxes(blueprint.shapes, [SPACINGS[level] for level in blueprint.used]),
-        min_size=min(blueprint.size),
-        max_size=max(blueprint.size),
-    )
+def _assemble(blueprint: Blueprint, **differences: Any) -> TorchvisionDetector:
+    """See `build_retinanet` for the arguments."""
+    boxes = PaddedAnchorBoxes(blueprint.shapes, [SPACINGS[level] for level in blueprint.used])
+    return build_retinanet(blueprint, resnet50(), MAPS, CHANNELS, boxes, **differences)
 
 
 def default_shapes(size: tuple[int, int] | None = None) -> list[list[tuple[float, float]]]:
@@ -81,7 +53,7 @@ V1 = Family(
     levels=len(SPACINGS),
     shapes=default_shapes,
     postprocess=PostProcess(score_threshold=0.05, topk=1000, topk_scope="level", nms_iou=0.5, max_detections=300),
-    assemble=_assemble_v1,
+    assemble=lambda blueprint: _assemble(blueprint, extra_from_output=True, groups=None, box_loss="l1"),
     pyramid=True,
 )
 """P6 comes from P5's output; the head has no norm, its box loss is L1.
@@ -90,7 +62,11 @@ The size of the input is nominal: an image is resized so that its shorter side i
 side the larger if that is less, and padded to whole multiples of 32. Costs count an image of this very size without
 padding.
 """
-V2 = replace(V1, architecture="retinanet_resnet50_fpn_v2", assemble=_assemble_v2)
+V2 = replace(
+    V1,
+    architecture="retinanet_resnet50_fpn_v2",
+    assemble=lambda blueprint: _assemble(blueprint, extra_from_output=False, groups=32, box_loss="giou"),
+)
 """P6 comes from the body's last map; the head has group norms, its box loss is that of GIoU."""
 
 

@@ -39,14 +39,9 @@ class SharedTower(nn.Module):
         super().__init__()
         self.columns = columns
         self.positions = sorted({position for level in positions for position in level})
-        self.tower = nn.Sequential(
-            *(
-                Conv2dNormActivation(
-                    channels, channels, norm_layer=None if groups is None else partial(nn.GroupNorm, groups)
-                )
-                for _ in range(convolutions)
-            )
-        )
+        norm = None if groups is None else partial(nn.GroupNorm, groups)
+        layers = [Conv2dNormActivation(channels, channels, norm_layer=norm) for _ in range(convolutions)]
+        self.tower = nn.Sequential(*layers)
         self.output = nn.Conv2d(channels, len(self.positions) * columns, kernel_size=3, padding=1)
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
@@ -148,11 +143,7 @@ class SharedHead(nn.Module):
         return {"cls_logits": self.classification(features), "bbox_regression": self.regression(features)}
 
     def compute_loss(
-        self,
-        targets: list[dict[str, Tensor]],
-        outputs: dict[str, Tensor],
-        anchors: list[Tensor],
-        matched: list[Tensor],
+        self, targets: list[dict[str, Tensor]], outputs: dict[str, Tensor], anchors: list[Tensor], matched: list[Tensor]
     ) -> dict[str, Tensor]:
         """Torchvision's losses; labels count from 0, `matched` (B,) an image is the target of each anchor box."""
         return {

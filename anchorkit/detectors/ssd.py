@@ -7,7 +7,7 @@ anchors can only be regular, so the kit has its own: any number of anchors on an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,12 +19,9 @@ from anchorkit.detectors.base import Detector
 from anchorkit.detectors.families import Blueprint, HeadCosts
 from anchorkit.detectors.heads import AnchorHead
 from anchorkit.detectors.state_dicts import State, fill
-from anchorkit.detectors.torchvision_modules import TorchvisionDetector
+from anchorkit.detectors.torchvision_modules import TorchvisionDetector, postprocess_settings
 from anchorkit.detectors.trunks import Trunk, measure_trunk
 from anchorkit.errors import InputError
-
-NO_LIMIT = 10**9
-"""What torchvision takes for no top-k and no cap."""
 
 
 def build_ssd(
@@ -48,8 +45,7 @@ def build_ssd(
         image_std: of the normalisation.
         options: the family's options with which this was built.
     """
-    shapes, postprocess = blueprint.shapes, blueprint.postprocess
-    height, width = blueprint.size
+    shapes, (height, width) = blueprint.shapes, blueprint.size
     scores = len(blueprint.categories) + 1
     module = SSD(
         backbone=trunk,
@@ -59,19 +55,16 @@ def build_ssd(
         head=AnchorHead(trunk.channels, [len(level) for level in shapes], scores, lite),
         image_mean=list(image_mean),
         image_std=list(image_std),
-        score_thresh=postprocess.score_threshold,
-        nms_thresh=postprocess.nms_iou,
-        detections_per_img=postprocess.max_detections or NO_LIMIT,
-        topk_candidates=postprocess.topk or NO_LIMIT,
+        **postprocess_settings(blueprint.postprocess),
     )
     depthwise = 2 * 9 if lite else 0  # multiply-adds per channel of the two depthwise convolutions
     kernel = 1 if lite else 9
     costs = [
         HeadCosts(
-            macs_fixed=depthwise * channels,
-            macs_per_anchor=kernel * channels * (scores + 4),
-            params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers per batch norm and channel
-            params_per_anchor=(kernel * channels + 1) * (scores + 4),
+            head_macs_fixed=depthwise * channels,
+            head_macs_per_anchor=kernel * channels * (scores + 4),
+            head_params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers per batch norm and channel
+            head_params_per_anchor=(kernel * channels + 1) * (scores + 4),
         )
         for channels in trunk.channels[: len(shapes)]
     ]
@@ -84,7 +77,7 @@ def _softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits, -1)[..., 1:]
 
 
-def adopt_renamed(detector: Detector, state: State, rename: Callable[[str], str]) -> None:
+def adopt(detector: Detector, state: State, *, rename: Callable[[str], str]) -> None:
     """Take over the weights of a detector of torchvision's, in place.
 
     Args:
@@ -101,6 +94,14 @@ def adopt_renamed(detector: Detector, state: State, rename: Callable[[str], str]
             f"weights for {classes} classes and the background; {len(detector.categories)} categories are asked for"
         )
     fill(detector, {rename(name): value for name, value in state.items()})
+
+
+def trunk_tensors(detector: Detector) -> Iterator[tuple[str, int, int, str]]:
+    """The tensors of the first two stages: full name, stage, number of the module within it, name within the module."""
+    for name in detector.module.state_dict():
+        match = re.fullmatch(r"backbone\.stages\.([01])\.(\d+)\.(.+)", name)
+        if match:
+            yield name, int(match[1]), int(match[2]), match[3]
 
 
 def own_head_name(name: str) -> str:

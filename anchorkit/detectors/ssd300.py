@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -116,22 +117,19 @@ def _trunk(used: Sequence[int], width: float, batch_norm: bool) -> StagedTrunk:
         return max(1, round(channels * width))
 
     plan: list[str | int] = [entry if isinstance(entry, str) else scaled(entry) for entry in cfgs["D"]]
-    vgg = make_layers(plan, batch_norm=batch_norm)
+    vgg: Any = make_layers(plan, batch_norm=batch_norm)
     for module in vgg.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             assert module.bias is not None
             nn.init.zeros_(module.bias)
     pools = [number for number, module in enumerate(vgg) if isinstance(module, nn.MaxPool2d)]
-    third = vgg[pools[2]]
-    assert isinstance(third, nn.MaxPool2d)
-    third.ceil_mode = True  # 38 cells a side at 300 pixels, not 37
+    vgg[pools[2]].ceil_mode = True  # 38 cells a side at 300 pixels, not 37
     c = [scaled(channels) for channels in CHANNELS]
 
     def convolution(channels_in: int, channels_out: int, kernel: int, **how: int) -> list[nn.Module]:
-        layer = nn.Conv2d(channels_in, channels_out, kernel, **how)  # type: ignore[arg-type]
+        layer: Any = nn.Conv2d(channels_in, channels_out, kernel, **how)  # type: ignore[arg-type]
         nn.init.xavier_uniform_(layer.weight)
-        assert layer.bias is not None
         nn.init.zeros_(layer.bias)
         return [layer, *([nn.BatchNorm2d(channels_out)] if batch_norm else []), nn.ReLU(inplace=True)]
 
@@ -147,15 +145,6 @@ def _trunk(used: Sequence[int], width: float, batch_norm: bool) -> StagedTrunk:
     return StagedTrunk(stages, c, used, taps={0: ScaledNormalisation(c[0])})
 
 
-def adopt(detector: Detector, state: State) -> None:
-    """Take over the weights of torchvision's `ssd300_vgg16`, in place.
-
-    Raises:
-        InputError: the state is for another number of classes, or not that of such a detector.
-    """
-    ssd.adopt_renamed(detector, state, _own_name)
-
-
 def adopt_imagenet(detector: Detector, state: State) -> None:
     """Take over the convolutions from torchvision's `vgg16` classifier (`vgg16_bn` with batch norm), in place.
 
@@ -165,16 +154,15 @@ def adopt_imagenet(detector: Detector, state: State) -> None:
         InputError: the state is not that of such a classifier.
     """
     first = len(detector.module.get_submodule("backbone.stages.0"))  # type: ignore[arg-type]
-    names = {}
-    for name in detector.module.state_dict():
-        match = re.fullmatch(r"backbone\.stages\.([01])\.(\d+)\.([a-z_]+)", name)
-        if match:
-            stage, number, tensor = int(match[1]), int(match[2]), match[3]
-            names[name] = f"features.{stage * first + number}.{tensor}"
+    names = {
+        name: f"features.{stage * first + number}.{rest}"
+        for name, stage, number, rest in ssd.trunk_tensors(detector)
+        if "." not in rest  # fc6 and fc7 are nested
+    }
     fill_trunk(detector, state, names)
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
     """The kit's name of a tensor of torchvision's."""
     name = name.replace("backbone.scale_weight", "backbone.taps.0.weight")
     name = name.replace("backbone.features.", "backbone.stages.0.")

@@ -21,6 +21,7 @@ from anchorkit.detectors import ssd
 from anchorkit.detectors.anchor_boxes import Shapes, ssd_shapes
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.families import Blueprint, Family
+from anchorkit.detectors.heads import LITE_NORM
 from anchorkit.detectors.state_dicts import State, fill_trunk
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import StagedTrunk
@@ -31,20 +32,11 @@ SCALES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
 LOWEST_SCALE = 0.1
 EXTRA_CHANNELS = (512, 256, 256, 128)
 
-# torchvision's SSDLite has these figures in its batch norms; MobileNetV2 has its own.
-_norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-
 
 def _assemble(blueprint: Blueprint, classifier: Callable[..., nn.Module], **options: bool) -> TorchvisionDetector:
     """An SSDLite on the features of torchvision's `classifier`, which takes the options."""
-    return ssd.build_ssd(
-        blueprint,
-        _trunk(classifier(**options), blueprint.used, blueprint.size),
-        lite=True,
-        image_mean=(0.5, 0.5, 0.5),
-        image_std=(0.5, 0.5, 0.5),
-        options=options,
-    )
+    trunk = _trunk(classifier(**options), blueprint.used, blueprint.size)
+    return ssd.build_ssd(blueprint, trunk, lite=True, image_std=(0.5, 0.5, 0.5), options=options)
 
 
 def _assemble_v3_large(blueprint: Blueprint, reduced_tail: bool = True) -> TorchvisionDetector:
@@ -55,15 +47,7 @@ def _assemble_v3_large(blueprint: Blueprint, reduced_tail: bool = True) -> Torch
         reduced_tail: halve the channels of the trunk's last blocks (Howard et al. 2019, table 6), as in the published
             detector. A trunk from ImageNet has them whole.
     """
-    return _assemble(blueprint, partial(mobilenet_v3_large, norm_layer=_norm), reduced_tail=reduced_tail)
-
-
-def _assemble_v2(blueprint: Blueprint) -> TorchvisionDetector:
-    return _assemble(blueprint, mobilenet_v2)
-
-
-def _assemble_v3_small(blueprint: Blueprint) -> TorchvisionDetector:
-    return _assemble(blueprint, partial(mobilenet_v3_small, norm_layer=_norm))
+    return _assemble(blueprint, partial(mobilenet_v3_large, norm_layer=LITE_NORM), reduced_tail=reduced_tail)
 
 
 def _three_in_first(size: tuple[int, int]) -> Shapes:
@@ -87,7 +71,7 @@ V2 = replace(
     architecture="ssdlite300_mobilenet_v2",
     size=(300, 300),
     shapes=_three_in_first,
-    assemble=_assemble_v2,
+    assemble=lambda blueprint: _assemble(blueprint, mobilenet_v2),  # whose batch norms are its own
 )
 """With MobileNetV2 (Sandler et al. 2018): three anchors on the first level, six on the others (paper section 3.7)."""
 V3_SMALL = replace(
@@ -95,7 +79,7 @@ V3_SMALL = replace(
     architecture="ssdlite300_mobilenet_v3_small",
     size=(300, 300),
     shapes=partial(ssd_shapes, SCALES, ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)), clip=True),
-    assemble=_assemble_v3_small,
+    assemble=lambda blueprint: _assemble(blueprint, partial(mobilenet_v3_small, norm_layer=LITE_NORM)),
 )
 """With MobileNetV3-Small and the number of anchors of SSD300: 4, 6, 6, 6, 4 and 4.
 
@@ -111,53 +95,31 @@ def _trunk(classifier: Any, used: Sequence[int], size: tuple[int, int]) -> Stage
     names.
     """
     blocks = classifier.features
-    last = _last_strided(blocks)
-    layers = _layers(blocks[last])
+    last = max(number for number, block in enumerate(blocks) if getattr(block, "_is_cn", False))
+    # The layers of an inverted residual block, as V3 and V2 call them: expansion, depthwise convolution and so on.
+    layers = blocks[last].block if hasattr(blocks[last], "block") else blocks[last].conv
     channels = [layers[0].out_channels, blocks[-1].out_channels, *EXTRA_CHANNELS]
     # The stride of the last strided block comes after its expansion, which is the first level.
-    stages = [
-        nn.Sequential(*blocks[:last], layers[0]),
-        nn.Sequential(layers[1:], *blocks[last + 1 :]),
-    ]
+    stages = [nn.Sequential(*blocks[:last], layers[0]), nn.Sequential(layers[1:], *blocks[last + 1 :])]
     for level in range(2, len(channels)):
         # A single cell cannot be halved; see tiny_ssd.
         single = max(size) <= 32 * 2 ** (level - 2)
         stages.append(_extra_stage(channels[level - 1], channels[level], stride=1 if single else 2))
-    for stage in stages:
-        for module in stage.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.03)
+    for module in nn.ModuleList(stages).modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.03)
     return StagedTrunk(stages, channels, used)
-
-
-def _last_strided(blocks: nn.Sequential) -> int:
-    """Which of a MobileNet's blocks is the last with a stride; its expansion is the first level."""
-    return max(number for number, block in enumerate(blocks) if getattr(block, "_is_cn", False))
-
-
-def _layers(block: Any) -> Any:
-    """The layers of an inverted residual block: expansion, depthwise convolution and so on."""
-    return block.block if hasattr(block, "block") else block.conv  # as V3 and V2 call them
 
 
 def _extra_stage(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
     """Half the channels by a 1x1 convolution, a depthwise 3x3 one, and a 1x1 one to all channels."""
-    convolution = partial(Conv2dNormActivation, norm_layer=_norm, activation_layer=nn.ReLU6)
+    convolution = partial(Conv2dNormActivation, norm_layer=LITE_NORM, activation_layer=nn.ReLU6)
     middle = channels_out // 2
     return nn.Sequential(
         convolution(channels_in, middle, kernel_size=1),
         convolution(middle, middle, kernel_size=3, stride=stride, groups=middle),
         convolution(middle, channels_out, kernel_size=1),
     )
-
-
-def adopt(detector: Detector, state: State) -> None:
-    """Take over the weights of torchvision's SSDLite, in place.
-
-    Raises:
-        InputError: the state is for another number of classes, or not that of such a detector.
-    """
-    ssd.adopt_renamed(detector, state, _own_name)
 
 
 def adopt_imagenet(detector: Detector, state: State) -> None:
@@ -169,19 +131,16 @@ def adopt_imagenet(detector: Detector, state: State) -> None:
     last = len(detector.module.get_submodule("backbone.stages.0")) - 1  # type: ignore[arg-type]
     layers = "conv" if detector.architecture == V2.architecture else "block"
     names = {}
-    for name in detector.module.state_dict():
-        match = re.fullmatch(r"backbone\.stages\.([01])\.(\d+)\.(.+)", name)
-        if match:
-            stage, number, rest = int(match[1]), int(match[2]), match[3]
-            if stage == 0 and number == last:
-                rest = f"{layers}.0.{rest}"
-            elif stage == 1 and number == 0:
-                rest = f"{layers}.{rest}"
-            names[name] = f"features.{stage * last + number}.{rest}"
+    for name, stage, number, rest in ssd.trunk_tensors(detector):
+        if (stage, number) == (0, last):
+            rest = f"{layers}.0.{rest}"
+        elif (stage, number) == (1, 0):
+            rest = f"{layers}.{rest}"
+        names[name] = f"features.{stage * last + number}.{rest}"
     fill_trunk(detector, state, names)
 
 
-def _own_name(name: str) -> str:
+def own_name(name: str) -> str:
     """The kit's name of a tensor of torchvision's."""
     name = name.replace("backbone.features.", "backbone.stages.")
     name = re.sub(r"backbone\.extra\.(\d+)\.", lambda match: f"backbone.stages.{int(match[1]) + 2}.", name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,15 @@ WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "net", "we
 AVERAGES = ("model_ema", "ema", "ema_state_dict", "state_dict_ema", "model_ema_state_dict", "ema_model")
 # What wrappers put in front of every tensor's name: DataParallel, Lightning, torch.compile, and scripts of one's own.
 PREFIXES = ("module", "model", "_orig_mod", "net", "network", "detector", "ema_model")
+
+
+@contextmanager
+def named_in_errors(source: str | Path) -> Iterator[None]:
+    """Puts `source` in front of what an InputError says, on one line."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
 
 
 def read_state(path: Path) -> State:
@@ -165,10 +176,9 @@ def _prefix_of(extra: Sequence[str], missing: Sequence[str]) -> str:
     """A clause that names what stands in front of names that would be known without it."""
     needed = set(missing)
     for name in extra:
-        parts = name.split(".")
-        for start in range(1, len(parts)):
-            if ".".join(parts[start:]) in needed:
-                prefix = ".".join(parts[:start]) + "."
+        for dot in re.finditer(r"\.", name):
+            if name[dot.end() :] in needed:
+                prefix = name[: dot.end()]
                 count = sum(other.startswith(prefix) and other.removeprefix(prefix) in needed for other in extra)
                 return f"; {count} of them would fit without {prefix!r} in front"
     return ""

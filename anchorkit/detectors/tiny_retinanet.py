@@ -8,16 +8,14 @@ multiply-adds, as in RetinaNet at 300 pixels: about 0.5 M parameters and 0.14 G 
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 
 from torch import nn
-from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import Conv2dNormActivation
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.families import Blueprint, Family
-from anchorkit.detectors.pyramid import PyramidTrunk
 from anchorkit.detectors.retinanet import build_retinanet
-from anchorkit.detectors.shared_head import SharedHead
 from anchorkit.detectors.tiny_ssd import Residual
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.postprocess import PostProcess
@@ -26,36 +24,21 @@ from anchorkit.postprocess import PostProcess
 SCALES = (0.09, 0.18, 0.36, 0.72)
 OCTAVES = (1, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1, 2)  # height over width
-MAP_CHANNELS = (48, 64, 64)
-CHANNELS, CONVOLUTIONS, GROUPS = 48, 2, 8
+CHANNELS = 48
 
 
 def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
     height, width = blueprint.size
-    trunk = PyramidTrunk(
-        _body(),
-        ("stage3", "stage4", "stage5"),
-        MAP_CHANNELS,
-        CHANNELS,
-        len(SCALES),
-        blueprint.used,
-        extra_from_output=False,
-    )
-    head = SharedHead(
-        CHANNELS,
-        blueprint.positions,
-        len(blueprint.categories),
-        convolutions=CONVOLUTIONS,
-        groups=GROUPS,
-        box_loss="giou",
-    )
     return build_retinanet(
         blueprint,
-        trunk,
-        head,
+        _body(),
+        {"stage3": 48, "stage4": 64, "stage5": 64},
+        CHANNELS,
         FreeAnchorBoxes(blueprint.shapes),
-        min_size=min(height, width),
-        max_size=max(height, width),
+        extra_from_output=False,
+        convolutions=2,
+        groups=8,
+        box_loss="giou",
         fixed_size=(width, height),
         size_divisible=1,
         image_mean=[0.5, 0.5, 0.5],
@@ -87,17 +70,14 @@ TINY_RETINANET = Family(
 )
 
 
-def _body() -> IntermediateLayerGetter:
+def _body() -> nn.Sequential:
     """Residual stages; the first map has an eighth of the image's side, each other one half of the one before."""
-    c3, c4, c5 = MAP_CHANNELS
-    stages: OrderedDict[str, nn.Module] = OrderedDict(
-        stem=nn.Sequential(_convolution(3, 16, stride=2), _convolution(16, 24, stride=2), Residual(24)),
-        stage3=nn.Sequential(_convolution(24, c3, stride=2), Residual(c3)),
-        stage4=nn.Sequential(_convolution(c3, c4, stride=2), Residual(c4)),
-        stage5=nn.Sequential(_convolution(c4, c5, stride=2), Residual(c5)),
+    halving = partial(Conv2dNormActivation, stride=2)
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Sequential(halving(3, 16), halving(16, 24), Residual(24)),
+            stage3=nn.Sequential(halving(24, 48), Residual(48)),
+            stage4=nn.Sequential(halving(48, 64), Residual(64)),
+            stage5=nn.Sequential(halving(64, 64), Residual(64)),
+        )
     )
-    return IntermediateLayerGetter(nn.Sequential(stages), {stage: stage for stage in stages if stage != "stem"})
-
-
-def _convolution(channels_in: int, channels_out: int, stride: int) -> Conv2dNormActivation:
-    return Conv2dNormActivation(channels_in, channels_out, stride=stride)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from anchorkit.detectors.anchor_boxes import Shapes, ssd_shapes
 from anchorkit.detectors.families import Blueprint, Family
@@ -57,7 +58,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_convolution(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+            *Conv2dNormActivation(channels, channels), nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         )
         self.norm = nn.BatchNorm2d(channels)
         self.act = nn.ReLU(inplace=True)
@@ -68,14 +69,6 @@ class Residual(nn.Module):
         return out
 
 
-def _convolution(channels_in: int, channels_out: int, stride: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(inplace=True),
-    ]
-
-
 def _trunk(used: Sequence[int], size: tuple[int, int]) -> StagedTrunk:
     """The stages up to the last level of `used`, for an input of (height, width) `size`.
 
@@ -84,17 +77,17 @@ def _trunk(used: Sequence[int], size: tuple[int, int]) -> StagedTrunk:
     c = CHANNELS
     stages = [
         nn.Sequential(
-            *_convolution(3, 16, stride=2),
-            *_convolution(16, 32, stride=2),
+            *Conv2dNormActivation(3, 16, stride=2),
+            *Conv2dNormActivation(16, 32, stride=2),
             Residual(32),
-            *_convolution(32, c[0], stride=2),
+            *Conv2dNormActivation(32, c[0], stride=2),
             Residual(c[0]),
         ),
-        nn.Sequential(*_convolution(c[0], c[1], stride=2), *_convolution(c[1], c[1])),
+        nn.Sequential(*Conv2dNormActivation(c[0], c[1], stride=2), *Conv2dNormActivation(c[1], c[1])),
     ]
     for level in range(2, max(used) + 1):
         # A single cell cannot be halved. Asked to, a convolution gives the same cell again, but in bfloat16 on a CPU
         # (torch 2.15) the gradient of its weights then has garbage in it where the kernel hangs over the edge.
         single = max(size) <= 8 * 2 ** (level - 1)
-        stages.append(nn.Sequential(*_convolution(c[level - 1], c[level], stride=1 if single else 2)))
+        stages.append(Conv2dNormActivation(c[level - 1], c[level], stride=1 if single else 2))
     return StagedTrunk(stages, c, used)

@@ -9,13 +9,32 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
 
 from anchorkit.anchors import AnchorLayout, Configuration
-from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
-from anchorkit.detectors.blank_weights import without_drawing
+from anchorkit.detectors.base import (
+    Detector,
+    RawPredictions,
+    boxes_by_anchor,
+    evaluation_mode,
+    kept_by_level,
+    structure,
+    to_tensor,
+)
 from anchorkit.detectors.families import Blueprint
+from anchorkit.postprocess import PostProcess
+
+
+def postprocess_settings(postprocess: PostProcess) -> dict[str, Any]:
+    """The steps as keyword arguments of torchvision's detectors, which take a large number for no top-k and no cap."""
+    return {
+        "score_thresh": postprocess.score_threshold,
+        "nms_thresh": postprocess.nms_iou,
+        "detections_per_img": postprocess.max_detections or 10**9,
+        "topk_candidates": postprocess.topk or 10**9,
+    }
 
 
 class TorchvisionDetector(Detector):
@@ -40,29 +59,29 @@ class TorchvisionDetector(Detector):
     ) -> None:
         family = blueprint.family
         super().__init__(family.architecture, module, layout, blueprint.categories, blueprint.postprocess, options)
-        self.build = without_drawing(family)
+        self.build = family
         self.scores_of = scores_of
 
     @torch.inference_mode()
     def raw_predictions(self, images: Sequence[np.ndarray]) -> list[RawPredictions]:
         """See `Detector.raw_predictions`."""
         module: Any = self.module
-        was_training = module.training
-        module.eval()
-        # Images that the transform pads are padded alone: what a batch says of one must not depend on the others.
-        groups: dict[tuple[int, int], list[tuple[int, Tensor]]] = defaultdict(list)
-        for number, image in enumerate(images):
-            alone, _ = module.transform([to_tensor(image, self.device)])
-            groups[alone.image_sizes[0]].append((number, alone.tensors))
-        results: dict[int, RawPredictions] = {}
-        for (height, width), members in groups.items():
-            batch = torch.cat([tensors for _, tensors in members])
-            scores, boxes, grids = _predict(module, self.scores_of, batch, (height, width))
-            anchor = boxes_by_anchor(self.layout, grids)
-            for (number, _), own_scores, own_boxes in zip(members, scores, boxes, strict=True):
-                scale = boxes.new_tensor([images[number].shape[1] / width, images[number].shape[0] / height] * 2)
-                results[number] = RawPredictions((own_boxes * scale).cpu().numpy(), own_scores.cpu().numpy(), anchor)
-        module.train(was_training)
+        with evaluation_mode(module):
+            # Images that the transform pads are padded alone: what a batch says of one must not depend on the others.
+            groups: dict[tuple[int, int], list[tuple[int, Tensor]]] = defaultdict(list)
+            for number, image in enumerate(images):
+                alone, _ = module.transform([to_tensor(image, self.device)])
+                groups[alone.image_sizes[0]].append((number, alone.tensors))
+            results: dict[int, RawPredictions] = {}
+            for (height, width), members in groups.items():
+                batch = torch.cat([tensors for _, tensors in members])
+                scores, boxes, grids = _predict(module, self.scores_of, batch, (height, width))
+                anchor = boxes_by_anchor(self.layout, grids)
+                for (number, _), own_scores, own_boxes in zip(members, scores, boxes, strict=True):
+                    scale = boxes.new_tensor([images[number].shape[1] / width, images[number].shape[0] / height] * 2)
+                    results[number] = RawPredictions(
+                        (own_boxes * scale).cpu().numpy(), own_scores.cpu().numpy(), anchor
+                    )
         return [results[number] for number in range(len(images))]
 
     def network(self) -> nn.Module:
@@ -71,20 +90,16 @@ class TorchvisionDetector(Detector):
 
     def pruned(self, configuration: Configuration) -> Detector:
         """See `Detector.pruned`."""
-        kept, levels = kept_by_level(configuration), self.layout.levels
-        shared: dict[str, Any] = {}
-        if self.layout.shared_head:
-            positions = [level.positions or tuple(range(len(level.anchors))) for level in levels]
-            shared["positions"] = [[positions[i][number] for number in numbers] for i, numbers in enumerate(kept)]
-        small = self.build(
-            self.categories,
-            size=self.layout.input_size,
-            shapes=[[levels[i].anchors[number] for number in numbers] for i, numbers in enumerate(kept)],
-            postprocess=self.postprocess,
-            name=f"{self.name.removesuffix('-pruned')}-pruned",
-            **shared,
-            **self.options,
-        )
+        kept = kept_by_level(configuration)
+        known = structure(self.layout)
+        for fact in known.keys() - {"size"}:  # the shapes, and the positions of a shared head
+            full = known[fact]
+            known[fact] = [[full[level][number] for number in numbers] for level, numbers in enumerate(kept)]
+        name = f"{self.name.removesuffix('-pruned')}-pruned"
+        with _NothingDrawn():
+            small: Detector = self.build(
+                self.categories, postprocess=self.postprocess, name=name, **known, **self.options
+            )
         theirs: Any = self.module
         ours: Any = small.module
         weights = theirs.backbone.state_dict()
@@ -92,6 +107,15 @@ class TorchvisionDetector(Detector):
         ours.head.take_from(theirs.head, kept)
         small.module.to(self.device).train(theirs.training)
         return small
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Inside it, fresh weights stay uninitialised: to draw them takes nearly all of a large detector's time."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 class _BareNetwork(nn.Module):

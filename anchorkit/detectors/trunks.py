@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -98,14 +99,11 @@ def measure_trunk(trunk: Trunk, size: tuple[int, int]) -> TrunkFacts:
     shadow = copy.deepcopy(trunk).to("meta").eval()
     grids: dict[str, tuple[int, int]] = {}
 
-    def note(path: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            grids[path] = (output.shape[-2], output.shape[-1])
-
-        return hook
+    def note(path: str, module: nn.Module, inputs: object, output: Tensor) -> None:
+        grids[path] = (output.shape[-2], output.shape[-1])
 
     for path in shadow.grid_at:
-        shadow.get_submodule(path).register_forward_hook(note(path))
+        shadow.get_submodule(path).register_forward_hook(partial(note, path))
     with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
         shadow(torch.empty(1, 3, *size, device="meta"))
     root = type(trunk).__name__

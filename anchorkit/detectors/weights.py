@@ -9,6 +9,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from torchvision.models import get_model_weights
 from anchorkit.datasets import Category
 from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.state_dicts import State, fill, prefix_hint, read_state, without_prefix
+from anchorkit.detectors.efficientdet import COCO_IDS
+from anchorkit.detectors.state_dicts import State, fill, named_in_errors, prefix_hint, read_state, without_prefix
 from anchorkit.errors import InputError
 
 STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
-# torchvision numbers its columns by COCO's ids, 1 to 90, of which ten are not used; column 0 is the background.
-COCO_IDS = 90
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,13 @@ def _columns(state: State, scores: str, boxes: str) -> int | None:
 
 
 def _ssdlite(classifier: str, model: str | None = None) -> Adoption:
-    adopt = ssdlite.adopt if model else None
+    adopt = partial(ssd.adopt, rename=ssdlite.own_name) if model else None
     return Adoption(ssd.classes_of, model, adopt, lambda detector: classifier, ssdlite.adopt_imagenet)
 
 
+_adopt_ssd300 = partial(ssd.adopt, rename=ssd300.own_name)
 ADOPT: dict[str, Adoption] = {
-    "ssd300_vgg16": Adoption(ssd.classes_of, "ssd300_vgg16", ssd300.adopt, _vgg, ssd300.adopt_imagenet),
+    "ssd300_vgg16": Adoption(ssd.classes_of, "ssd300_vgg16", _adopt_ssd300, _vgg, ssd300.adopt_imagenet),
     "ssd300_vgg16_overanchorized": Adoption(ssd.classes_of, None, None, _vgg, ssd300.adopt_imagenet),
     "ssdlite320_mobilenet_v3_large": _ssdlite("mobilenet_v3_large", "ssdlite320_mobilenet_v3_large"),
     "ssdlite300_mobilenet_v2": _ssdlite("mobilenet_v2"),
@@ -139,7 +140,10 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
             f"{path}: not the weights of {architecture}: its {len(state)} tensors ({names} ...) have no such head"
             f"{prefix_hint(state)}"
         )
-    return FoundWeights(str(path), state, _coco_categories() if classes == COCO_IDS else classes)
+    if classes == COCO_IDS:
+        coco: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
+        return FoundWeights(str(path), state, _as_categories(coco.meta["categories"]))
+    return FoundWeights(str(path), state, classes)
 
 
 def take_weights(detector: Detector, found: FoundWeights) -> None:
@@ -151,7 +155,7 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
     entry = ADOPT.get(detector.architecture)
     # torchvision's heads and effdet's are called so, and none of the kit's.
     theirs = any(name.startswith(("head.classification_head.", "class_net.")) for name in found.state)
-    try:
+    with named_in_errors(found.source):
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)
             return
@@ -160,11 +164,8 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
             raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
         needed = set(detector.module.state_dict())
         # A name or two may be shared by chance; most of them are not.
-        fill(
-            detector, without_prefix(found.state, lambda bare: 2 * len(needed & set(bare)) > len(needed), found.source)
-        )
-    except InputError as error:
-        raise InputError(f"{found.source}: {' '.join(str(error).split())}") from None
+        state = without_prefix(found.state, lambda bare: 2 * len(needed & set(bare)) > len(needed), found.source)
+        fill(detector, state)
 
 
 def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
@@ -203,10 +204,8 @@ def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
         )
     firsts = {"features.0.weight", "features.0.0.weight", "conv1.weight"}  # VGG, MobileNet, ResNet
     state = without_prefix(state, lambda bare: not firsts.isdisjoint(bare), source)
-    try:
+    with named_in_errors(source):
         entry.adopt_imagenet(detector, state)
-    except InputError as error:
-        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
     preset = member.transforms()
     _renormalise(detector.module, preset.mean, preset.std)
 
@@ -246,11 +245,6 @@ def _fetch(model: str, argument: str, member: Any) -> State:
 def _names(members: Any) -> tuple[str, ...]:
     """Names of published weights, without their aliases."""
     return tuple(member.name for member in members)
-
-
-def _coco_categories() -> tuple[Category, ...]:
-    member: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
-    return _as_categories(member.meta["categories"])
 
 
 def _as_categories(names: Sequence[str]) -> tuple[Category, ...]:

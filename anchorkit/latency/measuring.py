@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,11 @@ from tqdm.auto import tqdm
 
 from anchorkit.anchors import Configuration
 from anchorkit.detectors import Detector, prune
+from anchorkit.detectors.base import evaluation_mode
 from anchorkit.errors import InputError
 from anchorkit.latency.report import Comparison, LatencyReport, column_of, compare_samples, machine_facts
 from anchorkit.latency.rounds import Subject, time_rounds
-from anchorkit.latency.subjects import check_options, evaluation_mode, make_subject, timing_conditions
+from anchorkit.latency.subjects import check_options, make_subject, timing_conditions
 
 QUIET = 0.9
 """The least share of the time on a processor that passes for a machine with nothing else to do."""
@@ -93,7 +94,7 @@ def measure_latency(
     devices = sorted({_device_name(detector, runtime) for detector in named.values()})
     machine = machine_facts(", ".join(devices), runtime)
     with (
-        evaluation_mode(named.values()),
+        evaluation_mode(*(detector.module for detector in named.values())),
         tqdm(total=warmup + repeats, desc="latency", unit="round", disable=not progress) as bar,
     ):
         subjects = {
@@ -166,10 +167,11 @@ class MeasuredLatency:
     ) -> None:
         check_options(images, runtime, threads, repeats, warmup, batch_size)
         self.__name__ = "latency_ms"  # what the search calls its column
-        self._detector, self._images = detector, images[: repeats * batch_size]
-        self._runtime, self._threads, self._repeats, self._warmup = runtime, threads, repeats, warmup
-        self._batch_size, self._seed = batch_size, seed
+        used = images[: repeats * batch_size]
+        self._detector, self._threads, self._repeats = detector, threads, repeats
         self._clock, self._column = clock, column_of(clock)
+        self._subject = partial(make_subject, images=used, batch_size=batch_size, runtime=runtime, threads=threads)
+        self._rounds = partial(time_rounds, batches=len(used) // batch_size, repeats=repeats, warmup=warmup, seed=seed)
         self._comparisons: dict[Configuration, Comparison] = {}
 
     def __call__(self, configuration: Configuration) -> float:
@@ -184,7 +186,7 @@ class MeasuredLatency:
     @cached_property
     def full_ms(self) -> float:
         """The unpruned detector's median in milliseconds per batch."""
-        with evaluation_mode([self._detector]):
+        with evaluation_mode(self._detector.module):
             samples = self._timed({_FULL: self._full})
         return float(samples.loc[samples["part"] == "total", self._column].median())
 
@@ -193,7 +195,7 @@ class MeasuredLatency:
             return Comparison(_FULL, _FULL, "total", self._clock, 1.0, 1.0, 1.0, self._repeats)
         if configuration not in self._comparisons:
             pruned = prune(self._detector, configuration)
-            with evaluation_mode([self._detector, pruned]):
+            with evaluation_mode(self._detector.module, pruned.module):
                 samples = self._timed({_FULL: self._full, _PRUNED: self._subject(pruned)})
             self._comparisons[configuration] = compare_samples(samples, _FULL, _PRUNED, "total", self._clock)
         return self._comparisons[configuration]
@@ -202,13 +204,9 @@ class MeasuredLatency:
     def _full(self) -> Subject:
         return self._subject(self._detector)
 
-    def _subject(self, detector: Detector) -> Subject:
-        return make_subject(detector, self._images, self._batch_size, self._runtime, self._threads)
-
     def _timed(self, subjects: Mapping[str, Subject]) -> pd.DataFrame:
-        batches = len(self._images) // self._batch_size
         with timing_conditions(self._threads):
-            return time_rounds(subjects, batches, self._repeats, self._warmup, self._seed)
+            return self._rounds(subjects)
 
 
 _FULL, _PRUNED = "full", "pruned"

@@ -81,12 +81,9 @@ class PostprocessModel:
                 "other numbers: fit it on configurations, or with a score threshold, that cover them",
                 stacklevel=2,
             )
-        found: npt.NDArray[np.float64] = _terms(n) @ self._coefficients
+        coefficients = np.array([self.base_ms, self.per_box_ms, self.per_box_squared_ms, self.loop_ms])
+        found: npt.NDArray[np.float64] = _terms(n) @ coefficients
         return found
-
-    @property
-    def _coefficients(self) -> npt.NDArray[np.float64]:
-        return np.array([self.base_ms, self.per_box_ms, self.per_box_squared_ms, self.loop_ms])
 
     def __str__(self) -> str:
         return (
@@ -147,10 +144,10 @@ def fit_postprocess_time(samples: LatencyReport | pd.DataFrame, clock: str = "wa
     off = np.abs(errors(coefficients * scale))
     base, per_box, per_box_squared, loop = coefficients.tolist()
     return PostprocessModel(
-        base_ms=base,
-        per_box_ms=per_box,
-        per_box_squared_ms=per_box_squared,
-        loop_ms=loop,
+        base,
+        per_box,
+        per_box_squared,
+        loop,
         fewest=int(boxes.min()),
         most=int(boxes.max()),
         samples=len(boxes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from anchorkit.detectors import Detector
-from anchorkit.detectors.base import to_tensor
+from anchorkit.detectors.base import evaluation_mode, to_tensor
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.latency.postprocessing import detect, level_of_boxes
 from anchorkit.latency.rounds import Subject
@@ -31,9 +31,8 @@ def make_subject(
         InputError: the detector has no bare network, or cannot be exported.
         MissingExtraError: onnxruntime is asked for and not installed.
     """
-    if runtime == "torch":
-        return TorchSubject(detector, prepare(detector, images, batch_size))
-    return OnnxSubject(detector, prepare(detector, images, batch_size), threads)
+    batches = prepare(detector, images, batch_size)
+    return TorchSubject(detector, batches) if runtime == "torch" else OnnxSubject(detector, batches, threads)
 
 
 class TorchSubject:
@@ -66,26 +65,20 @@ class TorchSubject:
             torch.cuda.synchronize(self.device)
 
 
-class OnnxSubject:
+class OnnxSubject(TorchSubject):
     """A detector whose network runs in onnxruntime on the CPU; the post-processing is that of torch."""
 
     def __init__(self, detector: Detector, batches: Sequence[Tensor], threads: int) -> None:
-        self._batches = [batch.cpu().numpy() for batch in batches]
+        self.device = torch.device("cpu")
+        self._images = [batch.cpu().numpy() for batch in batches]
         self._session = _session(detector, threads)
         self._postprocess = detector.postprocess
         self._levels = level_of_boxes(detector.layout)
 
     def network(self, batch: int, /) -> tuple[Tensor, Tensor]:
-        """Scores (N, B, K) and boxes (N, B, 4)."""
-        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._batches[batch]})
+        """See `TorchSubject.network`."""
+        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._images[batch]})
         return torch.from_numpy(scores), torch.from_numpy(boxes)
-
-    def postprocess(self, outputs: tuple[Tensor, Tensor], /) -> int:
-        """See `Subject.postprocess`; the images of a batch one after the other."""
-        return sum(
-            detect(scores, boxes, self._levels, self._postprocess).reached_nms
-            for scores, boxes in zip(*outputs, strict=True)
-        )
 
 
 def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:
@@ -104,14 +97,11 @@ def _resized(detector: Detector, image: np.ndarray) -> Tensor:
     pixels, size = to_tensor(image), detector.layout.input_size
     transform: Any = getattr(detector.module, "transform", None)
     if transform is not None:
-        was_training = transform.training
-        batch, _ = transform.eval()([pixels])
-        transform.train(was_training)
+        with evaluation_mode(transform):
+            batch, _ = transform([pixels])
         if tuple(batch.tensors.shape[-2:]) == tuple(size):
             # The bare network normalises by itself.
-            mean, std = (
-                torch.tensor(values).reshape(1, 3, 1, 1) for values in (transform.image_mean, transform.image_std)
-            )
+            mean, std = torch.tensor([transform.image_mean, transform.image_std]).reshape(2, 1, 3, 1, 1)
             undone: Tensor = batch.tensors * std + mean
             return undone
     return interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
@@ -133,20 +123,6 @@ def _session(detector: Detector, threads: int) -> Any:
         path = Path(folder) / "network.onnx"
         export_onnx(detector, path)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def evaluation_mode(detectors: Iterable[Detector]) -> Iterator[None]:
-    """All detectors in evaluation mode; on leaving, as they were."""
-    modules = [detector.module for detector in detectors]
-    training = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.eval()
-        yield
-    finally:
-        for module, was_training in zip(modules, training, strict=True):
-            module.train(was_training)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from anchorkit.files import replacing, write_json
 from anchorkit.findings import ImplausibleDataWarning
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
-from anchorkit.training.recipes import Recipe, recipe_named
+from anchorkit.training.recipes import RECIPES, Recipe
 
 CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
 TRIAL_IMAGES = 8
@@ -142,10 +142,11 @@ def fit(
     if plan.ema_decay:
         mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
-    checkpoint = Checkpoint(out, facts=_facts(detector, data, plan, seed))
-    rows = checkpoint.restore(module, mean, optimizer, schedule)
+    facts = training_facts(detector, data, plan, None, seed)
+    checkpoint = Checkpoint(out, facts, module=module, mean=mean, optimizer=optimizer, schedule=schedule)
+    rows = checkpoint.restore()
     # A mistake in the validation should show in seconds, not after an epoch of training.
-    validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed), progress=False)
+    validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed))
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     watched = progress and accelerator.is_local_main_process
@@ -181,14 +182,12 @@ def fit(
                 "val_AP": math.nan,
             }
             if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
-                row["val_AP"] = validate(
-                    detector, mean.module if mean is not None else module, data.val, progress=False
-                )
+                row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
             if accelerator.is_main_process:
-                checkpoint.save(rows, module, mean, optimizer, schedule)
+                checkpoint.save(rows)
     finally:
         bar.close()
         # Mixed precision hangs a wrapper on the module; a stopped training must not leave it there either.
@@ -210,17 +209,23 @@ def training_facts(
     Raises:
         InputError: as `fit`, of the recipe and the epochs.
     """
-    return _facts(detector, data, _plan(recipe, epochs, None, len(data.train)), seed)
+    plan = _plan(recipe, epochs, None, len(data.train))
+    return {
+        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
+        "seed": seed,
+        "layout": detector.layout.to_dict(),
+        "data": data.fingerprint(),
+    }
 
 
-def validate(detector: Detector, module: nn.Module, split: Split, *, progress: bool = True) -> float:
+def validate(detector: Detector, module: nn.Module, split: Split) -> float:
     """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
     measured = copy.copy(detector)
     measured.module = module
     with warnings.catch_warnings():
         # A detector that is being trained finds what is implausible; whoever uses it afterwards is warned.
         warnings.simplefilter("ignore", ImplausibleDataWarning)
-        predictions = collect_predictions(measured, split, progress=progress)
+        predictions = collect_predictions(measured, split, progress=False)
         return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
 
 
@@ -228,15 +233,19 @@ class Checkpoint:
     """The state of a training after its last finished epoch, in a folder or nowhere.
 
     Tensors and plain numbers only: it is read with ``weights_only=True``, which runs no pickle.
+
+    Args:
+        folder: where it is kept; None for nowhere.
+        facts: what must be the same for a training to be continued.
+        parts: what has a state, by name; None has none.
     """
 
-    def __init__(self, folder: str | Path | None, facts: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, facts: dict[str, Any], **parts: Any) -> None:
         self.folder = None if folder is None else Path(folder)
         self.facts = facts
+        self.parts = parts
 
-    def restore(
-        self, module: nn.Module, mean: nn.Module | None, optimizer: torch.optim.Optimizer, schedule: Any
-    ) -> list[dict[str, float]]:
+    def restore(self) -> list[dict[str, float]]:
         """Load the last state, if there is one, and give the history so far."""
         if self.folder is None or not (self.folder / CHECKPOINT_FILE).exists():
             return []
@@ -253,32 +262,17 @@ class Checkpoint:
                 f"{path}: a training with another {' and '.join(different)}; "
                 "use another folder, or delete it to start again"
             )
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        if mean is not None:
-            mean.load_state_dict(state["mean"])
+        for name, part in self.parts.items():
+            if part is not None:
+                part.load_state_dict(state[name])
         return list(rows)
 
-    def save(
-        self,
-        rows: Sequence[dict[str, float]],
-        module: nn.Module,
-        mean: nn.Module | None,
-        optimizer: torch.optim.Optimizer,
-        schedule: Any,
-    ) -> None:
+    def save(self, rows: Sequence[dict[str, float]]) -> None:
         """Write the state and the history, each whole or not at all."""
         if self.folder is None:
             return
-        state = {
-            "facts": self.facts,
-            "rows": list(rows),
-            "module": module.state_dict(),
-            "mean": None if mean is None else mean.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-        }
+        state: dict[str, Any] = {"facts": self.facts, "rows": list(rows)}
+        state |= {name: None if part is None else part.state_dict() for name, part in self.parts.items()}
         with replacing(self.folder / CHECKPOINT_FILE) as temporary:
             torch.save(state, temporary)
         with replacing(self.folder / HISTORY_FILE) as temporary:
@@ -288,7 +282,9 @@ class Checkpoint:
 
 def _plan(recipe: str | Recipe, epochs: int | None, batch_size: int | None, images: int) -> Recipe:
     """The recipe with the changes asked for."""
-    plan = recipe if isinstance(recipe, Recipe) else recipe_named(recipe)
+    if not isinstance(recipe, Recipe) and recipe not in RECIPES:
+        raise InputError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
+    plan = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
     if images == 0:
         raise InputError("there are no training images")
     if epochs is not None:
@@ -354,13 +350,3 @@ def _rate(step: int, steps: int, plan: Recipe) -> float:
         epoch = step * plan.epochs / max(1, steps)
         return warm * 0.1 ** sum(epoch >= milestone for milestone in plan.milestones)
     raise InputError(f"unknown schedule {plan.schedule!r}: use step or cosine")
-
-
-def _facts(detector: Detector, data: Dataset, plan: Recipe, seed: int) -> dict[str, Any]:
-    """What must be the same for a training to be continued."""
-    return {
-        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
-        "seed": seed,
-        "layout": detector.layout.to_dict(),
-        "data": data.fingerprint(),
-    }

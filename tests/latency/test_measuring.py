@@ -211,7 +211,7 @@ def cost(detector, images, monkeypatch) -> tuple[MeasuredLatency, list[list[str]
         return pd.DataFrame(rows, columns=["detector", "part", "round", "batch", "ms", "cpu_ms", "boxes"])
 
     monkeypatch.setattr(measuring, "time_rounds", rounds)
-    monkeypatch.setattr(measuring, "make_subject", lambda detector, *_: CountedSubject(detector))
+    monkeypatch.setattr(measuring, "make_subject", lambda detector, **_: CountedSubject(detector))
     return MeasuredLatency(detector, images, repeats=4), calls
 
 
