@@ -43,7 +43,8 @@ class StepRecord:
         parameters: what it was executed with, ``run_dir`` too.
         started: when, UTC.
         seconds: how long it took.
-        new_bytes: what its folder takes on the disk: the size of the files that are no links to the step before.
+        new_bytes: what its folder takes on the disk: the size of the files that are no links to the step before; None
+            if unknown.
         files: by path, ``[SHA-256, size in bytes]``.
     """
 
@@ -51,7 +52,7 @@ class StepRecord:
     parameters: Mapping[str, Any]
     started: str | None
     seconds: float
-    new_bytes: int
+    new_bytes: int | None
     files: Mapping[str, tuple[str, int]]
 
 
