@@ -13,7 +13,6 @@ from typing import Any
 from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.plans import EXPERIMENTS, Resolver, Step, find_notebooks, make_step, profile_named
-from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.runs.answers import EXECUTED_FILE, forget_answer
@@ -72,7 +71,7 @@ def run_experiments(
         InputError: unknown experiments or parameters, or the folder is in use.
     """
     folder = Path(run_dir).resolve()
-    chosen = _chosen(find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), EXPERIMENTS), names)
+    chosen = _chosen(find_notebooks(notebooks, EXPERIMENTS), names)
     resolver = experiment_resolver(chosen)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
     record = RunRecord.read_if_there(folder) or RunRecord()
@@ -92,7 +91,7 @@ def run_experiments(
 
 def experiment_resolver(experiments: Sequence[Path] | None = None) -> Resolver:
     """Decides which values the parameters of experiments get; by default of all that are shipped."""
-    found = find_notebooks(notebooks_dir(), EXPERIMENTS) if experiments is None else experiments
+    found = find_notebooks(None, EXPERIMENTS) if experiments is None else experiments
     return Resolver.of(found, {"run_dir": "use the first argument for that"})
 
 

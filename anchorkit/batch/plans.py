@@ -17,6 +17,7 @@ from typing import Any
 from anchorkit import __version__
 from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
+from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.runs.provenance import content_hash, place_hash
 from anchorkit.runs.record import Executed
@@ -31,12 +32,13 @@ _PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
 _PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file", "_predictions", "_ground_truth")
 
 
-def find_notebooks(folder: Path, pattern: str) -> list[Path]:
-    """The notebooks of one kind in a folder, in order.
+def find_notebooks(folder: str | Path | None, pattern: str) -> list[Path]:
+    """The notebooks of one kind in a folder, by default of the shipped ones, in order.
 
     Raises:
         InputError: there are none.
     """
+    folder = notebooks_dir() if folder is None else Path(folder)
     found = sorted(folder.glob(pattern))
     if not found:
         raise InputError(f"{folder}: no notebooks named like {pattern[0]}0_name.ipynb")
