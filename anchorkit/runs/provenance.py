@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,8 +191,6 @@ def _cpu() -> str:
 
 def _said(*command: str) -> str | None:
     """What a program answers; None if it is not there or fails."""
-    if shutil.which(command[0]) is None:
-        return None
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):

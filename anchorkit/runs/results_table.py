@@ -114,12 +114,10 @@ def _parameters(record: RunRecord) -> dict[str, Any]:
                 values.setdefault(name, {})[stem] = str(value) if isinstance(value, list) else value
     flat: dict[str, Any] = {}
     for name, by_notebook in values.items():
-        agreed = len(set(by_notebook.values())) == 1
-        flat |= (
-            {name: next(iter(by_notebook.values()))}
-            if agreed
-            else {f"{stem}.{name}": value for stem, value in by_notebook.items()}
-        )
+        if len(set(by_notebook.values())) == 1:
+            flat[name] = next(iter(by_notebook.values()))
+        else:
+            flat |= {f"{stem}.{name}": value for stem, value in by_notebook.items()}
     return flat
 
 
