@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -17,6 +18,7 @@ from anchorkit.plots.export import drop_remote_references
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "text/html")
+_PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,18 @@ def page(title: str, body: str, *styles: str) -> str:
     style = "\n".join((templates / name).read_text(encoding="utf-8") for name in styles)
     frame = Template((templates / "index.html").read_text(encoding="utf-8"))
     return frame.substitute(title=escape(title), style=style, body=body)
+
+
+def details(title: str, texts: Mapping[str, str]) -> str:
+    """A table that a click opens, of names and their values as HTML; empty if there are none."""
+    rows = "".join(f"<tr><td>{escape(name)}</td><td><code>{text}</code></td></tr>" for name, text in texts.items())
+    table = f'<div class="scroll"><table>{rows}</table></div>'
+    return f"<details><summary>{escape(title)}</summary>{table}</details>" if texts else ""
+
+
+def pictures(run: Path) -> list[Path]:
+    """The charts and pictures that the notebooks of a run left."""
+    return sorted(path for path in run.glob("figures/*") if path.suffix.lower() in _PICTURE_KINDS)
 
 
 def _cells(content: Any) -> str:

@@ -55,7 +55,7 @@ def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for run in map(Path, runs):
-        common, search = _common(run, RunRecord.read(run)), _search(run)
+        common, search = _common(run, RunRecord.read(run)), read_search(run)
         rows.append({**common, "what": "run", **_whole(search)})
         rows += [{**common, "what": "configuration", **row} for row in _configurations(search)]
         rows += [{**common, "what": "point", **row} for row in _points(run)]
@@ -74,7 +74,7 @@ def run_summary(run: str | Path) -> dict[str, Any]:
     record = RunRecord.read(folder)
     common = _common(folder, record)
     figures = {name.removeprefix("figure."): value for name, value in common.items() if name.startswith("figure.")}
-    figures |= {name: value for name, value in _whole(_search(folder)).items() if isinstance(value, int | float)}
+    figures |= {name: value for name, value in _whole(read_search(folder)).items() if isinstance(value, int | float)}
     for row in _points(folder):
         place = f"{row['point']}.{row['stage']}.{row['split']}"
         figures |= {f"{place}.{name}": row[name] for name in ("accuracy", "head_flops") if name in row}
@@ -121,8 +121,8 @@ def _parameters(record: RunRecord) -> dict[str, Any]:
     return flat
 
 
-def _search(run: Path) -> SearchResult | None:
-    # search.json is written last: without it the search is not finished.
+def read_search(run: Path) -> SearchResult | None:
+    """The search of a run; None if there is none, or it is not finished: search.json is written last."""
     return SearchResult.load(run / "search") if (run / "search" / "search.json").exists() else None
 
 
