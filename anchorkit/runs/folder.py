@@ -89,11 +89,8 @@ def choose_data(
 
     # A folder or file is noted as an absolute path: lessons and runs may have other working folders.
     place = str(data_place(data) or data)
-    chosen = {
-        "data": place,
-        "data_root": data_root,
-        "images": {"train": train_images, "val": val_images, "test": test_images},
-    }
+    images = {"train": train_images, "val": val_images, "test": test_images}
+    chosen = {"data": place, "data_root": data_root, "images": images}
     loaded = _load(chosen, progress)
     for split in loaded.splits().values():
         split.check_images()
