@@ -139,11 +139,9 @@ def release(sweep: str) -> None:
 
 
 def _process(folder: Path) -> LocalWorkers:
-    # The sweep's lock is held by whoever drives it; here is nothing to hold.
-    nothing = os.open(os.devnull, os.O_RDONLY)
     logs = folder / "logs" / f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
     logs.mkdir(parents=True, exist_ok=True)
-    return LocalWorkers(1, nothing, logs)
+    return LocalWorkers(1, None, logs)  # the sweep's lock is held by whoever drives it
 
 
 def _unwanted() -> bool:

@@ -11,13 +11,12 @@ is not, so whatever is taken from a step is compared with its digest.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from anchorkit.batch.drive import Desk
 from anchorkit.batch.plans import Step
@@ -170,11 +169,8 @@ def _link(source: Path, target: Path) -> None:
     """Make `target` another name of `source`, read-only; a copy where the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.chmod(source.stat().st_mode & 0o555)
-    handle, name = tempfile.mkstemp(prefix=".link-", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".link-{uuid4().hex}")
     try:
-        temporary.unlink()
         try:
             temporary.hardlink_to(source)
         except OSError as error:
