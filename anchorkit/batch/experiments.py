@@ -130,10 +130,7 @@ class _ExperimentFolders:
 
 
 def _step(
-    notebook: Path,
-    values: Mapping[str, Any],
-    run: Path,
-    inputs_of: Callable[[Path, tuple[str, ...]], str],
+    notebook: Path, values: Mapping[str, Any], run: Path, inputs_of: Callable[[Path, tuple[str, ...]], str]
 ) -> Step:
     other = values.get("other_run_dir")
     inputs = [] if values.get("predictions") else [inputs_of(run, (*_INPUTS, *_SEARCH_INPUTS))]

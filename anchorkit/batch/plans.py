@@ -209,10 +209,7 @@ class Step:
 
 
 def make_step(
-    notebook: Path,
-    values: Mapping[str, Any],
-    before: str | None = None,
-    hash_of: Callable[[Path], str] = content_hash,
+    notebook: Path, values: Mapping[str, Any], before: str | None = None, hash_of: Callable[[Path], str] = content_hash
 ) -> Step:
     """The step of a notebook with its parameters; see `Step`.
 
@@ -247,9 +244,7 @@ def make_step(
 
 
 def make_chain(
-    notebooks: Sequence[Path],
-    values: Mapping[str, Mapping[str, Any]],
-    hash_of: Callable[[Path], str] | None = None,
+    notebooks: Sequence[Path], values: Mapping[str, Mapping[str, Any]], hash_of: Callable[[Path], str] | None = None
 ) -> list[Step]:
     """The steps of notebooks that follow each other in one folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -130,13 +131,12 @@ class _RunFolder:
         Returns:
             One line that says what was removed and why; empty if nothing was.
         """
-        first = next((number for number, step in enumerate(steps) if not self.is_done(step)), len(steps))
-        to_do = steps[first:]
-        before = {step.name: self.record.notebooks[step.name] for step in to_do if step.name in self.record.notebooks}
-        changes = {step.name: step.differs(before[step.name]) for step in to_do if step.name in before}
+        to_do = list(itertools.dropwhile(self.is_done, steps))
+        known = self.record.notebooks
+        changes = {step.name: step.differs(known[step.name]) for step in to_do if step.name in known}
         note = ""
-        if before:
-            begin = next(number for number, step in enumerate(to_do) if step.name in before)
+        if changes:
+            begin = next(number for number, step in enumerate(to_do) if step.name in changes)
             sources = any(changes.get(name) for name in SOURCES)
             removed = remove_left(self.folder, [step.name for step in to_do[begin:]], everything=sources)
             if sources:
