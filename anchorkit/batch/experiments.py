@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +15,7 @@ from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.runs.answers import EXECUTED_FILE, forget_answer
 from anchorkit.runs.lock import locked
-from anchorkit.runs.provenance import content_hash, data_content
+from anchorkit.runs.provenance import content_hash, data_content, facts_hash
 from anchorkit.runs.record import Executed, RunRecord
 from anchorkit.suggest import did_you_mean
 
@@ -145,4 +143,4 @@ def _step(
 def _inputs(run: Path, names: tuple[str, ...]) -> str:
     """A digest of files of a run, and of the data that they were made of, as it is now."""
     found = {name: content_hash(run / name) if (run / name).is_file() else "missing" for name in names}
-    return hashlib.sha256(json.dumps([found, data_content(run)]).encode()).hexdigest()
+    return facts_hash([found, data_content(run)], sort_keys=False)

@@ -6,8 +6,6 @@ the notebook's source, its parameters (files and folders by content), the key of
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +17,7 @@ from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
-from anchorkit.runs.provenance import content_hash, place_hash
+from anchorkit.runs.provenance import content_hash, facts_hash, place_hash
 from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
@@ -239,8 +237,7 @@ def make_step(
         "contents": contents,
         "before": before,
     }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return Step(key, notebook, parameters, contents, before, "run_dir" in values)
+    return Step(facts_hash(facts)[:16], notebook, parameters, contents, before, "run_dir" in values)
 
 
 def make_chain(

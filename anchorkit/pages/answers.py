@@ -65,8 +65,8 @@ def _overview(answers: Mapping[str, Mapping[str, Any]]) -> str:
 def _answer(own: Path, answer: Mapping[str, Any]) -> str:
     links = []
     if (own / f"{own.name}.ipynb").exists():
-        rendered = render_notebook(own / f"{own.name}.ipynb")
-        links.append(f'<a href="{own.name}/{rendered.html.name}">{escape(rendered.title)}</a>')
+        title = render_notebook(own / f"{own.name}.ipynb")
+        links.append(f'<a href="{own.name}/{own.name}.html">{escape(title)}</a>')
         links.append(f'<a href="{own.name}/{own.name}.ipynb">the notebook</a>')
     pictures = "".join(
         f'<figure><div class="sheet"><img class="chart" src="{own.name}/{escape(path.name)}" '

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -21,20 +20,14 @@ _PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "text/html")
 _PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
 
 
-@dataclass(frozen=True)
-class Page:
-    """A rendered notebook: its file, the HTML file next to it, and its title (the first heading)."""
-
-    notebook: Path
-    html: Path
-    title: str
-
-
-def render_notebook(notebook: Path) -> Page:
+def render_notebook(notebook: Path) -> str:
     """Write ``NAME.html`` next to an executed ``NAME.ipynb``.
 
     The page contains no scripts, style sheets or pictures from the network. It shows the static picture in the notebook
     in place of each widget.
+
+    Returns:
+        The page's title.
 
     Raises:
         InputError: the file is not a notebook, nbconvert cannot render it, or the page cannot be written.
@@ -60,7 +53,7 @@ def render_notebook(notebook: Path) -> Page:
             ) from None
         back = f'{mark}<p class="over"><a href="../index.html">the run</a></p>'
         write_text(target, page(title, back + body, "style.css", "notebook.css"))
-    return Page(notebook, target, title)
+    return title
 
 
 def page(title: str, body: str, *styles: str) -> str:

@@ -145,12 +145,8 @@ def _anchors(run: _Run) -> str:
     if run.search is None:
         return ""
     layout, chosen = run.search.layout, run.search.cheapest(NEGLIGIBLE_LOSS)
-    board = pd.DataFrame(
-        [
-            {"anchor_id": a.id, "level": a.level, "width": a.width, "height": a.height, "kept": a.index in chosen}
-            for a in layout.anchors
-        ]
-    )
+    rows = [(a.id, a.level, a.width, a.height, a.index in chosen) for a in layout.anchors]
+    board = pd.DataFrame(rows, columns=["anchor_id", "level", "width", "height", "kept"])
     note = "The configuration of the headline. Each level has the same colour in all charts."
     return "<h2>The anchors that are kept</h2>" + _figure(plots.anchor_board(board), note)
 
@@ -208,8 +204,7 @@ def _making(run: _Run) -> str:
         for path in run.notebooks:
             seconds = duration(done[path.stem].seconds) if path.stem in done else ""
             try:
-                rendered = render_notebook(path)
-                link = f'<a href="notebooks/{escape(rendered.html.name)}">{escape(rendered.title)}</a>'
+                link = f'<a href="notebooks/{escape(path.stem)}.html">{escape(render_notebook(path))}</a>'
             except InputError as error:  # the result is worth more than the pages below it
                 link = f'<span class="missing">Left out: {escape(str(error))}</span>'
             rows.append(
@@ -223,9 +218,8 @@ def _making(run: _Run) -> str:
     else:
         parts.append(_missing("executed notebooks", "`anchorkit run`"))
     by_notebook = {stem: executed.parameters for stem, executed in done.items() if executed.parameters}
-    parts.append(
-        _details("Parameters", {**_flat(record, ("profile", "data", "detector", "parameters")), **by_notebook})
-    )
+    given = _flat(record, ("profile", "data", "detector", "parameters"))
+    parts.append(_details("Parameters", {**given, **by_notebook}))
     parts.append(_details("Seeds", record.seeds))
     about = _flat(record, ("anchorkit", "python", "platform", "started", "finished"))
     parts.append(_details("Versions", {**about, **record.versions}))

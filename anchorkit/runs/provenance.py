@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -89,6 +90,11 @@ def content_hash(path: str | Path) -> str:
         return digest.hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def facts_hash(facts: Any, sort_keys: bool = True) -> str:
+    """Digest of what JSON can write; without `sort_keys`, mappings in another order have another digest."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def data_content(run_dir: str | Path) -> str | None:

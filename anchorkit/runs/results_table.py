@@ -28,7 +28,6 @@ from anchorkit.search.frontier import unbeaten
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
 _MEASURES = ("accuracy", *COSTS, "n_anchors", "anchors")
-_FREE = 0.0
 
 
 def write_results(runs: Sequence[str | Path], path: str | Path) -> pd.DataFrame:
@@ -134,7 +133,7 @@ def _whole(search: SearchResult | None) -> dict[str, Any]:
     found = {name: full[name] for name in _MEASURES if name in full.index}
     found |= {"searched_cost": search.cost, "threshold": search.threshold, "tried": len(search.evaluated)}
     found |= {"on_frontier": len(search.frontier), "hypervolume": search.hypervolume()}
-    for name, loss in (("free", _FREE), ("little", NEGLIGIBLE_LOSS)):
+    for name, loss in (("free", 0.0), ("little", NEGLIGIBLE_LOSS)):
         enough = search.evaluated[search.evaluated["accuracy"] >= full["accuracy"] - loss]
         found[f"{name}.{search.cost}"] = enough[search.cost].min()
         found[f"{name}.saved"] = 1.0 - float(enough[search.cost].min()) / float(full[search.cost])
