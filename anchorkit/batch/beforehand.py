@@ -30,17 +30,13 @@ def look_beforehand(runs: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
     lessons = [run.get("01_data", {}) for run in runs]
     for data, root in dict.fromkeys((str(own.get("data", "shapes")), str(own.get("data_root", ""))) for own in lessons):
         if data != "shapes":
-            _look_at_data(data, root)
+            from anchorkit.datasets import load_dataset
+
+            for split in load_dataset(data, root=root or None).splits().values():
+                split.check_images()
     for weights in dict.fromkeys(str(run.get("02_detector", {}).get("weights", "")) for run in runs):
         if Path(weights).is_absolute():
             _look_at_weights(Path(weights))
-
-
-def _look_at_data(data: str, root: str) -> None:
-    from anchorkit.datasets import load_dataset
-
-    for split in load_dataset(data, root=root or None).splits().values():
-        split.check_images()
 
 
 def _look_at_weights(path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,12 +11,11 @@ from typing import Any
 from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.plans import EXPERIMENTS, Resolver, Step, find_notebooks, make_step, profile_named
-from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.runs.answers import EXECUTED_FILE, forget_answer
 from anchorkit.runs.lock import locked
-from anchorkit.runs.provenance import content_hash, data_content
+from anchorkit.runs.provenance import content_hash, data_content, facts_hash
 from anchorkit.runs.record import Executed, RunRecord
 from anchorkit.suggest import did_you_mean
 
@@ -72,7 +69,7 @@ def run_experiments(
         InputError: unknown experiments or parameters, or the folder is in use.
     """
     folder = Path(run_dir).resolve()
-    chosen = _chosen(find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), EXPERIMENTS), names)
+    chosen = _chosen(find_notebooks(notebooks, EXPERIMENTS), names)
     resolver = experiment_resolver(chosen)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
     record = RunRecord.read_if_there(folder) or RunRecord()
@@ -92,7 +89,7 @@ def run_experiments(
 
 def experiment_resolver(experiments: Sequence[Path] | None = None) -> Resolver:
     """Decides which values the parameters of experiments get; by default of all that are shipped."""
-    found = find_notebooks(notebooks_dir(), EXPERIMENTS) if experiments is None else experiments
+    found = find_notebooks(None, EXPERIMENTS) if experiments is None else experiments
     return Resolver.of(found, {"run_dir": "use the first argument for that"})
 
 
@@ -131,10 +128,7 @@ class _ExperimentFolders:
 
 
 def _step(
-    notebook: Path,
-    values: Mapping[str, Any],
-    run: Path,
-    inputs_of: Callable[[Path, tuple[str, ...]], str],
+    notebook: Path, values: Mapping[str, Any], run: Path, inputs_of: Callable[[Path, tuple[str, ...]], str]
 ) -> Step:
     other = values.get("other_run_dir")
     inputs = [] if values.get("predictions") else [inputs_of(run, (*_INPUTS, *_SEARCH_INPUTS))]
@@ -149,4 +143,4 @@ def _step(
 def _inputs(run: Path, names: tuple[str, ...]) -> str:
     """A digest of files of a run, and of the current content of its data."""
     found = {name: content_hash(run / name) if (run / name).is_file() else "missing" for name in names}
-    return hashlib.sha256(json.dumps([found, data_content(run)]).encode()).hexdigest()
+    return facts_hash([found, data_content(run)], sort_keys=False)

@@ -6,8 +6,6 @@ notebook's source, its parameters (files and folders by content), the key of the
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,8 +15,9 @@ from typing import Any
 from anchorkit import __version__
 from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
+from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
-from anchorkit.runs.provenance import content_hash, place_hash
+from anchorkit.runs.provenance import content_hash, facts_hash, place_hash
 from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
@@ -31,12 +30,13 @@ _PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
 _PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file", "_predictions", "_ground_truth")
 
 
-def find_notebooks(folder: Path, pattern: str) -> list[Path]:
-    """The notebooks of one kind in a folder, in order.
+def find_notebooks(folder: str | Path | None, pattern: str) -> list[Path]:
+    """The notebooks of one kind in a folder, by default of the shipped ones, in order.
 
     Raises:
         InputError: there are none.
     """
+    folder = notebooks_dir() if folder is None else Path(folder)
     found = sorted(folder.glob(pattern))
     if not found:
         raise InputError(f"{folder}: no notebooks named like {pattern[0]}0_name.ipynb")
@@ -207,10 +207,7 @@ class Step:
 
 
 def make_step(
-    notebook: Path,
-    values: Mapping[str, Any],
-    before: str | None = None,
-    hash_of: Callable[[Path], str] = content_hash,
+    notebook: Path, values: Mapping[str, Any], before: str | None = None, hash_of: Callable[[Path], str] = content_hash
 ) -> Step:
     """The step of a notebook with its parameters; see `Step`.
 
@@ -240,14 +237,11 @@ def make_step(
         "contents": contents,
         "before": before,
     }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return Step(key, notebook, parameters, contents, before, "run_dir" in values)
+    return Step(facts_hash(facts)[:16], notebook, parameters, contents, before, "run_dir" in values)
 
 
 def make_chain(
-    notebooks: Sequence[Path],
-    values: Mapping[str, Mapping[str, Any]],
-    hash_of: Callable[[Path], str] | None = None,
+    notebooks: Sequence[Path], values: Mapping[str, Mapping[str, Any]], hash_of: Callable[[Path], str] | None = None
 ) -> list[Step]:
     """The steps of notebooks that are executed in order in one folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,6 @@ from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
 from anchorkit.batch.plans import LESSONS, Resolver, Step, find_notebooks, make_chain, profile_named
-from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import SOURCES, remove_left
@@ -21,11 +21,7 @@ from anchorkit.runs.lock import locked
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
-_ELSEWHERE = {
-    "run_dir": "use --out for that",
-    "data": "use --data for that",
-    "detector": "use --detector for that",
-}
+_ELSEWHERE = {"run_dir": "use --out for that", "data": "use --data for that", "detector": "use --detector for that"}
 
 
 def run_notebooks(
@@ -63,11 +59,10 @@ def run_notebooks(
         NotebookError: a cell failed for another reason.
     """
     of_profile = profile_named(profile)
-    lessons = find_notebooks(Path(notebooks) if notebooks is not None else notebooks_dir(), LESSONS)
+    lessons = find_notebooks(notebooks, LESSONS)
     data = _data_name(data)
     called = Path(data).parent.name if Path(data).is_file() else Path(data).name
-    folder = Path(out) if out is not None else Path("runs") / f"{profile}-{called}"
-    folder = folder.resolve()
+    folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(lessons)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
     common = {"data": data, "detector": detector}
@@ -98,8 +93,7 @@ def run_notebooks(
 
 def lesson_resolver(lessons: Sequence[Path] | None = None) -> Resolver:
     """Decides which values the parameters of the lessons get; by default of the shipped ones."""
-    found = find_notebooks(notebooks_dir(), LESSONS) if lessons is None else lessons
-    return Resolver.of(found, _ELSEWHERE)
+    return Resolver.of(find_notebooks(None, LESSONS) if lessons is None else lessons, _ELSEWHERE)
 
 
 def execute_chain(folder: Path, steps: Sequence[Step], record: RunRecord, progress: bool) -> None:
@@ -137,13 +131,12 @@ class _RunFolder:
         Returns:
             One line that says what was removed and why; empty if nothing was.
         """
-        first = next((number for number, step in enumerate(steps) if not self.is_done(step)), len(steps))
-        to_do = steps[first:]
-        before = {step.name: self.record.notebooks[step.name] for step in to_do if step.name in self.record.notebooks}
-        changes = {step.name: step.differs(before[step.name]) for step in to_do if step.name in before}
+        to_do = list(itertools.dropwhile(self.is_done, steps))
+        known = self.record.notebooks
+        changes = {step.name: step.differs(known[step.name]) for step in to_do if step.name in known}
         note = ""
-        if before:
-            begin = next(number for number, step in enumerate(to_do) if step.name in before)
+        if changes:
+            begin = next(number for number, step in enumerate(to_do) if step.name in changes)
             sources = any(changes.get(name) for name in SOURCES)
             removed = remove_left(self.folder, [step.name for step in to_do[begin:]], everything=sources)
             if sources:

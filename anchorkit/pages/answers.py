@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anchorkit.files import write_text
-from anchorkit.pages.notebooks import page, render_notebook
+from anchorkit.pages.notebooks import details, page, render_notebook
 from anchorkit.runs.answers import VERDICTS, read_answers
 from anchorkit.runs.record import RunRecord
 
@@ -65,8 +65,8 @@ def _overview(answers: Mapping[str, Mapping[str, Any]]) -> str:
 def _answer(own: Path, answer: Mapping[str, Any]) -> str:
     links = []
     if (own / f"{own.name}.ipynb").exists():
-        rendered = render_notebook(own / f"{own.name}.ipynb")
-        links.append(f'<a href="{own.name}/{rendered.html.name}">{escape(rendered.title)}</a>')
+        title = render_notebook(own / f"{own.name}.ipynb")
+        links.append(f'<a href="{own.name}/{own.name}.html">{escape(title)}</a>')
         links.append(f'<a href="{own.name}/{own.name}.ipynb">the notebook</a>')
     pictures = "".join(
         f'<figure><div class="sheet"><img class="chart" src="{own.name}/{escape(path.name)}" '
@@ -74,22 +74,13 @@ def _answer(own: Path, answer: Mapping[str, Any]) -> str:
         for path in sorted(own.iterdir())
         if path.suffix.lower() in _PICTURES and not path.name.startswith(".")
     )
+    figures = {name: escape(_text(value)) for name, value in answer["figures"].items()}
     return (
         f'<section id="{escape(own.name)}"><h2>{escape(answer["claim"])}</h2>'
         f'<p class="over">Section {escape(answer["section"])} of the paper</p>'
         f'<p class="lead">{_badge(answer["verdict"])} {escape(answer["answer"])}</p>'
-        f"{pictures}{_figures(answer['figures'])}<p>{' &middot; '.join(links)}</p></section>"
+        f"{pictures}{details('The figures behind it', figures)}<p>{' &middot; '.join(links)}</p></section>"
     )
-
-
-def _figures(figures: Mapping[str, Any]) -> str:
-    if not figures:
-        return ""
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td><code>{escape(_text(value))}</code></td></tr>"
-        for name, value in figures.items()
-    )
-    return f'<details><summary>The figures behind it</summary><div class="scroll"><table>{rows}</table></div></details>'
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -17,22 +17,17 @@ from anchorkit.plots.export import drop_remote_references
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "text/html")
+_PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
 
 
-@dataclass(frozen=True)
-class Page:
-    """A rendered notebook: its file, the HTML file next to it, and its title (the first heading)."""
-
-    notebook: Path
-    html: Path
-    title: str
-
-
-def render_notebook(notebook: Path) -> Page:
+def render_notebook(notebook: Path) -> str:
     """Write ``NAME.html`` next to an executed ``NAME.ipynb``.
 
     The page contains no scripts, style sheets or pictures from the network. It shows the static picture in the notebook
     in place of each widget.
+
+    Returns:
+        The page's title.
 
     Raises:
         InputError: the file is not a notebook, nbconvert cannot render it, or the page cannot be written.
@@ -58,7 +53,7 @@ def render_notebook(notebook: Path) -> Page:
             ) from None
         back = f'{mark}<p class="over"><a href="../index.html">the run</a></p>'
         write_text(target, page(title, back + body, "style.css", "notebook.css"))
-    return Page(notebook, target, title)
+    return title
 
 
 def page(title: str, body: str, *styles: str) -> str:
@@ -67,6 +62,18 @@ def page(title: str, body: str, *styles: str) -> str:
     style = "\n".join((templates / name).read_text(encoding="utf-8") for name in styles)
     frame = Template((templates / "index.html").read_text(encoding="utf-8"))
     return frame.substitute(title=escape(title), style=style, body=body)
+
+
+def details(title: str, texts: Mapping[str, str]) -> str:
+    """A table that a click opens, of names and their values as HTML; empty if there are none."""
+    rows = "".join(f"<tr><td>{escape(name)}</td><td><code>{text}</code></td></tr>" for name, text in texts.items())
+    table = f'<div class="scroll"><table>{rows}</table></div>'
+    return f"<details><summary>{escape(title)}</summary>{table}</details>" if texts else ""
+
+
+def pictures(run: Path) -> list[Path]:
+    """The charts and pictures that the notebooks of a run left."""
+    return sorted(path for path in run.glob("figures/*") if path.suffix.lower() in _PICTURE_KINDS)
 
 
 def _cells(content: Any) -> str:

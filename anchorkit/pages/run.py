@@ -16,12 +16,13 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.files import write_text
-from anchorkit.pages.notebooks import page, render_notebook
+from anchorkit.pages.notebooks import details, page, pictures, render_notebook
 from anchorkit.pages.run_words import after_training, card, configurations, headline, marked
 from anchorkit.plots.frames import measures
 from anchorkit.runs.folder import read_findings
-from anchorkit.runs.points import STAGES, Points
+from anchorkit.runs.points import STAGES, Points, read_table
 from anchorkit.runs.record import RunRecord, duration
+from anchorkit.runs.results_table import read_search
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
 # The page draws these charts itself, from the numbers.
@@ -33,7 +34,6 @@ _LARGEST_PICTURE = 1400
 class _Run:
     """The contents of a run's folder; None for what is not there yet."""
 
-    folder: Path
     record: RunRecord
     search: SearchResult | None
     random: pd.DataFrame | None
@@ -60,11 +60,8 @@ def write_index(run_dir: str | Path) -> Path:
         raise InputError(f"{folder}: no such folder; make a run with `anchorkit run`")
     run = _read(folder)
     name = run.record.name or "detector on data"
-    body = "\n".join(
-        part
-        for part in (_result(run, name), _findings(folder), _training(run), _anchors(run), _pictures(run), _making(run))
-        if part
-    )
+    parts = _result(run, name), _findings(folder), _training(run), _anchors(run), _pictures(run), _making(run)
+    body = "\n".join(part for part in parts if part)
     target = folder / "index.html"
     write_text(target, page(f"{name}: which anchors it needs", body, "style.css"))
     return target
@@ -78,32 +75,15 @@ def _findings(folder: Path) -> str:
 
 def _read(folder: Path) -> _Run:
     record = RunRecord.read_if_there(folder) or RunRecord()
-    # search.json is written last: without it the search is not finished.
-    search = SearchResult.load(folder / "search") if (folder / "search" / "search.json").exists() else None
-    random = _table(folder / "search" / "random.csv", ("accuracy", search.cost)) if search is not None else None
+    search, drawn = read_search(folder), folder / "search" / "random.csv"
+    random = read_table(drawn, ("accuracy", search.cost), "04_search") if search and drawn.exists() else None
     trained = Points.read_if_there(folder, ("boxes", "n_anchors"))
-    kinds = (".svg", ".png", ".jpg", ".jpeg")
-    figures = sorted(path for path in folder.glob("figures/*") if path.suffix.lower() in kinds)
     # A notebook that is still being executed has a temporary name, which begins with a dot.
-    notebooks = [
-        path
-        for path in sorted(folder.glob("notebooks/*.ipynb"))
-        if not path.name.startswith(".") and not path.name.endswith(".failed.ipynb")
-    ]
-    return _Run(folder, record, search, random, trained, figures, notebooks)
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
-    if not path.exists():
-        return None
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise InputError(f"{path}: lacks the column {missing[0]!r}; run 04_search again")
-    return table if len(table) else None
+    executed = sorted(folder.glob("notebooks/[!.]*.ipynb"))
+    notebooks = [path for path in executed if not path.name.endswith(".failed.ipynb")]
+    return _Run(
+        record, search, None if random is None or random.empty else random, trained, pictures(folder), notebooks
+    )
 
 
 def _result(run: _Run, name: str) -> str:
@@ -165,12 +145,8 @@ def _anchors(run: _Run) -> str:
     if run.search is None:
         return ""
     layout, chosen = run.search.layout, run.search.cheapest(NEGLIGIBLE_LOSS)
-    board = pd.DataFrame(
-        [
-            {"anchor_id": a.id, "level": a.level, "width": a.width, "height": a.height, "kept": a.index in chosen}
-            for a in layout.anchors
-        ]
-    )
+    rows = [(a.id, a.level, a.width, a.height, a.index in chosen) for a in layout.anchors]
+    board = pd.DataFrame(rows, columns=["anchor_id", "level", "width", "height", "kept"])
     note = "The configuration of the headline. Each level has the same colour in all charts."
     return "<h2>The anchors that are kept</h2>" + _figure(plots.anchor_board(board), note)
 
@@ -181,9 +157,9 @@ def _pictures(run: _Run) -> str:
     # Detections first: they show best what a detector does.
     shown.sort(key=lambda path: ("detection" not in path.stem.lower(), path.stem))
     charts = [path for path in shown if path.suffix.lower() == ".svg"]
-    pictures = [path for path in shown if path not in charts]
-    missing = "" if pictures else _missing("pictures of detections", "05_prune_and_retrain")
-    parts = ["<h2>Detections on images</h2>", missing, *map(_picture, pictures)]
+    photos = [path for path in shown if path not in charts]
+    missing = "" if photos else _missing("pictures of detections", "05_prune_and_retrain")
+    parts = ["<h2>Detections on images</h2>", missing, *map(_picture, photos)]
     if charts:
         parts += ["<h2>More charts of the lessons</h2>", *map(_picture, charts)]
     return "".join(parts)
@@ -228,8 +204,7 @@ def _making(run: _Run) -> str:
         for path in run.notebooks:
             seconds = duration(done[path.stem].seconds) if path.stem in done else ""
             try:
-                rendered = render_notebook(path)
-                link = f'<a href="notebooks/{escape(rendered.html.name)}">{escape(rendered.title)}</a>'
+                link = f'<a href="notebooks/{escape(path.stem)}.html">{escape(render_notebook(path))}</a>'
             except InputError as error:  # the result is worth more than the pages below it
                 link = f'<span class="missing">Left out: {escape(str(error))}</span>'
             rows.append(
@@ -243,9 +218,8 @@ def _making(run: _Run) -> str:
     else:
         parts.append(_missing("executed notebooks", "`anchorkit run`"))
     by_notebook = {stem: executed.parameters for stem, executed in done.items() if executed.parameters}
-    parts.append(
-        _details("Parameters", {**_flat(record, ("profile", "data", "detector", "parameters")), **by_notebook})
-    )
+    given = _flat(record, ("profile", "data", "detector", "parameters"))
+    parts.append(_details("Parameters", {**given, **by_notebook}))
     parts.append(_details("Seeds", record.seeds))
     about = _flat(record, ("anchorkit", "python", "platform", "started", "finished"))
     parts.append(_details("Versions", {**about, **record.versions}))
@@ -262,17 +236,11 @@ def _flat(record: RunRecord, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _details(title: str, values: Mapping[str, Any]) -> str:
-    if not values:
-        return ""
-    rows = []
+    texts = {}
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            text = "<br>".join(f"{escape(str(key))} = {escape(str(item))}" for key, item in value.items())
-        else:
-            text = escape(str(value))
-        rows.append(f"<tr><td>{escape(str(name))}</td><td><code>{text}</code></td></tr>")
-    table = f'<div class="scroll"><table>{"".join(rows)}</table></div>'
-    return f"<details><summary>{escape(title)}</summary>{table}</details>"
+        lines = [f"{key} = {item}" for key, item in value.items()] if isinstance(value, Mapping) else [str(value)]
+        texts[str(name)] = "<br>".join(map(escape, lines))
+    return details(title, texts)
 
 
 def _figure(chart: plots.AnyChart, note: str) -> str:

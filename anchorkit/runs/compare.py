@@ -76,26 +76,18 @@ def rank_runs(table: pd.DataFrame, cost: str = "head_flops", max_loss: float = N
     Raises:
         InputError: the cost is unknown, or no run has a search.
     """
-    if cost not in COSTS:
-        raise InputError(f"unknown cost {cost!r}; {did_you_mean(cost, COSTS)}")
+    _require_costs([cost])
     tried = table[table["what"] == "configuration"]
     full = table[(table["what"] == "run") & table["accuracy"].notna()]
     if tried.empty or full.empty:
         raise InputError("no run has a search: 04_search makes one")
-    identity = (
-        full[[name for name in ("data.fingerprint", "data", "n_anchors") if name in full]]
-        .astype(str)
-        .agg("|".join, axis=1)
-    )
-    group_of = dict(
-        zip(full["run"], identity.map({key: n for n, key in enumerate(dict.fromkeys(identity), 1)}), strict=True)
-    )
-    loss_of = dict(zip(full["run"], full["accuracy"] - full["threshold"].fillna(0.0), strict=True))
+    identity = [name for name in ("data.fingerprint", "data", "n_anchors") if name in full]
+    groups = pd.factorize(full[identity].astype(str).agg("|".join, axis=1))[0] + 1
+    losses = (full["accuracy"] - full["threshold"].fillna(0.0)).groupby(groups).transform("min")
     names = varied_parameters(table)
     rows = []
-    for record in full.to_dict("records"):
-        run, group = record["run"], group_of[record["run"]]
-        loss = min(loss_of[name] for name, number in group_of.items() if number == group)
+    for record, group, loss in zip(full.to_dict("records"), groups, losses, strict=True):
+        run = record["run"]
         own = tried[(tried["run"] == run) & tried[cost].notna()]
         deep = own[reaches(own["accuracy"], record["accuracy"] - loss)]
         place = cheapest(own["accuracy"], own[cost], record["accuracy"] - max_loss)
@@ -133,9 +125,7 @@ def within(table: pd.DataFrame, max_loss: float | None = None, **most: float) ->
     Raises:
         InputError: a cost is unknown.
     """
-    for name in most:
-        if name not in COSTS:
-            raise InputError(f"unknown cost {name!r}; {did_you_mean(name, COSTS)}")
+    _require_costs(most)
     tried = table[table["what"] == "configuration"]
     full = table[table["what"] == "run"].set_index("run")["accuracy"]
     if max_loss is not None:
@@ -144,6 +134,12 @@ def within(table: pd.DataFrame, max_loss: float | None = None, **most: float) ->
         tried = tried[tried[name] <= limit]
     best = tried.sort_values(["accuracy", "head_flops"], ascending=[False, True], kind="stable")
     return best.drop_duplicates("run").reset_index(drop=True)
+
+
+def _require_costs(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in COSTS:
+            raise InputError(f"unknown cost {name!r}; {did_you_mean(name, COSTS)}")
 
 
 def main_effects(frame: pd.DataFrame, outcome: str, parameters: Sequence[str], seed: int = 0) -> pd.DataFrame:

@@ -6,8 +6,6 @@ A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.findings import Finding
+from anchorkit.runs.provenance import facts_hash
 
 if TYPE_CHECKING:
     from anchorkit.datasets import Dataset
@@ -89,11 +88,8 @@ def choose_data(
 
     # Absolute, because lessons and runs may have other working folders.
     place = str(data_place(data) or data)
-    chosen = {
-        "data": place,
-        "data_root": data_root,
-        "images": {"train": train_images, "val": val_images, "test": test_images},
-    }
+    images = {"train": train_images, "val": val_images, "test": test_images}
+    chosen = {"data": place, "data_root": data_root, "images": images}
     loaded = _load(chosen, progress)
     for split in loaded.splits().values():
         split.check_images()
@@ -197,8 +193,7 @@ def training_folder(folder: str | Path, *facts: Any) -> Path:
         folder: the parent folder.
         facts: the start and the settings of the training, as values that JSON can write.
     """
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return Path(folder) / f"training-{digest[:10]}"
+    return Path(folder) / f"training-{facts_hash(facts, sort_keys=False)[:10]}"
 
 
 def _load(facts: Mapping[str, Any], progress: bool = False) -> Dataset:

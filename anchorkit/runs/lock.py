@@ -29,44 +29,36 @@ def locked(folder: str | Path) -> Iterator[int | None]:
         InputError: another process holds the lock, or the folder cannot be written.
     """
     path = Path(folder) / ".lock"
-    try:
-        _make(path.parent)
-        # The file stays: if it were removed, two processes could each lock a file of this name.
-        with _lock_alone(path) if fcntl is None else _lock_with_children(path) as handle:
-            yield handle
-    except _TakenError as taken:
-        raise InputError(
-            f"{folder}: another process (id {taken.holder}) is using it; wait for it or give another --out"
-        ) from None
+    with _written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # The file stays: if it were removed, two processes could each lock a file of this name.
+    with _lock_alone(path) if fcntl is None else _lock_with_children(path) as handle:
+        yield handle
 
 
-def _make(folder: Path) -> None:
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
 
 
-class _TakenError(Exception):
-    """Another process holds the lock."""
-
-    def __init__(self, holder: str = "") -> None:
-        super().__init__(holder)
-        self.holder = holder.strip() or "unknown"
+def _taken(path: Path, holder: str = "") -> InputError:
+    holder = holder.strip() or "unknown"
+    return InputError(f"{path.parent}: another process (id {holder}) is using it; wait for it or give another --out")
 
 
 @contextlib.contextmanager
 def _lock_with_children(path: Path) -> Iterator[int]:
     """An advisory lock (flock), which belongs to the open file: children that inherit the file share the lock."""
-    try:
+    with _written(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise _TakenError(os.read(handle, 32).decode(errors="replace")) from None
+            raise _taken(path, os.read(handle, 32).decode(errors="replace")) from None
         with contextlib.suppress(OSError):  # the id only helps people; a full disk must not fail here
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
@@ -80,12 +72,11 @@ def _lock_alone(path: Path) -> Iterator[None]:
     import filelock
 
     lock = filelock.FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise _TakenError from None
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
+    with _written(path):
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise _taken(path) from None
     try:
         yield None
     finally:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +60,7 @@ class Points:
                 a column.
         """
         path = left_by_earlier(run_dir, str(_FILE))
-        try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-            raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-        missing = [name for name in (*_NEEDED, *needed) if name not in table]
-        if missing:
-            raise InputError(f"{path}: lacks the column {missing[0]!r}; run the notebook 05_prune_and_retrain again")
+        table = read_table(path, (*_NEEDED, *needed), "the notebook 05_prune_and_retrain")
         return cls(table, _recorded_loss(Path(run_dir)))
 
     @classmethod
@@ -139,6 +133,22 @@ class Points:
         if full.empty or rest.empty:
             raise InputError("points: the full detector and a pruned one are needed; run 05_prune_and_retrain")
         return rest[rest["accuracy"] >= float(full["accuracy"].iloc[0]) - self.max_loss], rest
+
+
+def read_table(path: Path, needed: Iterable[str], maker: str) -> pd.DataFrame:
+    """A table that a lesson has left.
+
+    Raises:
+        InputError: it cannot be read, or lacks a column; the message says which lesson to run again.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    for name in needed:
+        if name not in table:
+            raise InputError(f"{path}: lacks the column {name!r}; run {maker} again")
+    return table
 
 
 def _recorded_loss(folder: Path) -> float:

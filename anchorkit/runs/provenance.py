@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,6 +90,11 @@ def content_hash(path: str | Path) -> str:
         return digest.hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def facts_hash(facts: Any, sort_keys: bool = True) -> str:
+    """Digest of what JSON can write; without `sort_keys`, mappings in another order have another digest."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def data_content(run_dir: str | Path) -> str | None:
@@ -192,8 +197,6 @@ def _cpu() -> str:
 
 def _said(*command: str) -> str | None:
     """The output of a program; None if it is not installed or fails."""
-    if shutil.which(command[0]) is None:
-        return None
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):

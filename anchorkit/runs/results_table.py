@@ -28,7 +28,6 @@ from anchorkit.search.frontier import unbeaten
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
 
 _MEASURES = ("accuracy", *COSTS, "n_anchors", "anchors")
-_FREE = 0.0
 
 
 def write_results(runs: Sequence[str | Path], path: str | Path) -> pd.DataFrame:
@@ -55,7 +54,7 @@ def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for run in map(Path, runs):
-        common, search = _common(run, RunRecord.read(run)), _search(run)
+        common, search = _common(run, RunRecord.read(run)), read_search(run)
         rows.append({**common, "what": "run", **_whole(search)})
         rows += [{**common, "what": "configuration", **row} for row in _configurations(search)]
         rows += [{**common, "what": "point", **row} for row in _points(run)]
@@ -74,7 +73,7 @@ def run_summary(run: str | Path) -> dict[str, Any]:
     record = RunRecord.read(folder)
     common = _common(folder, record)
     figures = {name.removeprefix("figure."): value for name, value in common.items() if name.startswith("figure.")}
-    figures |= {name: value for name, value in _whole(_search(folder)).items() if isinstance(value, int | float)}
+    figures |= {name: value for name, value in _whole(read_search(folder)).items() if isinstance(value, int | float)}
     for row in _points(folder):
         place = f"{row['point']}.{row['stage']}.{row['split']}"
         figures |= {f"{place}.{name}": row[name] for name in ("accuracy", "head_flops") if name in row}
@@ -114,17 +113,15 @@ def _parameters(record: RunRecord) -> dict[str, Any]:
                 values.setdefault(name, {})[stem] = str(value) if isinstance(value, list) else value
     flat: dict[str, Any] = {}
     for name, by_notebook in values.items():
-        agreed = len(set(by_notebook.values())) == 1
-        flat |= (
-            {name: next(iter(by_notebook.values()))}
-            if agreed
-            else {f"{stem}.{name}": value for stem, value in by_notebook.items()}
-        )
+        if len(set(by_notebook.values())) == 1:
+            flat[name] = next(iter(by_notebook.values()))
+        else:
+            flat |= {f"{stem}.{name}": value for stem, value in by_notebook.items()}
     return flat
 
 
-def _search(run: Path) -> SearchResult | None:
-    # search.json is written last: without it the search is not finished.
+def read_search(run: Path) -> SearchResult | None:
+    """The search of a run; None if there is none, or it is not finished: search.json is written last."""
     return SearchResult.load(run / "search") if (run / "search" / "search.json").exists() else None
 
 
@@ -136,7 +133,7 @@ def _whole(search: SearchResult | None) -> dict[str, Any]:
     found = {name: full[name] for name in _MEASURES if name in full.index}
     found |= {"searched_cost": search.cost, "threshold": search.threshold, "tried": len(search.evaluated)}
     found |= {"on_frontier": len(search.frontier), "hypervolume": search.hypervolume()}
-    for name, loss in (("free", _FREE), ("little", NEGLIGIBLE_LOSS)):
+    for name, loss in (("free", 0.0), ("little", NEGLIGIBLE_LOSS)):
         enough = search.evaluated[search.evaluated["accuracy"] >= full["accuracy"] - loss]
         found[f"{name}.{search.cost}"] = enough[search.cost].min()
         found[f"{name}.saved"] = 1.0 - float(enough[search.cost].min()) / float(full[search.cost])

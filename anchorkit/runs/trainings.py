@@ -104,45 +104,19 @@ class Trainer:
             InputError: as `anchorkit.fit`.
         """
         before = None if start is None else start.folder.name
-        facts = (
-            network.layout.to_dict(),
-            dict(network.options),
-            self.dataset.fingerprint(),
-            recipe,
-            epochs,
-            seed,
-            before,
-        )
-        folder = training_folder(self.folder / network.architecture, *facts)
+        what = network.layout.to_dict(), dict(network.options), self.dataset.fingerprint()
+        folder = training_folder(self.folder / network.architecture, *what, recipe, epochs, seed, before)
         if not (folder / MEASURED_FILE).exists():
             if start is None:
                 self._take_over(folder, training_facts(network, self.dataset, recipe, epochs, seed))
-            history = fit(
-                network,
-                self.dataset,
-                recipe,
-                epochs=epochs,
-                out=folder,
-                seed=seed,
-                precision=self.precision,
-                workers=self.workers,
-                progress=self.progress,
-            )
+            how: dict[str, Any] = {"precision": self.precision, "workers": self.workers, "progress": self.progress}
+            history = fit(network, self.dataset, recipe, epochs=epochs, out=folder, seed=seed, **how)
             save_detector(network, folder)
             accuracy = {split: e.accuracy(e.full) for split, e in self._measured(network).items()}
             total = epochs + (0 if start is None else start.epochs)
+            facts = {"accuracy": accuracy, "epochs": total, "seconds": history.seconds, "recipe": recipe, "seed": seed}
             # Written last: marks the training as complete.
-            write_json(
-                folder / MEASURED_FILE,
-                {
-                    "accuracy": accuracy,
-                    "epochs": total,
-                    "seconds": history.seconds,
-                    "recipe": recipe,
-                    "seed": seed,
-                    "begins with": before or "fresh weights",
-                },
-            )
+            write_json(folder / MEASURED_FILE, {**facts, "begins with": before or "fresh weights"})
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         about = read_json(folder / MEASURED_FILE)
         return Trained(folder, load_detector(folder), about["accuracy"], about["epochs"], about["seconds"])
@@ -192,12 +166,7 @@ class Trainer:
 
 
 def row(
-    treatment: str,
-    point: str,
-    seed: int,
-    configuration: Configuration,
-    accuracy: Mapping[str, float],
-    epochs: int,
+    treatment: str, point: str, seed: int, configuration: Configuration, accuracy: Mapping[str, float], epochs: int
 ) -> dict[str, Any]:
     """A row of an experiment's table: the treatment, its epochs, the accuracy and the costs.
 

@@ -190,10 +190,10 @@ def test_a_page_without_answers_says_so(write, lessons: Path, run: Path) -> None
 @pytest.fixture
 def command(lessons: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """``anchorkit experiments`` on the tests' own notebooks: exit code, standard output, standard error."""
-    from anchorkit.batch import experiments
+    from anchorkit.batch import plans
     from anchorkit.cli import main
 
-    monkeypatch.setattr(experiments, "notebooks_dir", lambda: lessons)
+    monkeypatch.setattr(plans, "notebooks_dir", lambda: lessons)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = main(["experiments", *arguments])

@@ -141,11 +141,9 @@ def release(sweep: str) -> None:
 
 
 def _process(folder: Path) -> LocalWorkers:
-    # The process that runs the sweep holds its lock; there is none to hold here.
-    nothing = os.open(os.devnull, os.O_RDONLY)
     logs = folder / "logs" / f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
     logs.mkdir(parents=True, exist_ok=True)
-    return LocalWorkers(1, nothing, logs)
+    return LocalWorkers(1, None, logs)  # the process that runs the sweep holds its lock
 
 
 def _unwanted() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from anchorkit.batch.plans import Step
 from anchorkit.batch.sweeps.plan import SweepPlan
-from anchorkit.batch.sweeps.steps import read_step, step_folder
+from anchorkit.batch.sweeps.steps import StepRecord, read_step, step_folder
 from anchorkit.batch.sweeps.tasks import finished_key, read_failure
 from anchorkit.errors import InputError
 from anchorkit.runs.record import RECORD_FILE, RunRecord
@@ -64,14 +64,6 @@ class SweepEstimate:
         return _sum([self.run_bytes, *(entry.new_bytes for entry in self.notebooks if entry.to_do)])
 
 
-@dataclass(frozen=True)
-class _Execution:
-    notebook: str
-    parameters: Mapping[str, Any]
-    seconds: float
-    new_bytes: int | None
-
-
 def estimate_sweep(plan: SweepPlan, folder: Path, runs: Path = Path("runs")) -> SweepEstimate:
     """What a sweep would do.
 
@@ -114,7 +106,7 @@ def _run_sizes(sweeps: Path) -> list[int]:
     return sizes
 
 
-def _executions(sweeps: Path, runs: Path) -> Iterator[_Execution]:
+def _executions(sweeps: Path, runs: Path) -> Iterator[StepRecord]:
     """Earlier executions of notebooks; records that cannot be read are skipped."""
     for path in sorted(sweeps.glob("*/steps/*/step.json")):
         try:
@@ -122,17 +114,17 @@ def _executions(sweeps: Path, runs: Path) -> Iterator[_Execution]:
         except InputError:
             continue
         if step is not None:
-            yield _Execution(step.notebook, step.parameters, step.seconds, step.new_bytes)
+            yield step
     for path in sorted(runs.glob(f"*/{RECORD_FILE}")):
         try:
             record = RunRecord.read(path.parent)
         except InputError:
             continue
         for stem, executed in record.notebooks.items():
-            yield _Execution(stem, executed.parameters, executed.seconds, None)
+            yield StepRecord(stem, executed.parameters, executed.started, executed.seconds, None, {})
 
 
-def _nearest(step: Step, earlier: list[_Execution]) -> list[_Execution]:
+def _nearest(step: Step, earlier: list[StepRecord]) -> list[StepRecord]:
     """The executions of the same notebook that agree in the most parameters."""
     same = [found for found in earlier if found.notebook == step.notebook.stem]
     agreeing = [sum(found.parameters.get(name) == value for name, value in step.parameters.items()) for found in same]

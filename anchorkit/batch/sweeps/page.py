@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan
 from anchorkit.batch.sweeps.thumbnails import read_frontier, thumbnails
 from anchorkit.files import replacing, write_text
-from anchorkit.pages.notebooks import page
+from anchorkit.pages.notebooks import page, pictures
 from anchorkit.plots.frames import points, unit
 from anchorkit.runs.record import RunRecord
 from anchorkit.runs.results_table import run_summary
@@ -24,7 +23,14 @@ _LEGEND = (
     "with a line at that of the full detector (the dot). A run's own frontier is orange, those of all runs are grey; "
     "click it for the whole chart. "
 )
-_PICTURE_KINDS = (".svg", ".png", ".jpg", ".jpeg")
+# The figures of a search that are worth a column: its title, and the figure as text.
+_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "accuracy": ("AP", points),
+    "head_flops": ("Head FLOPs", lambda flops: unit("head_flops", [flops]).text(flops)),
+    "free.saved": ("Saved at no loss", lambda saved: f"{100 * saved:.0f} %"),
+    "hypervolume": ("Hypervolume", "{:.4f}".format),
+    "tried": ("Tried", "{:,}".format),
+}
 
 
 def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
@@ -36,11 +42,9 @@ def write_sweep_page(folder: Path, plan: SweepPlan) -> Path:
     rows = [_Row(folder, run) for run in plan.runs]
     varied = [name for name in plan.file.varied if len({str(row.varied.get(name)) for row in rows}) > 1]
     figures = list(dict.fromkeys(name for row in rows for name in row.figures))
-    texts, numbers = ["Run", *varied, "State"], [*figures, "Minutes"]
-    cells = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in texts)
-    cells += "".join(
-        f'<th scope="col" class="number"><button type="button">{escape(name)}</button></th>' for name in numbers
-    )
+    heads = [("", name) for name in ("Run", *varied, "State")]
+    heads += [(' class="number"', name) for name in (*figures, "Minutes")]
+    cells = "".join(f'<th scope="col"{kind}><button type="button">{escape(name)}</button></th>' for kind, name in heads)
     frontiers = {row.name: row.frontier for row in rows if row.frontier is not None}
     shared, small = thumbnails(frontiers)
     body = "".join(row.html(varied, figures, small.get(row.name)) for row in rows)
@@ -102,27 +106,15 @@ class _Row:
 
 def _shown(figures: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     """The figures worth a column, each as a number to sort by and a text: those of the search, and a notebook's own."""
-    shown: dict[str, tuple[float, str]] = {}
-    if "accuracy" in figures:
-        shown["AP"] = (figures["accuracy"], points(figures["accuracy"]))
-    if "head_flops" in figures:
-        flops = figures["head_flops"]
-        shown["Head FLOPs"] = (flops, unit("head_flops", [flops]).text(flops))
-    if "free.saved" in figures:
-        shown["Saved at no loss"] = (figures["free.saved"], f"{100 * figures['free.saved']:.0f} %")
-    if "hypervolume" in figures:
-        shown["Hypervolume"] = (figures["hypervolume"], f"{figures['hypervolume']:.4f}")
-    if "tried" in figures:
-        shown["Tried"] = (figures["tried"], f"{figures['tried']:,}")
-    if not shown:
-        shown = {name: (value, f"{value:.6g}") for name, value in figures.items()}
-    return shown
+    known = {name: column for name, column in _COLUMNS.items() if name in figures}
+    if not known:
+        return {name: (value, f"{value:.6g}") for name, value in figures.items()}
+    return {title: (figures[name], text(figures[name])) for name, (title, text) in known.items()}
 
 
 def _picture(folder: Path, run: Path, name: str) -> str | None:
     """The picture of a run, copied beside the page: its frontier, or else its first figure."""
-    found = sorted(path for path in run.glob("figures/*") if path.suffix.lower() in _PICTURE_KINDS)
-    found.sort(key=lambda path: not re.search("frontier", path.stem))
+    found = sorted(pictures(run), key=lambda path: "frontier" not in path.stem)
     if not found:
         return None
     target = folder / "pictures" / f"{name}{found[0].suffix.lower()}"

@@ -5,8 +5,6 @@ Runs whose first notebooks agree have the same first keys (see `anchorkit.batch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Any
 
 from anchorkit.batch.plans import Step, make_chain
 from anchorkit.batch.sweeps.sweep_file import SweepFile
-from anchorkit.runs.provenance import content_hash
+from anchorkit.runs.provenance import content_hash, facts_hash
 
 _LONGEST_NAME = 80
 
@@ -79,8 +77,7 @@ def _name(sweep: str, varied: Mapping[str, Any], chain: Sequence[Step]) -> str:
     parts = [f"{name.rpartition('.')[2]}={_short(value)}" for name, value in varied.items()]
     text = re.sub(r"[^\w.,=+-]+", "_", ",".join(parts) or sweep).strip("._")[:_LONGEST_NAME]
     values = {step.name: dict(step.parameters) for step in chain}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return f"{text}-{digest[:6]}"
+    return f"{text}-{facts_hash(values)[:6]}"
 
 
 def _short(value: Any) -> str:

@@ -11,13 +11,12 @@ all the same, so every file that is taken from a step is compared with its diges
 from __future__ import annotations
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from anchorkit.batch.drive import Desk
 from anchorkit.batch.plans import Step
@@ -43,7 +42,8 @@ class StepRecord:
         parameters: its parameters, ``run_dir`` included.
         started: when, UTC.
         seconds: how long it took.
-        new_bytes: the disk space of its folder: the size of the files that are not links to the step before.
+        new_bytes: the disk space of its folder: the size of the files that are not links to the step before; None if
+            unknown.
         files: by path, ``[SHA-256, size in bytes]``.
     """
 
@@ -51,7 +51,7 @@ class StepRecord:
     parameters: Mapping[str, Any]
     started: str | None
     seconds: float
-    new_bytes: int
+    new_bytes: int | None
     files: Mapping[str, tuple[str, int]]
 
 
@@ -171,11 +171,8 @@ def _link(source: Path, target: Path) -> None:
     """Make `target` a hard link to `source`, read-only; a copy where the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.chmod(source.stat().st_mode & 0o555)
-    handle, name = tempfile.mkstemp(prefix=".link-", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".link-{uuid4().hex}")
     try:
-        temporary.unlink()
         try:
             temporary.hardlink_to(source)
         except OSError as error:

@@ -21,13 +21,7 @@ from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
 from anchorkit.batch.sweeps.progress import Notes
 from anchorkit.batch.sweeps.steps import FAILURE_FILE, read_step, step_folder
 from anchorkit.batch.sweeps.sweep_file import read_sweep
-from anchorkit.batch.sweeps.tasks import (
-    Task,
-    finished_key,
-    make_failed_folder,
-    note_failure,
-    read_failure,
-)
+from anchorkit.batch.sweeps.tasks import Task, finished_key, make_failed_folder, note_failure, read_failure
 from anchorkit.batch.sweeps.workers import LocalWorkers
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, remove_leftovers, write_json
@@ -139,17 +133,16 @@ def sweep_folder(plan: SweepPlan, out: str | Path | None) -> Path:
 def _held(folder: Path) -> Iterator[int | None]:
     """The folder's lock. Processes of a killed sweep end by themselves; this waits for them."""
     deadline = time.monotonic() + _ORPHANS_END_WITHIN
-    while True:
-        with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held:
+        while True:
             try:
                 handle = held.enter_context(locked(folder))
+                break
             except InputError:
                 if time.monotonic() > deadline or _holder_lives(folder):
                     raise
-            else:
-                yield handle
-                return
-        time.sleep(0.2)
+            time.sleep(0.2)
+        yield handle
 
 
 def _holder_lives(folder: Path) -> bool:

@@ -5,6 +5,7 @@ All errors of a file are reported in one message, before anything starts.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import sys
@@ -15,10 +16,11 @@ from typing import Any
 
 import yaml
 
-from anchorkit.batch.parameters import Parameter, read_parameters
+from anchorkit.batch.parameters import read_parameters
 from anchorkit.batch.plans import LESSONS, Resolver, profile_named
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
+from anchorkit.files import read_text
 from anchorkit.suggest import did_you_mean
 
 _KEYS = ("name", "notebooks", "profile", "base", "grid", "list", "on_finished")
@@ -60,12 +62,16 @@ def read_sweep(path: str | Path) -> SweepFile:
     problems: list[str] = []
     content = _content(source, problems)
     notebooks = _notebooks(content.get("notebooks", "lessons"), source.parent, problems)
-    declared = {notebook.stem: _declared(notebook, problems) for notebook in notebooks}
-    profile = _profile(content.get("profile"), problems)
-    base = _mapping(content, "base", problems)
-    grid = _grid(content, problems)
-    entries = _entries(content, problems)
-    callback = _callback(content.get("on_finished"), source.parent, problems)
+    declared = {notebook.stem: _attempt(problems, None, read_parameters, notebook) for notebook in notebooks}
+    named = content.get("profile")
+    profile = {} if named is None else _attempt(problems, {}, profile_named, str(named))
+    base = _attempt(problems, {}, _mapping, content, "base")
+    grid = _attempt(problems, {}, _mapping, content, "grid")
+    for name in [name for name, values in grid.items() if not isinstance(values, list) or not values]:
+        problems.append(f"grid: {name}: a list of values is needed, as [1, 2]")
+        del grid[name]
+    entries = _attempt(problems, [{}], _entries, content.get("list"))
+    callback = _attempt(problems, None, _callback, content.get("on_finished"), source.parent)
 
     varied = tuple(dict.fromkeys([*(name for entry in entries for name in entry), *grid]))
     for name in sorted({name for entry in entries for name in entry} & set(grid)):
@@ -87,7 +93,16 @@ def read_sweep(path: str | Path) -> SweepFile:
     values = tuple(resolver.resolve(of_run, profile) for of_run in given)
     _no_doubles(source, given, values)
     name = str(content.get("name", source.stem))
-    return SweepFile(name, source, tuple(notebooks), content.get("profile"), given, varied, values, callback)
+    return SweepFile(name, source, tuple(notebooks), named, given, varied, values, callback)
+
+
+def _attempt(problems: list[str], otherwise: Any, read: Callable[..., Any], *given: Any) -> Any:
+    """What `read` returns; if it refuses, its message goes to `problems`."""
+    try:
+        return read(*given)
+    except InputError as error:
+        problems.append(str(error))
+        return otherwise
 
 
 class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # publishes no types
@@ -104,12 +119,9 @@ class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # publishes no types
 
 
 def _content(source: Path, problems: list[str]) -> dict[str, Any]:
+    text, _ = read_text(source)
     try:
-        content = yaml.load(source.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        raise InputError(f"{source}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot be read ({error})") from None
+        content = yaml.load(text, _UniqueKeys)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -133,15 +145,12 @@ def _notebooks(asked: Any, folder: Path, problems: list[str]) -> list[Path]:
     names = asked if isinstance(asked, list) else [asked]
     found: list[Path] = []
     for name in names:
-        by_name = shipped / f"{name}.ipynb"
-        by_path = folder / str(name)
-        if str(name).endswith(".ipynb"):
-            if not by_path.is_file():
-                problems.append(f"notebooks: {by_path}: no such notebook")
-                continue
-            found.append(by_path.resolve())
-        elif by_name.is_file():
-            found.append(by_name)
+        is_path = str(name).endswith(".ipynb")
+        place = folder / str(name) if is_path else shipped / f"{name}.ipynb"
+        if place.is_file():
+            found.append(place.resolve() if is_path else place)
+        elif is_path:
+            problems.append(f"notebooks: {place}: no such notebook")
         else:
             known = ["lessons", *(path.stem for path in shipped.glob("[0-9]*.ipynb"))]
             problems.append(f"notebooks: unknown notebook {name!r}, {did_you_mean(str(name), known)}")
@@ -151,69 +160,35 @@ def _notebooks(asked: Any, folder: Path, problems: list[str]) -> list[Path]:
     return found
 
 
-def _declared(notebook: Path, problems: list[str]) -> dict[str, Parameter] | None:
-    try:
-        return read_parameters(notebook)
-    except InputError as error:
-        problems.append(str(error))
-        return None
-
-
-def _profile(name: Any, problems: list[str]) -> Mapping[str, Mapping[str, Any]]:
-    if name is None:
-        return {}
-    try:
-        return profile_named(str(name))
-    except InputError as error:
-        problems.append(str(error))
-        return {}
-
-
-def _mapping(content: Mapping[str, Any], key: str, problems: list[str]) -> dict[str, Any]:
+def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = content.get(key)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        problems.append(f"{key}: NAME: VALUE lines are needed")
-        return {}
-    return {str(name): each for name, each in value.items()}
+    if not isinstance(value, dict | None):
+        raise InputError(f"{key}: NAME: VALUE lines are needed")
+    return {str(name): each for name, each in (value or {}).items()}
 
 
-def _grid(content: Mapping[str, Any], problems: list[str]) -> dict[str, list[Any]]:
-    grid = _mapping(content, "grid", problems)
-    for name, values in grid.items():
-        if not isinstance(values, list) or not values:
-            problems.append(f"grid: {name}: a list of values is needed, as [1, 2]")
-    return {name: values for name, values in grid.items() if isinstance(values, list) and values}
-
-
-def _entries(content: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:
-    entries = content.get("list")
+def _entries(entries: Any) -> list[dict[str, Any]]:
     if entries is None:
         return [{}]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        problems.append("list: entries are needed, each with NAME: VALUE lines")
-        return [{}]
+        raise InputError("list: entries are needed, each with NAME: VALUE lines")
     return [{str(name): value for name, value in entry.items()} for entry in entries]
 
 
-def _callback(name: Any, folder: Path, problems: list[str]) -> Callable[[dict[str, Any]], object] | None:
+def _callback(name: Any, folder: Path) -> Callable[[dict[str, Any]], object] | None:
     if name is None:
         return None
     module, colon, function = str(name).partition(":")
     if not colon:
-        problems.append(f"on_finished: {name}: package.module:function is needed")
-        return None
+        raise InputError(f"on_finished: {name}: package.module:function is needed")
     if str(folder) not in sys.path:  # a module beside the sweep file
         sys.path.append(str(folder))
     try:
         found = getattr(importlib.import_module(module), function)
     except Exception as error:  # the user's module may raise anything; the message reports it
-        problems.append(f"on_finished: {name} cannot be imported ({type(error).__name__}: {error})")
-        return None
+        raise InputError(f"on_finished: {name} cannot be imported ({type(error).__name__}: {error})") from None
     if not callable(found):
-        problems.append(f"on_finished: {name} is not a function")
-        return None
+        raise InputError(f"on_finished: {name} is not a function")
     return found  # type: ignore[no-any-return]
 
 
@@ -223,7 +198,10 @@ def _checked(resolver: Resolver, values: Mapping[str, Any], where: str, problems
     for name, value in values.items():
         try:
             for parameter in resolver.named(name, where):
-                value = _number(parameter, value)
+                # YAML reads 1e-3 as text: a number only has an exponent there if it has a point.
+                if parameter.type == "float" and isinstance(value, str):
+                    with contextlib.suppress(ValueError):
+                        value = float(value)
                 if isinstance(value, bool) and parameter.type == "str":
                     raise InputError(
                         f"{where}: {parameter.name} is {value}; YAML reads no, yes, on and off so; put them in quotes"
@@ -234,19 +212,9 @@ def _checked(resolver: Resolver, values: Mapping[str, Any], where: str, problems
     return checked
 
 
-def _number(parameter: Parameter, value: Any) -> Any:
-    """YAML reads 1e-3 as text: a number only has an exponent there if it has a point."""
-    if parameter.type == "float" and isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
 def _no_doubles(source: Path, given: tuple[dict[str, Any], ...], values: tuple[dict[str, Any], ...]) -> None:
     for later, own in enumerate(values):
-        if own in values[:later]:
-            first = values.index(own)
+        first = values.index(own)
+        if first < later:
             said = ", ".join(f"{name}={value}" for name, value in given[later].items())
             raise InputError(f"{source}: runs {first + 1} and {later + 1} are the same ({said}); remove one of them")

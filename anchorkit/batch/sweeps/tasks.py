@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,7 @@ class Task:
 
 def perform_task(task: Task, kernel: Kernel) -> Outcome:
     """Execute a step, unless it is done, and make the run's folder if the run is complete."""
-
-    def finish() -> None:
-        if task.run is not None:
-            make_run_folder(task)
-
+    finish = None if task.run is None else partial(make_run_folder, task)
     return perform(task.step, StepFolders(task.folder), kernel, finish)
 
 

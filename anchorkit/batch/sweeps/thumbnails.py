@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from anchorkit.search.result import SearchResult
+from anchorkit.runs.results_table import read_search
 
 WIDTH, HEIGHT = 132, 84
 _MARGIN = 7
@@ -23,9 +23,9 @@ def read_frontier(run: Path) -> Frontier | None:
     Raises:
         InputError: the search's files are damaged.
     """
-    if not (run / "search" / "search.json").exists():
+    search = read_search(run)
+    if search is None:
         return None
-    search = SearchResult.load(run / "search")
     full = search.baseline
     rows = search.frontier.sort_values(search.cost)
     shares = (rows[search.cost] / float(full[search.cost])).tolist()

@@ -21,6 +21,7 @@ import psutil
 from anchorkit.batch.drive import Outcome
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.sweeps.tasks import Task, perform_task
+from anchorkit.batch.sweeps.workers import kill_all
 
 
 class _Requests(threading.Thread):
@@ -43,7 +44,7 @@ class _Requests(threading.Thread):
                 self.tasks.put(None)
         self.tasks.put(None)
         if self.busy:  # the parent has ended
-            _kill_notebooks()
+            kill_all(psutil.Process().children(recursive=True))
             os._exit(1)
 
 
@@ -80,12 +81,6 @@ def _interrupt_notebooks() -> None:
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess, ValueError):  # no such signal on Windows: killed later
             child.send_signal(signal.SIGINT)
-
-
-def _kill_notebooks() -> None:
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
 
 
 if __name__ == "__main__":

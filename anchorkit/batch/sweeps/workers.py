@@ -9,6 +9,7 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,22 +123,23 @@ class LocalWorkers:
 
     def _say(self, worker: _Worker, message: dict[str, object]) -> None:
         assert worker.process.stdin is not None
-        try:
+        # The end of its answers reports a worker that has died.
+        with contextlib.suppress(BrokenPipeError, ValueError):
             worker.process.stdin.write(json.dumps(message) + "\n")
             worker.process.stdin.flush()
-        except (BrokenPipeError, ValueError):  # it has died; the end of its answers reports it
-            return
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """Kill a worker and its notebooks' process, which has its own session."""
-    try:
+    family: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
     process.kill()
+    kill_all(family)
+
+
+def kill_all(family: Iterable[psutil.Process]) -> None:
+    """Kill processes, some of which may have ended."""
     for member in family:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-        except psutil.NoSuchProcess:
-            continue
