@@ -146,7 +146,7 @@ def test_what_killed_processes_did_is_done_once_more(waiting) -> None:
     assert process.returncode == 0, err
     assert gone(running)
     assert status(waiting) == {"done": 3, "failed": 0, "running": 0, "waiting": 0}
-    said = [line for line in err.splitlines() if line.endswith("it is tried once more")]
+    said = [line for line in err.splitlines() if line.endswith("trying once more")]
     assert len(said) == 2
     assert sum("the notebook's process died" in line for line in said) == 1
     assert sorted(value["n"] for value in waiting.figures().values()) == [1.0, 2.0, 3.0]
