@@ -29,7 +29,6 @@ from anchorkit.errors import InputError
 if TYPE_CHECKING:
     from anchorkit.predictions import PredictionTable
 
-# Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
 __all__ = [
     "anchor_frame",
     "box_shapes",
@@ -40,6 +39,7 @@ __all__ = [
     "object_shapes",
 ]
 
+# Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
 _LEAST_SIDE = 1.0
 _ALL_OTHERS = "all others"
 
