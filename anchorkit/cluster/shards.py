@@ -186,9 +186,8 @@ def survey(shard: Shard) -> Answer:
     """
     with _at_work(shard) as loaded:
         rows = loaded.rows
-        counts = np.bincount(rows.klass, minlength=rows.n_all_classes)[: rows.n_classes].astype(np.int64)
         sizes = members_of_anchors(loaded.index.groups, len(loaded.table.layout))
-        return _answer(Survey(counts, sizes, image_digests(loaded.table, shard.truth), loaded.warnings))
+        return _answer(Survey(rows.of_classes(), sizes, image_digests(loaded.table, shard.truth), loaded.warnings))
 
 
 def falling_scores(shard: Shard) -> Array:
@@ -236,18 +235,14 @@ def _places_first(counts: Array) -> Array:
 def above(shard: Shard, limit: int) -> Answer:
     """int64 (K,): how many candidates of each class have a key (see `falling_scores`) below a limit."""
     with _at_work(shard) as loaded:
-        rows = loaded.rows
-        found = np.bincount(rows.klass[rows.falling < limit], minlength=rows.n_all_classes)
-        return _answer(found[: rows.n_classes].astype(np.int64))
+        return _answer(loaded.rows.of_classes(loaded.rows.falling < limit))
 
 
 def pairs(shard: Shard, rules: MatchingRules) -> Answer:
     """int64 (K,): how many candidates of each class could match something."""
     with _at_work(shard) as loaded:
-        rows = loaded.rows
         matching, _ = loaded.index.matching(rules)
-        found = np.bincount(rows.klass[matching.slot >= 0], minlength=rows.n_all_classes)
-        return _answer(found[: rows.n_classes].astype(np.int64))
+        return _answer(loaded.rows.of_classes(matching.slot >= 0))
 
 
 def differences(
@@ -288,19 +283,7 @@ def _answer(found: Any) -> Answer:
 
 
 def _joined(tables: Sequence[PredictionTable]) -> PredictionTable:
-    first = tables[0]
-
-    def column(name: str) -> Array:
-        return np.concatenate([getattr(table, name) for table in tables])
-
-    return PredictionTable(
-        column("image_id"),
-        column("anchor"),
-        column("category_id"),
-        column("score"),
-        column("boxes"),
-        first.layout,
-        first.postprocess,
-        source=f"{first.source} and others",
-        copy=False,
-    )
+    first, names = tables[0], ("image_id", "anchor", "category_id", "score", "boxes")
+    options: dict[str, Any] = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
+    options |= {"layout": first.layout, "postprocess": first.postprocess, "source": f"{first.source} and others"}
+    return PredictionTable(**options, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
     from anchorkit.evaluation.images import Images
     from anchorkit.evaluation.index import Index
     from anchorkit.evaluation.loops.tables import Seen
-
-
-_KEPT = (
-    *("predictions", "ground_truth", "layout", "postprocess", "findings", "_threads", "_memory_limit"),
-    *("_lock", "_index", "_engines", "_images"),
-)
-"""What a copy of an evaluator shares with it. The lock too: whoever first needs a table builds it for all."""
 
 
 class Evaluator(Accuracies):
@@ -117,6 +111,7 @@ class Evaluator(Accuracies):
         report(self.findings, predictions.findings)
         self._index = self._new_index(self.postprocess)
         self._images: dict[Engine, Images] = {}
+        self._drawn: dict[Any, npt.NDArray[np.float64]] = {}  # what the bootstrap remembers
         self._prepare()
 
     def _new_index(self, post: PostProcess) -> Index:
@@ -210,10 +205,8 @@ class Evaluator(Accuracies):
         other = self._copy()
         other.postprocess = post
         with self._lock:
-            if post.score_threshold < self._index.least_score_threshold:
-                other._index = other._new_index(post)
-            else:
-                other._index = self._index.with_postprocess(post)
+            more_rows = post.score_threshold < self._index.rows.score_threshold
+            other._index = other._new_index(post) if more_rows else self._index.with_postprocess(post)
             other._engines, other._images = {}, {}
             other._prepare()
         return other
@@ -365,17 +358,13 @@ class Evaluator(Accuracies):
         )
 
     def _copy(self) -> Evaluator:
-        """The same evaluator with nothing remembered. The caller sets what differs and calls `_prepare`."""
-        other = object.__new__(Evaluator)
-        Accuracies.__init__(other, self._metric, self._coco.thresholds, self._coco.max_dets)
-        for name in _KEPT:
-            setattr(other, name, getattr(self, name))
-        return other
+        """The same evaluator with nothing remembered. The caller sets what differs and calls `_prepare`.
 
-    @cached_property
-    def _drawn(self) -> dict[Any, npt.NDArray[np.float64]]:
-        """What the bootstrap remembers."""
-        return {}
+        It shares the tables and the lock too: whoever first needs a table builds it for all.
+        """
+        other = copy.copy(self)
+        other._accuracies, other._reader, other._drawn = {}, None, {}
+        return other
 
     def _source(self) -> Source:
         """What the bootstrap needs of this evaluator."""
