@@ -173,7 +173,9 @@ def build_matching(
 
     inside = np.ones(len(rows), np.uint8)
     if not rules.voc:
-        overlaps.area_ranges(rows.boxes, np.array(AREA_RANGES), inside)
+        sides = rows.boxes[:, 2:].astype(np.float64) - rows.boxes[:, :2]
+        inside = _in_ranges(sides[:, 0] * sides[:, 1])
+        del sides
     place_word = starts_of((np.diff(class_first) + 63) // 64)
     if 64 * int(place_word[-1]) >= PLACE:
         raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
@@ -245,6 +247,7 @@ def _in_class_order(rows: SortedRows, measured: Array) -> tuple[Array, Array]:
 
 
 def _in_ranges(area: Array) -> Array:
+    """uint8: a bit for each of the area ranges in which an area lies, both ends belonging to the range."""
     bits = np.zeros(len(area), np.uint8)
     for number, (low, high) in enumerate(AREA_RANGES):
         bits |= ((area >= low) & (area <= high)).astype(np.uint8) << np.uint8(number)

@@ -201,19 +201,6 @@ def collect_members(image_start, group_start, members, chosen, image_of, image_g
 
 
 @compiled
-def area_ranges(boxes, ranges, inside):
-    """For each box, a bit for each of the area ranges in which its area lies, both ends belonging to the range."""
-    for i in range(len(boxes)):
-        width = np.float64(boxes[i, 2]) - np.float64(boxes[i, 0])
-        height = np.float64(boxes[i, 3]) - np.float64(boxes[i, 1])
-        bits = 0
-        for a in range(len(ranges)):
-            if ranges[a, 0] <= width * height <= ranges[a, 1]:
-                bits |= 1 << a
-        inside[i] = bits
-
-
-@compiled
 def sort_by_class(klass, falling, wanted, at, key):
     """Put the candidates of wanted classes class by class, from ``at[class]`` on: score (falling) and number in one."""
     for i in range(len(klass)):
