@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +32,13 @@ if TYPE_CHECKING:
     from anchorkit.evaluation.images import Images
     from anchorkit.evaluation.index import Index
     from anchorkit.evaluation.loops.tables import Seen
+
+
+_KEPT = (
+    *("predictions", "ground_truth", "layout", "postprocess", "findings", "_threads", "_memory_limit"),
+    *("_lock", "_index", "_engines", "_images"),
+)
+"""What a copy of an evaluator shares with it. The lock too: whoever first needs a table builds it for all."""
 
 
 class Evaluator(Accuracies):
@@ -111,7 +117,6 @@ class Evaluator(Accuracies):
         report(self.findings, predictions.findings)
         self._index = self._new_index(self.postprocess)
         self._images: dict[Engine, Images] = {}
-        self._drawn: dict[Any, npt.NDArray[np.float64]] = {}  # what the bootstrap remembers
         self._prepare()
 
     def _new_index(self, post: PostProcess) -> Index:
@@ -358,13 +363,17 @@ class Evaluator(Accuracies):
         )
 
     def _copy(self) -> Evaluator:
-        """The same evaluator with nothing remembered. The caller sets what differs and calls `_prepare`.
-
-        It shares the tables and the lock too: whoever first needs a table builds it for all.
-        """
-        other = copy.copy(self)
-        other._accuracies, other._reader, other._drawn = {}, None, {}
+        """The same evaluator with nothing remembered. The caller sets what differs and calls `_prepare`."""
+        other = object.__new__(Evaluator)
+        Accuracies.__init__(other, self._metric, self._coco.thresholds, self._coco.max_dets)
+        for name in _KEPT:
+            setattr(other, name, getattr(self, name))
         return other
+
+    @cached_property
+    def _drawn(self) -> dict[Any, npt.NDArray[np.float64]]:
+        """What the bootstrap remembers."""
+        return {}
 
     def _source(self) -> Source:
         """What the bootstrap needs of this evaluator."""
