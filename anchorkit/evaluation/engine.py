@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -88,26 +87,18 @@ class Engine:
     def _look(self, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
         assert self._mask is not None
         events = self._images.advance(self._mask, children, False)
-        free: SimpleQueue[Reading] = SimpleQueue()
-        for reading in self._readings:
-            free.put(reading)
 
-        def look(child: int) -> Figure:
-            reading = free.get()
-            try:
-                # The bitmap belongs to this child until the second flip.
-                _flip(reading, events, child)
-                reading.show(*self._matches, *_changes(events, child))
-                figure = read(reading)
-                _flip(reading, events, child)
-                reading.show(*self._matches)
-            finally:
-                # After an error too: another thread may be waiting.
-                free.put(reading)
+        def look(reading: Reading, child: int) -> Figure:
+            # The bitmap belongs to this child until the second flip.
+            _flip(reading, events, child)
+            reading.show(*self._matches, *_changes(events, child))
+            figure = read(reading)
+            _flip(reading, events, child)
+            reading.show(*self._matches)
             return figure
 
         here, self._mask = self._mask, None
-        figures = self._work.all([partial(look, child) for child in range(len(children))])
+        figures = self._work.each_with(self._readings, look, range(len(children)))
         self._mask = here
         return figures
 
@@ -126,14 +117,17 @@ def _changes(events: list[Events], child: int) -> Matches:
     """The places at which a child changes outcomes, rising, and the new outcomes."""
     at = np.concatenate([part.change_at[child][: part.n_changes[child]] for part in events])
     outcome = np.concatenate([part.change_to[child][: part.n_changes[child]] for part in events])
-    order = np.argsort(at)
-    return at[order], outcome[order]
+    return _rising(at, outcome)
 
 
 def _merged(old: Matches, changes: Matches) -> Matches:
     """The matches after some changes; an outcome of 0 removes a match."""
     stays = np.isin(old[0], changes[0], assume_unique=True, invert=True)
     comes = changes[1] != 0
-    at = np.concatenate((old[0][stays], changes[0][comes]))
+    at, outcome = (np.concatenate((before[stays], new[comes])) for before, new in zip(old, changes, strict=True))
+    return _rising(at, outcome)
+
+
+def _rising(at: Array, outcome: Array) -> Matches:
     order = np.argsort(at)
-    return at[order], np.concatenate((old[1][stays], changes[1][comes]))[order]
+    return at[order], outcome[order]
