@@ -204,6 +204,9 @@ def build_matching(
     chosen = np.flatnonzero((some & in_class) | long)
     image_group = np.searchsorted(rows.group_image[chosen], np.arange(rows.n_images + 1)).astype(np.int64)
     word_start = starts_of((np.diff(rows.image_start) + 63) // 64)
+    paired = np.zeros(64 * word_start[-1], np.bool_)
+    image = np.searchsorted(rows.image_start, with_pairs, side="right") - 1
+    paired[64 * word_start[image] + with_pairs - rows.image_start[image]] = True
     members_start = starts_of(np.diff(image_group) * np.diff(word_start))
     members = np.zeros(int(members_start[-1]), np.uint64)
     overlaps.collect_members(
@@ -217,7 +220,7 @@ def build_matching(
             slot=slot,
             slot_start=np.searchsorted(with_pairs, rows.image_start).astype(np.int64),
             inside=inside[with_pairs],
-            paired=overlaps.collect(rows.image_start, word_start, n_pairs),
+            paired=np.packbits(paired, bitorder="little").view(np.uint64),
             image_group=image_group,
             members=members,
             members_start=members_start,
