@@ -29,15 +29,7 @@ from anchorkit.errors import InputError
 if TYPE_CHECKING:
     from anchorkit.predictions import PredictionTable
 
-__all__ = [
-    "anchor_frame",
-    "box_shapes",
-    "counts",
-    "coverage",
-    "density_contours",
-    "marginals",
-    "object_shapes",
-]
+__all__ = ["anchor_frame", "box_shapes", "counts", "coverage", "density_contours", "marginals", "object_shapes"]
 
 # Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
 _LEAST_SIDE = 1.0

@@ -20,16 +20,7 @@ from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.loops import weighing
 from anchorkit.evaluation.loops.matching import HIT
-from anchorkit.evaluation.loops.tables import (
-    N_RECALLS,
-    NO_PLACE,
-    PLACE,
-    Array,
-    Seen,
-    Steps,
-    ToFind,
-    WeighingScratch,
-)
+from anchorkit.evaluation.loops.tables import N_RECALLS, NO_PLACE, PLACE, Array, Seen, Steps, ToFind, WeighingScratch
 from anchorkit.evaluation.loops.weighing import DRAWS
 from anchorkit.evaluation.metrics import MatchingRules, MeanPrecision
 from anchorkit.evaluation.threads import Sharing
