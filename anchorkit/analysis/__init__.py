@@ -2,12 +2,6 @@
 
 from anchorkit import modules_on_first_use
 
-__all__ = [
-    "diagnosis",
-    "kmeans_anchors",
-    "per_image",
-    "redundancy",
-    "takeovers",
-]
+__all__ = ["diagnosis", "kmeans_anchors", "per_image", "redundancy", "takeovers"]
 
 __getattr__ = modules_on_first_use(__name__)

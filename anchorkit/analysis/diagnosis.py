@@ -32,12 +32,7 @@ from anchorkit.analysis.coco_matching import Flags, Floats, Ints, Pairs, match_g
 from anchorkit.errors import InputError
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
 
-__all__ = [
-    "ERRORS",
-    "Diagnosis",
-    "compare",
-    "diagnose",
-]
+__all__ = ["ERRORS", "Diagnosis", "compare", "diagnose"]
 
 ERRORS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 """The kinds of errors, in the order of the paper."""

@@ -140,41 +140,29 @@ def compare_image(
     for matched in (before, after):
         at = np.flatnonzero(((matched["image_id"] == image_id) & (matched["score"] >= min_score)).to_numpy())
         sides.append(dict(zip(at.tolist(), matched.iloc[at].to_dict("records"), strict=True)))
-    rows: list[dict[str, object]] = []
+
+    def scores(*found: int) -> list[float]:
+        """Those of a detection before and one after; 0 for none."""
+        return [float(side[at]["score"]) if at >= 0 else 0.0 for side, at in zip(sides, found, strict=True)]
+
+    rows: list[tuple[Any, ...]] = []
     finders = [{row["object"]: index for index, row in side.items()} for side in sides]
     position = np.searchsorted(truth.image_ids, image_id)
     for place in range(*np.searchsorted(truth.image, [position, position + 1]).tolist()):
         if truth.crowd[place]:
             continue
         makers = [finder.get(place, -1) for finder in finders]
-        old, new = (side[at]["score"] if at >= 0 else 0.0 for side, at in zip(sides, makers, strict=True))
+        old, new = scores(*makers)
         x, y, width, height = truth.boxes[place]
-        rows.append(
-            {
-                "kind": "object",
-                "object": place,
-                "category_id": int(truth.category_ids[truth.category[place]]),
-                **dict(zip(_BOX, (x, y, x + width, y + height), strict=True)),
-                "before": makers[0],
-                "after": makers[1],
-                "change": float(new) - float(old),
-            }
-        )
+        category_id = int(truth.category_ids[truth.category[place]])
+        rows.append(("object", place, category_id, x, y, x + width, y + height, *makers, new - old))
     for kind in (FALSE_ALARM, NEITHER):
         old_rows, new_rows = ({at: row for at, row in side.items() if row["kind"] == kind} for side in sides)
         for index, twin in _pairs(old_rows, new_rows):
             own = old_rows[index] if index >= 0 else new_rows[twin]
-            scores = [side[at]["score"] if at >= 0 else 0.0 for side, at in ((old_rows, index), (new_rows, twin))]
-            rows.append(
-                {
-                    "kind": kind,
-                    "object": -1,
-                    **{name: own[name] for name in ("category_id", *_BOX)},
-                    "before": index,
-                    "after": twin,
-                    "change": float(scores[0]) - float(scores[1]) if kind == FALSE_ALARM else 0.0,
-                }
-            )
+            old, new = scores(index, twin)
+            change = old - new if kind == FALSE_ALARM else 0.0
+            rows.append((kind, -1, own["category_id"], *(own[name] for name in _BOX), index, twin, change))
     columns = ["kind", "object", "category_id", *_BOX, "before", "after", "change"]
     return pd.DataFrame(rows, columns=columns)
 

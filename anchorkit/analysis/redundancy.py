@@ -29,17 +29,9 @@ from anchorkit.errors import InputError
 if TYPE_CHECKING:
     from anchorkit.predictions import PredictionTable
 
-# Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
-__all__ = [
-    "anchor_frame",
-    "box_shapes",
-    "counts",
-    "coverage",
-    "density_contours",
-    "marginals",
-    "object_shapes",
-]
+__all__ = ["anchor_frame", "box_shapes", "counts", "coverage", "density_contours", "marginals", "object_shapes"]
 
+# Boxes clipped at the image's border can be thinner than a pixel, even of width 0; on a log axis they count as 1 pixel.
 _LEAST_SIDE = 1.0
 _ALL_OTHERS = "all others"
 
@@ -64,16 +56,8 @@ def anchor_frame(configuration: Configuration | AnchorLayout) -> pd.DataFrame:
     """
     if isinstance(configuration, AnchorLayout):
         configuration = configuration.full
-    anchors = configuration.layout.anchors
-    return pd.DataFrame(
-        {
-            "anchor_id": [anchor.id for anchor in anchors],
-            "level": [anchor.level for anchor in anchors],
-            "width": [anchor.width for anchor in anchors],
-            "height": [anchor.height for anchor in anchors],
-            "kept": [anchor.index in configuration for anchor in anchors],
-        }
-    )
+    rows = [(a.id, a.level, a.width, a.height, a.index in configuration) for a in configuration.layout.anchors]
+    return pd.DataFrame(rows, columns=["anchor_id", "level", "width", "height", "kept"])
 
 
 def box_shapes(
@@ -203,9 +187,7 @@ def counts(shapes: pd.DataFrame, layout: AnchorLayout) -> pd.DataFrame:
     Example:
         >>> import anchorkit as ak
         >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
-        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
-        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> shapes = pd.DataFrame({"anchor": [0, 0, 1], "width": [16, 18, 17], "height": 16})
         >>> counts(shapes, layout)["count"].tolist()
         [2, 1]
     """
@@ -231,18 +213,15 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
         InputError: a mass is not between 0 and 1, or the grid is too coarse.
 
     Example:
-        >>> import anchorkit as ak
-        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
-        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
-        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> ids = ["L0/16x16", "L0/16x16", "L0/32x16"]
+        >>> shapes = pd.DataFrame({"anchor_id": ids, "width": [16, 18, 17], "height": 16})
         >>> outlines = density_contours(shapes, mass=0.5)
         >>> [(anchor, len(rows) > 8) for anchor, rows in outlines.groupby("anchor_id")]
         [('L0/16x16', True), ('L0/32x16', True)]
     """
     masses = [_checked_mass(value) for value in ([mass] if isinstance(mass, int | float) else mass)]
     _check_grid(grid)
-    parts = []
+    parts: list[tuple[Any, ...]] = []
     for anchor_id, points, level in _by_anchor(shapes):
         if len(points) == 0:
             continue
@@ -250,25 +229,13 @@ def density_contours(shapes: pd.DataFrame, mass: float | Iterable[float] = (0.5,
         axes = [Axis.around(points[:, side], 4.0 * bandwidth[side], grid) for side in (0, 1)]
         density = density_of(points, axes, bandwidth)
         # A ring of empty cells around the grid closes every outline.
-        generator = contour_generator(
-            axes[0].padded_centres(), axes[1].padded_centres(), np.pad(density, 1).T, corner_mask=False
-        )
+        x, y = (axis.padded_centres() for axis in axes)
+        generator = contour_generator(x, y, np.pad(density, 1).T, corner_mask=False)
         for share in masses:
             lines: Any = generator.lines(region_density(density, share))
             for path, line in enumerate(lines):
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "anchor_id": anchor_id,
-                            "level": level,
-                            "mass": share,
-                            "path": path,
-                            "order": np.arange(len(line)),
-                            "width": np.exp2(line[:, 0]),
-                            "height": np.exp2(line[:, 1]),
-                        }
-                    )
-                )
+                sides = np.exp2(line[:, 0]), np.exp2(line[:, 1])
+                parts.append((anchor_id, level, share, path, np.arange(len(line)), *sides))
     return _joined(parts, ["anchor_id", "level", "mass", "path", "order", "width", "height"])
 
 
@@ -287,11 +254,8 @@ def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
         InputError: there are too few bins.
 
     Example:
-        >>> import anchorkit as ak
-        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
-        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
-        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> ids = ["L0/16x16", "L0/16x16", "L0/32x16"]
+        >>> shapes = pd.DataFrame({"anchor_id": ids, "width": [16, 18, 17], "height": 16})
         >>> widths = marginals(shapes, bins=24).query("side == 'width'")
         >>> modes = widths.loc[widths.groupby("anchor_id")["density"].idxmax()]
         >>> modes["value"].round().tolist()
@@ -299,23 +263,13 @@ def marginals(shapes: pd.DataFrame, bins: int = 48) -> pd.DataFrame:
     """
     _check_grid(bins)
     groups = [group for group in _by_anchor(shapes) if len(group[1])]
-    parts = []
+    parts: list[tuple[Any, ...]] = []
     for side, name in enumerate(("width", "height") if groups else ()):
         axis = common_axis([points for _, points, _ in groups], side, bins)
         for anchor_id, points, level in groups:
             histogram = np.histogram(points[:, side], axis.edges)[0].astype(np.float64)
             density = smooth(histogram, [axis.sigma(bandwidth_of(points)[side])]) / axis.step
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "anchor_id": anchor_id,
-                        "level": level,
-                        "side": name,
-                        "value": np.exp2(axis.centres),
-                        "density": density,
-                    }
-                )
-            )
+            parts.append((anchor_id, level, name, np.exp2(axis.centres), density))
     return _joined(parts, ["anchor_id", "level", "side", "value", "density"])
 
 
@@ -340,11 +294,8 @@ def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.Data
         InputError: the mass is not between 0 and 1, or the grid is too coarse.
 
     Example:
-        >>> import anchorkit as ak
-        >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-        >>> boxes = [[0, 0, 16, 16], [0, 0, 18, 16], [0, 0, 17, 16]]
-        >>> table = ak.PredictionTable([1] * 3, [0, 0, 1], [7] * 3, [0.9, 0.8, 0.7], boxes, layout, ak.PostProcess())
-        >>> shapes = box_shapes(table, image_sizes={1: (64, 64)})
+        >>> ids = ["L0/16x16", "L0/16x16", "L0/32x16"]
+        >>> shapes = pd.DataFrame({"anchor_id": ids, "width": [16, 18, 17], "height": 16})
         >>> shares = coverage(shapes, mass=0.9)
         >>> shares.query("by_id == 'all others'").round(1)
           anchor_id       by_id  share
@@ -354,29 +305,24 @@ def coverage(shapes: pd.DataFrame, mass: float = 0.9, grid: int = 48) -> pd.Data
     mass = _checked_mass(mass)
     _check_grid(grid)
     groups = _by_anchor(shapes)
-    filled = [points for _, points, _ in groups if len(points)]
-    densities: list[Array | None] = [None] * len(groups)
-    regions = np.zeros((len(groups), grid, grid), dtype=bool)
-    if filled:
-        axes = [common_axis(filled, side, grid) for side in (0, 1)]
-        for number, (_, points, _) in enumerate(groups):
-            if len(points):
-                density = density_of(points, axes, bandwidth_of(points))
-                densities[number] = density
-                regions[number] = density >= region_density(density, mass)
-    how_many = regions.sum(axis=0)
+    filled = {anchor_id: points for anchor_id, points, _ in groups if len(points)}
+    axes = [common_axis(list(filled.values()), side, grid) for side in ((0, 1) if filled else ())]
+    densities = {anchor_id: density_of(points, axes, bandwidth_of(points)) for anchor_id, points in filled.items()}
+    regions = {anchor_id: np.zeros((grid, grid), dtype=bool) for anchor_id, _, _ in groups}
+    regions |= {anchor_id: density >= region_density(density, mass) for anchor_id, density in densities.items()}
+    how_many = np.sum(list(regions.values()), axis=0)
     rows = []
-    for number, (anchor_id, _, _) in enumerate(groups):
-        own = densities[number]
-        for other, (by_id, _, _) in enumerate(groups):
-            if other != number:
-                rows.append((anchor_id, by_id, _share(own, regions[other])))
-        rows.append((anchor_id, _ALL_OTHERS, _share(own, how_many - regions[number] > 0)))
+    for anchor_id, region in regions.items():
+        own = densities.get(anchor_id)
+        rows += [(anchor_id, by_id, _share(own, other)) for by_id, other in regions.items() if by_id != anchor_id]
+        rows.append((anchor_id, _ALL_OTHERS, _share(own, how_many - region > 0)))
     return pd.DataFrame(rows, columns=["anchor_id", "by_id", "share"])
 
 
-def _joined(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+def _joined(parts: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
+    """One table of parts, each the values of its columns: arrays, or what is the same in all of the part's rows."""
+    tables = [pd.DataFrame(dict(zip(columns, part, strict=True))) for part in parts]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
 def _by_anchor(shapes: pd.DataFrame) -> list[tuple[str, Array, int]]:

@@ -12,8 +12,7 @@ from functools import partial
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from anchorkit.evaluation.building import boxes_to_find, recalls
 from anchorkit.evaluation.engine import Engine
 from anchorkit.evaluation.fingerprints import fingerprint_of
 from anchorkit.evaluation.ground_truth import read_ground_truth
-from anchorkit.evaluation.images import bits_of, numbers_of
+from anchorkit.evaluation.images import numbers_of
 from anchorkit.evaluation.loops.tables import PLACE, Array, Classes, Events
 from anchorkit.evaluation.metrics import COCO_MAX_DETS, MatchingRules, Metric
 from anchorkit.evaluation.sorting import falling_key, starts_of
@@ -128,9 +127,7 @@ class ShardedEvaluator(Accuracies):
     def __enter__(self) -> ShardedEvaluator:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _divided(self) -> Iterable[Shard]:
@@ -189,14 +186,13 @@ class ShardedEvaluator(Accuracies):
             self._place_word, int(np.sum(pairs, axis=0).max(initial=0)), *recalls(self.ground_truth, real)
         )
         numbers = numbers_of(rules, every_area, self.postprocess, n_scopes=0)
-        ask = partial(self._differences, rules, every_area)
-        work = Sharing(threads_for(64 * int(self._place_word[-1])))
-        return Engine(_RemoteImages(self._sizes, ask), numbers, classes, work)
+        images = _RemoteImages(self._sizes, partial(self._differences, rules, every_area))
+        return Engine(images, numbers, classes, Sharing(threads_for(64 * int(self._place_word[-1]))))
 
     def _differences(
-        self, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], stay: bool
+        self, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], commit: bool
     ) -> list[Events]:
-        arguments = (rules, every_area, here, list(there), stay)
+        arguments = (rules, every_area, here, list(there), commit)
         found: list[Differences] = self._ask(shards.differences, *arguments, places=True)
         return [_events(part) for part in found]
 
@@ -206,39 +202,24 @@ class ShardedEvaluator(Accuracies):
         return ends
 
 
-class _RemoteImages:
+class _RemoteImages(NamedTuple):
     """The images on the workers, see `engine.ImageState`."""
 
-    def __init__(self, sizes: Array, ask: Callable[[int, Sequence[int], bool], list[Events]]) -> None:
-        self._sizes, self._ask = sizes, ask
+    sizes: Array
+    advance: Callable[[int, Sequence[int], bool], list[Events]]
 
     def restart(self) -> None:
         """Nothing to do: each question names the configuration that the bitmap is at."""
 
-    def is_far(self, here: int, there: int) -> bool:
-        return self._cost(here ^ there) >= self._cost(there)
-
-    def move(self, here: int, there: int) -> list[Events]:
-        return self._ask(here, [there], False)
-
-    def look(self, here: int, children: Sequence[int]) -> list[Events]:
-        return self._ask(here, children, True)
-
-    def _cost(self, mask: int) -> int:
-        return int(self._sizes[bits_of(mask)].sum())
-
 
 def _events(found: Differences) -> Events:
     """One row per child, of different lengths, in lists in place of arrays: only the engine reads these events."""
-    rows: Any = [
-        np.split(values, np.cumsum(counts)[:-1])
-        for values, counts in (
-            (found.flips, found.n_flips),
-            (found.change_at, found.n_changes),
-            (found.change_to, found.n_changes),
-        )
-    ]
-    return Events(rows[0], found.n_flips, rows[1], rows[2], found.n_changes)
+
+    def rows(values: Array, counts: Array) -> Any:
+        return np.split(values, np.cumsum(counts)[:-1])
+
+    at, to = rows(found.change_at, found.n_changes), rows(found.change_to, found.n_changes)
+    return Events(rows(found.flips, found.n_flips), found.n_flips, at, to, found.n_changes)
 
 
 def _checked_paths(predictions: str | Path | Sequence[str | Path]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from anchorkit.evaluation.fingerprints import image_digests
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.images import Images, members_of_anchors
+from anchorkit.evaluation.images import Images, is_far, members_of_anchors
 from anchorkit.evaluation.index import Index, check_memory
 from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE, Array, Classes, Events, Matching
 from anchorkit.evaluation.metrics import MatchingRules
@@ -114,24 +114,20 @@ class _Standing:
         self._images = Images(index, rules, every_area)
         self._at: int | None = 0
 
-    def differences(self, here: int, there: Sequence[int], stay: bool) -> Events:
-        self._go(here)
-        if stay:
-            [events] = self._images.look(here, there)
-        else:
-            [events] = self._move(here, there[0])
-        return events
-
-    def _go(self, here: int) -> None:
-        if self._at is None or (self._at != here and self._images.is_far(self._at, here)):
+    def differences(self, here: int, there: Sequence[int], commit: bool) -> Events:
+        if self._at is None or (self._at != here and is_far(self._images.sizes, self._at, here)):
             self._images.restart()
             self._at = 0
         if self._at != here:
             self._move(self._at, here)
+        if commit:
+            return self._move(here, there[0])
+        [events] = self._images.advance(here, there, commit=False)
+        return events
 
-    def _move(self, here: int, there: int) -> list[Events]:
+    def _move(self, here: int, there: int) -> Events:
         self._at = None
-        events = self._images.move(here, there)
+        [events] = self._images.advance(here, [there], commit=True)
         self._at = there
         return events
 
@@ -190,9 +186,8 @@ def survey(shard: Shard) -> Answer:
     """
     with _at_work(shard) as loaded:
         rows = loaded.rows
-        counts = np.bincount(rows.klass, minlength=rows.n_all_classes)[: rows.n_classes].astype(np.int64)
         sizes = members_of_anchors(loaded.index.groups, len(loaded.table.layout))
-        return _answer(Survey(counts, sizes, image_digests(loaded.table, shard.truth), loaded.warnings))
+        return _answer(Survey(rows.of_classes(), sizes, image_digests(loaded.table, shard.truth), loaded.warnings))
 
 
 def falling_scores(shard: Shard) -> Array:
@@ -240,22 +235,18 @@ def _places_first(counts: Array) -> Array:
 def above(shard: Shard, limit: int) -> Answer:
     """int64 (K,): how many candidates of each class have a key (see `falling_scores`) below a limit."""
     with _at_work(shard) as loaded:
-        rows = loaded.rows
-        found = np.bincount(rows.klass[rows.falling < limit], minlength=rows.n_all_classes)
-        return _answer(found[: rows.n_classes].astype(np.int64))
+        return _answer(loaded.rows.of_classes(loaded.rows.falling < limit))
 
 
 def pairs(shard: Shard, rules: MatchingRules) -> Answer:
     """int64 (K,): how many candidates of each class could match something."""
     with _at_work(shard) as loaded:
-        rows = loaded.rows
         matching, _ = loaded.index.matching(rules)
-        found = np.bincount(rows.klass[matching.slot >= 0], minlength=rows.n_all_classes)
-        return _answer(found[: rows.n_classes].astype(np.int64))
+        return _answer(loaded.rows.of_classes(matching.slot >= 0))
 
 
 def differences(
-    shard: Shard, places: Array, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], stay: bool
+    shard: Shard, places: Array, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], commit: bool
 ) -> Answer:
     """How configurations differ from the one `here`, all as bit masks: `Differences`.
 
@@ -266,19 +257,17 @@ def differences(
         every_area: see `Images`.
         here: the configuration that the bitmap is at.
         there: the configurations to look at, or the one to go to.
-        stay: look, and stay at `here`.
+        commit: go there.
     """
     with _at_work(shard) as loaded:
-        events = loaded.standing(places, rules, every_area).differences(here, there, stay)
-        children = range(len(there))
-        found = Differences(
-            events.n_flips[: len(there)].copy(),
-            np.concatenate([events.flips[child, : events.n_flips[child]] for child in children]),
-            events.n_changes[: len(there)].copy(),
-            np.concatenate([events.change_at[child, : events.n_changes[child]] for child in children]),
-            np.concatenate([events.change_to[child, : events.n_changes[child]] for child in children]),
-        )
-        return _answer(found)
+        events = loaded.standing(places, rules, every_area).differences(here, there, commit)
+        n_flips, n_changes = events.n_flips[: len(there)].copy(), events.n_changes[: len(there)].copy()
+
+        def written(rows: Array, counts: Array) -> Array:
+            return np.concatenate([row[:n] for row, n in zip(rows, counts, strict=False)])
+
+        at, to = written(events.change_at, n_changes), written(events.change_to, n_changes)
+        return _answer(Differences(n_flips, written(events.flips, n_flips), n_changes, at, to))
 
 
 def forget(evaluation: str) -> None:
@@ -294,19 +283,7 @@ def _answer(found: Any) -> Answer:
 
 
 def _joined(tables: Sequence[PredictionTable]) -> PredictionTable:
-    first = tables[0]
-
-    def column(name: str) -> Array:
-        return np.concatenate([getattr(table, name) for table in tables])
-
-    return PredictionTable(
-        column("image_id"),
-        column("anchor"),
-        column("category_id"),
-        column("score"),
-        column("boxes"),
-        first.layout,
-        first.postprocess,
-        source=f"{first.source} and others",
-        copy=False,
-    )
+    first, names = tables[0], ("image_id", "anchor", "category_id", "score", "boxes")
+    options: dict[str, Any] = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
+    options |= {"layout": first.layout, "postprocess": first.postprocess, "source": f"{first.source} and others"}
+    return PredictionTable(**options, copy=False)

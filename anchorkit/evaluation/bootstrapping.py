@@ -166,16 +166,8 @@ def bootstrap(source: Source, configurations: Sequence[Subject], draws: int, see
     weights = Weights.drawn(source.n_images, int(draws), seed).with_all()
     asked = [source.subject(subject) for subject in configurations]
     found = _under(source, [source.full, *asked], weights, (int(draws), seed), progress)
-    return Bootstrap(
-        source.metric,
-        tuple(asked),
-        found[0, 1:],
-        float(found[0, 0]),
-        found[1:, 1:],
-        found[1:, 0],
-        source.n_images,
-        seed,
-    )
+    full, drawn = float(found[0, 0]), found[1:]
+    return Bootstrap(source.metric, tuple(asked), found[0, 1:], full, drawn[:, 1:], drawn[:, 0], source.n_images, seed)
 
 
 def weighted(source: Source, configurations: Sequence[Subject], weights: npt.ArrayLike) -> Floats:

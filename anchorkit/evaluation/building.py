@@ -173,7 +173,9 @@ def build_matching(
 
     inside = np.ones(len(rows), np.uint8)
     if not rules.voc:
-        overlaps.area_ranges(rows.boxes, np.array(AREA_RANGES), inside)
+        sides = rows.boxes[:, 2:].astype(np.float64) - rows.boxes[:, :2]
+        inside = _in_ranges(sides[:, 0] * sides[:, 1])
+        del sides
     place_word = starts_of((np.diff(class_first) + 63) // 64)
     if 64 * int(place_word[-1]) >= PLACE:
         raise InputError(f"{rows.predictions.source}: over {PLACE:,} predictions are too many: evaluate fewer images")
@@ -202,6 +204,9 @@ def build_matching(
     chosen = np.flatnonzero((some & in_class) | long)
     image_group = np.searchsorted(rows.group_image[chosen], np.arange(rows.n_images + 1)).astype(np.int64)
     word_start = starts_of((np.diff(rows.image_start) + 63) // 64)
+    paired = np.zeros(64 * word_start[-1], np.bool_)
+    image = np.searchsorted(rows.image_start, with_pairs, side="right") - 1
+    paired[64 * word_start[image] + with_pairs - rows.image_start[image]] = True
     members_start = starts_of(np.diff(image_group) * np.diff(word_start))
     members = np.zeros(int(members_start[-1]), np.uint64)
     overlaps.collect_members(
@@ -215,7 +220,7 @@ def build_matching(
             slot=slot,
             slot_start=np.searchsorted(with_pairs, rows.image_start).astype(np.int64),
             inside=inside[with_pairs],
-            paired=overlaps.collect(rows.image_start, word_start, n_pairs),
+            paired=np.packbits(paired, bitorder="little").view(np.uint64),
             image_group=image_group,
             members=members,
             members_start=members_start,
@@ -245,6 +250,7 @@ def _in_class_order(rows: SortedRows, measured: Array) -> tuple[Array, Array]:
 
 
 def _in_ranges(area: Array) -> Array:
+    """uint8: a bit for each of the area ranges in which an area lies, both ends belonging to the range."""
     bits = np.zeros(len(area), np.uint8)
     for number, (low, high) in enumerate(AREA_RANGES):
         bits |= ((area >= low) & (area <= high)).astype(np.uint8) << np.uint8(number)

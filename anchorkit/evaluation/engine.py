@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from anchorkit.evaluation.figures import Reading
-from anchorkit.evaluation.images import CHILDREN_AT_ONCE
+from anchorkit.evaluation.images import CHILDREN_AT_ONCE, is_far
 from anchorkit.evaluation.loops import curves
 from anchorkit.evaluation.loops.tables import Array, Classes, Events, Rules
 from anchorkit.evaluation.threads import Sharing
@@ -26,10 +25,10 @@ Figure = TypeVar("Figure")
 class ImageState(Protocol):
     """The images, which know how configurations differ: `images.Images`, or those on other machines."""
 
+    @property
+    def sizes(self) -> Array: ...
     def restart(self) -> None: ...
-    def is_far(self, here: int, there: int) -> bool: ...
-    def move(self, here: int, there: int) -> list[Events]: ...
-    def look(self, here: int, children: Sequence[int]) -> list[Events]: ...
+    def advance(self, here: int, there: Sequence[int], commit: bool, /) -> list[Events]: ...
 
 
 class Engine:
@@ -46,15 +45,7 @@ class Engine:
 
     def __init__(self, images: ImageState, rules: Rules, classes: Classes, work: Sharing) -> None:
         self._images, self._work = images, work
-        self._readings = [
-            Reading(
-                np.zeros((rules.n_areas, int(classes.place_word[-1])), np.uint64),
-                classes,
-                rules.n_thresholds,
-                len(rules.ranks),
-            )
-            for _ in range(work.n_threads)
-        ]
+        self._readings = [Reading(rules, classes) for _ in range(work.n_threads)]
         self._matches = _NO_MATCHES
         self._mask: int | None = 0  # None: an interrupt left the state between two configurations
 
@@ -80,13 +71,13 @@ class Engine:
         if mask == self._mask:
             return
         here, self._mask = self._mask, None
-        if here is None or self._images.is_far(here, mask):
+        if here is None or is_far(self._images.sizes, here, mask):
             self._images.restart()
             for reading in self._readings:
                 reading.bits[:] = 0
             self._matches = _NO_MATCHES
             here = 0
-        events = self._images.move(here, mask)
+        events = self._images.advance(here, [mask], True)
         self._work.all([partial(_flip, reading, events, 0) for reading in self._readings])
         self._matches = _merged(self._matches, _changes(events, 0))
         for reading in self._readings:
@@ -95,27 +86,19 @@ class Engine:
 
     def _look(self, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
         assert self._mask is not None
-        events = self._images.look(self._mask, children)
-        free: SimpleQueue[Reading] = SimpleQueue()
-        for reading in self._readings:
-            free.put(reading)
+        events = self._images.advance(self._mask, children, False)
 
-        def look(child: int) -> Figure:
-            reading = free.get()
-            try:
-                # The bitmap belongs to this child until the second flip.
-                _flip(reading, events, child)
-                reading.show(*self._matches, *_changes(events, child))
-                figure = read(reading)
-                _flip(reading, events, child)
-                reading.show(*self._matches)
-            finally:
-                # After an error too: another thread may be waiting.
-                free.put(reading)
+        def look(reading: Reading, child: int) -> Figure:
+            # The bitmap belongs to this child until the second flip.
+            _flip(reading, events, child)
+            reading.show(*self._matches, *_changes(events, child))
+            figure = read(reading)
+            _flip(reading, events, child)
+            reading.show(*self._matches)
             return figure
 
         here, self._mask = self._mask, None
-        figures = self._work.all([partial(look, child) for child in range(len(children))])
+        figures = self._work.each_with(self._readings, look, range(len(children)))
         self._mask = here
         return figures
 
@@ -134,14 +117,17 @@ def _changes(events: list[Events], child: int) -> Matches:
     """The places at which a child changes outcomes, rising, and the new outcomes."""
     at = np.concatenate([part.change_at[child][: part.n_changes[child]] for part in events])
     outcome = np.concatenate([part.change_to[child][: part.n_changes[child]] for part in events])
-    order = np.argsort(at)
-    return at[order], outcome[order]
+    return _rising(at, outcome)
 
 
 def _merged(old: Matches, changes: Matches) -> Matches:
     """The matches after some changes; an outcome of 0 removes a match."""
     stays = np.isin(old[0], changes[0], assume_unique=True, invert=True)
     comes = changes[1] != 0
-    at = np.concatenate((old[0][stays], changes[0][comes]))
+    at, outcome = (np.concatenate((before[stays], new[comes])) for before, new in zip(old, changes, strict=True))
+    return _rising(at, outcome)
+
+
+def _rising(at: Array, outcome: Array) -> Matches:
     order = np.argsort(at)
-    return at[order], np.concatenate((old[1][stays], changes[1][comes]))[order]
+    return at[order], outcome[order]

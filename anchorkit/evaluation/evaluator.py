@@ -210,10 +210,8 @@ class Evaluator(Accuracies):
         other = self._copy()
         other.postprocess = post
         with self._lock:
-            if post.score_threshold < self._index.least_score_threshold:
-                other._index = other._new_index(post)
-            else:
-                other._index = self._index.with_postprocess(post)
+            more_rows = post.score_threshold < self._index.rows.score_threshold
+            other._index = other._new_index(post) if more_rows else self._index.with_postprocess(post)
             other._engines, other._images = {}, {}
             other._prepare()
         return other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from anchorkit.evaluation.loops import curves
-from anchorkit.evaluation.loops.tables import N_RECALLS, Array, Bitmap, Classes, CurveScratch
+from anchorkit.evaluation.loops.tables import N_RECALLS, Array, Bitmap, Classes, CurveScratch, Rules
 
 _NOWHERE, _NOTHING = np.empty(0, np.int64), np.empty(0, np.uint64)
 
@@ -25,26 +25,19 @@ class Reading:
         n_ranks: number of smaller limits on the detections of a group, for which recall can be asked.
     """
 
-    def __init__(self, bits: Array, classes: Classes, n_thresholds: int, n_ranks: int) -> None:
-        self.bits, self.classes = bits, classes
-        self.n_thresholds, self.n_areas, self.n_ranks = n_thresholds, len(bits), n_ranks
+    def __init__(self, rules: Rules, classes: Classes) -> None:
+        self.bits, self.classes = np.zeros((rules.n_areas, classes.place_word[-1]), np.uint64), classes
+        self.n_thresholds, self.n_areas, self.n_ranks = rules.n_thresholds, rules.n_areas, len(rules.ranks)
         self.show(_NOWHERE, _NOTHING)
         longest = classes.most_pairs + 1
-        self.scratch = CurveScratch(
-            place=np.empty(longest, np.int64),
-            before=np.empty(longest, np.int64),
-            hit=np.empty(longest, np.int64),
-            off=np.empty(longest, np.int64),
-            rank=np.empty(longest, np.int64),
-            curve=np.empty(longest),
-            line=np.empty(N_RECALLS),
-        )
+        place, before, hit, off, rank = np.empty((5, longest), np.int64)
+        self.scratch = CurveScratch(place, before, hit, off, rank, np.empty(longest), np.empty(N_RECALLS))
         self._columns = (classes.column >= 0).sum(axis=1)
         # Every reading writes all entries.
         n_columns = int(self._columns.max(initial=0))
-        self._precision = np.zeros(n_thresholds * N_RECALLS * n_columns)
-        self._found = np.zeros(n_thresholds * n_columns, np.int64)
-        self._early = np.zeros(n_ranks * n_thresholds * n_columns, np.int64)
+        self._precision = np.zeros(self.n_thresholds * N_RECALLS * n_columns)
+        self._found = np.zeros(self.n_thresholds * n_columns, np.int64)
+        self._early = np.zeros(self.n_ranks * self.n_thresholds * n_columns, np.int64)
 
     def show(self, at: Array, outcome: Array, new_at: Array = _NOWHERE, new_outcome: Array = _NOTHING) -> None:
         """Take other matches (see `Bitmap`). The engine changes the bits."""

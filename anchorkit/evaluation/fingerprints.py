@@ -20,16 +20,10 @@ def image_digests(predictions: PredictionTable, truth: GroundTruth) -> bytes:
     One per image, so that a table whose images are on several machines has the same digests.
     """
     image_id = predictions.image_id
-    rows = None
-    if (image_id[1:] < image_id[:-1]).any():
-        rows = np.argsort(image_id, kind="stable")
-        image_id = image_id[rows]
-    columns = [
-        column if rows is None else column[rows]
-        for column in (predictions.anchor, predictions.category_id, predictions.score, predictions.boxes)
-    ]
-    starts = np.searchsorted(image_id, truth.image_ids, side="left").tolist()
-    ends = np.searchsorted(image_id, truth.image_ids, side="right").tolist()
+    falls = (image_id[1:] < image_id[:-1]).any()
+    rows = np.argsort(image_id, kind="stable") if falls else slice(None)
+    columns = [getattr(predictions, name)[rows] for name in ("anchor", "category_id", "score", "boxes")]
+    starts, ends = (np.searchsorted(image_id[rows], truth.image_ids, side).tolist() for side in ("left", "right"))
     digests = []
     for start, end in zip(starts, ends, strict=True):
         digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,47 +66,30 @@ class GroundTruth:
             raise InputError(f"subset: image {twice[0]} is named twice; name each image once")
         stays = np.isin(self.image_ids, wanted)
         number = np.cumsum(stays, dtype=np.int32) - 1
-        boxes = stays[self.image]
-        return GroundTruth(
-            wanted,
-            self.category_ids,
-            number[self.image[boxes]].astype(np.int32),
-            self.category[boxes],
-            self.boxes[boxes],
-            self.area[boxes],
-            self.crowd[boxes],
-            self.difficult[boxes],
-            self.sizes[stays],
-        )
+        part = self._boxes_at(stays[self.image])
+        return replace(part, image_ids=wanted, image=number[part.image], sizes=self.sizes[stays])
+
+    def _boxes_at(self, rows: npt.NDArray[Any]) -> GroundTruth:
+        """Some of the boxes, or all of them in another order."""
+        columns = ("image", "category", "boxes", "area", "crowd", "difficult")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def to_coco(self) -> dict[str, Any]:
         """A new COCO dict with annotation ids from 1: for pycocotools, id 0 means "no match"."""
-        annotations = [
-            {
-                "id": index + 1,
-                "image_id": int(self.image_ids[image]),
-                "category_id": int(self.category_ids[category]),
-                "bbox": box,
-                "area": area,
-                "iscrowd": int(crowd),
-                "difficult": int(difficult),
-            }
-            for index, (image, category, box, area, crowd, difficult) in enumerate(
-                zip(
-                    self.image.tolist(),
-                    self.category.tolist(),
-                    self.boxes.tolist(),
-                    self.area.tolist(),
-                    self.crowd.tolist(),
-                    self.difficult.tolist(),
-                    strict=True,
-                )
-            )
-        ]
+        columns = {
+            "id": np.arange(1, len(self) + 1),
+            "image_id": self.image_ids[self.image],
+            "category_id": self.category_ids[self.category],
+            "bbox": self.boxes,
+            "area": self.area,
+            "iscrowd": self.crowd.astype(int),
+            "difficult": self.difficult.astype(int),
+        }
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return {
             "images": [{"id": image_id} for image_id in self.image_ids.tolist()],
             "categories": [{"id": category_id} for category_id in self.category_ids.tolist()],
-            "annotations": annotations,
+            "annotations": [dict(zip(columns, row, strict=True)) for row in rows],
         }
 
 
@@ -158,18 +141,8 @@ def read_ground_truth(ground_truth: Any) -> GroundTruth:
             raise InputError(f"{name}: {_complaint(annotation, image_index, category_index)}") from None
         if not (math.isfinite(area[row]) and np.isfinite(boxes[row]).all()):
             raise InputError(f"{name}: {_complaint(annotation, image_index, category_index)}")
-    order = np.lexsort((category, image))
-    return GroundTruth(
-        image_ids,
-        category_ids,
-        image[order],
-        category[order],
-        boxes[order],
-        area[order],
-        crowd[order],
-        difficult[order],
-        _sizes(data["images"]),
-    )
+    truth = GroundTruth(image_ids, category_ids, image, category, boxes, area, crowd, difficult, _sizes(data["images"]))
+    return truth._boxes_at(np.lexsort((category, image)))
 
 
 def _sizes(images: Any) -> npt.NDArray[np.float64]:

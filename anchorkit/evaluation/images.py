@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -47,50 +47,31 @@ class Images:
     """
 
     def __init__(self, index: Index, rules: MatchingRules, every_area: bool) -> None:
-        self.work = work = index.work
+        self.work = index.work
         self._groups, self._suppressions = index.groups, index.suppressions
         self._matching, self.classes = index.matching(rules)
         self.rules = numbers_of(rules, every_area, index.post, index.n_scopes)
-        self.n_anchors = len(index.layout)
-        groups, matching = self._groups, self._matching
-        by_group, by_rank = int(groups.word[-1]), int(matching.word_start[-1])
-        self._standing = Standing(
-            alive=np.zeros(by_group, np.uint64),
-            kept=np.zeros(by_group, np.uint64),
-            dead=np.zeros(by_group, np.uint64),
-            once=np.zeros(by_group, np.uint64),
-            by_rank=np.zeros(by_rank, np.uint64),
-            shown=np.zeros(by_rank, np.uint64),
-            horizon=np.zeros(len(groups.image_start) - 1, np.int32),
-            fullest=np.zeros(len(groups.image_start) - 1, np.int32),
-            outcome=np.zeros(self.rules.n_areas * len(matching.inside), np.uint64),
-        )
-        self._scratch = [_scratch(groups, matching, self.rules.n_scopes) for _ in range(work.n_threads)]
+        self._n_anchors = len(index.layout)
+        groups, matching, n_threads = self._groups, self._matching, self.work.n_threads
+        alive, kept, dead, once = np.zeros((4, groups.word[-1]), np.uint64)
+        by_rank, shown = np.zeros((2, matching.word_start[-1]), np.uint64)
+        horizon, fullest = np.zeros((2, len(groups.image_start) - 1), np.int32)
+        outcome = np.zeros(self.rules.n_areas * len(matching.inside), np.uint64)
+        self._standing = Standing(alive, kept, dead, once, by_rank, shown, horizon, fullest, outcome)
+        self._scratch = [_scratch(groups, matching, self.rules.n_scopes) for _ in range(n_threads)]
         # Reused from pass to pass: allocating memory costs more than writing to it.
-        self._events = {
-            (n_children, part): _events_for(n_children, FIRST_SPACE, FIRST_SPACE)
-            for n_children in (1, CHILDREN_AT_ONCE)
-            for part in range(work.n_threads)
-        }
-        self._parts = balanced(groups.image_start, work.n_threads)
-        self._sizes: Array | None = None
+        self._events = {(n, part): _events_for(n) for n in (1, CHILDREN_AT_ONCE) for part in range(n_threads)}
+        self._parts = balanced(groups.image_start, n_threads)
+
+    @cached_property
+    def sizes(self) -> Array:
+        """int64 (A,): how many candidates each anchor has."""
+        return members_of_anchors(self._groups, self._n_anchors)
 
     def restart(self) -> None:
         """Go back to the empty configuration."""
         for array in self._standing:
             array[:] = 0
-
-    def is_far(self, here: int, there: int) -> bool:
-        """Whether starting from the empty configuration is cheaper than starting from `here`."""
-        return self._cost(here ^ there) >= self._cost(there)
-
-    def move(self, here: int, there: int) -> list[Events]:
-        """Go to a configuration. Returns how it differs from `here`, where the images are, for each range of images."""
-        return self._advance(here, [there], commit=True)
-
-    def look(self, here: int, children: Sequence[int]) -> list[Events]:
-        """How each child (at most `CHILDREN_AT_ONCE`) differs from `here`, for each range of images."""
-        return self._advance(here, children, commit=False)
 
     def detections(self) -> tuple[Array, Array]:
         """The image and rank, int64 each, of the detector's output: image by image, best first."""
@@ -106,20 +87,16 @@ class Images:
         """Bytes that the state takes."""
         return sum(a.nbytes for a in self._standing) + sum(a.nbytes for events in self._events.values() for a in events)
 
-    def _cost(self, mask: int) -> int:
-        """Number of candidates of the anchors in `mask`: moving by them costs about that much."""
-        if self._sizes is None:
-            self._sizes = members_of_anchors(self._groups, self.n_anchors)
-        return sum(int(self._sizes[anchor]) for anchor in bits_of(mask))
+    def advance(self, here: int, there: Sequence[int], commit: bool) -> list[Events]:
+        """How at most `CHILDREN_AT_ONCE` configurations differ from `here`, where the images are.
 
-    def _advance(self, here: int, there: Sequence[int], commit: bool) -> list[Events]:
-        """How configurations differ from `here`, for each range of images."""
+        Returns:
+            The events of each range of images. With `commit`, the images go to the only configuration in `there`.
+        """
         children = Children(
             *_lists([here & ~mask for mask in there]),
             *_lists([mask & ~here for mask in there]),
-            np.array([[mask >> a & 1 for a in range(self.n_anchors)] for mask in there], np.uint8).reshape(
-                len(there), self.n_anchors
-            ),
+            np.array([[mask >> anchor & 1 for anchor in range(self._n_anchors)] for mask in there], np.uint8),
         )
 
         def advance(part: int) -> Events:
@@ -160,6 +137,14 @@ def bits_of(mask: int) -> list[int]:
     return [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
 
 
+def is_far(sizes: Array, here: int, there: int) -> bool:
+    """Whether starting from the empty configuration is cheaper than starting from `here`.
+
+    Moving costs about as much as the anchors that come or go have candidates: `sizes`, int64 (A,).
+    """
+    return bool(sizes[bits_of(here ^ there)].sum() >= sizes[bits_of(there)].sum())
+
+
 def members_of_anchors(groups: Groups, n_anchors: int) -> Array:
     """int64 (A,): how many candidates each anchor has."""
     first = groups.word[groups.image_group]
@@ -178,50 +163,32 @@ def _lists(masks: Sequence[int]) -> tuple[Array, Array]:
 
 def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
     """Scratch memory for the largest image."""
-    by_group = int(np.diff(groups.word[groups.image_group]).max(initial=1))
-    by_rank = int(np.diff(matching.word_start).max(initial=1))
-    return Scratch(
-        alive=np.zeros(by_group, np.uint64),
-        touched=np.zeros(by_group, np.uint64),
-        dead=np.zeros(by_group, np.uint64),
-        twice=np.zeros(by_group, np.uint64),
-        reached=np.zeros(by_group, np.uint64),
-        released=np.zeros(by_group, np.uint64),
-        by_rank=np.zeros(by_rank, np.uint64),
-        shown=np.zeros(by_rank, np.uint64),
-        used=np.zeros(int(matching.truth_count.max(initial=1)), np.uint64),
-        taken=np.zeros(n_scopes, np.int64),
-    )
+    n_by_group = np.diff(groups.word[groups.image_group]).max(initial=1)
+    alive, touched, dead, twice, reached, released = np.zeros((6, n_by_group), np.uint64)
+    by_rank, shown = np.zeros((2, np.diff(matching.word_start).max(initial=1)), np.uint64)
+    used, taken = np.zeros(matching.truth_count.max(initial=1), np.uint64), np.zeros(n_scopes, np.int64)
+    return Scratch(alive, touched, dead, twice, reached, released, by_rank, shown, used, taken)
 
 
-def _events_for(n_children: int, flips: int, changes: int) -> Events:
-    return Events(
-        np.empty((n_children, flips), np.uint32),
-        np.zeros(n_children, np.int64),
-        np.empty((n_children, changes), np.int64),
-        np.empty((n_children, changes), np.uint64),
-        np.zeros(n_children, np.int64),
+def _events_for(n_children: int) -> Events:
+    flips, change_at, change_to = (
+        np.empty((n_children, FIRST_SPACE), kind) for kind in (np.uint32, np.int64, np.uint64)
     )
+    return Events(flips, np.zeros(n_children, np.int64), change_at, change_to, np.zeros(n_children, np.int64))
 
 
 def _with_space(events: Events, flips: int, changes: int) -> Events:
     """Events with space for at least so many more of each in every child."""
-    more_flips, more_changes = (
-        2 * size if int(n.max()) + wanted > size else 0
-        for size, n, wanted in (
-            (events.flips.shape[1], events.n_flips, flips),
-            (events.change_at.shape[1], events.n_changes, changes),
-        )
-    )
-    if more_flips:
-        events = events._replace(flips=_wider(events.flips, more_flips + flips))
-    if more_changes:
-        wider = more_changes + changes
-        events = events._replace(change_at=_wider(events.change_at, wider), change_to=_wider(events.change_to, wider))
+    at, to = events.change_at, events.change_to
+    if events.n_flips.max() + flips > events.flips.shape[1]:
+        events = events._replace(flips=_wider(events.flips, flips))
+    if events.n_changes.max() + changes > at.shape[1]:
+        events = events._replace(change_at=_wider(at, changes), change_to=_wider(to, changes))
     return events
 
 
-def _wider(array: Array, columns: int) -> Array:
+def _wider(array: Array, more: int) -> Array:
+    columns = 2 * array.shape[1] + more
     # With rows a power of two apart, all rows would share a few lines of the processor's cache.
     wider = np.empty((len(array), columns + 64 - columns % 64 + 16), array.dtype)
     wider[:, : array.shape[1]] = array

@@ -11,12 +11,7 @@ import psutil
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
-from anchorkit.evaluation.building import (
-    build_groups,
-    build_matching,
-    build_suppressions,
-    megabytes,
-)
+from anchorkit.evaluation.building import build_groups, build_matching, build_suppressions, megabytes
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Suppressions
 from anchorkit.evaluation.metrics import MatchingRules
@@ -52,23 +47,17 @@ class Index:
         self._matchings: dict[MatchingRules, tuple[Matching, Classes]] = {}
 
     @property
-    def least_score_threshold(self) -> float:
-        """The score threshold of the rows."""
-        return self.rows.score_threshold
-
-    @property
     def n_scopes(self) -> int:
         """The largest number of scopes that a top-k divides candidates into."""
         return max(1, self.rows.n_all_classes, len(self.layout.levels))
 
     def memory(self) -> dict[str, int]:
         """Bytes that the tables built so far take."""
-        matchings = [_nbytes(matching) for matching in self._matchings.values()]
         return {
             "rows": _nbytes(self.rows.row),
             "groups": _nbytes(self.groups),
             "suppressions": _nbytes(self.suppressions),
-            "matching": sum(matchings),
+            "matching": _nbytes(tuple(self._matchings.values())),
         }
 
     @property
@@ -106,8 +95,7 @@ class Index:
     def ends(self, rules: MatchingRules, score_threshold: float) -> Array:
         """int64 (K,): the place in each class before which the scores are above a threshold."""
         above = self.rows.predictions.score[self.rows.row] > np.float32(score_threshold)
-        counts = np.bincount(self.rows.klass[above], minlength=self.rows.n_all_classes)[: self.rows.n_classes]
-        return 64 * self.matching(rules)[1].place_word[:-1] + counts
+        return 64 * self.matching(rules)[1].place_word[:-1] + self.rows.of_classes(above)
 
 
 def check_memory(predictions: PredictionTable, score_threshold: float, memory_limit: float | None) -> float:

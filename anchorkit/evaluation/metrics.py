@@ -27,14 +27,7 @@ if TYPE_CHECKING:
     from anchorkit.evaluation.ground_truth import GroundTruth
     from anchorkit.evaluation.referees.coco import ReferenceResult
 
-__all__ = [
-    "COCO_FIGURES",
-    "CocoFigure",
-    "FScore",
-    "OfDetections",
-    "VocAP",
-    "WeightedAP",
-]
+__all__ = ["COCO_FIGURES", "CocoFigure", "FScore", "OfDetections", "VocAP", "WeightedAP"]
 
 COCO_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -117,10 +110,7 @@ class Metric(ABC):
         return coco
 
     def reader(
-        self,
-        coco: MatchingRules,
-        category_ids: npt.NDArray[np.int64],
-        ends: Callable[[float], npt.NDArray[np.int64]],
+        self, coco: MatchingRules, category_ids: npt.NDArray[np.int64], ends: Callable[[float], npt.NDArray[np.int64]]
     ) -> Read:
         """A function that computes the metric from the detections of one configuration.
 

@@ -7,11 +7,10 @@ data set written out, with the copies of an image having consecutive ids, in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from queue import SimpleQueue
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +20,7 @@ from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.loops import weighing
 from anchorkit.evaluation.loops.matching import HIT
-from anchorkit.evaluation.loops.tables import (
-    N_RECALLS,
-    NO_PLACE,
-    PLACE,
-    RECALLS,
-    Array,
-    Seen,
-    Steps,
-    ToFind,
-    WeighingScratch,
-)
+from anchorkit.evaluation.loops.tables import N_RECALLS, NO_PLACE, PLACE, Array, Seen, Steps, ToFind, WeighingScratch
 from anchorkit.evaluation.loops.weighing import DRAWS
 from anchorkit.evaluation.metrics import MatchingRules, MeanPrecision
 from anchorkit.evaluation.threads import Sharing
@@ -158,10 +147,8 @@ class Resampler:
         matters = is_hit | in_turns
         last[klass[matters]] = np.flatnonzero(matters)  # of equal indices the last one stays
         stays = np.arange(len(klass)) <= last[klass]
-        klass, image, counted, begins, in_turns = (
-            klass[stays], image[stays], counted[stays], begins[stays], in_turns[stays],
-        )  # fmt: skip
-        hit, off = hit[stays], off[stays]
+        klass, image, counted, begins = klass[stays], image[stays], counted[stays], begins[stays]
+        in_turns, hit, off = in_turns[stays], hit[stays], off[stays]
         is_item = (hit != 0) | (off != 0) | in_turns
         opens = is_item & (begins | ~in_turns)
         fillers_before = np.cumsum(~is_item)
@@ -187,29 +174,15 @@ class Resampler:
         most = (len(steps.fill_image) + len(steps.hit)) * max(weights.largest, 1)
         if max(most, len(self._to_find.image) * weights.largest) >= 2**31:
             raise InputError(f"weights: {weights.largest:,} copies of an image are too many to count; use lower ones")
-        free: SimpleQueue[_ThreadScratch] = SimpleQueue()
-        for _ in range(self._work.n_threads):
-            free.put(_ThreadScratch.of(n_items, self._n_thresholds, len(self._classes)))
+        n_classes = len(self._classes)
+        memory = [_ThreadScratch.of(n_items, self._n_thresholds, n_classes) for _ in range(self._work.n_threads)]
 
-        def work(block: Array) -> list[float]:
-            scratch = free.get()
-            try:
-                weighing.weighted_precision(
-                    block,
-                    steps,
-                    self._to_find,
-                    RECALLS,
-                    self._n_thresholds,
-                    scratch.weighing,
-                    scratch.lines,
-                    scratch.n_columns,
-                )
-                return [self._mean(scratch, draw) for draw in range(DRAWS)]
-            finally:
-                free.put(scratch)
+        def work(scratch: _ThreadScratch, block: Array) -> list[float]:
+            weighing.weighted_precision(block, steps, self._to_find, self._n_thresholds, *scratch[:3])
+            return [self._mean(scratch, draw) for draw in range(DRAWS)]
 
-        blocks: list[Callable[[], list[float]]] = [partial(work, block) for block in weights.blocks]
-        return np.array(self._work.all(blocks), np.float64).ravel()[: len(weights.counts)]
+        found = self._work.each_with(memory, work, weights.blocks)
+        return np.array(found, np.float64).ravel()[: len(weights.counts)]
 
     def _mean(self, scratch: _ThreadScratch, draw: int) -> float:
         """The mean as pycocotools takes it: over one contiguous row of numbers (the order decides the bits)."""
@@ -232,17 +205,14 @@ class _ThreadScratch(NamedTuple):
 
     @classmethod
     def of(cls, n: int, n_thresholds: int, n_classes: int) -> _ThreadScratch:
-        def one(kind: Any) -> Array:
-            return np.empty(DRAWS, kind)
-
-        def each(kind: Any) -> Array:
-            return np.empty((n, DRAWS), kind)
-
+        hit, off = np.empty((2, n), np.uint32)
+        times, before, found = np.empty((3, n, DRAWS), np.int32)
+        n_real, column = np.empty((2, DRAWS), np.int64)
+        need = np.empty((DRAWS, N_RECALLS), np.int32)
+        counted, right, off_so_far = np.empty((3, DRAWS), np.int32)
+        curve, best = np.empty((n, DRAWS)), np.empty(DRAWS)
         weighing = WeighingScratch(
-            hit=np.empty(n, np.uint32), off=np.empty(n, np.uint32), times=each(np.int32), before=each(np.int32),
-            found=each(np.int32), curve=each(np.float64), n_real=one(np.int64), column=one(np.int64),
-            need=np.empty((DRAWS, N_RECALLS), np.int32), counted=one(np.int32), right=one(np.int32),
-            off_so_far=one(np.int32), best=one(np.float64),
-        )  # fmt: skip
+            hit, off, times, before, found, curve, n_real, column, need, counted, right, off_so_far, best
+        )
         shape = (n_thresholds, n_classes, N_RECALLS)
         return cls(weighing, np.empty((DRAWS, *shape)), np.empty(DRAWS, np.int64), np.empty(int(np.prod(shape))))

@@ -51,7 +51,7 @@ class SortedRows:
         self.row = rows[(key & np.uint64(0xFFFFFFFF)).astype(np.int64)]
         del key, rows, image
         self.n_classes = len(truth.category_ids)
-        _, self.n_all_classes = self._classes
+        self.n_all_classes = self._classes[1]
         self.members, self.group_start = self._grouped()
         self.group_image = np.searchsorted(self.image_start, self.group_start[:-1], side="right") - 1
         self.group_class = self.klass[self.members[self.group_start[:-1]]]
@@ -104,6 +104,10 @@ class SortedRows:
     def __len__(self) -> int:
         return len(self.row)
 
+    def of_classes(self, which: Any = slice(None)) -> Array:
+        """int64 (K,): how many candidates, or how many of some, each category of the ground truth has."""
+        return np.bincount(self.klass[which], minlength=self.n_all_classes)[: self.n_classes]
+
     @property
     def n_images(self) -> int:
         """Images of the ground truth."""
@@ -155,6 +159,4 @@ def _classes(category_id: Array, known: Array) -> tuple[Array, int]:
 
 
 def starts_of(counts: Array) -> Array:
-    starts = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=starts[1:])
-    return starts
+    return np.concatenate(([0], np.cumsum(counts, dtype=np.int64)))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
 
 from anchorkit.evaluation.loops.tables import Array
 
+Memory = TypeVar("Memory")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST_THREADS = 8
@@ -36,6 +39,24 @@ class Sharing:
         """Call ``kernel(first, last, *arguments)`` for every part ``parts[i]:parts[i + 1]``."""
         return self.all([partial(kernel, parts[i], parts[i + 1], *arguments) for i in range(len(parts) - 1)])
 
+    def each_with(
+        self, memory: Sequence[Memory], work: Callable[[Memory, Item], Result], items: Iterable[Item]
+    ) -> list[Result]:
+        """Call ``work(part, item)`` for every item, with a part of `memory`, one for each thread, to itself."""
+        free: SimpleQueue[Memory] = SimpleQueue()
+        for part in memory:
+            free.put(part)
+
+        def call(item: Item) -> Result:
+            part = free.get()
+            try:
+                return work(part, item)
+            finally:
+                # After an error too: another thread may be waiting.
+                free.put(part)
+
+        return self.all([partial(call, item) for item in items])
+
     def all(self, calls: Sequence[Callable[[], Result]]) -> list[Result]:
         """Make all calls and wait for them; the results in their order."""
         if self._pool is None or len(calls) == 1:
@@ -52,7 +73,7 @@ class Sharing:
 
 def threads_for(n_rows: int) -> int:
     """How many threads to use on this machine for a table with this many rows."""
-    return min(os.cpu_count() or 1, MOST_THREADS, 1 + n_rows // ROWS_PER_THREAD)
+    return min(threads_for_all(), 1 + n_rows // ROWS_PER_THREAD)
 
 
 def threads_for_all() -> int:

@@ -82,10 +82,8 @@ def _fetch_next(image, child, n_children, n_anchors, groups, suppressions, match
     c, n = groups.image_start[image], groups.image_start[image + 1] - groups.image_start[image]
     w = groups.word[groups.image_group[image]]
     n_words = groups.word[groups.image_group[image + 1]] - w
-    e, n_entries = (
-        np.int64(suppressions.start[c]),
-        np.int64(suppressions.start[c + n]) - np.int64(suppressions.start[c]),
-    )
+    e = np.int64(suppressions.start[c])
+    n_entries = np.int64(suppressions.start[c + n]) - e
     _fetch(suppressions.own, c, n, child, shift)
     _fetch(suppressions.start, c, n, child, shift)
     _fetch(suppressions.mask, e, n_entries, child, shift)

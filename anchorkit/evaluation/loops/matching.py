@@ -75,11 +75,8 @@ def _match(slot, area, matching, rules, first_truth, used):
     for p in range(begin, end):
         truth = matching.pair_truth[unsigned(p)]
         if matching.real[unsigned(truth)] >> area & 1:
-            taken = (
-                free
-                & ~used[unsigned(truth - first_truth)]
-                & ((ONE << np.uint64(matching.pair_passed[unsigned(p)])) - ONE)
-            )
+            passed = (ONE << np.uint64(matching.pair_passed[unsigned(p)])) - ONE
+            taken = free & passed & ~used[unsigned(truth - first_truth)]
             used[unsigned(truth - first_truth)] |= taken
             free ^= taken
     hit = everything ^ free

@@ -177,18 +177,6 @@ def collect_by_anchor(image_group, group_start, group_word, members, rank, n_abo
 
 
 @compiled
-def collect(image_start, word_start, flags):
-    """The set of the candidates whose flag is not 0."""
-    words = np.zeros(word_start[-1], np.uint64)
-    for image in range(len(image_start) - 1):
-        for i in range(image_start[image], image_start[image + 1]):
-            if flags[i] != 0:
-                rank = i - image_start[image]
-                words[word_start[image] + (rank >> 6)] |= bit_at(rank)
-    return words
-
-
-@compiled
 def collect_members(image_start, group_start, members, chosen, image_of, image_group, members_start, sets):
     """Set the bits of `tables.Matching.members` for the chosen groups, which rise."""
     for number in range(len(chosen)):
@@ -198,19 +186,6 @@ def collect_members(image_start, group_start, members, chosen, image_of, image_g
         for m in range(group_start[chosen[number]], group_start[chosen[number] + 1]):
             rank = members[m] - image_start[image]
             sets[at + (rank >> 6)] |= bit_at(rank)
-
-
-@compiled
-def area_ranges(boxes, ranges, inside):
-    """For each box, a bit for each of the area ranges in which its area lies, both ends belonging to the range."""
-    for i in range(len(boxes)):
-        width = np.float64(boxes[i, 2]) - np.float64(boxes[i, 0])
-        height = np.float64(boxes[i, 3]) - np.float64(boxes[i, 1])
-        bits = 0
-        for a in range(len(ranges)):
-            if ranges[a, 0] <= width * height <= ranges[a, 1]:
-                bits |= 1 << a
-        inside[i] = bits
 
 
 @compiled

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from anchorkit.evaluation.loops.compiling import compiled_without_counting, inlined, unsigned
-from anchorkit.evaluation.loops.tables import N_RECALLS
+from anchorkit.evaluation.loops.tables import N_RECALLS, RECALLS
 
 DRAWS = 16
 """Data sets computed at once: a cache line holds one number for each of them."""
@@ -22,14 +22,13 @@ _EPSILON = float(np.spacing(1))
 
 
 @compiled_without_counting
-def weighted_precision(weights, steps, to_find, recalls, n_thresholds, scratch, lines, n_columns):
+def weighted_precision(weights, steps, to_find, n_thresholds, scratch, lines, n_columns):
     """COCO's precision at the 101 recalls in `DRAWS` data sets.
 
     Args:
         weights: uint16 (I, DRAWS), copies of each image in each data set.
         steps: see `tables.Steps`; its classes are those of `to_find`.
         to_find: see `tables.ToFind`.
-        recalls: float64 (101,).
         n_thresholds: IoU thresholds.
         scratch: see `tables.WeighingScratch`.
         lines: float64 (DRAWS, thresholds, classes, 101), written: the first ``n_columns[draw]`` classes count.
@@ -44,7 +43,7 @@ def weighted_precision(weights, steps, to_find, recalls, n_thresholds, scratch, 
             if scratch.n_real[b] > 0:
                 scratch.column[b] = n_columns[b]
                 n_columns[b] += 1
-                _needed(scratch.n_real[b], recalls, scratch.need[b])
+                _needed(scratch.n_real[b], scratch.need[b])
         n = _lay_out(klass, weights, steps, scratch)
         for t in range(n_thresholds):
             n_hits = _curve(t, n, scratch)
@@ -84,13 +83,13 @@ def _count(begin, end, image, weights, total):
 
 
 @inlined
-def _needed(n_real, recalls, need):
+def _needed(n_real, need):
     """Write the true positives needed for each recall, compared as pycocotools compares: floats n / n_real."""
-    for r in range(len(recalls)):
-        n = int(np.ceil(recalls[r] * n_real))
-        while n > 0 and (n - 1) / n_real >= recalls[r]:
+    for r in range(N_RECALLS):
+        n = int(np.ceil(RECALLS[r] * n_real))
+        while n > 0 and (n - 1) / n_real >= RECALLS[r]:
             n -= 1
-        while n / n_real < recalls[r]:
+        while n / n_real < RECALLS[r]:
             n += 1
         # At recall 0, too, pycocotools uses the first true positive.
         need[r] = max(n, 1)

@@ -15,11 +15,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def voc_ap(
-    predictions: PredictionTable,
-    ground_truth: GroundTruth,
-    rows: Rows,
-    points: int | None = None,
-    iou: float = 0.5,
+    predictions: PredictionTable, ground_truth: GroundTruth, rows: Rows, points: int | None = None, iou: float = 0.5
 ) -> tuple[float, dict[int, float]]:
     """Pascal VOC's AP of the given rows as detections, as in VOCdevkit: the referee of `VocAP`.
 
