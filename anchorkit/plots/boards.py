@@ -11,6 +11,7 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, MAX_ROWS, at_most, level_of, require
+from anchorkit.plots.marks import CLEAR
 from anchorkit.plots.picking import pick_channels, with_marks, with_picks
 from anchorkit.plots.theme import GHOST, INK, QUIET, level_color, readable
 
@@ -65,41 +66,31 @@ def anchor_board(board: pd.DataFrame, *, width: int = 860, pickable: bool = Fals
         kept = with_marks(data, data["anchor_id"])
         boxes |= pick_channels()
     else:
-        layers.append(
-            alt.Chart(heads)
-            .mark_text(align="left", baseline="middle", dy=18, color=QUIET)
-            .encode(x=alt.value(0), y=y("middle"), text="count:N")
-        )
+        counts = alt.Chart(heads).mark_text(align="left", baseline="middle", dy=18, color=QUIET)
+        layers.append(counts.encode(x=alt.value(0), y=y("middle"), text="count:N"))
         if len(dropped):
             outline: dict[str, Any] = {"filled": False, "stroke": GHOST, "strokeDash": [3, 3], "strokeWidth": 1.4}
             layers.append(alt.Chart(dropped).mark_rect(**outline).encode(**boxes))
     if len(kept):
         layers.append(alt.Chart(kept).mark_rect(fillOpacity=0.82, strokeWidth=1).encode(color=color, **boxes))
-    sizes = {"x": x("center"), "y": y("foot"), "text": "size:N"}
-    if pickable:
-        sizes |= {"color": alt.value(INK), **pick_channels()}
-    else:
-        sizes["color"] = alt.condition("datum.kept", alt.value(INK), alt.value(_DROPPED))
-    named = with_marks(data, data["anchor_id"]) if pickable else data
-    layers.append(alt.Chart(named).mark_text(baseline="top", fontSize=13).encode(**sizes))
+    sizes = alt.Chart(kept if pickable else data).mark_text(baseline="top", fontSize=13)
+    ink = alt.value(INK) if pickable else alt.condition("datum.kept", alt.value(INK), alt.value(_DROPPED))
+    picks = pick_channels() if pickable else {}
+    layers.append(sizes.encode(x=x("center"), y=y("foot"), text="size:N", color=ink, **picks))
     slots = {"x": x("left"), "x2": "right:Q", "y": y("top"), "y2": "bottom:Q"}
     if not pickable and data["ringed"].any():
         ring = alt.Chart(data[data["ringed"]])
         layers.append(ring.mark_rect(filled=False, stroke=INK, strokeWidth=2.4, cornerRadius=5).encode(**slots))
     if pickable:
-        clear: dict[str, Any] = {"fill": "#ffffff", "fillOpacity": 0.0, "cornerRadius": 5}
-        target = alt.Chart(with_picks(data, data["anchor_id"], data["anchor_id"])).mark_rect(**clear)
-        layers.append(target.encode(**slots, **pick_channels()))
-        whole = with_picks(heads, "level " + heads["level"].astype(str), heads["name"])
+        anchors = with_picks(data, data["anchor_id"], data["anchor_id"])
+        levels = with_picks(heads, "level " + heads["level"].astype(str), heads["name"])
         ends = {"x": alt.value(0), "x2": alt.value(80), "y": y("top"), "y2": "bottom:Q"}
-        layers.append(alt.Chart(whole).mark_rect(**clear).encode(**ends, **pick_channels()))
+        for rows, place in ((anchors, slots), (levels, ends)):
+            layers.append(alt.Chart(rows).mark_rect(**CLEAR, cornerRadius=5).encode(**place, **picks))
         return alt.layer(*layers).properties(width=width, height=height)
     title = f"{int(board['kept'].sum())} of {len(board)} anchors kept"
-    return alt.layer(*layers).properties(
-        width=width,
-        height=height,
-        title=alt.TitleParams(title, subtitle="width x height in input pixels; dashed: dropped"),
-    )
+    heading = alt.TitleParams(title, subtitle="width x height in input pixels; dashed: dropped")
+    return alt.layer(*layers).properties(width=width, height=height, title=heading)
 
 
 def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyChart:
@@ -136,20 +127,11 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
         data = data[data["percent"] > 0]
     step = 26 if few else 28 if len(rows) <= 36 and not pickable else 19
     label = _label_color([*rows, *columns])
-    x = alt.X(
-        "by_id:N",
-        sort=columns,
-        title=None if pickable else "... is covered by the boxes of",
-        scale={"domain": columns},
-        axis={"labelAngle": -90, "labelColor": label, "ticks": False, "domain": False, "labelLimit": 0},
-    )
-    y = alt.Y(
-        "anchor_id:N",
-        sort=rows,
-        title=None if pickable else "Share of the boxes of anchor ...",
-        scale={"domain": rows},
-        axis={"labelColor": label, "ticks": False, "domain": False, "labelLimit": 0},
-    )
+    axis = {"labelColor": label, "ticks": False, "domain": False, "labelLimit": 0}
+    titles = (None, None) if pickable else ("... is covered by the boxes of", "Share of the boxes of anchor ...")
+    across = {"labelAngle": -90, **axis}
+    x = alt.X("by_id:N", sort=columns, title=titles[0], scale={"domain": columns}, axis=across)
+    y = alt.Y("anchor_id:N", sort=rows, title=titles[1], scale={"domain": rows}, axis=axis)
     color = alt.Color(
         "percent:Q",
         title="covered (%)",
@@ -164,7 +146,7 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
         whole = pd.DataFrame({"anchor_id": rows})
         whole = with_picks(whole, whole["anchor_id"], whole["anchor_id"])
         ends = {"x": alt.value(-86), "x2": alt.value("width"), "y": y}  # from the left end of the labels on
-        layers.append(alt.Chart(whole).mark_rect(fill="#ffffff", fillOpacity=0.0).encode(**ends, **channels))
+        layers.append(alt.Chart(whole).mark_rect(**CLEAR).encode(**ends, **channels))
         says = data["anchor_id"] + ": " + data["percent"].astype(str) + " % covered by " + data["by_id"]
         data = with_picks(data, data["anchor_id"] + "|" + data["by_id"], says)
     # Cells of an interactive chart are named by their labels, for screen readers too; a still one is read as a table.
@@ -179,13 +161,13 @@ def coverage_matrix(coverage: pd.DataFrame, *, pickable: bool = False) -> AnyCha
             (data[data["percent"].between(10 if few else 50, 64)], INK),
             (data[data["percent"] >= 65], "#ffffff"),
         ):
-            texts = with_marks(part, part["anchor_id"]) if pickable else part
-            text = alt.Chart(texts).mark_text(fontSize=13, color=ink).encode(x=x, y=y, text=alt.Text("percent:Q"))
-            layers.append(text.encode(**pick_channels()) if pickable else text)
+            texts = alt.Chart(with_marks(part, part["anchor_id"]) if pickable else part)
+            text = texts.mark_text(fontSize=13, color=ink).encode(x=x, y=y, text="percent:Q")
+            layers.append(text.encode(**channels) if pickable else text)
     if pickable:
         frames = with_marks(whole, "frame " + whole["anchor_id"])
-        outline = alt.Chart(frames).mark_rect(fill="#ffffff", fillOpacity=0.0, stroke="#ffffff", strokeOpacity=0.0)
-        layers.append(outline.encode(**ends, **pick_channels()))
+        outline = alt.Chart(frames).mark_rect(**CLEAR, stroke="#ffffff", strokeOpacity=0.0)
+        layers.append(outline.encode(**ends, **channels))
     note = [f"no boxes, so nothing to say: {', '.join(without)}"] if without else []
     if pickable:  # beside another picture there is no room for titles of the axes
         note.insert(0, "% of the boxes of the row's anchor, covered by the column's")
@@ -212,15 +194,16 @@ def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame,
         left = head
         for anchor in group.to_dict("records"):
             w, h = float(anchor["width"]) * scale, float(anchor["height"]) * scale
-            center = left + max(w, slot) / 2
+            half = max(w, slot) / 2
+            center = left + half
             rows.append(
                 {
                     "anchor_id": anchor["anchor_id"],
                     "level": int(anchor["level"]),
                     "kept": bool(anchor["kept"]),
                     "ringed": bool(anchor.get("ringed", False)),
-                    "left": center - max(w, slot) / 2 - 4,
-                    "right": center + max(w, slot) / 2 + 4,
+                    "left": center - half - 4,
+                    "right": center + half + 4,
                     "top": top + 6,
                     "bottom": floor + foot + 2,
                     "state": "kept" if anchor["kept"] else "dropped",
@@ -236,15 +219,13 @@ def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame,
             )
             left += max(w, slot) + gap
         level = int(group["level"].iloc[0])
-        middle = top + 14 + tallest / 2
-        count = f"{int(group['kept'].sum())} of {len(group)} kept"
         heads.append(
             {
                 "level": level,
                 "name": f"Level {level}",
                 "ink": readable(level_color(level)),
-                "count": count,
-                "middle": middle,
+                "count": f"{int(group['kept'].sum())} of {len(group)} kept",
+                "middle": top + 14 + tallest / 2,
                 "top": top + 6,
                 "bottom": floor + foot + 2,
                 "rule": floor + foot + 6,
@@ -256,8 +237,8 @@ def _place(board: pd.DataFrame, width: int) -> tuple[pd.DataFrame, pd.DataFrame,
 
 def _label_color(ids: list[str]) -> Any:
     """Axis labels in the colour of their level."""
-    levels = sorted({level_of(name) for name in ids if name != _ALL})
     tests = [
-        {"test": f"indexof(datum.label, 'L{level}/') === 0", "value": readable(level_color(level))} for level in levels
+        {"test": f"indexof(datum.label, 'L{level}/') === 0", "value": readable(level_color(level))}
+        for level in sorted({level_of(name) for name in ids if name != _ALL})
     ]
     return {"condition": tests, "value": INK}

@@ -11,9 +11,9 @@ import pandas as pd
 
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import change, measures, points, require, unit
+from anchorkit.plots.frames import change, measures, points, require, signed, unit
+from anchorkit.plots.marks import accuracy_title, names_axis, ring_and_dot
 from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS, level_color
-from anchorkit.plots.tradeoffs import AP_TITLE
 
 _LOSS_ROWS = 600
 _CLASSES = 20
@@ -46,9 +46,8 @@ def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
         loss = loss.groupby(stretch).mean()
     smooth = loss.assign(loss=loss["loss"].rolling(max(len(loss) // 30, 1), min_periods=1, center=True).mean())
     domain = [float(history["step"].min()), float(history["step"].max())]
-    x = alt.X(
-        "step:Q", title="Step", scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=8, format=",d")
-    )
+    steps = alt.Scale(domain=domain, nice=False)
+    x = alt.X("step:Q", title="Step", scale=steps, axis=alt.Axis(tickCount=8, format=",d"))
     y = alt.Y("loss:Q", title="Training loss", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
     raw = alt.Chart(loss.round(4)).mark_line(color=GHOST, strokeWidth=1, opacity=0.7).encode(x=x, y=y)
     even = alt.Chart(smooth.round(4)).mark_line(color=INK, strokeWidth=2.2).encode(x=x, y=y)
@@ -57,10 +56,9 @@ def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
         measured = history[history["val_AP"].notna()]
         if len(measured) > _LOSS_ROWS:
             measured = measured.iloc[np.linspace(0, len(measured) - 1, _LOSS_ROWS).astype(int)]
-        data = pd.DataFrame(
-            {"step": measured["step"].astype(float), "AP": 100 * measured["val_AP"].astype(float)}
-        ).round(3)
-        ap = alt.Y("AP:Q", title=AP_TITLE, axis=alt.Axis(tickCount=5))
+        data = measured[["step", "val_AP"]].astype(float).rename(columns={"val_AP": "AP"})
+        data = data.assign(AP=100 * data["AP"]).round(3)
+        ap = alt.Y("AP:Q", title=accuracy_title(), axis=alt.Axis(tickCount=5))
         color = STAGE_COLORS["retrained"]
         chart = alt.Chart(data)
         last = alt.Chart(data.tail(1).assign(label=f"{data['AP'].iloc[-1]:.1f}"))
@@ -114,25 +112,16 @@ def level_costs(levels: pd.DataFrame, full: pd.DataFrame | None = None, *, cost:
             }
         )
     data = pd.DataFrame(rows)
-    domain = [0, 1.0 * float(data["full"].max())]
-    y = alt.Y(
-        "level:N", sort=names, title=None, axis=alt.Axis(ticks=False, domain=False, labelColor=INK, labelLimit=200)
-    )
-    x = alt.X("value:Q", title=scale.title, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=6))
-    chart = alt.Chart(data)
+    along = alt.Scale(domain=[0, float(data["full"].max())], nice=False)
+    x = alt.X("value:Q", title=scale.title, scale=along, axis=alt.Axis(tickCount=6))
+    chart = alt.Chart(data).encode(y=names_axis("level", names, 200))
     layers: list[Any] = []
     if full is not None:
-        layers.append(
-            chart.mark_bar(filled=False, stroke=GHOST, strokeDash=[3, 3], height=18, yOffset=9).encode(
-                x=alt.X("full:Q", scale=alt.Scale(domain=domain, nice=False)), y=y
-            )
-        )
-    layers.append(
-        chart.mark_bar(height=18, yOffset=9).encode(
-            x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=["level:N", "label:N"]
-        )
-    )
-    layers.append(chart.mark_text(align="left", dy=-13, color=QUIET).encode(x=alt.value(1), y=y, text="label:N"))
+        outline = chart.mark_bar(filled=False, stroke=GHOST, strokeDash=[3, 3], height=18, yOffset=9)
+        layers.append(outline.encode(x=alt.X("full:Q", scale=along)))
+    bars = chart.mark_bar(height=18, yOffset=9)
+    layers.append(bars.encode(x=x, color=alt.Color("color:N", scale=None), tooltip=["level:N", "label:N"]))
+    layers.append(chart.mark_text(align="left", dy=-13, color=QUIET).encode(x=alt.value(1), text="label:N"))
     return alt.layer(*layers).properties(width=560, height=alt.Step(50), title="What each level costs")
 
 
@@ -174,30 +163,17 @@ def before_after(table: pd.DataFrame) -> AnyChart:
         for name, value in zip(names, values, strict=True):
             text = points(value) if accuracy else scale.text(value)
             if name != names[0]:
-                shift = f"{100 * (value - values[0]):+.1f}".replace("-", "\N{MINUS SIGN}")
-                text = f"{text}  ({shift if accuracy else change(values[0], value)})"
+                text += f"  ({signed(100 * (value - values[0])) if accuracy else change(values[0], value)})"
             rows.append({"name": name, "value": value if math.isfinite(value) else 0.0, "text": text})
-        base = alt.Chart(pd.DataFrame(rows)).encode(
-            y=alt.Y(
-                "name:N",
-                sort=names,
-                title=None,
-                axis=alt.Axis(domain=False, ticks=False, labelLimit=220, labelColor=INK) if position == 0 else None,
-            )
-        )
-        x = alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1.0 * max(values)]))
+        y = names_axis("name", names, 220) if position == 0 else alt.Y("name:N", sort=names, title=None, axis=None)
+        base = alt.Chart(pd.DataFrame(rows)).encode(y=y)
+        x = alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domain=[0, max(values)]))
         color = alt.condition(alt.datum.name == names[0], alt.value(GHOST), alt.value(SEARCH_COLOR))
         bars = base.mark_bar(height=12, yOffset=7, cornerRadiusEnd=2).encode(x=x, color=color)
-        text_layer = base.mark_text(align="left", baseline="middle", dy=-8, fontSize=13).encode(
-            x=alt.value(0), text="text:N"
-        )
-        panels.append(
-            alt.layer(bars, text_layer).properties(
-                width=150,
-                height=alt.Step(44),
-                title=alt.TitleParams(titles[measure], fontSize=14, offset=6, frame="group", anchor="start"),
-            )
-        )
+        texts = base.mark_text(align="left", baseline="middle", dy=-8, fontSize=13)
+        title = alt.TitleParams(titles[measure], fontSize=14, offset=6, frame="group", anchor="start")
+        panel = alt.layer(bars, texts.encode(x=alt.value(0), text="text:N"))
+        panels.append(panel.properties(width=150, height=alt.Step(44), title=title))
     return alt.hconcat(*panels, spacing=26)
 
 
@@ -227,39 +203,21 @@ def class_changes(changes: pd.DataFrame, *, width: int = 520) -> AnyChart:
     notes = []
     if len(known) < len(changes):
         notes.append(f"{len(changes) - len(known)} classes have no ground truth")
-    data = pd.DataFrame(
-        {
-            "category": known["category"].astype(str),
-            "before": 100 * known["before"].astype(float),
-            "after": 100 * known["after"].astype(float),
-        }
-    )
+    data = 100 * known[["before", "after"]].astype(float)
+    data.insert(0, "category", known["category"].astype(str))
     data = data.assign(change=data["after"] - data["before"]).sort_values("change", kind="stable")
     if len(data) > 2 * _CLASSES:
         notes.append(f"the {_CLASSES} classes that lose most and the {_CLASSES} that gain most, of {len(data)}")
         data = pd.concat([data.head(_CLASSES), data.tail(_CLASSES)])
-    data["label"] = [f"{value:+.1f}".replace("-", "\N{MINUS SIGN}") for value in data["change"]]
-    data = data.round({"before": 3, "after": 3, "change": 3})
-    order = list(data["category"])
-    y = alt.Y(
-        "category:N", sort=order, title=None, axis=alt.Axis(ticks=False, domain=False, labelColor=INK, labelLimit=200)
-    )
+    data["label"] = data["change"].map(signed)
+    data = data.round(3)
+    y = names_axis("category", data["category"], 200)
     scale = alt.Scale(zero=False, padding=20)
-    x = alt.X("after:Q", title=AP_TITLE, scale=scale)
-    chart = alt.Chart(data)
+    after = alt.X("after:Q", title=accuracy_title(), scale=scale)
+    channels = {"before": alt.X("before:Q", scale=scale), "after": after, "y": y}
     color = alt.condition(alt.datum.change < 0, alt.value(SEARCH_COLOR), alt.value(STAGE_COLORS["retrained"]))
-    tooltip = ["category:N", "before:Q", "after:Q", "change:Q"]
+    text = alt.Chart(data).mark_text(align="left", color=INK).encode(x=alt.value(width + 10), y=y, text="label:N")
+    title = "AP of each class: before (ring) and after (dot)"
     return alt.layer(
-        chart.mark_rule(strokeWidth=3).encode(x=alt.X("before:Q", scale=scale), x2="after:Q", y=y, color=color),
-        chart.mark_point(filled=False, size=70, stroke=QUIET, strokeWidth=1.6).encode(
-            x=alt.X("before:Q", scale=scale), y=y, tooltip=tooltip
-        ),
-        chart.mark_circle(size=110, opacity=1).encode(x=x, y=y, color=color, tooltip=tooltip),
-        chart.mark_text(align="left", color=INK).encode(x=alt.value(width + 10), y=y, text="label:N"),
-    ).properties(
-        width=width,
-        height=alt.Step(26),
-        title=alt.TitleParams("AP of each class: before (ring) and after (dot)", subtitle=notes)
-        if notes
-        else "AP of each class: before (ring) and after (dot)",
-    )
+        *ring_and_dot(data, channels, color, ["category:N", "before:Q", "after:Q", "change:Q"]), text
+    ).properties(width=width, height=alt.Step(26), title=alt.TitleParams(title, subtitle=notes) if notes else title)

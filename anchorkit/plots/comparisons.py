@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import at_most, require, unit
+from anchorkit.plots.marks import accuracy_title, staircase
 from anchorkit.plots.theme import GHOST, INK, LEVEL_COLORS, QUIET, SEARCH_COLOR
-from anchorkit.plots.tradeoffs import AP_TITLE
 
 MOST_COLORS = len(LEVEL_COLORS)
 """More groups than this cannot be told apart by colour; choose a setting with fewer values."""
@@ -54,7 +53,7 @@ def run_frontiers(
     if len(names) > MOST_COLORS:
         raise InputError(f"run_frontiers: {by} has {len(names)} values, more than {MOST_COLORS} colours; choose runs")
     scale = unit(facts, frame[cost])
-    lines = pd.concat([_staircase(rows, cost) for _, rows in frame.groupby("run", sort=False)])
+    lines = pd.concat([staircase(rows, cost, "accuracy") for _, rows in frame.groupby("run", sort=False)])
     at_most(len(lines), "run_frontiers")
     data = pd.DataFrame(
         {
@@ -65,24 +64,21 @@ def run_frontiers(
         }
     )
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
-    y = alt.Y("y:Q", title=AP_TITLE, scale=alt.Scale(zero=False, padding=10), axis=alt.Axis(tickCount=7))
+    y = alt.Y("y:Q", title=accuracy_title(), scale=alt.Scale(zero=False, padding=10), axis=alt.Axis(tickCount=7))
     title = None if by == "run" else by.removeprefix("param.").replace("_", " ")
     # Long names one below the other; short ones side by side.
     columns = 1 if max(map(len, names)) > 24 else max(1, min(len(names), width // 130))
     legend = alt.Legend(orient="top", columns=columns, symbolType="stroke", symbolStrokeWidth=3, labelLimit=width)
-    hues = alt.Scale(domain=names, range=_colors(len(names)))
+    hues = alt.Scale(domain=names, range=[SEARCH_COLOR, LEVEL_COLORS[0], *LEVEL_COLORS[2:]][: len(names)])
     color, plain = (alt.Color("group:N", title=title, scale=hues, legend=shown) for shown in (legend, None))
-    dash = alt.StrokeDash(
-        "group:N", title=title, scale=alt.Scale(domain=names, range=list(_DASHES[: len(names)])), legend=legend
-    )
+    dashes = alt.Scale(domain=names, range=list(_DASHES[: len(names)]))
+    dash = alt.StrokeDash("group:N", title=title, scale=dashes, legend=legend)
     tooltip = [alt.Tooltip("run:N"), alt.Tooltip("y:Q", title="AP (points)"), alt.Tooltip("x:Q", title=scale.title)]
     base = alt.Chart(data).encode(x=x, y=y, detail="run:N")
-    layers: list[Any] = [
+    return alt.layer(
         base.mark_line(interpolate="step-after", strokeWidth=2.5, opacity=0.9).encode(color=color, strokeDash=dash),
         base.mark_circle(size=26, opacity=0.9).encode(color=plain, tooltip=tooltip),
-    ]
-    heading = f"Frontiers of {frame['run'].nunique()} runs"
-    return alt.layer(*layers).properties(width=width, height=height, title=heading)
+    ).properties(width=width, height=height, title=f"Frontiers of {frame['run'].nunique()} runs")
 
 
 def setting_effects(
@@ -119,25 +115,18 @@ def setting_effects(
     low, high = float(frame[outcome].min()), float(frame[outcome].max())
     pad = 0.08 * (high - low) or 1.0
     scale = alt.Scale(domain=[low - pad, high + pad], nice=False, zero=False)
-    panels = [
-        _panel(frame, effect, outcome, scale, title or outcome.replace("_", " "), place % columns == 0, width, height)
-        for place, effect in enumerate(effects.to_dict("records"))
-    ]
+    panels = []
+    for place, effect in enumerate(effects.to_dict("records")):
+        first = place % columns == 0
+        name = (title or outcome.replace("_", " ")) if first else None
+        y = alt.Y("y:Q", scale=scale, title=name, axis=alt.Axis(tickCount=5, labels=first))
+        panels.append(_panel(frame, effect, frame[outcome], y, width).properties(width=width, height=height))
     rows = [alt.hconcat(*panels[start : start + columns], spacing=26) for start in range(0, len(panels), columns)]
     chart: AnyChart = alt.vconcat(*rows, spacing=26, title="Which setting mattered")
     return chart
 
 
-def _panel(
-    frame: pd.DataFrame,
-    effect: dict[Any, Any],
-    outcome: str,
-    scale: alt.Scale,
-    y_title: str,
-    first: bool,
-    width: int,
-    height: int,
-) -> AnyChart:
+def _panel(frame: pd.DataFrame, effect: dict[Any, Any], outcome: pd.Series[Any], y: alt.Y, width: int) -> AnyChart:
     name = str(effect["parameter"])
     values = _in_order(frame[name])
     texts = frame[name].astype(str)
@@ -147,33 +136,21 @@ def _panel(
     data = pd.DataFrame(
         {
             "value": texts,
-            "y": frame[outcome].astype(float).round(6),
+            "y": outcome.astype(float).round(6),
             "shift": (((place + 0.5) / count - 0.5) * 0.6).round(4),
         }
     )
     means = data.groupby("value", sort=False)["y"].mean().round(6).reset_index()
     angle = -40 if sum(map(len, values)) * 8 > width else 0
     x = alt.X("value:N", sort=values, title=None, axis=alt.Axis(labelAngle=angle, labelColor=INK, labelLimit=140))
-    y = alt.Y("y:Q", scale=scale, title=y_title if first else None, axis=alt.Axis(tickCount=5, labels=first))
     offset = alt.XOffset("shift:Q", scale=alt.Scale(domain=[-0.5, 0.5]))
     said = f"explains {100 * effect['explained']:.0f} % (by chance {100 * effect['by_chance']:.0f} %)"
     heading = alt.TitleParams(name.replace("_", " "), subtitle=said, fontSize=15, subtitleColor=QUIET, offset=8)
-    layers: list[Any] = [
+    return alt.layer(
         alt.Chart(data).mark_circle(size=46, color=GHOST, opacity=0.9).encode(x=x, y=y, xOffset=offset),
         alt.Chart(means).mark_tick(color=SEARCH_COLOR, thickness=4, size=0.55 * width / len(values)).encode(x=x, y=y),
-    ]
-    return alt.layer(*layers).properties(width=width, height=height, title=heading)
-
-
-def _staircase(rows: pd.DataFrame, cost: str) -> pd.DataFrame:
-    """The rows that none of the others beats, by rising cost."""
-    ordered = rows.sort_values([cost, "accuracy"], ascending=[True, False], kind="stable")
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered["accuracy"].to_numpy(dtype=float))[:-1]])
-    return ordered[ordered["accuracy"].to_numpy(dtype=float) > before]
-
-
-def _colors(count: int) -> list[str]:
-    return [SEARCH_COLOR, *(color for color in LEVEL_COLORS if color != LEVEL_COLORS[1])][:count]
+        title=heading,
+    )
 
 
 def _in_order(values: pd.Series[Any]) -> Sequence[str]:

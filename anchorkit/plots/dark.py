@@ -35,8 +35,13 @@ def on_dark(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _is_photograph(part: Any) -> bool:
     """Whether a chart draws on an image: what stands out there is the same on any ground around it."""
-    marks = [layer.get("mark") for layer in part.get("layer", ()) if isinstance(layer, dict)]
-    return any(mark == "image" or (isinstance(mark, dict) and mark.get("type") == "image") for mark in marks)
+    return any(_draws(layer, "image") for layer in part.get("layer", ()) if isinstance(layer, dict))
+
+
+def _draws(part: dict[str, Any], kind: str) -> bool:
+    """Whether a chart's mark is of a kind."""
+    mark = part.get("mark")
+    return mark == kind or (isinstance(mark, dict) and mark.get("type") == kind)
 
 
 def _data_on_images(part: Any, inside: bool = False) -> set[str]:
@@ -59,8 +64,7 @@ def _turn(part: Any, use: Use) -> Any:
         return part
     if _is_photograph(part):
         return {key: value if key == "layer" else _turn(value, use) for key, value in part.items()}
-    mark = part.get("mark")
-    is_text = mark == "text" or (isinstance(mark, dict) and mark.get("type") == "text")
+    is_text = _draws(part, "text")
     # A scale of colours over numbers goes from what is like the ground to what is most unlike it.
     is_ramp = part.get("type") == "quantitative"
     turned_over = {}

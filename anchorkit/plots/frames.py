@@ -103,6 +103,17 @@ def points(accuracy: float) -> str:
     return f"{100 * accuracy:.1f}"
 
 
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, ``+0.0`` for none.
+
+    Examples:
+        >>> from anchorkit.plots.frames import signed
+        >>> signed(2.04)
+        '+2.0'
+    """
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def change(before: float, after: float) -> str:
     """The relative change in whole per cent; empty if there is nothing to compare with.
 
@@ -161,23 +172,31 @@ def level_of(anchor_id: str) -> int:
     return int(head[1:])
 
 
-def thin_outlines(contours: pd.DataFrame, rows: int, keys: Sequence[str]) -> pd.DataFrame:
+def thin_outlines(
+    contours: pd.DataFrame, rows: int, keys: Sequence[str] = ("anchor_id", "mass", "path")
+) -> pd.DataFrame:
     """Closed polylines with at most `rows` corners altogether.
 
     Corners that lie nearly on the line between their neighbours go first (Ramer, Douglas and Peucker), measured in
     octaves, because the charts' axes are logarithmic; the tolerance starts at a hundredth and grows until it is
     enough.
     """
+    if contours.empty:
+        return contours
     ordered = contours.sort_values([*keys, "order"], kind="stable")
     corners = np.log2(ordered[["width", "height"]].to_numpy(float))
-    new = ordered[[*keys]].ne(ordered[[*keys]].shift()).any(axis=1).to_numpy()
-    paths = np.split(corners, np.flatnonzero(new)[1:])
+    paths = np.split(corners, starts(ordered[[*keys]])[1:])
     tolerance = 0.01
     while True:
         kept = np.concatenate([_corners(path, tolerance) for path in paths])
         if kept.sum() <= rows or tolerance > 1:
             return ordered[kept]
         tolerance *= 1.6
+
+
+def starts(ordered: pd.DataFrame) -> np.ndarray:
+    """Positions of the rows that differ from the row before them."""
+    return np.flatnonzero(ordered.ne(ordered.shift()).any(axis=1))
 
 
 def _corners(path: np.ndarray, tolerance: float) -> np.ndarray:

@@ -14,7 +14,8 @@ from PIL import Image
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import at_most, require
-from anchorkit.plots.images import text_on
+from anchorkit.plots.images import check_image, text_on
+from anchorkit.plots.marks import CLEAR
 from anchorkit.plots.picking import pick_channels, with_picks
 
 STYLES = ("found", "false alarm", "missed")
@@ -52,9 +53,7 @@ def boxes_on_image(
         InputError: the image is no uint8 (H, W, 3), a column is missing, a style is unknown, or there are more than
             3,000 boxes.
     """
-    pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InputError(f"image: uint8 (height, width, 3) is needed, not {pixels.dtype} {pixels.shape}")
+    pixels = check_image(image)
     columns = ("x1", "y1", "x2", "y2", "color", "style", "label", "marked", *(("pick", "note") if pickable else ()))
     require(boxes, columns, "boxes", empty=True)
     at_most(len(boxes), "boxes")
@@ -78,32 +77,25 @@ def boxes_on_image(
         data = _in_view(boxes, scale, across, down)
         corners = {"x": x("x1"), "x2": alt.X2("x2:Q"), "y": y("y1"), "y2": alt.Y2("y2:Q")}
         outline: dict[str, Any] = {"filled": False, "clip": True, "aria": False}
+        glow = alt.Chart().mark_rect(**outline, stroke=_MARKER, strokeWidth=10)
+        # A white hairline around the coloured line keeps the box visible on any ground.
+        hairline = alt.Chart().mark_rect(**outline, stroke="#ffffff")
         outlines: list[Any] = [
-            alt.Chart()
-            .mark_rect(**outline, stroke=_MARKER, strokeWidth=10)
-            .encode(strokeOpacity=alt.StrokeOpacity("glow:Q", scale=None), **corners),
-            # A white hairline around the coloured line keeps the box visible on any ground.
-            alt.Chart()
-            .mark_rect(**outline, stroke="#ffffff")
-            .encode(strokeWidth=alt.StrokeWidth("hairline:Q", scale=None), **corners),
-            # Vega-Lite gives rectangles no dashes by data: a layer for each style there is.
-            *(
-                alt.Chart()
-                .transform_filter(f"datum.style === '{style}'")
-                .mark_rect(**outline, strokeWidth=width, strokeDash=dash)
-                .encode(stroke=alt.Stroke("color:N", scale=None), **corners)
-                for style, (width, dash) in _LINES.items()
-                if style in set(data["style"])
-            ),
+            glow.encode(strokeOpacity=alt.StrokeOpacity("glow:Q", scale=None), **corners),
+            hairline.encode(strokeWidth=alt.StrokeWidth("hairline:Q", scale=None), **corners),
         ]
+        for style, (broad, dash) in _LINES.items():
+            if style in set(data["style"]):  # Vega-Lite gives rectangles no dashes by data: a layer for each style
+                line = alt.Chart().transform_filter(f"datum.style === '{style}'")
+                line = line.mark_rect(**outline, strokeWidth=broad, strokeDash=dash)
+                outlines.append(line.encode(stroke=alt.Stroke("color:N", scale=None), **corners))
         layers.append(alt.layer(*outlines, data=data))
         labelled = data[data["label"] != ""]
         if len(labelled):
             layers.append(_labels(_placed(labelled, across, down), x, y))
         if pickable:  # above the labels, which must not hide a small box from the mouse
             targets = alt.Chart(with_picks(data[["x1", "x2", "y1", "y2"]], data["pick"], data["note"]))
-            clear = targets.mark_rect(fill="#ffffff", fillOpacity=0.0, clip=True)
-            layers.append(clear.encode(**corners, **pick_channels()))
+            layers.append(targets.mark_rect(**CLEAR, clip=True).encode(**corners, **pick_channels()))
     heading = alt.TitleParams(title, fontSize=15, offset=8)
     chart: AnyChart = alt.layer(*layers, width=across, height=down, title=heading)
     return chart
@@ -171,13 +163,8 @@ def _wide(letter: str) -> float:
 
 def _labels(rows: pd.DataFrame, x: Any, y: Any) -> AnyChart:
     text = alt.Chart().mark_text(align="left", baseline="middle", fontSize=_FONT, fontWeight=600, aria=False)
-    labels: AnyChart = alt.layer(
-        alt.Chart()
-        .mark_rect(aria=False)
-        .encode(
-            x=x("left"), x2=alt.X2("right:Q"), y=y("top"), y2=alt.Y2("bottom:Q"), color=alt.Color("color:N", scale=None)
-        ),
-        text.encode(x=x("text_x"), y=y("middle"), text=alt.Text("label:N"), color=alt.Color("ink:N", scale=None)),
-        data=rows,
-    )
+    text = text.encode(x=x("text_x"), y=y("middle"), text=alt.Text("label:N"), color=alt.Color("ink:N", scale=None))
+    plate = alt.Chart().mark_rect(aria=False).encode(x=x("left"), x2=alt.X2("right:Q"), y=y("top"))
+    plate = plate.encode(y2=alt.Y2("bottom:Q"), color=alt.Color("color:N", scale=None))
+    labels: AnyChart = alt.layer(plate, text, data=rows)
     return labels

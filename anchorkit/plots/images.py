@@ -34,9 +34,7 @@ def draw_boxes(
     Raises:
         InputError: the image is no uint8 (H, W, 3), or labels or colours are not as many as the boxes.
     """
-    pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InputError(f"image: uint8 (height, width, 3) is needed, not {pixels.dtype} {pixels.shape}")
+    pixels = check_image(image)
     corners = np.asarray(boxes, float).reshape(-1, 4)
     for name, given in (("labels", labels), ("colors", colors)):
         if given is not None and len(given) != len(corners):
@@ -50,18 +48,28 @@ def draw_boxes(
     line = max(3, round(min(picture.size) / 110))
     font = ImageFont.load_default(size)
     taken: list[tuple[float, float, float, float]] = []
-    for number, box in enumerate(corners):
-        color = colors[number] if colors is not None else LEVEL_COLORS[0]
-        x1, y1, x2, y2 = box * factor
+    corners = corners * factor
+    colors = [LEVEL_COLORS[0]] * len(corners) if colors is None else colors
+    for (x1, y1, x2, y2), color in zip(corners, colors, strict=True):
         # A white hairline around the coloured one keeps the box visible on any ground.
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline="#ffffff", width=line + 2)
         draw.rectangle((x1, y1, x2, y2), outline=color, width=line)
-    if labels is not None:
-        for number, box in enumerate(corners):
-            if labels[number]:
-                color = colors[number] if colors is not None else LEVEL_COLORS[0]
-                _label(draw, font, labels[number], color, box * factor, picture.size, taken)
+    for box, color, label in zip(corners, colors, labels if labels is not None else (), strict=False):
+        if label:
+            _label(draw, font, label, color, box, picture.size, taken)
     return picture
+
+
+def check_image(image: np.ndarray) -> np.ndarray:
+    """The image as an array.
+
+    Raises:
+        InputError: it is no uint8 (H, W, 3).
+    """
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(f"image: uint8 (height, width, 3) is needed, not {pixels.dtype} {pixels.shape}")
+    return pixels
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int, captions: Sequence[str] | None = None) -> Image.Image:

@@ -42,23 +42,16 @@ def latency(frame: pd.DataFrame, *, width: int = 560) -> AnyChart:
         bars = rows[rows["part"].isin(_PARTS)].assign(part=lambda part: part["part"].map(_PARTS))
         totals = rows[rows["part"] == "total"].assign(label=lambda total: total["median_ms"].map("{:.2f} ms".format))
         x = alt.X("median_ms:Q", title="Time for an image (ms)", scale=scale)
-        color = alt.Color(
-            "part:N",
-            title=None,
-            scale=alt.Scale(domain=list(_PARTS.values()), range=list(_COLORS)),
-            legend=alt.Legend(orient="top"),
-        )
+        parts = alt.Scale(domain=list(_PARTS.values()), range=list(_COLORS))
+        color = alt.Color("part:N", title=None, scale=parts, legend=alt.Legend(orient="top"))
+        middle, end = (alt.X(f"{quartile}_ms:Q", scale=scale) for quartile in ("q25", "q75"))
+        chart = alt.Chart(totals.round(4)).encode(y=y)
         layers: list[Any] = [
             alt.Chart(bars.round(4)).mark_bar(size=20).encode(x=x, y=y, color=color, order=alt.Order("part:N")),
-            alt.Chart(totals.round(4))
-            .mark_rule(strokeWidth=2, color=INK)
-            .encode(x=alt.X("q25_ms:Q", scale=scale), x2="q75_ms:Q", y=y),
-            alt.Chart(totals.round(4))
-            .mark_text(align="left", dx=8, color=INK, fontSize=13)
-            .encode(x=alt.X("q75_ms:Q", scale=scale), y=y, text="label:N"),
+            chart.mark_rule(strokeWidth=2, color=INK).encode(x=middle, x2="q75_ms:Q"),
+            chart.mark_text(align="left", dx=8, color=INK, fontSize=13).encode(x=end, text="label:N"),
         ]
         threaded = f"{threads} thread" + ("s" if threads != 1 else "")
         title = alt.TitleParams(str(runtime), subtitle=threaded, fontSize=15, subtitleColor=QUIET)
         panels.append(alt.layer(*layers).properties(width=width, height=alt.Step(34), title=title))
-    chart: AnyChart = alt.vconcat(*panels, spacing=26, title="How long one image takes")
-    return chart
+    return alt.vconcat(*panels, spacing=26, title="How long one image takes")

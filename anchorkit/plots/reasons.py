@@ -6,7 +6,8 @@ import altair as alt
 import pandas as pd
 
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import require
+from anchorkit.plots.frames import require, signed
+from anchorkit.plots.marks import names_axis, ring_and_dot
 from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS
 
 
@@ -36,27 +37,19 @@ def error_changes(changes: pd.DataFrame, *, width: int = 300) -> AnyChart:
     )
     data = data.assign(change=(data["after"] - data["before"]).round(2) + 0.0)
     data = data.sort_values("change", ascending=False, kind="stable").round(3)
-    data["label"] = [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in data["change"]]
+    data["label"] = [signed(value, 2) for value in data["change"]]
     data["color"] = [
         SEARCH_COLOR if value > 0 else STAGE_COLORS["retrained"] if value < 0 else GHOST for value in data["change"]
     ]
-    y = alt.Y(
-        "error:N",
-        sort=list(data["error"]),
-        title=None,
-        axis=alt.Axis(ticks=False, domain=False, labelColor=INK, labelLimit=160),
-    )
+    y = names_axis("error", data["error"], 160)
     most = max(float(data[["before", "after"]].to_numpy().max()), 0.1)
     scale = alt.Scale(domain=[0, 1.04 * most], nice=False)
     before = alt.X("before:Q", title="AP50 that mending gives back (points)", scale=scale, axis=alt.Axis(tickCount=5))
-    after = alt.X("after:Q", scale=scale)
-    color = alt.Color("color:N", scale=None)
+    channels = {"before": before, "after": alt.X("after:Q", scale=scale), "y": y}
     tooltip = ["error:N", "before:Q", "after:Q", "counts:N"]
     chart = alt.Chart(data)
     return alt.layer(
-        chart.mark_rule(strokeWidth=3).encode(x=before, x2="after:Q", y=y, color=color),
-        chart.mark_point(filled=False, size=70, stroke=QUIET, strokeWidth=1.6).encode(x=before, y=y, tooltip=tooltip),
-        chart.mark_circle(size=110, opacity=1).encode(x=after, y=y, color=color, tooltip=tooltip),
+        *ring_and_dot(data, channels, alt.Color("color:N", scale=None), tooltip),
         chart.mark_text(align="right", color=INK).encode(x=alt.value(width + 50), y=y, text="label:N"),
         chart.mark_text(align="left", color=QUIET).encode(x=alt.value(width + 62), y=y, text="counts:N"),
     ).properties(

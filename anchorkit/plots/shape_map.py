@@ -9,11 +9,21 @@ import numpy as np
 import pandas as pd
 
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, thin_outlines
+from anchorkit.plots.frames import at_most, require, thin_outlines
 from anchorkit.plots.labels import label_places
+from anchorkit.plots.marks import aspect_mark, haloed
 from anchorkit.plots.picking import pick_channels, with_marks, with_picks
-from anchorkit.plots.shapes import object_grid, powers_of_two, trim_marginals
-from anchorkit.plots.theme import ASPECT_SHAPES, ASPECTS, GHOST, aspect, level_color, level_shades, readable
+from anchorkit.plots.shapes import (
+    REGION,
+    check_shapes,
+    object_grid,
+    octaves,
+    powers_of_two,
+    side_axes,
+    trim_marginals,
+    with_sides,
+)
+from anchorkit.plots.theme import GHOST, aspect, level_color, level_shades, readable
 
 _CONTOUR_ROWS, _LIVE_CONTOUR_ROWS = 1500, 1000
 _CELL_SHADES = (0xEE, 0xF1, 0xF4), (0xC2, 0xC9, 0xD1)
@@ -56,40 +66,30 @@ def shape_map(
     Raises:
         InputError: a column is missing, there is no anchor, or the anchors are too many for one chart.
     """
-    require(anchors, ANCHOR_COLUMNS, "anchors")
-    require(contours, ("anchor_id", "mass", "path", "order", "width", "height"), "contours", empty=True)
-    require(marginals, ("anchor_id", "side", "value", "density"), "marginals", empty=True)
+    check_shapes(contours, marginals, anchors)
     own = _looks(anchors, pickable)
-    outlines = contours[contours["anchor_id"].isin(own["anchor_id"])]
-    if len(outlines):
-        corners = _LIVE_CONTOUR_ROWS if pickable else _CONTOUR_ROWS
-        outlines = thin_outlines(outlines, corners, ["anchor_id", "mass", "path"])
-    curves = trim_marginals(marginals[marginals["anchor_id"].isin(own.loc[~own["guest"], "anchor_id"])])
+    corners = _LIVE_CONTOUR_ROWS if pickable else _CONTOUR_ROWS
+    outlines = thin_outlines(contours[contours["anchor_id"].isin(own["anchor_id"])], corners)
+    home = own.loc[~own["guest"], "anchor_id"]
+    curves = trim_marginals(marginals[marginals["anchor_id"].isin(home)])
     if not log:  # a share per octave becomes one per pixel
         curves = curves.assign(density=curves["density"] / curves["value"] / np.log(2))
-    home = own.loc[~own["guest"], "anchor_id"]
-    seen = pd.concat([outlines[outlines["anchor_id"].isin(home)], own[~own["guest"]]])[["width", "height"]]
-    low, high = _ends(seen.to_numpy(float), log)
+    low, high = octaves(pd.concat([outlines[outlines["anchor_id"].isin(home)], own[~own["guest"]]]), log)
     # Scales and axes as dictionaries: Altair copies its objects, with all that is not set in them, again and again.
     domain = {"domain": [2**low if log else 0, 2**high], "nice": False}
     scale: dict[str, Any] = {"type": "log", "base": 2, **domain} if log else domain
     axis: dict[str, Any] = {"values": powers_of_two(low, high), "format": "d"} if log else {"tickCount": 6}
     axis["labelLimit"] = 0  # looking whether labels have to be cut takes longer than drawing them
-    titles = "Width (input pixels)", "Height (input pixels)"
-    x = alt.X("width:Q", title=titles[0], scale=scale, axis=axis)
-    y = alt.Y("height:Q", title=titles[1], scale=scale, axis=axis)
+    x, y = side_axes("width", "height", scale, axis)
     # Colours as data, not by a scale: layers would have to agree on one.
     paint: dict[str, Any] = {"color": alt.Color("color:N", scale=None), "fill": alt.Fill("color:N", scale=None)}
     colors = own.set_index("anchor_id")["color"]
     layers: list[Any] = []
     cells = _object_cells(objects, low, high)
     if len(cells):
-        at: dict[str, Any] = {
-            "x": alt.X("x:Q", title=titles[0], scale=scale, axis=axis),
-            "y": alt.Y("y:Q", title=titles[1], scale=scale, axis=axis),
-        }
+        left, foot = side_axes("x", "y", scale, axis)
         behind = alt.Chart(cells).mark_rect(clip=True, aria=False)
-        layers.append(behind.encode(**at, x2=alt.X2("x2:Q"), y2=alt.Y2("y2:Q"), color=paint["color"]))
+        layers.append(behind.encode(x=left, x2="x2:Q", y=foot, y2="y2:Q", color=paint["color"]))
     ends = [2**low, 2**high]
     diagonal = alt.Chart(pd.DataFrame({"width": ends, "height": ends}))
     layers.append(diagonal.mark_line(color=GHOST, strokeWidth=1, strokeDash=[4, 4], clip=True).encode(x=x, y=y))
@@ -98,20 +98,20 @@ def shape_map(
     if pickable:
         marks = with_picks(own, own["anchor_id"], own["label"])
         names = with_marks(own, "name " + own["anchor_id"])
-    form = {"domain": list(ASPECTS), "range": [ASPECT_SHAPES[name] for name in ASPECTS]}
     points = alt.Chart(marks[_fields(marks, ["anchor_id", "width", "height", "shape", "color"])])
-    layers.append(
-        points.mark_point(filled=True, size=120, opacity=1, stroke="#ffffff", strokeWidth=1.2, clip=True).encode(
-            x=x, y=y, color=paint["color"], shape=alt.Shape("shape:N", legend=None, scale=form), **_channels(pickable)
-        )
-    )
+    points = points.mark_point(filled=True, size=120, opacity=1, stroke="#ffffff", strokeWidth=1.2, clip=True)
+    points = points.encode(x=x, y=y, color=paint["color"], shape=aspect_mark(legend=None))
+    layers.append(points.encode(**pick_channels() if pickable else {"tooltip": ["anchor_id:N"]}))
     layers += _names(names, x, y, pickable, (low, high), size, log)
-    main = alt.layer(*layers).properties(width=size, height=size)
     at_most(len(outlines) + len(curves) + len(cells) + 3 * len(own), "shape_map")
     curves = curves.assign(color=curves["anchor_id"].map(colors))
-    top, right = _sides(curves, scale, size, title, pickable)
-    chart: AnyChart = alt.vconcat(top, alt.hconcat(main, right, spacing=4), spacing=4)
-    return chart
+    fields = ["anchor_id", "side", "value", "density", "color"]
+    channels = {"color": paint["color"], "order": alt.Order("value:Q"), "detail": alt.Detail("anchor_id:N")}
+    if pickable:
+        curves, channels = with_marks(curves, curves["anchor_id"]), channels | pick_channels()
+    fields = _fields(curves, fields)
+    heading = alt.TitleParams(title, offset=6)
+    return with_sides(alt.layer(*layers), size, curves, fields, scale, heading, **channels)
 
 
 def many_names(anchors: int) -> bool:
@@ -146,15 +146,6 @@ def _looks(anchors: pd.DataFrame, pickable: bool) -> pd.DataFrame:
     return own.sort_values("area", ascending=False, kind="stable").round({"width": 2, "height": 2})
 
 
-def _ends(sides: np.ndarray, log: bool) -> tuple[float, float]:
-    """log2 of the ends of both axes: the same for width and height, so that squares lie on the diagonal."""
-    low, high = float(np.log2(sides.min())), float(np.log2(sides.max()))
-    if not log:
-        return low, high + 0.08
-    room = max(0.3, (2.2 - (high - low)) / 2)
-    return low - room, high + room
-
-
 def _object_cells(objects: pd.DataFrame | None, low: float, high: float) -> pd.DataFrame:
     """The annotated objects, counted; what lies outside of the plot is left out."""
     if objects is None:
@@ -167,10 +158,6 @@ def _object_cells(objects: pd.DataFrame | None, low: float, high: float) -> pd.D
     shares = cells["objects"] / cells["objects"].max()
     shades = [[round(a + (b - a) * share) for a, b in zip(*_CELL_SHADES, strict=True)] for share in shares]
     return cells.assign(color=["#{:02x}{:02x}{:02x}".format(*shade) for shade in shades])
-
-
-def _channels(pickable: bool) -> dict[str, Any]:
-    return pick_channels() if pickable else {"tooltip": ["anchor_id:N"]}
 
 
 def _fields(rows: pd.DataFrame, names: list[str]) -> list[str]:
@@ -190,16 +177,9 @@ def _regions(outlines: pd.DataFrame, own: pd.DataFrame, pickable: bool) -> alt.C
         # A line takes them from its first corner; in all of them they would be most of what is drawn from.
         rest = rows.duplicated(["anchor_id", "mass", "path"])
         rows = rows.assign(**{name: rows[name].mask(rest, None) for name in ("pick_link", "pick_label")})
-    channels: dict[str, Any] = _channels(True) if pickable else {}
-    regions: alt.Chart = (
-        alt.Chart(rows)
-        .mark_line(interpolate="linear-closed", strokeWidth=1.2, fillOpacity=0.16, clip=True)
-        .encode(
-            detail=[alt.Detail(f"{name}:N") for name in ("anchor_id", "mass", "path")],
-            order=alt.Order("order:Q"),
-            **channels,
-        )
-    )
+    channels: dict[str, Any] = pick_channels() if pickable else {}
+    detail = [alt.Detail(f"{name}:N") for name in ("anchor_id", "mass", "path")]
+    regions: alt.Chart = alt.Chart(rows).mark_line(**REGION).encode(detail=detail, order="order:Q", **channels)
     return regions
 
 
@@ -226,39 +206,8 @@ def _names(
     # Vega-Lite moves texts by a mark's own offset only, so they get data of their own.
     sides = 2 ** (low + share * (high - low)) if log else share * 2**high
     rows = own[_fields(own, ["name", "ink"])].assign(width=sides[:, 0].round(3), height=sides[:, 1].round(3))
-    text = alt.Chart(rows).encode(x=x, y=y, text=alt.Text("name:N"))
+    text = alt.Chart(rows).encode(x=x, y=y, text="name:N")
     if pickable:
-        text = text.encode(**_channels(True))
-    look: dict[str, Any] = {"fontSize": 13, "clip": True, "baseline": "middle"}
-    names = text.mark_text(**look).encode(color=alt.Color("ink:N", scale=None))
-    if pickable:  # the page sees to a halo
-        return [names]
-    return [text.mark_text(**look, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round"), names]
-
-
-def _sides(
-    curves: pd.DataFrame, scale: dict[str, Any], size: int, title: str, pickable: bool
-) -> tuple[alt.Chart, alt.Chart]:
-    """The distributions of width, above the plot, and of height, on its right."""
-    fields = ["anchor_id", "side", "value", "density", "color"]
-    rows = with_marks(curves[fields], curves["anchor_id"]) if pickable else curves[fields]
-    densest = max(float(curves["density"].max()) if len(curves) else 1.0, 1e-9)
-    density = {"domain": [0, densest], "nice": False}
-    look: dict[str, Any] = {"strokeWidth": 1.8, "clip": True, "interpolate": "monotone", "aria": False}
-    channels: dict[str, Any] = {"color": alt.Color("color:N", scale=None), "order": alt.Order("value:Q")}
-    channels["detail"] = alt.Detail("anchor_id:N")
-    if pickable:
-        channels |= pick_channels()
-    top = (
-        alt.Chart(rows[rows["side"] == "width"])
-        .mark_line(**look)
-        .encode(x=alt.X("value:Q", scale=scale, axis=None), y=alt.Y("density:Q", scale=density, axis=None), **channels)
-        .properties(width=size, height=46, title=alt.TitleParams(title, offset=6))
-    )
-    right = (
-        alt.Chart(rows[rows["side"] == "height"])
-        .mark_line(**look, orient="horizontal")
-        .encode(x=alt.X("density:Q", scale=density, axis=None), y=alt.Y("value:Q", scale=scale, axis=None), **channels)
-        .properties(width=46, height=size)
-    )
-    return top, right
+        text = text.encode(**pick_channels())
+    names = haloed(text, alt.Color("ink:N", scale=None), 3.5, fontSize=13, clip=True, baseline="middle")
+    return names[1:] if pickable else names  # the page sees to a halo

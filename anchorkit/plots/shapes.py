@@ -11,17 +11,9 @@ import pandas as pd
 
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, thin_outlines
-from anchorkit.plots.theme import (
-    ASPECT_SHAPES,
-    ASPECTS,
-    GHOST,
-    aspect,
-    level_color,
-    level_scale,
-    level_shades,
-    readable,
-)
+from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, starts, thin_outlines
+from anchorkit.plots.marks import aspect_mark, haloed
+from anchorkit.plots.theme import GHOST, aspect, level_color, level_scale, level_shades, readable
 
 _CONTOUR_ROWS = 1900
 _MARGINAL_ROWS = 1050
@@ -48,20 +40,15 @@ def box_shapes(
     Raises:
         InputError: a column is missing, there is no anchor, or the anchors are too many for one chart.
     """
-    require(anchors, ANCHOR_COLUMNS, "anchors")
-    require(contours, ("anchor_id", "mass", "path", "order", "width", "height"), "contours", empty=True)
-    require(marginals, ("anchor_id", "side", "value", "density"), "marginals", empty=True)
+    check_shapes(contours, marginals, anchors)
     ids = set(anchors["anchor_id"])
-    keys = ["anchor_id", "mass", "path"]
-    outlines = contours[contours["anchor_id"].isin(ids)]
-    if len(outlines):
-        outlines = thin_outlines(outlines, _CONTOUR_ROWS, keys)
+    outlines = thin_outlines(contours[contours["anchor_id"].isin(ids)], _CONTOUR_ROWS)
     sides = trim_marginals(marginals[marginals["anchor_id"].isin(ids)])
     at_most(len(outlines) + len(sides) + len(anchors), "box_shapes")
-    domains = _domains(anchors, outlines)
-    panels = []
-    for level, group in anchors.groupby("level", sort=True):
-        panels.append(_shape_panel(int(str(level)), group, outlines, sides, domains, size))
+    panels = [
+        _shape_panel(int(str(level)), group, outlines, sides, size)
+        for level, group in anchors.groupby("level", sort=True)
+    ]
     title = alt.TitleParams("Shapes of the boxes that each anchor predicts", subtitle=_mass_note(outlines))
     together = alt.concat(*panels, columns=columns, spacing=30, title=title)
     chart: AnyChart = together.resolve_scale(color="independent", fill="independent")
@@ -84,33 +71,17 @@ def ground_truth_shapes(gt: pd.DataFrame, anchors: pd.DataFrame | None = None, *
     sides = sides[(sides > 0).all(1) & np.isfinite(sides).all(1)]
     if not len(sides):
         raise InputError("ground truth: no object has a width and a height above 0")
-    every = (
-        sides
-        if anchors is None
-        else np.vstack([sides, require(anchors, ANCHOR_COLUMNS, "anchors")[["width", "height"]]])
-    )
+    every = sides
+    if anchors is not None:
+        every = np.vstack([sides, require(anchors, ANCHOR_COLUMNS, "anchors")[["width", "height"]]])
     low, high = math.floor(3 * np.log2(every.min())) / 3, (math.floor(3 * np.log2(every.max())) + 1) / 3
     grid = object_grid(sides, low, high)
     scale = alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
-    x = alt.X("x:Q", title="Width (input pixels)", scale=scale, axis=alt.Axis(values=powers_of_two(low, high)))
-    y = alt.Y("y:Q", title="Height (input pixels)", scale=scale, axis=alt.Axis(values=powers_of_two(low, high)))
-    layers: list[Any] = [
-        alt.Chart(grid)
-        .mark_rect()
-        .encode(
-            x=x,
-            x2="x2:Q",
-            y=y,
-            y2="y2:Q",
-            color=alt.Color(
-                "objects:Q",
-                title="objects",
-                scale=alt.Scale(range=["#eef1f4", "#aab4bf", "#4a5461"]),
-                legend=alt.Legend(gradientLength=120),
-            ),
-            tooltip=["objects:Q"],
-        )
-    ]
+    x, y = side_axes("x", "y", scale, alt.Axis(values=powers_of_two(low, high)))
+    shades = alt.Scale(range=["#eef1f4", "#aab4bf", "#4a5461"])
+    color = alt.Color("objects:Q", title="objects", scale=shades, legend=alt.Legend(gradientLength=120))
+    cells = alt.Chart(grid).mark_rect()
+    layers: list[Any] = [cells.encode(x=x, x2="x2:Q", y=y, y2="y2:Q", color=color, tooltip=["objects:Q"])]
     diagonal = pd.DataFrame({"x": [2**low, 2**high], "y": [2**low, 2**high]})
     layers.append(alt.Chart(diagonal).mark_line(color=GHOST, strokeWidth=1, strokeDash=[4, 4]).encode(x=x, y=y))
     if anchors is not None:
@@ -158,11 +129,7 @@ def _anchor_marks(anchors: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
             x=x,
             y=y,
             color=alt.Color("level:O", title="anchors of level", scale=level_scale(data["level"])),
-            shape=alt.Shape(
-                "shape:N",
-                title="anchor's shape",
-                scale=alt.Scale(domain=list(ASPECTS), range=[ASPECT_SHAPES[name] for name in ASPECTS]),
-            ),
+            shape=aspect_mark(title="anchor's shape"),
             tooltip=["anchor_id:N"],
         )
     )
@@ -170,28 +137,21 @@ def _anchor_marks(anchors: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
 
 
 def _shape_panel(
-    level: int,
-    anchors: pd.DataFrame,
-    outlines: pd.DataFrame,
-    sides: pd.DataFrame,
-    domains: dict[int, tuple[float, float]],
-    size: int,
+    level: int, anchors: pd.DataFrame, outlines: pd.DataFrame, sides: pd.DataFrame, size: int
 ) -> alt.VConcatChart:
     order = anchors.assign(ratio=anchors["width"] / anchors["height"], area=anchors["width"] * anchors["height"])
     order = order.sort_values(["ratio", "area"], kind="stable")
     names = list(order["anchor_id"])
     colors = level_shades(level, len(names))
     shades = alt.Scale(domain=names, range=colors)
-    low, high = domains[level]
-    scale = alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
-    ticks = alt.Axis(values=powers_of_two(low, high), format="d")
-    x = alt.X("width:Q", title="Width (input pixels)", scale=scale, axis=ticks)
-    y = alt.Y("height:Q", title="Height (input pixels)", scale=scale, axis=ticks)
-    stroke = alt.Color("anchor_id:N", scale=shades, legend=None)
     mine = outlines[outlines["anchor_id"].isin(names)]
+    low, high = octaves(pd.concat([anchors, mine]))
+    scale = alt.Scale(type="log", base=2, domain=[2**low, 2**high], nice=False)
+    x, y = side_axes("width", "height", scale, alt.Axis(values=powers_of_two(low, high), format="d"))
+    stroke = alt.Color("anchor_id:N", scale=shades, legend=None)
     regions = (
         alt.Chart(mine[["anchor_id", "mass", "path", "order", "width", "height"]].round({"width": 2, "height": 2}))
-        .mark_line(interpolate="linear-closed", strokeWidth=1.2, fillOpacity=0.16, clip=True)
+        .mark_line(**REGION)
         .encode(
             x=x,
             y=y,
@@ -213,9 +173,7 @@ def _shape_panel(
             x=x,
             y=y,
             color=stroke,
-            shape=alt.Shape(
-                "shape:N", legend=None, scale=alt.Scale(domain=list(ASPECTS), range=[ASPECT_SHAPES[n] for n in ASPECTS])
-            ),
+            shape=aspect_mark(legend=None),
             tooltip=["anchor_id:N"],
         )
     )
@@ -227,45 +185,68 @@ def _shape_panel(
         if part.empty:
             continue
         text = alt.Chart(part).encode(x=x, y=y, text="label:N")
-        labels.append(text.mark_text(dy=dy, fontSize=13, stroke="#ffffff", strokeWidth=3.5, strokeJoin="round"))
-        labels.append(text.mark_text(dy=dy, fontSize=13).encode(color=alt.Color("ink:N", scale=None)))
-    main = alt.layer(regions, marks, *labels).properties(width=size, height=size)
+        labels += haloed(text, alt.Color("ink:N", scale=None), 3.5, dy=dy, fontSize=13)
+    main = alt.layer(regions, marks, *labels)
     side = sides[sides["anchor_id"].isin(names)]
-    density = alt.Scale(domain=[0, max(float(side["density"].max()) if len(side) else 1.0, 1e-9)], nice=False)
-    curve: dict[str, Any] = {"strokeWidth": 1.8, "clip": True, "interpolate": "monotone", "aria": False}
-    top = (
-        alt.Chart(side[side["side"] == "width"][["anchor_id", "value", "density"]])
-        .mark_line(**curve)
-        .encode(
-            x=alt.X("value:Q", scale=scale, axis=None),
-            y=alt.Y("density:Q", scale=density, axis=None),
-            color=stroke,
-            order="value:Q",
-        )
-        .properties(
-            width=size, height=46, title=alt.TitleParams(f"Level {level}", color=readable(level_color(level)), offset=4)
-        )
+    title = alt.TitleParams(f"Level {level}", color=readable(level_color(level)), offset=4)
+    fields = ["anchor_id", "value", "density"]
+    return with_sides(main, size, side, fields, scale, title, color=stroke, order="value:Q")
+
+
+REGION: dict[str, Any] = {"interpolate": "linear-closed", "strokeWidth": 1.2, "fillOpacity": 0.16, "clip": True}
+"""An outline with what it holds, for ``mark_line``."""
+
+
+def check_shapes(contours: pd.DataFrame, marginals: pd.DataFrame, anchors: pd.DataFrame) -> None:
+    """See `box_shapes` for the columns.
+
+    Raises:
+        InputError: a column is missing, or there is no anchor.
+    """
+    require(anchors, ANCHOR_COLUMNS, "anchors")
+    require(contours, ("anchor_id", "mass", "path", "order", "width", "height"), "contours", empty=True)
+    require(marginals, ("anchor_id", "side", "value", "density"), "marginals", empty=True)
+
+
+def side_axes(across: str, down: str, scale: Any, axis: Any) -> tuple[alt.X, alt.Y]:
+    """Channels of a field of widths and of one of heights."""
+    x = alt.X(f"{across}:Q", title="Width (input pixels)", scale=scale, axis=axis)
+    return x, alt.Y(f"{down}:Q", title="Height (input pixels)", scale=scale, axis=axis)
+
+
+def with_sides(
+    main: Any, size: int, curves: pd.DataFrame, fields: list[str], scale: Any, title: Any, **channels: Any
+) -> alt.VConcatChart:
+    """A square plot with the distributions of width, above it, and of height, on its right.
+
+    Args:
+        main: the plot.
+        size: its side in pixels.
+        curves: ``side``, ``value``, ``density`` and what else the channels need.
+        fields: the columns that are drawn.
+        scale: of the sides, in the plot and beside it.
+        title: above all.
+        **channels: what tells the curves apart.
+    """
+    densest = max(float(curves["density"].max()) if len(curves) else 1.0, 1e-9)
+    density = alt.Scale(domain=[0, densest], nice=False)
+    look: dict[str, Any] = {"strokeWidth": 1.8, "clip": True, "interpolate": "monotone", "aria": False}
+    widths, heights = (
+        alt.Chart(curves.loc[curves["side"] == side, fields]).encode(**channels) for side in ("width", "height")
     )
-    right = (
-        alt.Chart(side[side["side"] == "height"][["anchor_id", "value", "density"]])
-        .mark_line(**curve, orient="horizontal")
-        .encode(
-            x=alt.X("density:Q", scale=density, axis=None),
-            y=alt.Y("value:Q", scale=scale, axis=None),
-            color=stroke,
-            order="value:Q",
-        )
-        .properties(width=46, height=size)
-    )
-    return alt.vconcat(top, alt.hconcat(main, right, spacing=4), spacing=4)
+    x, y = alt.X("value:Q", scale=scale, axis=None), alt.Y("density:Q", scale=density, axis=None)
+    top = widths.mark_line(**look).encode(x=x, y=y).properties(width=size, height=46, title=title)
+    x, y = alt.X("density:Q", scale=density, axis=None), alt.Y("value:Q", scale=scale, axis=None)
+    right = heights.mark_line(**look, orient="horizontal").encode(x=x, y=y).properties(width=46, height=size)
+    below = alt.hconcat(main.properties(width=size, height=size), right, spacing=4)
+    return alt.vconcat(top, below, spacing=4)
 
 
 def trim_marginals(marginals: pd.DataFrame) -> pd.DataFrame:
     """The marginals without their empty tails; every second value goes as long as they are too many."""
     ordered = marginals.sort_values(["anchor_id", "side", "value"], kind="stable")
-    new = ordered[["anchor_id", "side"]].ne(ordered[["anchor_id", "side"]].shift()).any(axis=1).to_numpy()
     parts = []
-    for rows in np.split(np.arange(len(ordered)), np.flatnonzero(new)[1:]):
+    for rows in np.split(np.arange(len(ordered)), starts(ordered[["anchor_id", "side"]])[1:]):
         filled = np.flatnonzero(ordered["density"].to_numpy()[rows] > 0)
         if len(filled):
             parts.append(rows[max(filled[0] - 1, 0) : filled[-1] + 2])
@@ -276,16 +257,19 @@ def trim_marginals(marginals: pd.DataFrame) -> pd.DataFrame:
     return ordered.iloc[np.concatenate(parts)].round({"value": 2, "density": 5})
 
 
-def _domains(anchors: pd.DataFrame, outlines: pd.DataFrame) -> dict[int, tuple[float, float]]:
-    """log2 of the ends of each level's axes: the same for width and height, so that squares lie on the diagonal."""
-    domains = {}
-    for level, group in anchors.groupby("level"):
-        mine = outlines[outlines["anchor_id"].isin(set(group["anchor_id"]))]
-        sides = np.concatenate([frame[["width", "height"]].to_numpy(float).ravel() for frame in (group, mine)])
-        low, high = float(np.log2(sides.min())), float(np.log2(sides.max()))
-        room = max(0.3, (2.2 - (high - low)) / 2)
-        domains[int(str(level))] = (low - room, high + room)
-    return domains
+def octaves(shapes: pd.DataFrame, log: bool = True) -> tuple[float, float]:
+    """log2 of the ends of both axes: the same for width and height, so that squares lie on the diagonal.
+
+    Args:
+        shapes: ``width`` and ``height`` of all that has to be seen.
+        log: logarithmic axes; linear ones need less room.
+    """
+    sides = shapes[["width", "height"]].to_numpy(float)
+    low, high = float(np.log2(sides.min())), float(np.log2(sides.max()))
+    if not log:
+        return low, high + 0.08
+    room = max(0.3, (2.2 - (high - low)) / 2)
+    return low - room, high + room
 
 
 def _mass_note(outlines: pd.DataFrame) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -10,7 +11,8 @@ import pandas as pd
 
 from anchorkit.costs import Cost, cost_facts
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import MAX_ROWS, at_most, change, require, unit
+from anchorkit.plots.frames import at_most, change, require, unit
+from anchorkit.plots.marks import RULE, UNPRUNED, ringed
 from anchorkit.plots.theme import INK, OTHER_COLORS, QUIET, SEARCH_COLOR, STAGE_COLORS, readable
 
 SAFE_COLOR = STAGE_COLORS["retrained"]
@@ -80,46 +82,39 @@ def frontier_intervals(
     kinds = alt.Scale(domain=[_SAFE, _NOT_SHOWN, interval, bound], range=[SAFE_COLOR, SEARCH_COLOR, _BAND, INK])
     legend = alt.Legend(orient="top", columns=2, labelLimit=360, symbolOpacity=1, symbolType="circle")
     color = alt.Color("kind:N", title=None, scale=kinds, legend=legend)
-    of_interval, of_bound = (base.transform_calculate(kind=f"'{kind}'") for kind in (interval, bound))
-    ends = {"x": x, "y": y("low"), "y2": "high:Q", "color": color}
+    of_interval, of_bound = (
+        base.transform_calculate(kind=f"'{kind}'").encode(x=x, color=color) for kind in (interval, bound)
+    )
+    of_interval, of_bound = of_interval.encode(y=y("low"), y2="high:Q"), of_bound.encode(y=y("least"))
     layers: list[Any] = []
     if len(rows) <= _FEW:
         # Nothing lies between two points, so an interval is drawn at its point.
-        layers.append(of_interval.mark_rule(strokeWidth=5, clip=True).encode(**ends))
-        layers.append(
-            of_bound.mark_tick(orient="horizontal", thickness=2, size=11, clip=True).encode(
-                x=x, y=y("least"), color=color
-            )
-        )
+        layers.append(of_interval.mark_rule(strokeWidth=5, clip=True))
+        layers.append(of_bound.mark_tick(orient="horizontal", thickness=2, size=11, clip=True))
     else:
-        layers.append(of_interval.mark_area(interpolate="step-after", opacity=0.6, clip=True).encode(**ends))
-        layers.append(
-            of_bound.mark_line(interpolate="step-after", strokeWidth=1.6, strokeDash=[2, 3], clip=True).encode(
-                x=x, y=y("least"), color=color
-            )
-        )
+        layers.append(of_interval.mark_area(interpolate="step-after", opacity=0.6, clip=True))
+        layers.append(of_bound.mark_line(interpolate="step-after", strokeWidth=1.6, strokeDash=[2, 3], clip=True))
     layers += _rules({"unpruned": 0.0, f"margin, {100 * margin:g}": -100 * margin}, y, width)
+    changes = base.encode(x=x, y=y("change"))
+    statement = alt.Color("statement:N", title=None, scale=kinds, legend=legend)
+    told = ("cost", "against unpruned", "anchors kept", "change", "low", "high", "least")
+    tooltip = [alt.Tooltip(name) for name in told if name in rows]
+    dots = changes.mark_circle(size=64 if len(rows) <= 60 else 34, opacity=1, clip=True)
     layers += [
-        base.mark_line(interpolate="step-after", color=SEARCH_COLOR, strokeWidth=1.4, opacity=0.8, clip=True).encode(
-            x=x, y=y("change")
-        ),
-        base.mark_circle(size=64 if len(rows) <= 60 else 34, opacity=1, clip=True).encode(
-            x=x,
-            y=y("change"),
-            color=alt.Color("statement:N", title=None, scale=kinds, legend=legend),
-            tooltip=[alt.Tooltip(name) for name in _told_of(rows)],
-        ),
+        changes.mark_line(interpolate="step-after", color=SEARCH_COLOR, strokeWidth=1.4, opacity=0.8, clip=True),
+        dots.encode(color=statement, tooltip=tooltip),
     ]
     if full is not None:
         own = pd.DataFrame({"x": [full / scale.divisor], "change": [0.0]})
-        diamond = alt.Chart(own).mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1)
-        layers.append(diamond.encode(x=x, y=y("change")))
+        layers.append(alt.Chart(own).mark_point(**UNPRUNED).encode(x=x, y=y("change")))
     safe = rows[rows["statement"] == _SAFE].head(1)
     if len(safe):
         saved = f"cheapest safe: {safe['cost'].iloc[0]}"
         if full is not None:
             saved += f" ({safe['against unpruned'].iloc[0]})"
-        layers += _marked(safe.assign(label=saved), x, y("change"))
+        marked = alt.Chart(safe.assign(label=saved)).encode(x=x, y=y("change"))
+        text: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -14, "fontWeight": 600}
+        layers += ringed(marked, readable(SAFE_COLOR), **text)
     return alt.layer(*layers).properties(width=width, height=height, title="What these images show")
 
 
@@ -161,7 +156,6 @@ def optimism(
     scale = unit(facts, ordered[cost])
     rows = (100 * ordered[list(names)].astype(float)).round(4).rename(columns=names)
     rows = rows.assign(x=ordered[cost].astype(float) / scale.divisor, cost=[scale.text(v) for v in ordered[cost]])
-    assert len(rows) <= MAX_ROWS
     axis = alt.Axis(tickCount=7)
 
     def x(title: str | None) -> alt.X:
@@ -173,12 +167,8 @@ def optimism(
         domain = [round(min(values) - pad, 4), round(max(values) + pad, 4)]
         return alt.Y(f"{name}:Q", title=title, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=5))
 
-    def change_of(name: str) -> alt.Y:
-        return y(name, f"Change of {metric} (points)", ("shown", "kept"))
-
-    def distance(name: str) -> alt.Y:
-        return y(name, "Luck (points)", ("low", "high"))
-
+    change_of = partial(y, title=f"Change of {metric} (points)", columns=("shown", "kept"))
+    distance = partial(y, title="Luck (points)", columns=("low", "high"))
     color = alt.Color(
         "side:N",
         title=None,
@@ -195,56 +185,34 @@ def optimism(
     ]
     # The first is wider, so that it shows where the second lies on it.
     for side, name, stroke in ((_IN_SAMPLE, "shown", 4.5), (_CROSS_FITTED, "kept", 2.0)):
-        own = base.transform_calculate(side=f"'{side}'").encode(
-            x=x(None), y=change_of(name), color=color, tooltip=tooltip
-        )
+        own = base.transform_calculate(side=f"'{side}'")
+        own = own.encode(x=x(None), y=change_of(name), color=color, tooltip=tooltip)
         upper += [own.mark_line(interpolate="step-after", strokeWidth=stroke), own.mark_circle(size=50, opacity=1)]
     mean = float(rows["luck"].mean())
+    below = base.encode(x=x(scale.title))
+    band = below.mark_area(interpolate="step-after", opacity=0.55, color=_BAND).encode(y=distance("low"), y2="high:Q")
+    line = below.mark_line(interpolate="step-after", strokeWidth=2.5, color=INK, point={"color": INK, "size": 40})
     lower: list[Any] = [
-        base.mark_area(interpolate="step-after", opacity=0.55, color=_BAND).encode(
-            x=x(scale.title), y=distance("low"), y2="high:Q"
-        ),
+        band,
         *_rules({"none": 0.0, f"mean {mean:.2f}": mean}, distance, width),
-        base.mark_line(interpolate="step-after", strokeWidth=2.5, color=INK, point={"color": INK, "size": 40}).encode(
-            x=x(scale.title), y=distance("luck"), tooltip=tooltip
-        ),
+        line.encode(y=distance("luck"), tooltip=tooltip),
     ]
     subtitle = f"{mean:.2f} points of the frontier are luck: the mean distance of the two lines"
     percent = f"{100 * confidence:g} %"
     if interval is not None:
         subtitle += f" ({percent} interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f})"
     title = alt.TitleParams("How much of it is luck", subtitle=[subtitle])
-    below = alt.TitleParams(f"The distance by itself, with its {percent} interval", fontSize=13, anchor="start")
+    heading = alt.TitleParams(f"The distance by itself, with its {percent} interval", fontSize=13, anchor="start")
     return alt.vconcat(
         alt.layer(*upper).properties(width=width, height=height),
-        alt.layer(*lower).properties(width=width, height=height // 2, title=below),
+        alt.layer(*lower).properties(width=width, height=height // 2, title=heading),
         title=title,
     )
-
-
-def _told_of(rows: pd.DataFrame) -> list[str]:
-    wanted = ("cost", "against unpruned", "anchors kept", "change", "low", "high", "least")
-    return [name for name in wanted if name in rows.columns]
 
 
 def _rules(named: dict[str, float], y: Any, width: int) -> list[Any]:
     """Rules across the chart with their names beside it."""
     data = pd.DataFrame({"name": list(named), "at": list(named.values())})
-    chart = alt.Chart(data)
-    return [
-        chart.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7).encode(y=y("at")),
-        chart.mark_text(align="left", baseline="middle", dx=5, color=QUIET).encode(
-            x=alt.value(width), y=y("at"), text="name:N"
-        ),
-    ]
-
-
-def _marked(row: pd.DataFrame, x: alt.X, y: alt.Y) -> list[Any]:
-    """A ring around a point, and its label above it to the right."""
-    text: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -14, "fontWeight": 600}
-    chart = alt.Chart(row)
-    return [
-        chart.mark_point(size=330, stroke=INK, strokeWidth=2.2, filled=False, opacity=1).encode(x=x, y=y),
-        chart.mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(x=x, y=y, text="label:N"),
-        chart.mark_text(**text, color=readable(SAFE_COLOR)).encode(x=x, y=y, text="label:N"),
-    ]
+    chart = alt.Chart(data).encode(y=y("at"))
+    names = chart.mark_text(align="left", baseline="middle", dx=5, color=QUIET)
+    return [chart.mark_rule(**RULE), names.encode(x=alt.value(width), text="name:N")]

@@ -14,8 +14,9 @@ from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import require, sample, unit
+from anchorkit.plots.marks import RULE, UNPRUNED, accuracy_title, haloed, staircase
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR
-from anchorkit.plots.tradeoffs import AP_TITLE, as_frame
+from anchorkit.plots.tradeoffs import as_frame
 
 Floats = npt.NDArray[np.float64]
 
@@ -86,37 +87,31 @@ def rivals(
         legend=alt.Legend(orient="top", columns=columns, symbolOpacity=1),
     )
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=7))
-    title = AP_TITLE if metric == "AP" else f"{metric} (points)"
+    title = accuracy_title(metric)
     y = alt.Y("y:Q", title=title, scale=alt.Scale(domain=[0, 1.06 * top], nice=False), axis=alt.Axis(tickCount=7))
+
+    def points(frame: pd.DataFrame, series: str) -> pd.DataFrame:
+        values = {"x": frame[cost].astype(float) / scale.divisor, "y": 100 * frame["accuracy"].astype(float)}
+        return pd.DataFrame(values | {"series": series}).round({"x": 6, "y": 4}).reset_index(drop=True)
+
+    def line(rows: pd.DataFrame, **look: Any) -> Any:
+        stairs = alt.Chart(staircase(rows, "x", "y")).encode(x=x, y=y, color=color)
+        return stairs.mark_line(interpolate="step-after", **look)
+
     layers: list[Any] = []
     if random is not None:
-        band = alt.Chart(_bands(_points(random, cost, scale.divisor, _BAND)))
-        layers.append(
-            band.mark_rect(opacity=0.4).encode(
-                x=x, x2="x2:Q", y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q"), color=color
-            )
-        )
-        best = alt.Chart(_staircase(_points(random, cost, scale.divisor, _BEST)))
-        layers.append(
-            best.mark_line(interpolate="step-after", strokeWidth=1.5, strokeDash=[2, 2]).encode(x=x, y=y, color=color)
-        )
+        band = alt.Chart(_bands(points(random, _BAND))).mark_rect(opacity=0.4)
+        layers.append(band.encode(x=x, x2="x2:Q", y=alt.Y("low:Q", title=title), y2="high:Q", color=color))
+        layers.append(line(points(random, _BEST), strokeWidth=1.5, strokeDash=[2, 2]))
     if full is not None:
-        base = alt.Chart(_points(require(as_frame(full, "full"), need, "full").iloc[:1], cost, scale.divisor, ""))
-        layers.append(base.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7).encode(y=y))
-        layers.append(
-            base.mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1).encode(
-                x=x, y=y, tooltip=_TOOLTIP
-            )
-        )
-    for number, (name, frame) in enumerate(frames.items()):
-        rows = _points(frame, cost, scale.divisor, name)
-        line = alt.Chart(_staircase(rows)).mark_line(interpolate="step-after", strokeWidth=1.4, opacity=0.6)
-        mark = alt.Chart(sample(rows, _MOST_POINTS)).mark_point(filled=True, size=58, shape=_SHAPES[number], opacity=1)
-        layers += [line.encode(x=x, y=y, color=color), mark.encode(x=x, y=y, color=color, tooltip=_TOOLTIP)]
-    found = alt.Chart(_staircase(_points(frontier, cost, scale.divisor, _SEARCH)))
-    layers.append(
-        found.mark_line(interpolate="step-after", strokeWidth=3).encode(x=x, y=y, color=color, tooltip=_TOOLTIP)
-    )
+        base = alt.Chart(points(require(as_frame(full, "full"), need, "full").iloc[:1], "")).encode(y=y)
+        layers += [base.mark_rule(**RULE), base.mark_point(**UNPRUNED).encode(x=x, tooltip=_TOOLTIP)]
+    for shape, (name, frame) in zip(_SHAPES, frames.items(), strict=False):
+        rows = points(frame, name)
+        mark = alt.Chart(sample(rows, _MOST_POINTS)).mark_point(filled=True, size=58, shape=shape, opacity=1)
+        layers.append(line(rows, strokeWidth=1.4, opacity=0.6))
+        layers.append(mark.encode(x=x, y=y, color=color, tooltip=_TOOLTIP))
+    layers.append(line(points(frontier, _SEARCH), strokeWidth=3).encode(tooltip=_TOOLTIP))
     return alt.layer(*layers).properties(width=width, height=height, title="A search and its rivals")
 
 
@@ -159,22 +154,20 @@ def budget_curves(curves: pd.DataFrame, *, width: int = 560, height: int = 300) 
         )
         base = alt.Chart(rows)
         ends = rows.sort_values("tried").groupby("strategy", sort=False).tail(1)
-        place = np.log(ends["tried"].to_numpy(dtype=float) / rows["tried"].min()) / np.log(
-            2.1 * most / rows["tried"].min()
-        )
+        first = rows["tried"].min()
+        place = np.log(ends["tried"].to_numpy(dtype=float) / first) / np.log(2.1 * most / first)
         room = 9 * max(map(len, names)) / width
         ends = ends.assign(at=_apart(ends["missing"].to_numpy(), place, 0.06 * (101.5 - low), room))
-        text: dict[str, Any] = {"align": "left", "dx": 9, "dy": 11, "fontSize": 13}
-        label: dict[str, Any] = {"x": x, "y": alt.Y("at:Q"), "text": "strategy:N"}
+        label = alt.Chart(ends).encode(x=x, y="at:Q", text="strategy:N")
         layers = alt.layer(
             base.mark_line(strokeWidth=2.6, clip=True, interpolate="step-after").encode(x=x, y=y, color=color),
             alt.Chart(ends).mark_circle(size=70, opacity=1).encode(x=x, y=y, color=color, tooltip=list(rows.columns)),
-            alt.Chart(ends).mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(**label),
-            alt.Chart(ends).mark_text(**text).encode(**label, color=color),
+            *haloed(label, color, align="left", dx=9, dy=11, fontSize=13),
         )
         panels.append(layers.properties(width=width, height=height, title=str(name) if name is not None else ""))
-    chart: AnyChart = alt.vconcat(*panels, spacing=28, title="What a budget buys") if sets != [None] else panels[0]
-    return chart if sets != [None] else chart.properties(title="What a budget buys")
+    if sets == [None]:
+        return panels[0].properties(title="What a budget buys")
+    return alt.vconcat(*panels, spacing=28, title="What a budget buys")
 
 
 def relative_frontiers(
@@ -218,23 +211,15 @@ def relative_frontiers(
         )
     data = pd.concat(rows, ignore_index=True).round(3)
     names = list(frontiers)
+    columns = max(1, width // (8 * max(map(len, names)) + 60))
     color = alt.Color(
         "detector:N",
         title=None,
         scale=alt.Scale(domain=names, range=[SEARCH_COLOR, *OTHER_COLORS][: len(names)]),
-        legend=alt.Legend(
-            orient="top",
-            columns=max(1, width // (8 * max(map(len, names)) + 60)),
-            symbolType="stroke",
-            symbolSize=500,
-            symbolStrokeWidth=3,
-        ),
+        legend=alt.Legend(orient="top", columns=columns, symbolType="stroke", symbolSize=500, symbolStrokeWidth=3),
     )
-    dash = alt.StrokeDash(
-        "detector:N",
-        scale=alt.Scale(domain=names, range=[list(_DASHES[i % 5]) for i in range(len(names))]),
-        legend=None,
-    )
+    dashes = [_DASHES[number % len(_DASHES)] for number in range(len(names))]
+    dash = alt.StrokeDash("detector:N", scale=alt.Scale(domain=names, range=dashes), legend=None)
     title = unit(facts, [1.0]).title.split(" (")[0]
     x = alt.X("x:Q", title=f"{title} (% of the unpruned detector's)", scale=alt.Scale(zero=True, nice=True))
     low, high = float(data["y"].min()), max(float(data["y"].max()), 100.0)
@@ -246,26 +231,11 @@ def relative_frontiers(
     base = alt.Chart(data)
     rule = alt.Chart(pd.DataFrame({"y": [100.0]}))
     return alt.layer(
-        rule.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7).encode(y=y),
+        rule.mark_rule(**RULE).encode(y=y),
         base.mark_line(interpolate="step-after", strokeWidth=2.6).encode(x=x, y=y, color=color, strokeDash=dash),
         base.mark_circle(size=30, opacity=1).encode(x=x, y=y, color=color, tooltip=["detector:N", "x:Q", "y:Q"]),
-        alt.Chart(pd.DataFrame({"x": [100.0], "y": [100.0]}))
-        .mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1)
-        .encode(x=x, y=y),
+        alt.Chart(pd.DataFrame({"x": [100.0], "y": [100.0]})).mark_point(**UNPRUNED).encode(x=x, y=y),
     ).properties(width=width, height=height, title="Frontiers relative to the unpruned detectors")
-
-
-def _points(frame: pd.DataFrame, cost: str, divisor: float, series: str) -> pd.DataFrame:
-    rows = pd.DataFrame(
-        {"x": frame[cost].astype(float) / divisor, "y": 100 * frame["accuracy"].astype(float), "series": series}
-    )
-    return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
-
-
-def _staircase(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are better than all cheaper ones, cheapest first."""
-    ordered = rows.sort_values(["x", "y"], ascending=[True, False])
-    return ordered[ordered["y"] > ordered["y"].cummax().shift(fill_value=-1.0)]
 
 
 def _bands(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import string
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -14,10 +16,10 @@ from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import Unit, change, require, sample, unit
+from anchorkit.plots.marks import RULE, STAGE_SHAPES, UNPRUNED, accuracy_title, haloed, ringed
 from anchorkit.plots.picking import corners, pick_channels, with_picks
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS
 
-AP_TITLE = "AP 0.50:0.95 (points)"
 _TICKS: dict[str, Any] = {"tickCount": 7, "labelLimit": 0}  # numbers need no cutting, and looking takes a while
 _RANDOM_ROWS = 800
 _BINS = (48, 30)
@@ -88,15 +90,16 @@ def frontier(
     scale = unit(facts, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
     low, high = _accuracy_range(shown, frames)
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=_TICKS)
-    y_title = AP_TITLE if metric == "AP" else f"{metric} (points)"
-    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(domain=[low, high], nice=False), axis=_TICKS)
-    names, colors = _series(frames, others)
-    color = alt.Color(
-        "series:N",
-        title=None,
-        scale=alt.Scale(domain=names, range=colors),
-        legend=_legend(names, width) if len(names) > 1 else None,
-    )
+    y = alt.Y("y:Q", title=accuracy_title(metric), scale=alt.Scale(domain=[low, high], nice=False), axis=_TICKS)
+    plane = _Plane(cost, scale, base, x, y)
+    colors = {_FRONTIER: SEARCH_COLOR} | dict(zip(others or {}, itertools.cycle(OTHER_COLORS), strict=False))
+    for key, name, shade in (("random", _RANDOM, "#7b8794"), ("evaluated", _BEATEN, "#f3b58b")):
+        if key in frames:
+            colors[name] = shade
+    hues = alt.Scale(domain=list(colors), range=list(colors.values()))
+    columns = max(1, min(4, width // (7 * max(map(len, colors)) + 34)))
+    legend = alt.Legend(orient="top", columns=columns, symbolType="circle", symbolOpacity=1)
+    color = alt.Color("series:N", title=None, scale=hues, legend=legend if len(colors) > 1 else None)
     # Limits beyond the axes have nothing to shade.
     within = _cost_range(shown, cost)
     edge = None if most is None or not within[0] <= most < within[1] else most / scale.divisor
@@ -104,40 +107,33 @@ def frontier(
     layers: list[Any] = _outside(edge, floor, x, y, width, height)
     notes: list[str] = []
     if "evaluated" in frames:
-        layers += _beaten(frames["evaluated"], frontier, cost, scale, (low, high), x, y, color)
+        layers += _beaten(frames["evaluated"], frontier, plane, (low, high), color)
     if "random" in frames:
-        cloud = _rows(frames["random"], cost, scale, base, _RANDOM)
+        cloud = plane.rows(frames["random"], _RANDOM)
         below = int((cloud["y"] < low).sum())
         if below:
             notes.append(f"{below} of {len(cloud)} random configurations lie below the axis")
         cloud = sample(cloud[cloud["y"] >= low], _RANDOM_ROWS)
-        layers.append(
-            alt.Chart(cloud)
-            .mark_circle(size=34, opacity=0.45, aria=False)
-            .encode(x=x, y=y, color=color, tooltip=_tooltip(cloud))
-        )
+        mark = alt.Chart(cloud).mark_circle(size=34, opacity=0.45, aria=False)
+        layers.append(mark.encode(x=x, y=y, color=color, tooltip=_tooltip(cloud)))
     if base is not None:
         layers.append(_baseline_rule(base, y))
     for name, frame in {**{name: frames[name] for name in others or {}}, _FRONTIER: frontier}.items():
-        line = _rows(frame.sort_values(cost), cost, scale, base, name)
-        mark = alt.Chart(line)
-        layers.append(mark.mark_line(interpolate="step-after", strokeWidth=2.5).encode(x=x, y=y, color=color))
-        layers.append(
-            mark.mark_circle(size=(64 if name == _FRONTIER else 40) if len(line) <= 60 else 28, opacity=1).encode(
-                x=x, y=y, color=color, tooltip=_tooltip(line)
-            )
-        )
+        line = plane.rows(frame.sort_values(cost), name)
+        chart = alt.Chart(line).encode(x=x, y=y, color=color)
+        size = 28 if len(line) > 60 else 64 if name == _FRONTIER else 40
+        layers.append(chart.mark_line(interpolate="step-after", strokeWidth=2.5))
+        layers.append(chart.mark_circle(size=size, opacity=1).encode(tooltip=_tooltip(line)))
     if base is not None:
         short = width < _NARROW
         dy = _free_place(frontier, base, cost, width, (low, high), height, floor, 80 if short else 210)
-        layers += _baseline_mark(base, cost, scale, x, y, dy, metric, short)
+        layers += _baseline_mark(base, plane, dy, metric, short)
     if "chosen" in frames and len(frames["chosen"]):
-        layers += _chosen(frames["chosen"], cost, scale, base, x, y)
+        layers += _chosen(frames["chosen"], plane)
     if pickable:
-        layers.append(_pick_targets(_rows(frontier, cost, scale, base, _FRONTIER), frontier.index, metric, x, y))
+        layers.append(_pick_targets(plane.rows(frontier, _FRONTIER), frontier.index, metric, x, y))
         layers.append(corners(x, y, (within[0] / scale.divisor, low), (within[1] / scale.divisor, high)))
-    headline = "Accuracy against cost"
-    heading = alt.TitleParams(headline, subtitle=notes) if notes else alt.TitleParams(headline)
+    heading = alt.TitleParams("Accuracy against cost", subtitle=notes or alt.Undefined)
     return alt.layer(*layers).properties(width=width, height=height, title=heading)
 
 
@@ -204,20 +200,20 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
     rest = points[points["stage"] != "full"]
     require(rest, (), "points other than the full detector")
     scale = unit(facts, points[cost])
-    data = _rows(rest, cost, scale, full if len(full) else None, "")
-    data["point"], data["stage"] = rest["point"].astype(str).to_numpy(), rest["stage"].to_numpy()
     top, bottom = 100 * points["accuracy"].max(), 100 * points["accuracy"].min()
     pad = max(0.12 * (top - bottom), 0.4)
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=34), axis=_TICKS)
     y_scale = alt.Scale(domain=[bottom - 1.6 * pad, top + pad], nice=False)
-    y, y_low = alt.Y("y:Q", title=AP_TITLE, scale=y_scale), alt.Y("low:Q", title=AP_TITLE, scale=y_scale)
+    y, y_low = (alt.Y(f"{name}:Q", title=accuracy_title(), scale=y_scale) for name in ("y", "low"))
+    plane = _Plane(cost, scale, full if len(full) else None, x, y)
+    data = plane.rows(rest, "")
+    data["point"], data["stage"] = rest["point"].astype(str).to_numpy(), rest["stage"].to_numpy()
     stages = [stage for stage in STAGE_COLORS if stage in set(rest["stage"])]
-    scale_of = {
-        "color": alt.Scale(domain=stages, range=[STAGE_COLORS[stage] for stage in stages]),
-        "shape": alt.Scale(domain=stages, range=[_STAGE_SHAPES[stage] for stage in stages]),
-    }
+    colors, shapes = (
+        alt.Scale(domain=stages, range=[look[stage] for stage in stages]) for look in (STAGE_COLORS, STAGE_SHAPES)
+    )
     legend = alt.Legend(orient="top", title=None)
-    layers: list[Any] = [_baseline_rule(full, y), *_baseline_mark(full, cost, scale, x, y)] if len(full) else []
+    layers: list[Any] = [_baseline_rule(full, y), *_baseline_mark(full, plane)] if len(full) else []
     spans = data.groupby("point", sort=False).agg(x=("x", "first"), low=("y", "min"), high=("y", "max")).reset_index()
     layers.append(alt.Chart(spans).mark_rule(color=GHOST, strokeWidth=1.5).encode(x=x, y=y_low, y2=alt.Y2("high:Q")))
     layers.append(
@@ -226,21 +222,54 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
         .encode(
             x=x,
             y=y,
-            color=alt.Color("stage:N", scale=scale_of["color"], legend=legend),
-            shape=alt.Shape("stage:N", scale=scale_of["shape"], legend=legend),
+            color=alt.Color("stage:N", scale=colors, legend=legend),
+            shape=alt.Shape("stage:N", scale=shapes, legend=legend),
             tooltip=[alt.Tooltip("point:N"), alt.Tooltip("stage:N"), *_tooltip(data)],
         )
     )
-    layers.append(
-        alt.Chart(spans)
-        .mark_text(baseline="top", dy=13, fontSize=15, fontWeight=600)
-        .encode(x=x, y=y_low, text="point:N")
-    )
+    names = alt.Chart(spans).mark_text(baseline="top", dy=13, fontSize=15, fontWeight=600)
+    layers.append(names.encode(x=x, y=y_low, text="point:N"))
     return alt.layer(*layers).properties(width=width, height=height, title="What training gives back")
 
 
 _CLOUDS = ("random", "evaluated")
-_STAGE_SHAPES = {"full": "diamond", "pruned": "circle", "fine-tuned": "triangle-up", "retrained": "square"}
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Where configurations are drawn.
+
+    Attributes:
+        cost: the column along x.
+        scale: how it is written.
+        base: the unpruned detector, which hovering compares with.
+        x: channel of the field ``x``, in the scale's unit.
+        y: channel of the field ``y``, in points.
+    """
+
+    cost: str
+    scale: Unit
+    base: pd.DataFrame | None
+    x: alt.X
+    y: alt.Y
+
+    def rows(self, frame: pd.DataFrame, series: str) -> pd.DataFrame:
+        """What a mark needs: x, y, its series and the texts that hovering shows."""
+        values = frame[self.cost].astype(float)
+        y = 100 * frame["accuracy"].astype(float)
+        rows = pd.DataFrame({"x": values / self.scale.divisor, "y": y, "series": series})
+        rows["AP"] = y.map("{:.1f}".format)
+        rows["cost"] = values.map(self.scale.text)
+        if self.base is not None and frame is not self.base:  # it has nothing to be compared with
+            full = float(self.base[self.cost].iloc[0])
+            rows["against unpruned"] = [change(full, value) for value in values]
+        if "n_anchors" in frame:
+            rows["anchors kept"] = frame["n_anchors"].astype(int)
+        return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
+
+    def chart(self, rows: pd.DataFrame) -> alt.Chart:
+        """A chart of `rows` without a mark."""
+        return alt.Chart(rows).encode(x=self.x, y=self.y)
 
 
 def as_frame(row: pd.DataFrame | pd.Series[Any] | Mapping[str, Any], name: str) -> pd.DataFrame:
@@ -271,55 +300,17 @@ def _cost_range(shown: Sequence[pd.DataFrame], cost: str) -> tuple[float, float]
     return float(costs.min()), float(costs.max())
 
 
-def _series(
-    frames: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame] | None
-) -> tuple[list[str], list[str]]:
-    names, colors = [_FRONTIER], [SEARCH_COLOR]
-    for position, name in enumerate(others or {}):
-        names.append(name)
-        colors.append(OTHER_COLORS[position % len(OTHER_COLORS)])
-    for key, name, color in (("random", _RANDOM, "#7b8794"), ("evaluated", _BEATEN, "#f3b58b")):
-        if key in frames:
-            names.append(name)
-            colors.append(color)
-    return names, colors
-
-
-def _rows(frame: pd.DataFrame, cost: str, scale: Unit, base: pd.DataFrame | None, series: str) -> pd.DataFrame:
-    """What a mark needs: x, y, its series and the texts that hovering shows."""
-    values = frame[cost].astype(float)
-    rows = pd.DataFrame({"x": values / scale.divisor, "y": 100 * frame["accuracy"].astype(float), "series": series})
-    rows["AP"] = rows["y"].map("{:.1f}".format)
-    rows["cost"] = [scale.text(value) for value in values]
-    if base is not None:
-        rows["against unpruned"] = [change(float(base[cost].iloc[0]), value) for value in values]
-    if "n_anchors" in frame:
-        rows["anchors kept"] = frame["n_anchors"].astype(int)
-    return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
-
-
-def _legend(names: Sequence[str], width: int) -> alt.Legend:
-    """A legend on top, in as many columns as fit."""
-    columns = max(1, min(4, width // (7 * max(map(len, names)) + 34)))
-    return alt.Legend(orient="top", columns=columns, symbolType="circle", symbolOpacity=1)
-
-
 def _outside(most: float | None, least: float | None, x: alt.X, y: alt.Y, width: int, height: int) -> list[Any]:
     """Shaded: what costs more than `most`, and what is less accurate than `least`, both in the units of the axes."""
     shade: dict[str, Any] = {"color": INK, "opacity": 0.06, "aria": False}
     edge: dict[str, Any] = {"color": INK, "strokeWidth": 1.2, "strokeDash": [2, 3], "aria": False}
     layers: list[Any] = []
     if most is not None:
-        chart = alt.Chart(pd.DataFrame({"x": [most]}))
-        ends: dict[str, Any] = {"x": x, "y": alt.value(0), "y2": alt.value(height)}
-        layers += [chart.mark_rect(**shade).encode(**ends, x2=alt.value(width)), chart.mark_rule(**edge).encode(**ends)]
+        chart = alt.Chart(pd.DataFrame({"x": [most]})).encode(x=x, y=alt.value(0), y2=alt.value(height))
+        layers += [chart.mark_rect(**shade).encode(x2=alt.value(width)), chart.mark_rule(**edge)]
     if least is not None:
-        chart = alt.Chart(pd.DataFrame({"y": [least]}))
-        ends = {"y": y, "x": alt.value(0), "x2": alt.value(width)}
-        layers += [
-            chart.mark_rect(**shade).encode(**ends, y2=alt.value(height)),
-            chart.mark_rule(**edge).encode(**ends),
-        ]
+        chart = alt.Chart(pd.DataFrame({"y": [least]})).encode(y=y, x=alt.value(0), x2=alt.value(width))
+        layers += [chart.mark_rect(**shade).encode(y2=alt.value(height)), chart.mark_rule(**edge)]
     return layers
 
 
@@ -345,33 +336,20 @@ def _tooltip(rows: pd.DataFrame) -> list[alt.Tooltip]:
 def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
     """A rule at the unpruned detector's accuracy."""
     row = pd.DataFrame({"y": [round(100 * float(base["accuracy"].iloc[0]), 4)]})
-    rule: alt.Chart = alt.Chart(row).mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7).encode(y=y)
+    rule: alt.Chart = alt.Chart(row).mark_rule(**RULE).encode(y=y)
     return rule
 
 
 def _baseline_mark(
-    base: pd.DataFrame,
-    cost: str,
-    scale: Unit,
-    x: alt.X,
-    y: alt.Y,
-    dy: float = -19,
-    metric: str = "AP",
-    short: bool = False,
+    base: pd.DataFrame, plane: _Plane, dy: float = -19, metric: str = "AP", short: bool = False
 ) -> list[Any]:
     """The unpruned detector: a diamond and, `dy` pixels below it, its figures, or its name alone if that is `short`."""
-    row = _rows(base, cost, scale, None, "unpruned")
-    figures = [f": {metric} {ap}, {text}{scale.noun}" for ap, text in zip(row["AP"], row["cost"], strict=True)]
-    row["label"] = ["unpruned" + ("" if short else more) for more in figures]
-    text: dict[str, Any] = {"align": "right", "baseline": "middle", "dx": 6, "dy": dy}
-    chart = alt.Chart(row)
-    return [
-        chart.mark_point(shape="diamond", filled=True, size=190, color=INK, opacity=1).encode(
-            x=x, y=y, tooltip=_tooltip(row)
-        ),
-        chart.mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(x=x, y=y, text="label:N"),
-        chart.mark_text(**text, color=INK).encode(x=x, y=y, text="label:N"),
-    ]
+    row = plane.rows(base, "unpruned")
+    figures = f": {metric} " + row["AP"] + ", " + row["cost"] + plane.scale.noun
+    row["label"] = "unpruned" if short else "unpruned" + figures
+    chart = plane.chart(row)
+    text = haloed(chart.encode(text="label:N"), INK, align="right", baseline="middle", dx=6, dy=dy)
+    return [chart.mark_point(**UNPRUNED).encode(tooltip=_tooltip(row)), *text]
 
 
 def _free_place(
@@ -419,27 +397,19 @@ def _free_place(
 
 
 def _beaten(
-    evaluated: pd.DataFrame,
-    best: pd.DataFrame,
-    cost: str,
-    scale: Unit,
-    accuracy_range: tuple[float, float],
-    x: alt.X,
-    y: alt.Y,
-    color: alt.Color,
+    evaluated: pd.DataFrame, best: pd.DataFrame, plane: _Plane, heights: tuple[float, float], color: alt.Color
 ) -> list[Any]:
     """The beaten configurations, counted in a grid of 48 x 30 cells: the more, the darker."""
-    taken = set(zip(best[cost], best["accuracy"], strict=True))
-    mask = [pair not in taken for pair in zip(evaluated[cost], evaluated["accuracy"], strict=True)]
-    costs = evaluated[cost].astype(float).to_numpy()[mask] / scale.divisor
-    accuracies = 100 * evaluated["accuracy"].astype(float).to_numpy()[mask]
-    if not len(costs):
+    taken = set(zip(best[plane.cost], best["accuracy"], strict=True))
+    mask = [pair not in taken for pair in zip(evaluated[plane.cost], evaluated["accuracy"], strict=True)]
+    beaten = evaluated.loc[mask].astype({plane.cost: float, "accuracy": float})
+    if beaten.empty:
         return []
-    left, right = float(costs.min()), float(costs.max())
-    ends = [[left, right if right > left else left + 1.0], list(accuracy_range)]
-    cells = [np.linspace(end[0], end[1], n + 1) for end, n in zip(ends, _BINS, strict=True)]
-    tried = pd.DataFrame({"x": costs, "y": accuracies})
-    tried = tried[(tried["y"] >= ends[1][0]) & (tried["y"] <= ends[1][1])]
+    tried = pd.DataFrame({"x": beaten[plane.cost] / plane.scale.divisor, "y": 100 * beaten["accuracy"]})
+    left, right = float(tried["x"].min()), float(tried["x"].max())
+    ends = ((left, right if right > left else left + 1.0), heights)
+    cells = [np.linspace(*end, n + 1) for end, n in zip(ends, _BINS, strict=True)]
+    tried = tried[tried["y"].between(*heights)]
     column, row = (
         np.clip(np.searchsorted(edge, tried[side], side="right") - 1, 0, len(edge) - 2)
         for edge, side in zip(cells, ("x", "y"), strict=True)
@@ -448,25 +418,13 @@ def _beaten(
     grid = tried.groupby([column, row]).agg(x=("x", "mean"), y=("y", "mean"), configurations=("x", "size"))
     grid = grid.assign(series=_BEATEN).round(5).reset_index(drop=True)
     opacity = alt.Opacity("configurations:Q", scale=alt.Scale(type="log", range=[0.3, 0.95]), legend=None)
-    return [
-        alt.Chart(grid)
-        .mark_square(size=75, aria=False)
-        .encode(x=x, y=y, color=color, opacity=opacity, tooltip="configurations:Q")
-    ]
+    marks = plane.chart(grid).mark_square(size=75, aria=False)
+    return [marks.encode(color=color, opacity=opacity, tooltip="configurations:Q")]
 
 
-def _chosen(chosen: pd.DataFrame, cost: str, scale: Unit, base: pd.DataFrame | None, x: alt.X, y: alt.Y) -> list[Any]:
-    rows = _rows(chosen, cost, scale, base, "chosen")
-    labels = (
-        chosen["label"].astype(str) if "label" in chosen else pd.Series(list(string.ascii_uppercase)[: len(chosen)])
-    )
+def _chosen(chosen: pd.DataFrame, plane: _Plane) -> list[Any]:
+    rows = plane.rows(chosen, "chosen")
+    labels = chosen["label"].astype(str) if "label" in chosen else pd.Series(list(string.ascii_uppercase))
     rows["label"] = labels.reset_index(drop=True).reindex(rows.index).fillna("")
-    chart = alt.Chart(rows)
-    text: dict[str, Any] = {"fontSize": 15, "fontWeight": 700, "dy": 24, "dx": 6, "align": "left"}
-    return [
-        chart.mark_point(size=330, stroke=INK, strokeWidth=2.2, filled=False, opacity=1).encode(
-            x=x, y=y, tooltip=[alt.Tooltip("label:N"), *_tooltip(rows)]
-        ),
-        chart.mark_text(**text, stroke="#ffffff", strokeWidth=4, strokeJoin="round").encode(x=x, y=y, text="label:N"),
-        chart.mark_text(**text, color=INK).encode(x=x, y=y, text="label:N"),
-    ]
+    tooltip = [alt.Tooltip("label:N"), *_tooltip(rows)]
+    return ringed(plane.chart(rows), INK, tooltip, fontSize=15, fontWeight=700, dy=24, dx=6, align="left")

@@ -11,11 +11,10 @@ from scipy.stats import t
 
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, unit
+from anchorkit.plots.marks import RULE, STAGE_SHAPES, accuracy_title
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, QUIET, STAGE_COLORS, level_color
-from anchorkit.plots.tradeoffs import AP_TITLE
 
 UNPRUNED = "unpruned"
-_SHAPES = {"full": "diamond", "pruned": "circle", "fine-tuned": "triangle-up", "retrained": "square"}
 _OTHER_SHAPES = ("cross", "triangle-down", "triangle-left", "triangle-right")
 _CLEAR = 26  # pixels between a frame and the anchors in it, both sides together
 
@@ -41,44 +40,25 @@ def trainings(
     require(table, ("treatment", "point", "seed", "accuracy", cost), "table")
     at_most(2 * len(table), "table")
     scale = unit(cost, table[cost])
-    data = pd.DataFrame(
-        {
-            "x": (table[cost].astype(float) / scale.divisor).round(6),
-            "y": (100 * table["accuracy"].astype(float)).round(3),
-            "treatment": table["treatment"].astype(str),
-            "point": table["point"].astype(str),
-            "seed": table["seed"].astype(str),
-        }
-    )
+    costs, accuracies = table[cost].astype(float) / scale.divisor, 100 * table["accuracy"].astype(float)
+    data = table[["treatment", "point", "seed"]].astype(str).assign(x=costs.round(6), y=accuracies.round(3))
     means = data.groupby(["treatment", "point"], sort=False)[["x", "y"]].mean().round(4).reset_index()
     names = list(dict.fromkeys(data["treatment"]))
     x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=22), axis=alt.Axis(tickCount=7))
-    y = alt.Y("y:Q", title=AP_TITLE, scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
+    y = alt.Y("y:Q", title=accuracy_title(), scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
     legend = alt.Legend(orient="top", title=None, columns=4, symbolOpacity=1)
     color = alt.Color("treatment:N", scale=alt.Scale(domain=names, range=_colors(names, base)), legend=legend)
     shape = alt.Shape("treatment:N", scale=alt.Scale(domain=names, range=_shapes(names, base)), legend=legend)
-    layers: list[Any] = []
-    of_base = data.loc[data["treatment"] == base, "y"]
-    if len(of_base):
-        ends = pd.DataFrame({"y": [of_base.min()], "y2": [of_base.max()], "mean": [round(of_base.mean(), 3)]})
-        chart = alt.Chart(ends)
-        layers.append(chart.mark_rect(color=INK, opacity=0.08, aria=False).encode(y=y, y2="y2:Q"))
-        layers.append(
-            chart.mark_rule(color=INK, strokeDash=[5, 4], strokeWidth=1.2, opacity=0.7, aria=False).encode(y="mean:Q")
-        )
-    tooltip = [alt.Tooltip(name) for name in ("treatment:N", "point:N", "seed:N", "y:Q")]
+    layers, note = _band(data, base, "mean", {"y": y, "y2": "y2:Q"}, {"y": "mean:Q"})
+    seeds, of_means = (alt.Chart(rows).encode(x=x, y=y, color=color) for rows in (data, means))
+    small = seeds.mark_point(filled=True, size=46, opacity=0.5)
+    large = of_means.mark_point(filled=True, size=170, opacity=1, stroke="#ffffff", strokeWidth=1)
     layers += [
-        alt.Chart(means).mark_line(strokeWidth=2.2).encode(x=x, y=y, color=color, detail="treatment:N"),
-        alt.Chart(data)
-        .mark_point(filled=True, size=46, opacity=0.5)
-        .encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip),
-        alt.Chart(means)
-        .mark_point(filled=True, size=170, opacity=1, stroke="#ffffff", strokeWidth=1)
-        .encode(x=x, y=y, color=color, shape=shape, tooltip=["treatment:N", "point:N", "y:Q"]),
+        of_means.mark_line(strokeWidth=2.2).encode(detail="treatment:N"),
+        small.encode(shape=shape, tooltip=["treatment:N", "point:N", "seed:N", "y:Q"]),
+        large.encode(shape=shape, tooltip=["treatment:N", "point:N", "y:Q"]),
     ]
-    subtitle = "small: one seed; large: mean over the seeds"
-    if len(of_base):
-        subtitle += f"; dashed: mean of {base}, the band its worst to best seed"
+    subtitle = "small: one seed; large: mean over the seeds" + note
     title = alt.TitleParams("Trained again, with several seeds", subtitle=subtitle)
     return alt.layer(*layers).properties(width=width, height=height, title=title)
 
@@ -136,34 +116,22 @@ def training_strips(
     x = alt.Scale(domain=[round(least - 0.35 * pad, 3), round(most + 0.35 * pad, 3)], nice=False, clamp=True)
 
     def along(name: str) -> alt.X:
-        return alt.X(f"{name}:Q", title=AP_TITLE, scale=x, axis=alt.Axis(tickCount=7))
+        return alt.X(f"{name}:Q", title=accuracy_title(), scale=x, axis=alt.Axis(tickCount=7))
 
     y = alt.Y("strip:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, labelFontSize=13, ticks=False))
     color = alt.Color("treatment:N", scale=alt.Scale(domain=names, range=_colors(names, base)), legend=None)
-    layers: list[Any] = []
-    of_base = data.loc[data["treatment"] == base, "y"]
-    if len(of_base):
-        ends = alt.Chart(pd.DataFrame({"y": [of_base.min()], "y2": [of_base.max()], "m": [round(of_base.mean(), 3)]}))
-        layers.append(ends.mark_rect(color=INK, opacity=0.08, aria=False).encode(x=along("y"), x2="y2:Q"))
-        rule: dict[str, Any] = {"color": INK, "strokeDash": [5, 4], "strokeWidth": 1.2, "opacity": 0.7}
-        layers.append(ends.mark_rule(**rule, aria=False).encode(x=along("m")))
-    shown = ["strip:N", "seed:N", "y:Q", "what:N"]
-    base_chart = alt.Chart(of_means)
+    layers, note = _band(data, base, "m", {"x": along("y"), "x2": "y2:Q"}, {"x": along("m")})
+    strips = alt.Chart(of_means).encode(y=y)
+    bars = strips.mark_tick(thickness=4, size=0.5 * step).encode(x=along("mean"), color=color)
+    dots = alt.Chart(data).mark_circle(size=70, opacity=0.75, stroke="#ffffff", strokeWidth=1)
+    texts = strips.mark_text(align="left", baseline="middle", dx=10, color=QUIET)
     layers += [
-        base_chart.mark_rule(strokeWidth=2, clip=True).encode(x=along("low"), x2="high:Q", y=y, color=color),
-        base_chart.mark_tick(thickness=4, size=0.5 * step).encode(
-            x=along("mean"), y=y, color=color, tooltip=["strip:N", "mean:Q", "low:Q", "high:Q", "what:N"]
-        ),
-        alt.Chart(data)
-        .mark_circle(size=70, opacity=0.75, stroke="#ffffff", strokeWidth=1)
-        .encode(x=along("y"), y=y, color=color, tooltip=shown),
-        base_chart.mark_text(align="left", baseline="middle", dx=10, color=QUIET).encode(
-            x=alt.value(width), y=y, text="what:N"
-        ),
+        strips.mark_rule(strokeWidth=2, clip=True).encode(x=along("low"), x2="high:Q", color=color),
+        bars.encode(tooltip=["strip:N", "mean:Q", "low:Q", "high:Q", "what:N"]),
+        dots.encode(x=along("y"), y=y, color=color, tooltip=["strip:N", "seed:N", "y:Q", "what:N"]),
+        texts.encode(x=alt.value(width), text="what:N"),
     ]
-    subtitle = f"dot: one seed; bar: mean; line: its {100 * confidence:g} % interval"
-    if len(of_base):
-        subtitle += f"; dashed: mean of {base}, the band its worst to best seed"
+    subtitle = f"dot: one seed; bar: mean; line: its {100 * confidence:g} % interval{note}"
     title = alt.TitleParams("Trained again, with several seeds", subtitle=subtitle)
     return alt.layer(*layers).properties(width=width, height=alt.Step(step), title=title)
 
@@ -207,6 +175,29 @@ def anchor_sets(
     return alt.vconcat(*rows, spacing=10).properties(title=title)
 
 
+def _band(
+    data: pd.DataFrame, base: str, mean: str, band: dict[str, Any], rule: dict[str, Any]
+) -> tuple[list[Any], str]:
+    """From the worst to the best seed of `base`, the rule of its mean, and a note of them; nothing without it.
+
+    Args:
+        data: ``treatment`` and ``y``.
+        base: the treatment.
+        mean: name of the field for the mean.
+        band: channels of the band, of the fields ``y`` and ``y2``.
+        rule: channel of the rule, of the field `mean`.
+    """
+    of_base = data.loc[data["treatment"] == base, "y"]
+    if of_base.empty:
+        return [], ""
+    chart = alt.Chart(pd.DataFrame({"y": [of_base.min()], "y2": [of_base.max()], mean: [round(of_base.mean(), 3)]}))
+    layers = [
+        chart.mark_rect(color=INK, opacity=0.08, aria=False).encode(**band),
+        chart.mark_rule(**RULE, aria=False).encode(**rule),
+    ]
+    return layers, f"; dashed: mean of {base}, the band its worst to best seed"
+
+
 def _name(name: str, note: str, cell: int) -> AnyChart:
     data = pd.DataFrame({"name": [name], "note": [note]})
     text: dict[str, Any] = {"align": "left", "baseline": "middle"}
@@ -219,45 +210,27 @@ def _name(name: str, note: str, cell: int) -> AnyChart:
 
 def _cell(anchors: pd.DataFrame, side: float, frame: float, cell: int, level: int, first: bool) -> AnyChart:
     """The anchors of one level of one set, around one centre."""
-    boxes = pd.DataFrame(
-        {
-            "x": -anchors["width"] / 2,
-            "x2": anchors["width"] / 2,
-            "y": -anchors["height"] / 2,
-            "y2": anchors["height"] / 2,
-            "id": anchors["anchor_id"].astype(str),
-            "kept": anchors["kept"],
-            "color": anchors["color"],
-        }
-    ).round(2)
+    x, y = anchors["width"] / 2, anchors["height"] / 2
+    boxes = pd.DataFrame({"x": -x, "x2": x, "y": -y, "y2": y, "id": anchors["anchor_id"].astype(str)}).round(2)
+    boxes = boxes.join(anchors[["kept", "color"]])
     half = side / 2 * cell / (cell - _CLEAR / 2)
-    axes = {
-        "x": alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-half, half], nice=False)),
-        "y": alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-half, half], nice=False)),
-    }
-    channels: dict[str, Any] = {**axes, "x2": "x2:Q", "y2": "y2:Q"}
+    scale = alt.Scale(domain=[-half, half], nice=False)
+    channels: dict[str, Any] = {"x": alt.X("x:Q", axis=None, scale=scale), "y": alt.Y("y:Q", axis=None, scale=scale)}
+    channels |= {"x2": "x2:Q", "y2": "y2:Q"}
     edge = pd.DataFrame({"x": [-frame / 2], "x2": [frame / 2], "y": [-frame / 2], "y2": [frame / 2]})
-    layers: list[Any] = [
-        alt.Chart(edge).mark_rect(filled=False, stroke="#dfe3e8", strokeWidth=1, aria=False).encode(**channels)
-    ]
+    square = alt.Chart(edge).mark_rect(filled=False, stroke="#dfe3e8", strokeWidth=1, aria=False)
+    layers: list[Any] = [square.encode(**channels)]
     kept, dropped = boxes[boxes["kept"]], boxes[~boxes["kept"]]
+    channels["tooltip"] = "id:N"
     if len(dropped):
         outline: dict[str, Any] = {"filled": False, "stroke": GHOST, "strokeDash": [3, 2], "strokeWidth": 1}
-        layers.append(alt.Chart(dropped).mark_rect(**outline).encode(**channels, tooltip="id:N"))
+        layers.append(alt.Chart(dropped).mark_rect(**outline).encode(**channels))
     if len(kept):
-        stroke = alt.Stroke("color:N", scale=None)
-        layers.append(
-            alt.Chart(kept).mark_rect(filled=False, strokeWidth=2).encode(**channels, stroke=stroke, tooltip="id:N")
-        )
+        whole = alt.Chart(kept).mark_rect(filled=False, strokeWidth=2)
+        layers.append(whole.encode(**channels, stroke=alt.Stroke("color:N", scale=None)))
     total = f"{len(kept)} of {len(boxes)}" if len(dropped) else str(len(kept))
-    title = alt.TitleParams(
-        f"level {level}: {total}" if first else total,
-        fontSize=12,
-        fontWeight="normal",
-        color=QUIET,
-        anchor="middle",
-        offset=3,
-    )
+    look: dict[str, Any] = {"fontSize": 12, "fontWeight": "normal", "color": QUIET, "anchor": "middle", "offset": 3}
+    title = alt.TitleParams(f"level {level}: {total}" if first else total, **look)
     return alt.layer(*layers).properties(width=cell, height=cell, title=title)
 
 
@@ -270,5 +243,5 @@ def _colors(names: list[str], base: str) -> list[str]:
 
 def _shapes(names: list[str], base: str) -> list[str]:
     spare = iter(_OTHER_SHAPES)
-    known = {**_SHAPES, base: "diamond"}
+    known = {**STAGE_SHAPES, base: "diamond"}
     return [known[name] if name in known else next(spare, "circle") for name in names]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from html import escape
 from typing import Any, Protocol
 
@@ -15,11 +16,11 @@ from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import AnchorLayout, Configuration, Move, moves
 from anchorkit.costs import cost_facts, known_costs
 from anchorkit.errors import InputError
-from anchorkit.plots.frames import points, unit
+from anchorkit.plots.frames import points, signed, unit
 from anchorkit.search.frontier import most_accurate, unbeaten
-from anchorkit.widgets.explorer import Explorer, board_width
+from anchorkit.widgets.explorer import Explorer, beside, board_width, button, row, stacked
 from anchorkit.widgets.html_parts import block
-from anchorkit.widgets.numbers import numbers_html
+from anchorkit.widgets.numbers import costs_of, numbers_html
 from anchorkit.widgets.picture import Picture
 
 _DETAILS = ("nothing more", "12 COCO figures", "classes")
@@ -134,11 +135,10 @@ class AnchorBoard(Explorer):
         Raises:
             InputError: an anchor is unknown, or none would be left.
         """
-        layout = self._full.layout
+        layout, now = self._full.layout, self.selected.mask
         mask = 0
         for anchor in anchors:
             mask |= 1 << layout.index(anchor)
-        now = self.selected.mask
         self.set(Configuration(layout, now & ~mask if now & mask else now | mask))
 
     def set(self, configuration: Configuration) -> None:
@@ -186,10 +186,8 @@ class AnchorBoard(Explorer):
         found = moves(self.selected)
         if found:
             accuracies = np.asarray(self._evaluator.children(self.selected, found))
-            children = [self.selected.without(move.anchors) for move in found]
-            costs = [known_costs(child)[self.cost] for child in children]
-            best = min(range(len(found)), key=lambda i: (-accuracies[i], costs[i], i))
-            self._advised = found[best]
+            costs = np.array([known_costs(self.selected.without(move.anchors))[self.cost] for move in found])
+            self._advised = found[np.lexsort((costs, -accuracies))[0]]
         self.changed()
         return self._advised
 
@@ -201,10 +199,7 @@ class AnchorBoard(Explorer):
     def numbers(self) -> pd.DataFrame:
         """Anchors, costs and AP (0..1) of what is compared with and of the board: columns before and after."""
         before, after = self._compared or self._full, self.selected
-        rows: dict[str, tuple[float, float]] = {"n_anchors": (len(before), len(after))}
-        old, new = known_costs(before), known_costs(after)
-        rows |= {name: (old[name], new[name]) for name in old}
-        frame = pd.DataFrame.from_dict(rows, orient="index", columns=["before", "after"]).astype(float)
+        frame = costs_of(before, after)
         frame.loc["accuracy"] = [self._accuracy(before), self.accuracy]
         return frame
 
@@ -217,31 +212,22 @@ class AnchorBoard(Explorer):
     def frontier_chart(self, *, pickable: bool = False) -> plots.AnyChart:
         """The board's point beside the frontier of the search, or beside what was tried on the board."""
         chosen = None if pickable else pd.DataFrame([{**self._row(self.selected), "label": "you"}])
+        full = self._row(self._full)
         return plots.frontier(
-            self._line(),
-            self.cost,
-            full=self._row(self._full),
-            chosen=chosen,
-            width=310,
-            height=250,
-            pickable=pickable,
+            self._line(), self.cost, full=full, chosen=chosen, width=310, height=250, pickable=pickable
         )
 
     def show(self) -> plots.AnyChart:
         """See `Explorer.show`."""
-        import altair as alt
-
         headline = f"{self.selected}".split(":")[0] + f", AP {points(self.accuracy)}"
-        stacked = alt.vconcat(self.board_chart(width=720), self.frontier_chart(), spacing=28, title=headline)
-        together: plots.AnyChart = stacked.resolve_scale(color="independent")
-        return together
+        return stacked(self.board_chart(width=720), self.frontier_chart(), title=headline)
 
     def controls(self) -> ipywidgets.Widget:
         """See `Explorer.controls`."""
         self._board = Picture("the anchors: pick one to take it away or put it back", self._picked)
         self._frontier = Picture("accuracy against cost: pick a point to load it", self._point_picked)
         self._figures, self._said, self._more = (ipywidgets.HTML() for _ in range(3))
-        self._buttons = {
+        acts = {
             "Undo": self.undo,
             "Redo": self.redo,
             "Reset": self.reset,
@@ -250,28 +236,17 @@ class AnchorBoard(Explorer):
             "Forget A": lambda: self.compare(None),
             "Copy as code": self._copy,
         }
-        self.buttons = {name: _button(name, act) for name, act in self._buttons.items()}
+        self.buttons = {name: button(name, act) for name, act in acts.items()}
         wide = {"description_width": "initial"}
         costs = [(cost_facts(name).title, name) for name in known_costs(self._full)]
         cost = ipywidgets.Dropdown(options=costs, value=self.cost, description="Cost", style=wide)
-        cost.observe(lambda change: self._set_cost(change["new"]), names="value")
+        cost.observe(partial(self._chosen, "cost"), names="value")
         details = ipywidgets.Dropdown(options=_DETAILS, description="Show", style=wide)
-        details.observe(lambda change: self._set_details(change["new"]), names="value")
+        details.observe(partial(self._chosen, "_details"), names="value")
         cost.layout.width, details.layout.width = "14em", "13em"
-        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
         # The figures are beside the anchors, not above them, to be in view when the last level is clicked.
-        beside = ipywidgets.VBox(
-            [self._figures, self._said, ipywidgets.HBox([cost, details], layout=row), self._frontier],
-            layout=ipywidgets.Layout(width="408px", padding="6px 0 0 4px"),
-        )
-        return ipywidgets.VBox(
-            [
-                ipywidgets.HBox([*self.buttons.values()], layout=row),
-                ipywidgets.HBox([self._board, beside], layout=top),
-                self._more,
-            ]
-        )
+        play = beside(self._board, self._figures, self._said, row(cost, details), self._frontier)
+        return ipywidgets.VBox([row(*self.buttons.values()), play, self._more])
 
     def draw(self) -> None:
         """See `Explorer.draw`."""
@@ -354,17 +329,11 @@ class AnchorBoard(Explorer):
             self._said.value = f"<b>{escape(str(error))}</b>"
 
     def _point_picked(self, what: str, _: bool) -> None:
-        if self._result is not None:
-            self.set(self._result.configurations[int(what)])
-        else:
-            self.set(self._tried()["configuration"].iloc[int(what)])
+        found = self._tried()["configuration"].tolist() if self._result is None else self._result.configurations
+        self.set(found[int(what)])
 
-    def _set_cost(self, cost: str) -> None:
-        self.cost = cost
-        self.changed()
-
-    def _set_details(self, details: str) -> None:
-        self._details = details
+    def _chosen(self, attribute: str, change: Any) -> None:
+        setattr(self, attribute, change["new"])
         self.changed()
 
     def _copy(self) -> None:
@@ -374,8 +343,7 @@ class AnchorBoard(Explorer):
     def _sentence(self) -> str:
         if self._advised is not None:
             lost = 100 * (self._accuracy(self.selected.without(self._advised.anchors)) - self.accuracy)
-            change = f"{lost:+.2f}".replace("-", "\N{MINUS SIGN}")
-            return f"Best next removal: <b>{escape(self._advised.label)}</b>, AP {change} points."
+            return f"Best next removal: <b>{escape(self._advised.label)}</b>, AP {signed(lost, 2)} points."
         lead = self.lead
         if self._result is None:
             return "Pick an anchor to take it away; with Shift, the same shape on every level."
@@ -406,18 +374,12 @@ def _layout_of(result: Found) -> AnchorLayout | None:
     return configurations[0].layout if configurations else None
 
 
-def _button(name: str, act: Callable[[], Any]) -> ipywidgets.Button:
-    button = ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="auto"))
-    button.on_click(lambda _: act())
-    return button
-
-
 def _changes_html(rows: dict[str, tuple[float, float]]) -> str:
     """Accuracies before and after, in points; COCO's -1 (nothing to find) as a dash."""
     lines = []
     for name, (before, after) in rows.items():
         texts = [("\N{EN DASH}" if value < 0 else points(value)) for value in (before, after)]
-        moved = "" if min(before, after) < 0 else f"{100 * (after - before):+.1f}".replace("-", "\N{MINUS SIGN}")
+        moved = "" if min(before, after) < 0 else signed(100 * (after - before))
         cells = "".join(f'<td style="padding:1px 14px 1px 0;text-align:right">{t}</td>' for t in (*texts, moved))
         lines.append(f'<tr><td style="padding:1px 14px 1px 0">{escape(str(name))}</td>{cells}</tr>')
     head = "<tr><td></td><td>before</td><td>now</td><td>change</td></tr>"

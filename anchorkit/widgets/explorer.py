@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import altair as alt
 import ipywidgets
 
 from anchorkit import plots
@@ -27,6 +28,31 @@ def board_width(layout: AnchorLayout) -> int:
     """
     most = max(len(level.anchors) for level in layout.levels)
     return max(490, 92 + 60 * most)
+
+
+def button(name: str, act: Callable[[], Any] | None = None) -> ipywidgets.Button:
+    """A button as wide as its name; `act` is what a click does."""
+    made = ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="auto"))
+    if act is not None:
+        made.on_click(lambda _: act())
+    return made
+
+
+def row(*parts: ipywidgets.Widget, align: str = "center") -> ipywidgets.HBox:
+    """Widgets side by side, on as many lines as the page needs."""
+    return ipywidgets.HBox(parts, layout=ipywidgets.Layout(flex_flow="row wrap", align_items=align))
+
+
+def beside(board: ipywidgets.Widget, *parts: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Widgets one below the other on the right of a board, so that they are in view while it is touched."""
+    layout = ipywidgets.Layout(width="408px", padding="6px 0 0 4px")
+    return row(board, ipywidgets.VBox(parts, layout=layout), align="flex-start")
+
+
+def stacked(*charts: plots.AnyChart, title: str | alt.TitleParams) -> plots.AnyChart:
+    """Charts one below the other, each with its own colours."""
+    together: plots.AnyChart = alt.vconcat(*charts, spacing=28, title=title).resolve_scale(color="independent")
+    return together
 
 
 class Explorer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import altair as alt
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
-from anchorkit.widgets.explorer import Explorer
+from anchorkit.plots.frames import signed
+from anchorkit.widgets.explorer import Explorer, button, row
 from anchorkit.widgets.html_parts import block, quiet
 from anchorkit.widgets.image_comparison import LABELS, ORDERS, SIDES, Detects, ImageComparison
 from anchorkit.widgets.picture import Picture
@@ -77,8 +79,7 @@ class ImageExplorer(Explorer):
         self._order, self._min_score, self._iou, self._labels = ORDERS[0], 0.3, _OVERLAPS[0], LABELS[0]
         self._picked: int | None = None
         self._drawing = False
-        self._comparison: ImageComparison | None = None
-        self._compare()
+        self._compare(None)
         self._image_id = int(self.changes["image_id"].iloc[0])
 
     @property
@@ -148,7 +149,7 @@ class ImageExplorer(Explorer):
         self._order, self._labels = order or self._order, labels or self._labels
         if (before, after, order, min_score, iou) != (None,) * 5:
             self._picked = None
-            self._compare()
+            self._compare(self._compared)
             if order is not None:
                 self._image_id = int(self.changes["image_id"].iloc[0])
         self.changed()
@@ -175,18 +176,11 @@ class ImageExplorer(Explorer):
 
     def picture(self, *, pickable: bool = False) -> plots.AnyChart:
         """The shown image, before and after."""
-        titles = [
-            f"{side.capitalize()}: {_anchors(configuration)}"
-            for side, configuration in zip(SIDES, (self._before, self._after), strict=True)
-        ]
-        return self._pair(
-            self._image_id, 440, 400, titles=(titles[0], titles[1]), labels=self._labels, pickable=pickable
-        )
+        titles = f"Before: {_anchors(self._before)}", f"After: {_anchors(self._after)}"
+        return self._pair(self._image_id, 440, 400, titles, labels=self._labels, pickable=pickable)
 
     def show(self) -> plots.AnyChart:
         """The first four images of the order as one static chart."""
-        import altair as alt
-
         pairs = [
             self._pair(int(image_id), 210, 200, titles=(f"Image {image_id} before", f"after: {_signed(change)}"))
             for image_id, change in self.changes[["image_id", "change"]].head(4).itertuples(index=False)
@@ -217,8 +211,7 @@ class ImageExplorer(Explorer):
             "Previous": lambda: self.go(self.place - 1),
             "Next": lambda: self.go(self.place + 1),
         }
-        self.buttons = {name: _button(name, act) for name, act in steps.items()}
-        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        self.buttons = {name: button(name, act) for name, act in steps.items()}
         self.draw()  # before anyone listens
         for control, act in (
             (self.order, lambda value: self.set(order=value)),
@@ -228,14 +221,9 @@ class ImageExplorer(Explorer):
             (self.labels, lambda value: self.set(labels=value)),
         ):
             control.observe(lambda change, act=act: self._asked(act, change["new"]), names="value")
+        top = row(self.order, self.slider, *self.buttons.values())
         return ipywidgets.VBox(
-            [
-                ipywidgets.HBox([self.order, self.slider, *self.buttons.values()], layout=row),
-                ipywidgets.HBox([self.score, self.overlap, self.labels], layout=row),
-                self._said,
-                self._picture,
-                self._details,
-            ]
+            [top, row(self.score, self.overlap, self.labels), self._said, self._picture, self._details]
         )
 
     def draw(self) -> None:
@@ -262,11 +250,6 @@ class ImageExplorer(Explorer):
         change = self.changes["change"].iloc[self.place]
         return f"ImageExplorer: image {self._image_id}, change {_signed(change)} in scores"
 
-    @property
-    def _compared(self) -> ImageComparison:
-        assert self._comparison is not None
-        return self._comparison
-
     def _checked(self, configuration: Configuration, what: str) -> Configuration:
         layout = self._evaluator.layout
         if configuration.layout != layout:
@@ -276,17 +259,11 @@ class ImageExplorer(Explorer):
             raise InputError(f"ImageExplorer: {what} keeps no anchor; at least one is needed")
         return configuration
 
-    def _compare(self) -> None:
-        """Compare again, and sort the images."""
-        self._comparison = ImageComparison(
-            self._evaluator,
-            (self._before, self._after),
-            self._min_score,
-            self._iou,
-            self._names,
-            like=self._comparison,
-        )
-        self.changes = self._comparison.ordered(self._order)
+    def _compare(self, like: ImageComparison | None) -> None:
+        """Compare, taking over what is still true of an earlier comparison, and sort the images."""
+        both = self._before, self._after
+        self._compared = ImageComparison(self._evaluator, both, self._min_score, self._iou, self._names, like)
+        self.changes = self._compared.ordered(self._order)
 
     def _pair(
         self,
@@ -298,15 +275,12 @@ class ImageExplorer(Explorer):
         pickable: bool = False,
     ) -> plots.AnyChart:
         """An image before and after; without `labels`, only what differs is labelled."""
-        import altair as alt
-
         pixels = self._split.image(image_id)
+        room: dict[str, Any] = {"width": width, "height": height, "pickable": pickable}
         sides = []
         for side, title in zip(SIDES, titles, strict=True):
             boxes = self._compared.boxes(image_id, side, labels or self._labels, only_changes=labels is None)
-            sides.append(
-                plots.boxes_on_image(pixels, boxes, title=title, width=width, height=height, pickable=pickable)
-            )
+            sides.append(plots.boxes_on_image(pixels, boxes, title=title, **room))
         pair: plots.AnyChart = alt.hconcat(*sides, spacing=14)
         return pair
 
@@ -317,11 +291,11 @@ class ImageExplorer(Explorer):
     def _mark(self) -> None:
         """Ring what was picked on both sides, and say who made it."""
         if self._picked is None:
-            said = quiet("Pick a box to see who made it, before and after.")
+            said, self._picture.classes = quiet("Pick a box to see who made it, before and after."), {}
         else:
             said = self._compared.who(self._image_id, self._picked)
+            self._picture.classes = {f"{side} {self._picked}": "ring" for side in SIDES}
         self._details.value = block(said, 15)
-        self._picture.classes = {} if self._picked is None else {f"{side} {self._picked}": "ring" for side in SIDES}
 
     def _asked(self, act: Callable[[Any], None], value: Any) -> None:
         """Do what a person asked for; what `draw` itself sets asks for nothing."""
@@ -334,10 +308,4 @@ def _anchors(configuration: Configuration) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") if abs(value) >= 0.005 else "0"
-
-
-def _button(name: str, act: Callable[[], Any]) -> ipywidgets.Button:
-    button = ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="auto"))
-    button.on_click(lambda _: act())
-    return button
+    return signed(value, 2) if abs(value) >= 0.005 else "0"

@@ -6,12 +6,17 @@ from html import escape
 
 import pandas as pd
 
-from anchorkit.costs import cost_facts
-from anchorkit.plots.frames import change, measures, points, unit
+from anchorkit.anchors import Configuration
+from anchorkit.costs import cost_facts, known_costs
+from anchorkit.plots.frames import change, measures, points, signed, unit
 from anchorkit.plots.theme import look
 from anchorkit.widgets.html_parts import text_style
 
-_MINUS = "\N{MINUS SIGN}"
+
+def costs_of(before: Configuration, after: Configuration) -> pd.DataFrame:
+    """Anchors and known costs of two configurations, for `numbers_html`: columns before and after."""
+    costs = ({"n_anchors": len(one), **known_costs(one)} for one in (before, after))
+    return pd.DataFrame(dict(zip(("before", "after"), costs, strict=True)), dtype=float)
 
 
 def numbers_html(numbers: pd.DataFrame, was: str = "was", metric: str = "AP") -> str:
@@ -27,7 +32,7 @@ def numbers_html(numbers: pd.DataFrame, was: str = "was", metric: str = "AP") ->
         title = measures().get(str(name)) or cost_facts(str(name)).title
         if name == "accuracy":
             title = f"{metric} (points)"
-            texts = points(before), points(after), f"{100 * (after - before):+.1f}".replace("-", _MINUS)
+            texts = points(before), points(after), signed(100 * (after - before))
         else:
             scale = unit(str(name), [float(before)])
             texts = scale.text(float(before)), scale.text(float(after)), change(float(before), float(after))

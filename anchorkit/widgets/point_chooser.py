@@ -15,8 +15,7 @@ from anchorkit.errors import InputError
 from anchorkit.plots.frames import change, points
 from anchorkit.search.frontier import cheapest, unbeaten
 from anchorkit.search.result import NEGLIGIBLE_LOSS
-from anchorkit.widgets.explorer import ROOM, board_width
-from anchorkit.widgets.front_end import is_live
+from anchorkit.widgets.explorer import Explorer, beside, board_width, row, stacked
 from anchorkit.widgets.numbers import numbers_html
 from anchorkit.widgets.picture import Picture
 
@@ -36,7 +35,7 @@ class Frontier(Protocol):
     def baseline(self) -> pd.Series[Any]: ...
 
 
-class PointChooser:
+class PointChooser(Explorer):
     """A slider over the points of a frontier, from the most accurate to the cheapest.
 
     Show it by naming it in a notebook's last line; read `selected` in the next cell. The slider and the menu are plain
@@ -70,6 +69,7 @@ class PointChooser:
         """
         if not 0 <= max_loss < 1:
             raise InputError(f"max_loss is {max_loss!r}: accuracies are 0..1, so 2 points are 0.02")
+        super().__init__()
         self._result = result
         self._rows = result.frontier.reset_index(drop=True)
         if self._rows.empty:
@@ -92,10 +92,9 @@ class PointChooser:
             style=wide,
             layout=ipywidgets.Layout(width="38em", max_width="100%"),
         )
-        self._box: ipywidgets.VBox | None = None
         self._drawn = ""
         self.cost.observe(self._cost_changed, names="value")
-        self.slider.observe(self._draw, names="value")
+        self.slider.observe(self._moved, names="value")
 
     @property
     def selected(self) -> Configuration:
@@ -135,8 +134,6 @@ class PointChooser:
 
     def show(self) -> plots.AnyChart:
         """The choice as one static chart: the frontier above the anchors."""
-        import altair as alt
-
         row, full = self.row, self._full
         cost = self.cost.value
         headline = (
@@ -144,9 +141,7 @@ class PointChooser:
             f"{cost_facts(cost).words} {change(full[cost], row[cost])}, "
             f"AP {points(full['accuracy'])} \N{RIGHTWARDS ARROW} {points(row['accuracy'])}"
         )
-        stacked = alt.vconcat(self.frontier_chart(), self.board_chart(), spacing=28, title=headline)
-        together: plots.AnyChart = stacked.resolve_scale(color="independent")
-        return together
+        return stacked(self.frontier_chart(), self.board_chart(), title=headline)
 
     def _unbeaten(self, cost: str) -> list[int]:
         """Rows of the frontier that no other row beats in this cost, the most accurate first."""
@@ -156,23 +151,22 @@ class PointChooser:
         accuracy = float(self.row["accuracy"])
         at = self._order[self.slider.value]
         order = self._unbeaten(self.cost.value)
-        place = (
-            order.index(at)
-            if at in order
-            else min(range(len(order)), key=lambda i: abs(float(self._rows["accuracy"].iloc[order[i]]) - accuracy))
-        )
+        far = (self._rows["accuracy"].iloc[order].astype(float) - accuracy).abs().to_numpy()
+        place = order.index(at) if at in order else int(far.argmin())
         # The order and the place change together: in between, `selected` would be some other point.
-        self.slider.unobserve(self._draw, names="value")
+        self.slider.unobserve(self._moved, names="value")
         self._order = order
         self.slider.value = 0
         self.slider.max = len(order) - 1
         self.slider.value = place
-        self.slider.observe(self._draw, names="value")
-        self._draw()
+        self.slider.observe(self._moved, names="value")
+        self.changed()
 
-    def _draw(self, _: Any = None) -> None:
-        if self._box is None:
-            return
+    def _moved(self, _: Any) -> None:
+        self.changed()
+
+    def draw(self) -> None:
+        """See `Explorer.draw`."""
         if self._drawn != self.cost.value:
             # The point that is chosen is a pointer on the frontier, and what it drops a look of the board: moving the
             # slider draws neither of them again.
@@ -182,35 +176,19 @@ class PointChooser:
         full, row = ({str(name): value for name, value in one.items()} for one in (self._full, self.row))
         place = plots.pointer_on_frontier(line, self.cost.value, full, row)
         self._frontier.pointer = {**place, "text": "chosen"}
-        kept = {anchor.id: anchor.index in chosen for anchor in layout.anchors}
-        self._board.classes = {name: "" if there else "off" for name, there in kept.items()}
+        self._board.classes = {anchor.id: "" if anchor.index in chosen else "off" for anchor in layout.anchors}
         self._figures.value = numbers_html(self.numbers())
 
     def _picked(self, what: str, _: bool) -> None:
         self.slider.value = self._order.index(int(what))
 
-    def _shown(self) -> ipywidgets.Widget:
-        """The widgets, made when they are first shown."""
-        if self._box is None:
-            self._board = Picture("the anchors of the chosen point")
-            self._frontier = Picture("accuracy against cost: pick a point to choose it", self._picked)
-            self._figures = ipywidgets.HTML()
-            self._board.draw(self.board_chart(pickable=True))
-            beside = ipywidgets.VBox(
-                [self._figures, self._frontier], layout=ipywidgets.Layout(width="408px", padding="6px 0 0 4px")
-            )
-            row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-            top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-            parts = [ipywidgets.HBox([self.cost, self.slider], layout=row)]
-            self._box = ipywidgets.VBox([*parts, ipywidgets.HBox([self._board, beside], layout=top)])
-            self._box.add_class(ROOM)
-            self._draw()
-        return self._box
+    def controls(self) -> ipywidgets.Widget:
+        """See `Explorer.controls`."""
+        self._board = Picture("the anchors of the chosen point")
+        self._frontier = Picture("accuracy against cost: pick a point to choose it", self._picked)
+        self._figures = ipywidgets.HTML()
+        self._board.draw(self.board_chart(pickable=True))
+        return ipywidgets.VBox([row(self.cost, self.slider), beside(self._board, self._figures, self._frontier)])
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        about = f"PointChooser: {self.selected}"
-        if not is_live():
-            # Without a browser, one picture replaces the widgets and keeps the notebook small.
-            return {"text/plain": about, "image/svg+xml": plots.to_svg(self.show())}
-        bundle = self._shown()._repr_mimebundle_(include=include, exclude=exclude)
-        return {**bundle, "text/plain": about}
+    def __repr__(self) -> str:
+        return f"PointChooser: {self.selected}"

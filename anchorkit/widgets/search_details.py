@@ -11,7 +11,7 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.analysis.diagnosis import Diagnosis, compare, diagnose
 from anchorkit.anchors import Configuration
-from anchorkit.plots.frames import points
+from anchorkit.plots.frames import points, signed
 from anchorkit.widgets.search_runs import Evaluates
 
 _CLASSES = 12
@@ -24,7 +24,6 @@ _IN_WORDS = {
     "background": "boxes around nothing",
     "missed": "objects missed altogether",
 }
-_MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,8 @@ class Details:
     def classes(self, names: Mapping[int, str]) -> pd.DataFrame:
         """The AP of the classes, ``category``, ``before`` and ``after`` (0..1), those that change most first."""
         old, new = self.before.per_class, self.after.per_class
-        frame = pd.DataFrame(
-            {
-                "category": [names.get(key, f"class {key}") for key in old],
-                "before": list(old.values()),
-                "after": [new[key] for key in old],
-            }
-        )
+        rows = [(names.get(key, f"class {key}"), was, new[key]) for key, was in old.items()]
+        frame = pd.DataFrame(rows, columns=["category", "before", "after"])
         known = frame[(frame["before"] >= 0) & (frame["after"] >= 0)]
         change = (known["after"] - known["before"]).abs()
         return known.loc[change.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
@@ -89,9 +83,8 @@ class Details:
         rows = "".join(_row(str(name), *map(float, values)) for name, *values in self.sizes().itertuples())
         shown = classes.head(_CLASSES)
         ranked = shown.assign(change=shown["after"] - shown["before"]).sort_values("change", kind="stable")
-        by_class = "".join(
-            _row(str(row["category"]), float(row["before"]), float(row["after"])) for row in ranked.to_dict("records")
-        )
+        ranked = ranked[["category", "before", "after"]]
+        by_class = "".join(_row(str(name), *map(float, values)) for name, *values in ranked.itertuples(index=False))
         of = f", the {_CLASSES} of {len(classes)} that change most" if len(classes) > _CLASSES else ""
         titles = ("AP (points)", "all", "selected", "change")
         head = "".join(f'<th style="text-align:left;padding-right:12px">{title}</th>' for title in titles)
@@ -134,4 +127,4 @@ def _row(name: str, before: float, after: float) -> str:
 
 def _signed(change: float) -> str:
     """A change of an accuracy (0..1) in points."""
-    return f"{round(100 * change, 1) + 0.0:+.1f}".replace("-", _MINUS)
+    return signed(round(100 * change, 1) + 0.0)

@@ -7,6 +7,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
+import altair as alt
 import ipywidgets
 import pandas as pd
 
@@ -20,8 +21,9 @@ from anchorkit.plots.theme import is_dark
 from anchorkit.search import Progress, random_pruning
 from anchorkit.widgets import search_words as words
 from anchorkit.widgets.background import Background
+from anchorkit.widgets.explorer import stacked
 from anchorkit.widgets.html_parts import block
-from anchorkit.widgets.numbers import numbers_html
+from anchorkit.widgets.numbers import costs_of, numbers_html
 from anchorkit.widgets.search_details import Details
 from anchorkit.widgets.search_panel import SearchPanel
 from anchorkit.widgets.search_runs import Evaluates
@@ -74,13 +76,11 @@ class SearchExplorer(SearchSession):
 
     def frontier_chart(self, *, pickable: bool = False, width: int = 470, height: int = 290) -> plots.AnyChart:
         """The frontier in front with the answer, the knee and the other results."""
-        view = self._view
-        if view is None:
-            raise InputError("no search is over yet: press Start, or call run()")
-        cost, accuracy = view.settings.cost, float(view.full["accuracy"])
+        view = self._view_or_refuse()
+        accuracy = float(view.full["accuracy"])
         return plots.frontier(
             view.frontier,
-            cost,
+            view.settings.cost,
             full=dict(view.full),
             random=self._random.get(self._random_key(view)) if self._wants("random") else None,
             evaluated=view.tried if self._wants("dominated") else None,
@@ -100,18 +100,13 @@ class SearchExplorer(SearchSession):
 
     def show(self) -> plots.AnyChart:
         """See `Explorer.show`. Searches first, if nothing was found yet."""
-        import altair as alt
-
         if self._view is None:
             self.run()
         charts = [self.frontier_chart(width=640), self.board_chart(width=720)]
         if self.selected != self._full:
             charts.append(self.details().reasons_chart(460))
-        assert self._view is not None  # there is one after a search
-        said = words.plain(words.answer(self._view, self.answer, self.max_loss, self.budget))
-        stacked = alt.vconcat(*charts, spacing=28, title=alt.TitleParams(said[0], subtitle=said[1:]))
-        together: plots.AnyChart = stacked.resolve_scale(color="independent")
-        return together
+        said = words.plain(words.answer(self._view_or_refuse(), self.answer, self.max_loss, self.budget))
+        return stacked(*charts, title=alt.TitleParams(said[0], subtitle=said[1:]))
 
     def __repr__(self) -> str:
         return f"SearchExplorer: {len(self._runs)} results, selected {self.selected}"
@@ -132,7 +127,7 @@ class SearchExplorer(SearchSession):
             (panel.take_knee, self._pick_knee),
             (panel.remove, self._remove_front),
         ):
-            button.on_click(partial(self._clicked, act))
+            button.on_click(lambda _, act=act: self._try(act))
         for control in (panel.lose, panel.loss, panel.spend, panel.budget):
             self._on_change(control, lambda _: self._limits_set())
         for control in (panel.dominated, panel.random):
@@ -168,9 +163,8 @@ class SearchExplorer(SearchSession):
             if view is None:
                 panel.figures.value = panel.answer.value = ""
             else:
-                panel.figures.value = numbers_html(
-                    self._numbers(view, selected), was="from", metric=view.settings.metric
-                )
+                numbers = self._numbers(view, selected)
+                panel.figures.value = numbers_html(numbers, was="from", metric=view.settings.metric)
                 panel.answer.value = block(words.answer(view, self.answer, self.max_loss, self.budget))
                 if panel.random.value:
                     self._ask_for_rivals(view)
@@ -195,9 +189,8 @@ class SearchExplorer(SearchSession):
 
         A drawing is not overtaken: on a slow machine, a frontier that grows would never be seen.
         """
-        if view is None:
-            wanted: _Key = ()
-        else:
+        wanted: _Key = ()
+        if view is not None:
             shown = (self._wants("dominated"), self._wants("random") and self._random_key(view) in self._random)
             wanted = (view, label(self.answer), self.max_loss, self.budget, *self._runs, *shown, is_dark())
         if wanted != self._wanted and not self._drawing:
@@ -261,9 +254,8 @@ class SearchExplorer(SearchSession):
                 if not self._wants("random"):
                     progress.stop()
 
-            return key, random_pruning(
-                view.evaluator, view.settings.cost, self._random_draws, progress=False, watch=watch
-            )
+            evaluator, cost, draws = view.evaluator, view.settings.cost, self._random_draws
+            return key, random_pruning(evaluator, cost, draws, progress=False, watch=watch)
 
         self._rival.submit(measure)
 
@@ -296,23 +288,20 @@ class SearchExplorer(SearchSession):
 
     def _others(self, view: View) -> dict[str, pd.DataFrame]:
         """The other results that can be compared with the one in front."""
-        cost = view.settings.cost
+        settings = view.settings
         with self._lock:
             others = {name: other for name, other in self._views.items() if other is not view}
         return {
-            name: other.unbeaten(cost)
+            name: other.unbeaten(settings.cost)
             for name, other in others.items()
-            if other.settings.metric == view.settings.metric
+            if other.settings.metric == settings.metric
         }
 
     def _numbers(self, view: View, selected: Configuration) -> pd.DataFrame:
-        before, after = known_costs(self._full), known_costs(selected)
-        rows: dict[str, tuple[float, float]] = {"n_anchors": (len(self._full), len(selected))}
-        rows |= {name: (before[name], after[name]) for name in before}
-        accuracy = view.accuracy(selected)
+        rows, accuracy = costs_of(self._full, selected), view.accuracy(selected)
         if accuracy is not None:
-            rows["accuracy"] = (view.full["accuracy"], accuracy)
-        return pd.DataFrame.from_dict(rows, orient="index", columns=["before", "after"])
+            rows.loc["accuracy"] = [view.full["accuracy"], accuracy]
+        return rows
 
     def _scale(self) -> Unit:
         return unit(self._budget_cost, [known_costs(self._full)[self._budget_cost]])
@@ -334,9 +323,6 @@ class SearchExplorer(SearchSession):
             act()
         except InputError as error:
             self.panel.status.value = block(f"<b>{escape(str(error))}</b>")
-
-    def _clicked(self, act: Callable[[], None], _: Any) -> None:
-        self._try(act)
 
     def _setting_changed(self, name: str, value: Any) -> None:
         self.set(**{name: value})

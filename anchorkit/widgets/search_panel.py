@@ -11,6 +11,7 @@ from anchorkit.costs import cost_facts
 from anchorkit.evaluation.metrics import named_metrics
 from anchorkit.search import STRATEGIES
 from anchorkit.search.result import NEGLIGIBLE_LOSS
+from anchorkit.widgets.explorer import button, row
 from anchorkit.widgets.picture import OnPick, Picture
 from anchorkit.widgets.search_runs import SearchSettings
 
@@ -48,7 +49,7 @@ class SearchPanel:
         scores = sorted({settings.score_threshold, *(score for score in _SCORES if score > settings.score_threshold)})
         self.score_threshold = _steps("Least score", [(f"{score:g}", score) for score in scores])
 
-        self.start, self.pause, self.resume, self.stop = map(_button, ("Start", "Pause", "Resume", "Stop"))
+        self.start, self.pause, self.resume, self.stop = map(button, ("Start", "Pause", "Resume", "Stop"))
         self.start.button_style = "primary"
         self.status = ipywidgets.HTML()
 
@@ -66,14 +67,14 @@ class SearchPanel:
             box.layout.width, number.layout.width = "116px", "88px"
         self.loss_unit, self.budget_unit = ipywidgets.Label("points"), ipywidgets.Label()
         self.answer = ipywidgets.HTML()
-        self.take_answer, self.take_knee = _button("Select the answer"), _button("Select the knee")
+        self.take_answer, self.take_knee = button("Select the answer"), button("Select the knee")
         self.dominated = ipywidgets.Checkbox(description="beaten configurations", indent=False)
         self.random = ipywidgets.Checkbox(description="random pruning", indent=False)
         for box in (self.dominated, self.random):
             box.layout.width = "170px"
         self.front = _menu("Result", [], None, "344px")
         self.front.style.description_width = "50px"
-        self.remove = _button("Remove this result")
+        self.remove = button("Remove this result")
         self.remove.layout.align_self = "flex-start"
         self.results = ipywidgets.HTML()
 
@@ -91,17 +92,15 @@ class SearchPanel:
         return {name: getattr(self, name) for name in names}
 
     def _placed(self) -> ipywidgets.Widget:
-        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
         side = ipywidgets.VBox(
             [
                 ipywidgets.HTML("<b>The answer must</b>"),
                 ipywidgets.HBox([self.lose, self.loss, self.loss_unit]),
                 ipywidgets.HBox([self.spend, self.budget, self.budget_unit]),
                 self.answer,
-                ipywidgets.HBox([self.take_answer, self.take_knee], layout=row),
+                row(self.take_answer, self.take_knee),
                 ipywidgets.HTML("<b>Show beside it</b>"),
-                ipywidgets.HBox([self.dominated, self.random], layout=row),
+                row(self.dominated, self.random),
                 self.front,
                 self.results,
                 self.remove,
@@ -110,12 +109,12 @@ class SearchPanel:
         )
         return ipywidgets.VBox(
             [
-                ipywidgets.HBox([self.cost, self.metric, self.strategy], layout=row),
-                ipywidgets.HBox([self.max_drop, self.nms_iou, self.score_threshold], layout=row),
-                ipywidgets.HBox([self.start, self.pause, self.resume, self.stop, self.status], layout=row),
-                ipywidgets.HBox([self.frontier, side], layout=top),
+                row(self.cost, self.metric, self.strategy),
+                row(self.max_drop, self.nms_iou, self.score_threshold),
+                row(self.start, self.pause, self.resume, self.stop, self.status),
+                row(self.frontier, side, align="flex-start"),
                 self.figures,
-                ipywidgets.HBox([self.board, self.details], layout=top),
+                row(self.board, self.details, align="flex-start"),
                 self.said,
                 self.reasons,
             ]
@@ -140,7 +139,3 @@ def _steps(name: str, options: list[tuple[str, float]]) -> ipywidgets.SelectionS
         style={"description_width": "76px"},
         layout=ipywidgets.Layout(width="300px"),
     )
-
-
-def _button(name: str) -> ipywidgets.Button:
-    return ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="auto"))

@@ -233,8 +233,7 @@ class SearchSession(Explorer):
         Raises:
             InputError: there is none of that name.
         """
-        if name not in self._runs:
-            raise InputError(f"no result {name!r}; there are {', '.join(self._runs) or 'none'}")
+        self._check_name(name)
         if name != self._front:
             self._front, self._picked = name, None
             self.changed()
@@ -246,8 +245,7 @@ class SearchSession(Explorer):
             InputError: there is none of that name.
         """
         with self._lock:
-            if name not in self._runs:
-                raise InputError(f"no result {name!r}; there are {', '.join(self._runs) or 'none'}")
+            self._check_name(name)
             del self._runs[name], self._views[name]
             if name == self._front:
                 self._front, self._picked = next(reversed(self._runs), None), None
@@ -255,10 +253,7 @@ class SearchSession(Explorer):
 
     def details(self) -> Details:
         """What the selected configuration changes, per size and class, and the reasons."""
-        view = self._view
-        if view is None:
-            raise InputError("no search is over yet: press Start, or call run()")
-        return self._explain(view, self.selected)
+        return self._explain(self._view_or_refuse(), self.selected)
 
     # For the screen.
 
@@ -274,6 +269,11 @@ class SearchSession(Explorer):
     def _view(self) -> View | None:
         """What is in front."""
         return self._live or (None if self._front is None else self._views[self._front])
+
+    def _view_or_refuse(self) -> View:
+        if self._view is None:
+            raise InputError("no search is over yet: press Start, or call run()")
+        return self._view
 
     def _search(self, settings: SearchSettings, watch: Watch) -> SearchRun:
         evaluator = self._evaluator_of(settings)
@@ -305,9 +305,7 @@ class SearchSession(Explorer):
             if settings.metric != self._usual.metric:
                 evaluator = evaluator.with_metric(settings.metric)
             if key[1:] != self._usual.detections[1:]:
-                evaluator = evaluator.with_postprocess(
-                    nms_iou=settings.nms_iou, score_threshold=settings.score_threshold
-                )
+                evaluator = evaluator.with_postprocess(nms_iou=key[1], score_threshold=key[2])
             self._evaluators[key] = evaluator
         return self._evaluators[key]
 
@@ -341,6 +339,10 @@ class SearchSession(Explorer):
         if key not in self._before:
             self._before[key] = Behaviour.of(view.evaluator, self._full)
         return Details(configuration, self._before[key], Behaviour.of(view.evaluator, configuration))
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._runs:
+            raise InputError(f"no result {name!r}; there are {', '.join(self._runs) or 'none'}")
 
     def _check_cost(self, cost: str) -> None:
         if cost not in self._costs:

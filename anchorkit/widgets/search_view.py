@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from anchorkit.anchors import Configuration
+from anchorkit.plots.frames import Unit, unit
 from anchorkit.search import Progress
 from anchorkit.search.frontier import cheapest, hypervolume, knee, most_accurate, unbeaten
 from anchorkit.widgets.search_runs import Evaluates, SearchRun, SearchSettings
@@ -69,6 +70,12 @@ class View:
         frontier = result.frontier.set_axis([*points], axis=0)
         tried = result.evaluated[["accuracy", result.cost]]
         return cls(run.settings, run.evaluator, full, frontier, points, tried, len(tried), complete=result.complete)
+
+    @property
+    def scale(self) -> Unit:
+        """How the cost is written."""
+        cost = self.settings.cost
+        return unit(cost, [float(self.full[cost])])
 
     def value(self, configuration: Configuration, column: str) -> float:
         """The accuracy or a cost of a point of the frontier."""

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from html import escape, unescape
 
 from anchorkit.anchors import Configuration
-from anchorkit.plots.frames import change, points, unit
+from anchorkit.plots.frames import change, points, signed
 from anchorkit.widgets.search_runs import SearchRun
 from anchorkit.widgets.search_view import View, label
-
-_MINUS = "\N{MINUS SIGN}"
 
 
 def status(view: View | None, state: str, error: Exception | None) -> str:
@@ -31,16 +29,14 @@ def status(view: View | None, state: str, error: Exception | None) -> str:
 def answer(view: View, found: Configuration | None, max_loss: float | None, budget: float | None) -> str:
     """The answer to the limits, or why there is none; the knee and the hypervolume."""
     cost, metric = view.settings.cost, view.settings.metric
-    scale = unit(cost, [float(view.full[cost])])
-    name = label(found)
 
     def point(configuration: Configuration) -> str:
         accuracy, costs = view.value(configuration, "accuracy"), view.value(configuration, cost)
-        lost = f"{round(100 * (accuracy - float(view.full['accuracy'])), 2) + 0.0:+.2f}".replace("-", _MINUS)
-        spent = f"{scale.text(costs)} ({change(float(view.full[cost]), costs)})"
+        lost = signed(round(100 * (accuracy - float(view.full["accuracy"])), 2) + 0.0, 2)
+        spent = f"{view.scale.text(costs)} ({change(float(view.full[cost]), costs)})"
         return f"{len(configuration)} anchors, {escape(metric)} {points(accuracy)} ({lost}), {spent}"
 
-    if found is not None and name in view.frontier.index:
+    if found is not None and label(found) in view.frontier.index:
         best = "the most accurate" if max_loss is None else "the cheapest"
         said = f"<b>Answer</b>, {best} {_limits(view, max_loss, budget)}: {point(found)}"
     elif max_loss is None and budget is None:
@@ -52,12 +48,11 @@ def answer(view: View, found: Configuration | None, max_loss: float | None, budg
 
 
 def _limits(view: View, max_loss: float | None, budget: float | None) -> str:
-    scale = unit(view.settings.cost, [float(view.full[view.settings.cost])])
     limits = []
     if max_loss is not None:
         limits.append(f"that loses at most {100 * max_loss:g} points")
     if budget is not None:
-        limits.append(f"for at most {scale.text(budget)}")
+        limits.append(f"for at most {view.scale.text(budget)}")
     return " ".join(limits)
 
 
@@ -100,11 +95,9 @@ def plain(said: str) -> list[str]:
 def _nearest(view: View, max_loss: float | None) -> str:
     """What it would take."""
     cost = view.settings.cost
-    scale = unit(cost, [float(view.full[cost])])
-    cheapest = view.frontier[cost].min()
     if max_loss is None:
-        return f"The cheapest there costs {scale.text(float(cheapest))}."
+        return f"The cheapest there costs {view.scale.text(float(view.frontier[cost].min()))}."
     enough = view.answer(max_loss, None)
     if enough is None:
         return f"The most accurate there has {points(float(view.frontier['accuracy'].max()))} points."
-    return f"Losing no more, the cheapest costs {scale.text(view.value(enough, cost))}."
+    return f"Losing no more, the cheapest costs {view.scale.text(view.value(enough, cost))}."

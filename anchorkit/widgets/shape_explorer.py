@@ -8,6 +8,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
+import altair as alt
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from anchorkit.plots.shape_map import many_names
 from anchorkit.plots.theme import is_dark
 from anchorkit.predictions import PredictionTable
 from anchorkit.widgets.background import Background
-from anchorkit.widgets.explorer import Explorer
+from anchorkit.widgets.explorer import Explorer, row
 from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.picture import Picture
 from anchorkit.widgets.shape_facts import ALL_OTHERS, Facts, ShapeTable
@@ -181,8 +182,6 @@ class ShapeExplorer(Explorer):
 
     def show(self) -> plots.AnyChart:
         """See `Explorer.show`."""
-        import altair as alt
-
         parts = [self.shapes_chart(), self.matrix_chart()]
         title = alt.TitleParams("Which boxes each anchor predicts", subtitle=self._headline().split(". "))
         if self._view.level is None:
@@ -194,51 +193,32 @@ class ShapeExplorer(Explorer):
         self._map = Picture("shapes of the boxes: pick an anchor to see which others cover it", self._picked)
         self._matrix = Picture("which anchors could stand in for which: pick an anchor or a cell", self._picked)
         self._said = ipywidgets.HTML()
-        narrow: dict[str, Any] = {"style": {"description_width": "initial"}}
+
+        def narrow(width: str) -> dict[str, Any]:
+            return {"style": {"description_width": "initial"}, "layout": ipywidgets.Layout(width=width)}
+
         classes = [(self._names.get(key, f"class {key}"), key) for key in self._table.categories]
-        level = ipywidgets.Dropdown(
-            options=[*((f"level {n}", n) for n in range(len(self._layout.levels))), ("all levels", _ALL)],
-            description="Level",
-            layout=ipywidgets.Layout(width="10.5em"),
-            **narrow,
-        )
-        category = ipywidgets.Dropdown(
-            options=[("all classes", _ALL), *sorted(classes)],
-            description="Class",
-            layout=ipywidgets.Layout(width="13em"),
-            **narrow,
-        )
+        levels = [*((f"level {n}", n) for n in range(len(self._layout.levels))), ("all levels", _ALL)]
+        level = ipywidgets.Dropdown(options=levels, description="Level", **narrow("10.5em"))
+        kinds = [("all classes", _ALL), *sorted(classes)]
+        category = ipywidgets.Dropdown(options=kinds, description="Class", **narrow("13em"))
         min_score = ipywidgets.FloatSlider(
             min=np.floor(100 * self._table.least_score) / 100,
             max=0.95,
             step=0.01,
             description="Score at least",
             continuous_update=False,
-            layout=ipywidgets.Layout(width="19em"),
-            **narrow,
+            **narrow("19em"),
         )
-        log = ipywidgets.Dropdown(
-            options=[("logarithmic", True), ("linear", False)],
-            description="Axes",
-            layout=ipywidgets.Layout(width="11em"),
-            **narrow,
-        )
-        objects = ipywidgets.Checkbox(
-            description="annotated objects", indent=False, layout=ipywidgets.Layout(width="auto")
-        )
+        axes = [("logarithmic", True), ("linear", False)]
+        log = ipywidgets.Dropdown(options=axes, description="Axes", **narrow("11em"))
+        objects = ipywidgets.Checkbox(description="annotated objects", indent=False, layout={"width": "auto"})
         self.inputs = {"level": level, "category": category, "min_score": min_score, "log": log, "objects": objects}
         self._put_inputs()
         for name, control in self.inputs.items():
             control.observe(partial(self._moved, name), names="value")
-        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        top = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
-        return ipywidgets.VBox(
-            [
-                ipywidgets.HBox(list(self.inputs.values()), layout=row),
-                self._said,
-                ipywidgets.HBox([self._map, self._matrix], layout=top),
-            ]
-        )
+        pictures = row(self._map, self._matrix, align="flex-start")
+        return ipywidgets.VBox([row(*self.inputs.values()), self._said, pictures])
 
     def draw(self) -> None:
         """See `Explorer.draw`."""
@@ -312,11 +292,8 @@ class ShapeExplorer(Explorer):
         self._map.notes = {
             name: f"covers {percent(shares[name])} of {self._selected}" for name in self._marks if name in shares.index
         }
-        self._matrix.classes = (
-            {f"frame {self._selected}": "frame"} | {f"{self._selected}|{self._partner}": "inset"}
-            if self._selected is not None
-            else {}
-        )
+        framed = {f"frame {self._selected}": "frame", f"{self._selected}|{self._partner}": "inset"}
+        self._matrix.classes = {} if self._selected is None else framed
         self._said.value = block(self._sentence(), 15, "padding:2px 0 4px")
 
     def _picked(self, what: str, _: bool) -> None:

@@ -90,14 +90,14 @@ def test_numbers_and_charts_follow_the_slider(result: Result) -> None:
 
 
 def test_without_a_front_end_it_is_a_picture(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anchorkit.widgets.point_chooser.is_live", lambda: False)
+    monkeypatch.setattr("anchorkit.widgets.explorer.is_live", lambda: False)
     bundle = PointChooser(result)._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "image/svg+xml"}
     assert len(bundle["image/svg+xml"]) < 120_000
 
 
 def test_with_a_front_end_it_is_a_widget_that_redraws(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anchorkit.widgets.point_chooser.is_live", lambda: True)
+    monkeypatch.setattr("anchorkit.widgets.explorer.is_live", lambda: True)
     chooser = PointChooser(result)
     bundle = chooser._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
@@ -116,7 +116,7 @@ def test_with_a_front_end_it_is_a_widget_that_redraws(result: Result, monkeypatc
 
 
 def test_a_point_that_is_picked_moves_the_slider(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anchorkit.widgets.point_chooser.is_live", lambda: True)
+    monkeypatch.setattr("anchorkit.widgets.explorer.is_live", lambda: True)
     chooser = PointChooser(result)
     chooser._repr_mimebundle_()
     chooser.cost.value = "boxes"
