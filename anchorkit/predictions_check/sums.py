@@ -34,28 +34,19 @@ def tiny(table: PredictionTable, truth: Truth) -> Iterator[Finding]:
     fractional = (table.boxes[unit] != np.rint(table.boxes[unit])).any(axis=1)
     if not unit.all() or not fractional.any():  # a box over the whole image is 0 0 1 1
         unit[unit] = fractional
-    tiny = unit if unit.all() else (_sides(table.boxes) <= 1).all(axis=1)
-    for name, mask, what, mend in (
-        (
-            "normalised_coordinates",
-            unit,
-            "lie within 0..1: they look normalised",
-            "multiply x by the image's width and y by its height",
-        ),
-        (
-            "boxes_below_a_pixel",
-            tiny,
-            "are smaller than a pixel",
-            "boxes are x1, y1, x2, y2 in pixels of the original image",
-        ),
-    ):
-        if mask.all() or (name == "normalised_coordinates" and mask.sum() >= max(10, len(table) / 20)):
-            row = int(mask.argmax())
-            example = {"file": table.source, "id": int(table.image_id[row]), "value": rounded(table.boxes[row])}
-            count = f"all {len(table):,}" if mask.all() else f"{int(mask.sum()):,} of {len(table):,}"
-            severity: Severity = "refused" if mask.all() and not np.isnan(size) else "warning"
-            yield Finding(name, severity, int(mask.sum()), f"{table.source}: {count} boxes {what}", mend, example)
-            return
+    if unit.all() or unit.sum() >= max(10, len(table) / 20):
+        name, mask, what = "normalised_coordinates", unit, "lie within 0..1: they look normalised"
+        mend = "multiply x by the image's width and y by its height"
+    elif (_sides(table.boxes) <= 1).all():
+        name, mask, what = "boxes_below_a_pixel", np.ones(len(table), np.bool_), "are smaller than a pixel"
+        mend = "boxes are x1, y1, x2, y2 in pixels of the original image"
+    else:
+        return
+    row = int(mask.argmax())
+    example = {"file": table.source, "id": int(table.image_id[row]), "value": rounded(table.boxes[row])}
+    count = f"all {len(table):,}" if mask.all() else f"{int(mask.sum()):,} of {len(table):,}"
+    severity: Severity = "refused" if mask.all() and not np.isnan(size) else "warning"
+    yield Finding(name, severity, int(mask.sum()), f"{table.source}: {count} boxes {what}", mend, example)
 
 
 def _in_unit(boxes: Array) -> Array:
