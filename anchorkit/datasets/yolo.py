@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, coco_annotation
 from anchorkit.datasets.images import FolderImages, is_image, plain_name, read_image_size
 from anchorkit.datasets.yolo_description import (
     Description,
@@ -143,17 +143,8 @@ def _split(root: Path, name: str, objects: list[tuple[Path, list[LabelBox]]], na
         images.append({"id": number, "file_name": file_name, "width": width, "height": height})
         for label in labels:
             x, y, w, h = label.box
-            box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": label.index + 1,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-            )
+            box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
+            annotations.append(coco_annotation(len(annotations) + 1, number, label.index + 1, box))
     if broken:
         raise InputError(f"{root}: {name}: {len(broken)} of {len(objects)} images are broken; {broken[0]}")
     categories = [{"id": index + 1, "name": names[index]} for index in sorted(names)]
