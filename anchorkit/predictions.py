@@ -124,11 +124,10 @@ class PredictionTable:
         if self.boxes.size == 0:
             self.boxes = self.boxes.reshape(0, 4)
         n = len(self.image_id)
-        for name in ("anchor", "category_id", "score"):
-            if getattr(self, name).shape != (n,):
-                raise InputError(f"{source}: {name} has shape {getattr(self, name).shape}; ({n},) is needed")
-        if self.boxes.shape != (n, 4):
-            raise InputError(f"{source}: boxes has shape {self.boxes.shape}; ({n}, 4) is needed")
+        for name in _FIELDS[1:]:
+            found, needed = getattr(self, name).shape, (n, 4) if name == "boxes" else (n,)
+            if found != needed:
+                raise InputError(f"{source}: {name} has shape {found}; {needed} is needed")
         self._check_rows()
         for name in _FIELDS:
             getattr(self, name).setflags(write=False)
