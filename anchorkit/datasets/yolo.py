@@ -156,17 +156,12 @@ def _find(entries: Sequence[str], description: Description, split: str) -> _Foun
     """The images that the entries of a split stand for."""
     found = _Found()
     for entry in entries:
-        if not entry.lower().endswith(".txt"):
-            if is_image(os.path.basename(entry)) and os.path.isfile(entry):
-                found.images.append(Path(entry))
-            else:
-                _look(entry, description, split, found)
-            continue
-        listing, _ = existing(entry, description.bases)
-        if listing is None:
-            found.missing.append(entry)
+        if entry.lower().endswith(".txt"):
+            _follow(entry, description.bases, found)
+        elif is_image(os.path.basename(entry)) and os.path.isfile(entry):
+            found.images.append(Path(entry))
         else:
-            _follow(listing, description.bases, found)
+            _look(entry, description, split, found)
     found.images = list(dict.fromkeys(found.images))
     return found
 
@@ -205,12 +200,16 @@ def _look(entry: str, description: Description, split: str, found: _Found) -> No
             return
 
 
-def _follow(listing: Path, bases: Sequence[Path], found: _Found) -> None:
+def _follow(entry: str, bases: Sequence[Path], found: _Found) -> None:
     """The images that a list names, one a line: absolute, or relative to the list, a base or the working folder.
 
     Raises:
         InputError: two lines mean the same file, and only because the first folders of a path are left out.
     """
+    listing, _ = existing(entry, bases)
+    if listing is None:
+        found.missing.append(entry)
+        return
     text, _ = read_text(listing, fallback="cp1252")
     places = tuple(dict.fromkeys((listing.parent, *bases, Path.cwd())))
     found.looked += [str(place) for place in places]

@@ -57,15 +57,13 @@ def classes(table: PredictionTable, truth: Truth, sample: Sample) -> Iterator[Fi
             name, how = "class_ids_off_by_one", words
             break
     exact, any_class = (ap50(sample, table.postprocess.nms_iou, by_class) for by_class in (True, False))
-    yield Finding(
-        name,
-        "warning",
-        len(lies_on),
+    what = (
         f"{table.source}: rows of one class lie on objects of another ({told}): {how}. AP50 on {len(sample.sizes)} "
-        f"images is {100 * exact:.1f} points, without regard to class {100 * any_class:.1f}",
-        "map the class ids of the rows to the ground truth's",
-        {"file": table.source, "value": f"class {next(iter(lies_on))} lies on {next(iter(lies_on.values()))}"},
+        f"images is {100 * exact:.1f} points, without regard to class {100 * any_class:.1f}"
     )
+    mend = "map the class ids of the rows to the ground truth's"
+    example = {"file": table.source, "value": f"class {next(iter(lies_on))} lies on {next(iter(lies_on.values()))}"}
+    yield Finding(name, "warning", len(lies_on), what, mend, example)
 
 
 def ap50(sample: Sample, nms_iou: float, by_class: bool) -> float:

@@ -65,14 +65,9 @@ def without_rows(table: PredictionTable, truth: Truth, objects: Array) -> Iterat
     missing = with_objects[~np.isin(with_objects, table.image_id)]
     typical = len(table) / max(1, len(with_objects) - len(missing))
     if len(missing) and (typical >= _MANY_ROWS or len(missing) > max(1, _MISSING_SHARE * len(with_objects))):
-        yield Finding(
-            "images_without_rows",
-            "warning",
-            len(missing),
-            f"{table.source}: {len(missing):,} of {len(with_objects):,} images with objects have no row",
-            "all their objects count as missed: see that every image went through the detector",
-            {"id": int(missing[0])},
-        )
+        what = f"{table.source}: {len(missing):,} of {len(with_objects):,} images with objects have no row"
+        mend = "all their objects count as missed: see that every image went through the detector"
+        yield Finding("images_without_rows", "warning", len(missing), what, mend, {"id": int(missing[0])})
 
 
 def crowded(table: PredictionTable, truth: Truth, objects: Array, counted: int) -> Iterator[Finding]:
@@ -110,14 +105,11 @@ def steps(table: PredictionTable) -> Iterator[Finding]:
     hundredths = np.abs(100 * distinct - np.rint(100 * distinct)).max() < 1e-4
     few = len(values) >= _ROWS_FOR_SCORES and len(distinct) <= _FEW_SCORES
     if few or (len(values) >= 200 and hundredths):
-        yield Finding(
-            "scores_in_steps",
-            "warning",
-            len(distinct),
-            f"{table.source}: the scores have only {len(distinct)} values" + (", all hundredths" if hundredths else ""),
-            "write them unrounded: between equal scores the order of rows decides",
-            {"value": float(distinct[len(distinct) // 2].round(6))},
-        )
+        rounded_off = ", all hundredths" if hundredths else ""
+        what = f"{table.source}: the scores have only {len(distinct)} values{rounded_off}"
+        mend = "write them unrounded: between equal scores the order of rows decides"
+        example = {"value": float(distinct[len(distinct) // 2].round(6))}
+        yield Finding("scores_in_steps", "warning", len(distinct), what, mend, example)
 
 
 def rounded(box: Array) -> list[float]:
