@@ -20,18 +20,12 @@ from typing import Any, TypeVar
 
 from anchorkit.errors import InputError
 
-__all__ = [
-    "Anchor",
-    "AnchorLayout",
-    "Configuration",
-    "Level",
-    "Move",
-    "TrunkPart",
-    "moves",
-    "parse_anchor_list",
-]
+__all__ = ["Anchor", "AnchorLayout", "Configuration", "Level", "Move", "TrunkPart", "moves", "parse_anchor_list"]
 
 LAYOUT_VERSION = 1
+
+# What a level costs in the head: attributes of `Level`, and keys of its JSON object.
+_HEAD_NUMBERS = ("head_macs_fixed", "head_macs_per_anchor", "head_params_fixed", "head_params_per_anchor")
 
 T = TypeVar("T")
 
@@ -254,10 +248,7 @@ class AnchorLayout:
         if keep is not None and drop is not None:
             raise InputError("give the anchors to keep or the anchors to drop, not both")
         if keep is not None:
-            mask = 0
-            for anchor in keep:
-                mask |= 1 << self.index(anchor)
-            return Configuration(self, mask)
+            return Configuration(self, sum({1 << self.index(anchor) for anchor in keep}))
         return self.full.without(drop or ())
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,10 +259,7 @@ class AnchorLayout:
                 "name": level.name,
                 "height": level.height,
                 "width": level.width,
-                "head_macs_fixed": level.head_macs_fixed,
-                "head_macs_per_anchor": level.head_macs_per_anchor,
-                "head_params_fixed": level.head_params_fixed,
-                "head_params_per_anchor": level.head_params_per_anchor,
+                **{name: getattr(level, name) for name in _HEAD_NUMBERS},
                 "anchors": [[width, height] for width, height in level.anchors],
             }
             if level.positions:
@@ -525,10 +513,7 @@ def _read_level(entry: Mapping[str, Any], position: int, source: str) -> Level:
         height=_natural(entry["height"], "height", where, least=1),
         width=_natural(entry["width"], "width", where, least=1),
         anchors=tuple(shapes),
-        head_macs_fixed=_natural(entry["head_macs_fixed"], "head_macs_fixed", where),
-        head_macs_per_anchor=_natural(entry["head_macs_per_anchor"], "head_macs_per_anchor", where),
-        head_params_fixed=_natural(entry["head_params_fixed"], "head_params_fixed", where),
-        head_params_per_anchor=_natural(entry["head_params_per_anchor"], "head_params_per_anchor", where),
+        **{name: _natural(entry[name], name, where) for name in _HEAD_NUMBERS},
         positions=_read_positions(entry.get("positions", ()), len(shapes), where),
     )
 

@@ -64,16 +64,15 @@ def whole_ids(data: Mapping[str, Any], source: str | Path) -> tuple[Mapping[str,
             continue
         fresh = []
         for entry in entries:
-            if isinstance(entry, Mapping):
-                for key in keys:
-                    value = entry.get(key)
-                    number = whole_number(value)
-                    if number is None or type(value) is int or isinstance(value, bool):
-                        continue
-                    entry = {**entry, key: number}
-                    count += 1
-                    example = example or f"{key} {value!r} in {part}"
-            fresh.append(entry)
+            numbers = {key: whole_number(entry.get(key)) for key in keys} if isinstance(entry, Mapping) else {}
+            read = {
+                key: number for key, number in numbers.items() if number is not None and type(entry[key]) is not int
+            }
+            if read:
+                count += len(read)
+                key = next(iter(read))
+                example = example or f"{key} {entry[key]!r} in {part}"
+            fresh.append({**entry, **read} if read else entry)
         changed[part] = fresh
     if not count:
         return data, ()

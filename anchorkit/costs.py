@@ -80,16 +80,16 @@ def as_cost(cost: str | Cost | CostFunction) -> Cost:
         if cost not in COSTS:
             raise InputError(f"unknown cost {cost!r}: use one of {', '.join(COSTS)}, or a callable")
         return COSTS[cost]
-    if isinstance(cost, Cost) and is_named(cost):
-        return cost
-    if not callable(cost) and not isinstance(cost, Cost):
-        raise InputError(f"cost is {cost!r}: use one of {', '.join(COSTS)}, or a callable")
     if isinstance(cost, Cost):
+        if is_named(cost):
+            return cost
         if not cost.name.isidentifier():
             raise InputError(f"the name of a cost is {cost.name!r}; a column's name is needed, such as head_flops")
-    else:
+    elif callable(cost):
         name = getattr(cost, "__name__", "cost")
         cost = _bare(name if name.isidentifier() else "cost", cost)  # a lambda calls itself "<lambda>"
+    else:
+        raise InputError(f"cost is {cost!r}: use one of {', '.join(COSTS)}, or a callable")
     if cost.name in COSTS or cost.name in _RESERVED:
         raise InputError(f"a cost may not be called {cost.name!r}, the name of another column; rename it")
     return replace(cost, compute=_checked(cost.name, cost.compute))

@@ -54,20 +54,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
         'whole, or not there'
     """
     target = Path(path)
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(target):
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
-        yield temporary
-        # mkstemp makes files private; give the one that stays the permissions any new file would have.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
+        try:
+            yield temporary
+            # mkstemp makes files private; give the one that stays the permissions any new file would have.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+        finally:
             temporary.unlink(missing_ok=True)
 
 
@@ -81,23 +77,28 @@ def appearing(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}-", dir=folder.parent))
-        temporary.chmod(0o777 & ~_umask())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    old = temporary.with_name(f"{temporary.name}-old")
+        old = temporary.with_name(f"{temporary.name}-old")
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            yield temporary
+            if folder.exists():
+                folder.rename(old)
+            temporary.rename(folder)
+        finally:
+            for leftover in (temporary, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Make the folder that `target` goes to, and name `target` where the disk refuses."""
     try:
-        yield temporary
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -89,9 +90,8 @@ def recognise(path: Path) -> Format | None:
     if start.startswith(("{", "[")):
         return _json_kind(path, start, size)
     if start.startswith("<"):
-        return (
-            VIDEO if "<annotations" in start and re.search(r"<(track|interpolation)\b|<mode>interpol", start) else None
-        )
+        of_video = "<annotations" in start and re.search(r"<(track|interpolation)\b|<mode>interpol", start)
+        return VIDEO if of_video else None
     return _text_kind(path, start)
 
 
@@ -106,8 +106,7 @@ def recognise_folder(root: Path) -> tuple[Format, Path] | None:
         examined[suffix] += 1
         if suffix in _ANNOTATIONS:
             found = recognise(path)
-            if found not in (None, GROUND_TRUTH, PARQUET, NUMPY, ZIP):
-                assert found is not None
+            if found is not None and found not in (GROUND_TRUTH, PARQUET, NUMPY, ZIP):
                 return found, path
     return None
 
@@ -169,9 +168,8 @@ def _json_kind(path: Path, start: str, size: int) -> Format | None:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         lines = [line for line in start.splitlines() if line.strip()]
-        return (
-            NDJSON if len(lines) > 1 and all(line.startswith("{") for line in lines[:2]) and "}" in lines[0] else None
-        )
+        objects = len(lines) > 1 and all(line.startswith("{") for line in lines[:2]) and "}" in lines[0]
+        return NDJSON if objects else None
     if isinstance(data, Mapping):
         return next((kind for fits, kind in _OBJECTS if fits(data)), None)
     first = data[0] if isinstance(data, list) and data else None
@@ -182,22 +180,22 @@ def _text_kind(path: Path, start: str) -> Format | None:
     lines = [line for line in start.splitlines() if line.strip()][:3]
     if not lines:
         return None
-    words = lines[-1].split()
-    if path.suffix.lower() == ".csv" or (
-        path.suffix.lower() != ".txt" and len({line.count(",") for line in lines[:2]}) == 1 and lines[0].count(",") >= 4
-    ):
+    words, suffix, commas = lines[-1].split(), path.suffix.lower(), [line.count(",") for line in lines[:2]]
+    if suffix == ".csv" or (suffix != ".txt" and len(set(commas)) == 1 and commas[0] >= 4):
         return CSV
-    if path.suffix.lower() == ".txt":
-        if len(words) in (15, 16) and not _is_number(words[0]) and all(map(_is_number, words[1:])):
+    if suffix == ".txt":
+        are_numbers = [finite(word) is not None for word in words]
+        if len(words) in (15, 16) and not are_numbers[0] and all(are_numbers[1:]):
             return KITTI
-        if len(words) in (9, 10) and not _is_number(words[8]) and all(map(_is_number, words[:8])):
+        if len(words) in (9, 10) and not are_numbers[8] and all(are_numbers[:8]):
             return DOTA
     return None
 
 
-def _is_number(word: str) -> bool:
+def finite(text: str) -> float | None:
+    """The number that a text is; None if it is none, or no finite one."""
     try:
-        float(word)
+        value = float(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return value if math.isfinite(value) else None

@@ -47,6 +47,10 @@ COLUMNS: dict[str, str] = {
 }
 """Columns of the file and their types, in order."""
 
+# What a table holds in memory: the four sides of the boxes are one array.
+_FIELDS = ("image_id", "anchor", "category_id", "score", "boxes")
+_SIDES = ("x1", "y1", "x2", "y2")
+
 LAYOUT_KEY = b"anchorkit.layout"
 POSTPROCESS_KEY = b"anchorkit.postprocess"
 
@@ -120,13 +124,12 @@ class PredictionTable:
         if self.boxes.size == 0:
             self.boxes = self.boxes.reshape(0, 4)
         n = len(self.image_id)
-        for name in ("anchor", "category_id", "score"):
-            if getattr(self, name).shape != (n,):
-                raise InputError(f"{source}: {name} has shape {getattr(self, name).shape}; ({n},) is needed")
-        if self.boxes.shape != (n, 4):
-            raise InputError(f"{source}: boxes has shape {self.boxes.shape}; ({n}, 4) is needed")
+        for name in _FIELDS[1:]:
+            found, needed = getattr(self, name).shape, (n, 4) if name == "boxes" else (n,)
+            if found != needed:
+                raise InputError(f"{source}: {name} has shape {found}; {needed} is needed")
         self._check_rows()
-        for name in ("image_id", "anchor", "category_id", "score", "boxes"):
+        for name in _FIELDS:
             getattr(self, name).setflags(write=False)
 
     def __len__(self) -> int:
@@ -143,7 +146,7 @@ class PredictionTable:
         self._refuse((self.anchor < 0) | (self.anchor > last), "anchor", self.anchor, f"the layout has 0 to {last}")
         self._refuse(~np.isfinite(self.score), "score", self.score, "a number is needed")
         self._refuse((self.score < 0) | (self.score > 1), "score", self.score, "scores are 0 to 1")
-        for column, name in enumerate(("x1", "y1", "x2", "y2")):
+        for column, name in enumerate(_SIDES):
             values = self.boxes[:, column]
             self._refuse(~np.isfinite(values), name, values, "a number is needed")
         for low, high, name in ((0, 2, "x"), (1, 3, "y")):
@@ -191,7 +194,7 @@ class PredictionTable:
         stays = np.isin(self.image_id, ids)
         other = copy.copy(self)
         other.source = f"{self.source} ({len(ids)} images of it)"
-        for name in ("image_id", "anchor", "category_id", "score", "boxes"):
+        for name in _FIELDS:
             rows = getattr(self, name)[stays]
             rows.setflags(write=False)
             setattr(other, name, rows)
@@ -221,17 +224,8 @@ class PredictionTable:
         for name in COLUMNS:
             if name not in frame.columns:
                 raise InputError(f"{source}: column {name} is missing")
-        boxes = np.column_stack([frame[name].to_numpy() for name in ("x1", "y1", "x2", "y2")])
-        return cls(
-            frame["image_id"].to_numpy(),
-            frame["anchor"].to_numpy(),
-            frame["category_id"].to_numpy(),
-            frame["score"].to_numpy(),
-            boxes,
-            layout,
-            postprocess,
-            source=source,
-        )
+        columns = _joined({name: frame[name].to_numpy() for name in COLUMNS})
+        return cls(**columns, layout=layout, postprocess=postprocess, source=source, copy=True)
 
     def save(self, path: str | Path) -> None:
         """Write the table as one Parquet file, whole or not at all.
@@ -293,22 +287,11 @@ class PredictionTable:
         metadata = schema.metadata or {}
         layout = AnchorLayout.from_dict(_metadata(metadata, LAYOUT_KEY, source), source)
         postprocess = PostProcess.from_dict(_metadata(metadata, POSTPROCESS_KEY, source), source)
-        return cls(
-            columns["image_id"],
-            columns["anchor"],
-            columns["category_id"],
-            columns["score"],
-            columns["boxes"],
-            layout,
-            postprocess,
-            source=source,
-            copy=False,
-        )
+        return cls(**columns, layout=layout, postprocess=postprocess, source=source, copy=False)
 
     def _columns(self) -> dict[str, Array]:
-        sides = {name: np.ascontiguousarray(self.boxes[:, i]) for i, name in enumerate(("x1", "y1", "x2", "y2"))}
-        own = {name: getattr(self, name) for name in ("image_id", "anchor", "category_id", "score")}
-        return {**own, **sides}
+        sides = {name: np.ascontiguousarray(self.boxes[:, i]) for i, name in enumerate(_SIDES)}
+        return {name: sides[name] if name in sides else getattr(self, name) for name in COLUMNS}
 
 
 def collect_predictions(
@@ -346,7 +329,7 @@ def collect_predictions(
         check()
     threshold = np.float32(detector.postprocess.score_threshold)
     category_ids = np.array([category.id for category in detector.categories], np.int32)
-    found: dict[str, list[Array]] = {name: [] for name in ("image_id", "anchor", "category_id", "score", "boxes")}
+    found: dict[str, list[Array]] = {name: [] for name in _FIELDS}
     with tqdm(total=len(split.image_ids), desc="predictions", unit="image", disable=not progress) as bar:
         for start in range(0, len(split.image_ids), batch_size):
             ids: Sequence[int] = split.image_ids[start : start + batch_size]
@@ -362,21 +345,10 @@ def collect_predictions(
                 found["score"].append(scores[box, column])
                 found["boxes"].append(np.asarray(raw.boxes, np.float32).reshape(-1, 4)[box])
             bar.update(len(ids))
-    empty = {"score": np.float32, "boxes": np.float32}
-    columns = {
-        name: np.concatenate(parts) if parts else np.empty(0, empty.get(name, np.int64))
-        for name, parts in found.items()
-    }
-    table = PredictionTable(
-        columns["image_id"],
-        columns["anchor"],
-        columns["category_id"],
-        columns["score"],
-        columns["boxes"],
-        detector.layout,
-        detector.postprocess,
-        source=f"predictions of {detector.name}",
-    )
+    columns: dict[str, Array] = {name: np.concatenate(parts or [np.empty(0)]) for name, parts in found.items()}
+    source = f"predictions of {detector.name}"
+    layout, postprocess = detector.layout, detector.postprocess
+    table = PredictionTable(**columns, layout=layout, postprocess=postprocess, source=source, copy=False)
     ground_truth = getattr(split, "ground_truth", None)  # an own split may have none
     if ground_truth is not None:
         table.findings = check_table(table, objects_of(ground_truth))
@@ -415,7 +387,8 @@ def _check_type(schema: pa.Schema, name: str, source: str) -> None:
     if position < 0:
         raise InputError(f"{source}: column {name} is missing (or there are two of it)")
     found, expected = schema.field(position).type, COLUMNS[name]
-    if not (pa.types.is_integer(found) if expected.startswith("int") else str(found) == _arrow_name(expected)):
+    # Arrow calls float32 "float".
+    if not (pa.types.is_integer(found) if expected.startswith("int") else pa.types.is_float32(found)):
         raise InputError(f"{source}: column {name} has type {found}; {expected} is needed")
 
 
@@ -423,7 +396,7 @@ def _read_columns(file: pq.ParquetFile, source: str) -> dict[str, Array]:
     """The columns of a Parquet file, the four sides of boxes in one, read piece by piece into their final place."""
     n = file.metadata.num_rows
     columns: dict[str, Array] = {"boxes": np.empty((n, 4), np.float32)}
-    for position, name in enumerate(("x1", "y1", "x2", "y2")):
+    for position, name in enumerate(_SIDES):
         columns[name] = columns["boxes"][:, position]
     done = 0
     for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(COLUMNS)):
@@ -432,7 +405,7 @@ def _read_columns(file: pq.ParquetFile, source: str) -> dict[str, Array]:
                 columns[name] = np.empty(n, values.dtype)
             columns[name][done : done + len(values)] = values
         done += batch.num_rows
-    return {name: columns.get(name, np.empty(0, COLUMNS.get(name))) for name in ("boxes", *COLUMNS)}
+    return {name: columns.get(name, np.empty(0, COLUMNS.get(name))) for name in _FIELDS}
 
 
 def _read_images(file: pq.ParquetFile, source: str, images: tuple[float, float]) -> dict[str, Array]:
@@ -454,8 +427,13 @@ def _read_images(file: pq.ParquetFile, source: str, images: tuple[float, float])
                 parts[name].append(values[name][wanted])
             done += batch.num_rows
     # The empty beginning of each list has the column's own type and must not widen another one.
-    columns = {name: np.concatenate(parts[name][1:] or parts[name]) for name in COLUMNS}
-    return {"boxes": np.column_stack([columns[name] for name in ("x1", "y1", "x2", "y2")]), **columns}
+    return _joined({name: np.concatenate(parts[name][1:] or parts[name]) for name in COLUMNS})
+
+
+def _joined(columns: Mapping[str, Array]) -> dict[str, Array]:
+    """The fields of a table from the columns of `COLUMNS`."""
+    boxes = np.column_stack([columns[name] for name in _SIDES])
+    return {name: boxes if name == "boxes" else columns[name] for name in _FIELDS}
 
 
 def _values(batch: pa.RecordBatch, done: int, source: str) -> dict[str, Array]:
@@ -469,11 +447,6 @@ def _values(batch: pa.RecordBatch, done: int, source: str) -> dict[str, Array]:
         # Not to_numpy(): that imports pandas, which takes longer than reading a small table.
         found[name] = np.from_dlpack(column)
     return found
-
-
-def _arrow_name(numpy_name: str) -> str:
-    """Arrow's word for a NumPy type: it calls float32 ``float``."""
-    return {"float32": "float"}.get(numpy_name, numpy_name)
 
 
 def _metadata(metadata: Mapping[bytes, bytes], key: bytes, source: str) -> Any:

@@ -75,14 +75,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if behind:
         options.behind = behind
     if unknown:
+        if not unknown[0].startswith("-"):
+            raise InputError(f"{options.name}: unknown argument {unknown[0]}; the command takes no more arguments")
         known = [option for action in commands[options.name]._actions for option in action.option_strings]
-        what = "option" if unknown[0].startswith("-") else "argument"
-        help_ = (
-            did_you_mean(unknown[0].partition("=")[0], known)
-            if what == "option"
-            else "the command takes no more arguments"
-        )
-        raise InputError(f"{options.name}: unknown {what} {unknown[0]}; {help_}")
+        meant = did_you_mean(unknown[0].partition("=")[0], known)
+        raise InputError(f"{options.name}: unknown option {unknown[0]}; {meant}")
     return options
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from anchorkit.cli.answers import Answer
+from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
@@ -47,6 +48,13 @@ def add_scheduler(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         metavar="ADDRESS",
         help="distribute the work over the workers of a Dask scheduler, e.g. tcp://10.0.0.1:8786 (extra cluster)",
+    )
+
+
+def add_cost(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(COSTS)
+    parser.add_argument(
+        "--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{names} (default: head_flops)"
     )
 
 

@@ -64,8 +64,7 @@ def export_command(options: argparse.Namespace) -> Answer:
     facts = read_json(description)
     after = {**costs(detector.layout.full), "parameters": detector.parameters}
     before = {**costs(full.layout.full), "parameters": full.parameters}
-    words = {name: cost.words for name, cost in COSTS.items()}
-    names = {"n_anchors": "anchors", **words, "parameters": "parameters"}
+    names = {"n_anchors": "anchors", **{name: cost.words for name, cost in COSTS.items()}, "parameters": "parameters"}
     rows = [(label, count(before[name]), count(after[name])) for name, label in names.items()]
     sizes = {str(path): path.stat().st_size for path in (model, description)}
     text = [

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.cli.answers import EXIT_FAILED, Answer, count, points, table
-from anchorkit.cli.options import AddCommand, add_json, add_scheduler, one_of
-from anchorkit.costs import COSTS
+from anchorkit.cli.options import AddCommand, add_cost, add_json, add_scheduler
 from anchorkit.errors import InputError
 from anchorkit.runs.record import duration
 
@@ -37,9 +36,7 @@ def add_commands(add: AddCommand) -> None:
 
     compare = add("compare", compare_command, "compare runs: rank their frontiers, and find the setting that mattered")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs' or sweeps' folders")
-    compare.add_argument(
-        "--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)} (default: head_flops)"
-    )
+    add_cost(compare)
     compare.add_argument(
         "--max-loss", type=float, metavar="X", help="accuracy that may be lost, 0..1 (default: 0.002, 0.2 points)"
     )
@@ -63,9 +60,9 @@ def sweep_command(options: argparse.Namespace) -> Answer:
     text += [f"  {name}: {message.splitlines()[0]}" for name, message in summary.failed.items()]
     if summary.failed:
         text.append("Give --retry-failed to try these again")
-    data = {"sweep": str(summary.folder), "index": str(index), "results": str(summary.folder / "results.parquet")}
-    data_runs = {"done": list(summary.done), "failed": dict(summary.failed)}
-    return Answer("\n".join(text), {**data, **data_runs}, exit_code=EXIT_FAILED if summary.failed else 0)
+    files = {"sweep": str(summary.folder), "index": str(index), "results": str(summary.folder / "results.parquet")}
+    data = {**files, "done": list(summary.done), "failed": dict(summary.failed)}
+    return Answer("\n".join(text), data, exit_code=EXIT_FAILED if summary.failed else 0)
 
 
 def compare_command(options: argparse.Namespace) -> Answer:
@@ -82,35 +79,24 @@ def compare_command(options: argparse.Namespace) -> Answer:
     text = []
     for number, group in ranked.groupby("group", sort=True):
         records = group.to_dict("records")
-        rows = [
-            (
-                *(str(row["run"]), str(row["rank"]), f"{row['hypervolume']:.4f}", points(row["full"])),
-                *(
-                    points(row["accuracy"]),
-                    count(row["cheapest"]),
-                    f"{100 * row['saved']:.0f} %",
-                    str(row["n_anchors"]),
-                ),
-            )
-            for row in records
-        ]
+        rows = []
+        for row in records:
+            accurate = (f"{row['hypervolume']:.4f}", points(row["full"]), points(row["accuracy"]))
+            cheap = (count(row["cheapest"]), f"{100 * row['saved']:.0f} %", str(row["n_anchors"]))
+            rows.append((str(row["run"]), str(row["rank"]), *accurate, *cheap))
         said = f"down to a loss of {100 * records[0]['loss']:.1f} points"
-        heading = (
-            f"Group {number}: its data or anchors differ from the other groups; " if ranked["group"].max() > 1 else ""
-        )
+        several = ranked["group"].max() > 1
+        heading = f"Group {number}: its data or anchors differ from the other groups; " if several else ""
         text += [f"{heading}hypervolume in {options.cost}, {said}", table(header, rows)]
     effects = None
     if names and len(ranked) >= 3 and len(set(ranked["hypervolume"])) > 1 and ranked["group"].max() == 1:
         effects = main_effects(ranked, "hypervolume", names)
-        rows = [
-            (
-                *(row["parameter"], f"{row['spread']:.4f}"),
-                *(f"{100 * row[name]:.0f} %" for name in ("explained", "by_chance")),
-                row["best"],
-            )
-            for row in effects.to_dict("records")
-        ]
-        text.append(table(("effect on the hypervolume", "by up to", "explains", "by chance", "best"), rows))
+        columns = ("effect on the hypervolume", "by up to", "explains", "by chance", "best")
+        lines = []
+        for row in effects.to_dict("records"):
+            shares = (f"{100 * row[name]:.0f} %" for name in ("explained", "by_chance"))
+            lines.append((row["parameter"], f"{row['spread']:.4f}", *shares, row["best"]))
+        text.append(table(columns, lines))
     data: dict[str, Any] = {"runs": _records(ranked), "effects": None if effects is None else _records(effects)}
     return Answer("\n".join(text), data)
 
@@ -157,18 +143,10 @@ def _dry_run(options: argparse.Namespace) -> Answer:
 
 
 def _plan_text(found: SweepEstimate, folder: Path, jobs: int) -> str:
-    rows = [
-        (
-            entry.notebook,
-            str(entry.runs),
-            str(entry.steps),
-            str(entry.to_do),
-            *_expected(entry.seconds, entry.new_bytes),
-        )
-        if entry.to_do
-        else (entry.notebook, str(entry.runs), str(entry.steps), "0", "", "")
-        for entry in found.notebooks
-    ]
+    rows = []
+    for entry in found.notebooks:
+        expected = _expected(entry.seconds, entry.new_bytes) if entry.to_do else ("", "")
+        rows.append((entry.notebook, str(entry.runs), str(entry.steps), str(entry.to_do), *expected))
     time, room = _expected(found.seconds, found.new_bytes)
     side = f", {duration(found.seconds / jobs)} at best with {jobs} side by side" if found.seconds and jobs > 1 else ""
     states = list(found.runs.values())

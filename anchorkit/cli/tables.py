@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anchorkit.cli.answers import Answer, count, kept, points, table
 from anchorkit.cli.options import (
     AddCommand,
+    add_cost,
     add_inputs,
     add_json,
     add_keep_drop,
@@ -42,9 +43,7 @@ def add_commands(add: AddCommand) -> None:
 
     search = add("search", search_command, "find the configurations with the best trade-off of accuracy and cost")
     add_inputs(search)
-    search.add_argument(
-        "--cost", type=one_of("cost", COSTS), default="head_flops", help=f"{', '.join(COSTS)} (default: head_flops)"
-    )
+    add_cost(search)
     search.add_argument(
         "--metric",
         default="AP",
@@ -53,10 +52,7 @@ def add_commands(add: AddCommand) -> None:
     )
     search.add_argument("--threshold", type=float, metavar="X", help="lowest accuracy to explore, 0..1")
     search.add_argument(
-        "--strategy",
-        default="algorithm1",
-        metavar="NAME",
-        help="default: algorithm1; an unknown name lists all",
+        "--strategy", default="algorithm1", metavar="NAME", help="default: algorithm1; an unknown name lists all"
     )
     search.add_argument("--budget", type=int, metavar="N", help="end after N configurations (see docs/search.md)")
     search.add_argument(
@@ -102,6 +98,7 @@ def search_command(options: argparse.Namespace) -> Answer:
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise InputError(f"--threshold {options.threshold:g}: an accuracy from 0 to 1 is needed (0.45 is 45 points)")
     from anchorkit.evaluation.metrics import named_metrics
+    from anchorkit.runs.lock import locked
     from anchorkit.search import STRATEGIES, SearchInterrupted, search
 
     metrics = named_metrics()
@@ -110,12 +107,7 @@ def search_command(options: argparse.Namespace) -> Answer:
     if options.strategy not in STRATEGIES:
         raise InputError(f"--strategy {options.strategy}: unknown; {did_you_mean(options.strategy, STRATEGIES)}")
     out: Path | None = options.out
-    with contextlib.ExitStack() as held:
-        if out is not None:
-            from anchorkit.runs.lock import locked
-
-            held.enter_context(locked(out))
-        evaluator = held.enter_context(_evaluator(options))
+    with contextlib.nullcontext() if out is None else locked(out), _evaluator(options) as evaluator:
         try:
             result = search(
                 evaluator,
@@ -233,7 +225,7 @@ def _search_data(result: SearchResult) -> dict[str, Any]:
         {
             "accuracy": float(row["accuracy"]),
             "costs": {name: row[name] for name in names},
-            "anchors": list(configuration.indices),
+            "anchors": list(configuration),
         }
         for row, configuration in zip(result.frontier.to_dict("records"), result.configurations, strict=True)
     ]

@@ -58,6 +58,12 @@ class Annotations:
         return len(self.boxes)
 
 
+def coco_annotation(number: int, image_id: int, category_id: int, box: Sequence[float]) -> dict[str, Any]:
+    """The entry of an object in a COCO dict, from its number from 1 and its box (x, y, width, height in pixels)."""
+    ids = {"id": number, "image_id": image_id, "category_id": category_id}
+    return {**ids, "bbox": list(box), "area": box[2] * box[3], "iscrowd": 0}
+
+
 class Split:
     """Images with their ground truth: the training, validation or test part of a data set.
 
@@ -222,6 +228,7 @@ class Split:
             raise InputError(f"image {image_id!r} is not in the {self.name} split") from None
 
 
+@dataclass(eq=False, repr=False)
 class Dataset:
     """A data set: training and validation splits, and a test split where there is one.
 
@@ -241,22 +248,15 @@ class Dataset:
         ['test', 'train', 'val']
     """
 
-    def __init__(
-        self,
-        name: str,
-        train: Split,
-        val: Split,
-        test: Split | None = None,
-        notes: tuple[str, ...] = (),
-        findings: tuple[Finding, ...] = (),
-    ) -> None:
-        self.name = name
-        self.train = train
-        self.val = val
-        self.test = test
-        self.categories = train.categories
-        self.notes = notes
-        self.findings = findings
+    name: str
+    train: Split
+    val: Split
+    test: Split | None = None
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.categories = self.train.categories
 
     def splits(self) -> dict[str, Split]:
         """The splits that exist, by name: ``train``, ``val`` and, where there is one, ``test``."""

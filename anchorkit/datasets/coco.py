@@ -179,20 +179,22 @@ def _source_of(root: Path, split: str) -> Path | None:
     for folder in (*_annotation_folders(root), root):
         # "instances" first: COCO's own folder also has captions and key points.
         for pattern in ("instances*.json", "*.json"):
-            found = [path for path in _json_files(folder, pattern) if named.search(path.stem)]
-            if len(found) > 1:
-                raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
-            if found and (pattern == "instances*.json" or looks_like_coco(found[0])):
-                return found[0]
+            found = _only([path for path in _json_files(folder, pattern) if named.search(path.stem)], folder, split)
+            if found and (pattern == "instances*.json" or looks_like_coco(found)):
+                return found
     own = [folder for parent in (root, *_annotation_folders(root)) for folder in subfolders(parent)]
     for folder in own:
         if named.match(folder.name):
-            found = [path for place in (folder, *_annotation_folders(folder)) for path in _coco_files(place)]
-            if len(found) > 1:
-                raise InputError(f"{folder}: {_names(found)} could each be the {split} split; leave one of them there")
-            if found:
-                return found[0]
+            files = [path for place in (folder, *_annotation_folders(folder)) for path in _coco_files(place)]
+            if files:
+                return _only(files, folder, split)
     return None
+
+
+def _only(files: list[Path], folder: Path, split: str) -> Path | None:
+    if len(files) > 1:
+        raise InputError(f"{folder}: {_names(files)} could each be the {split} split; leave one of them there")
+    return files[0] if files else None
 
 
 def _annotation_folders(root: Path) -> list[Path]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, coco_annotation
 from anchorkit.datasets.images import FOLDERS, find_images, named_folders, plain_name, subfolders
 from anchorkit.errors import InputError
+from anchorkit.formats import finite
 
 _LEFT_OUT = ("mask", "tag", "cuboid", "skeleton")
 
@@ -79,14 +80,8 @@ def _split(
             raise InputError(f"{source}: image {image.get('id')} has no name; export the task again")
         where = f"{source}: image {file_name}"
         width, height = (_number(image, side, where) for side in ("width", "height"))
-        entries.append(
-            {
-                "id": number,
-                "file_name": plain_name(file_name, source),
-                "width": round(width),
-                "height": round(height),
-            }
-        )
+        size = {"width": round(width), "height": round(height)}
+        entries.append({"id": number, "file_name": plain_name(file_name, source), **size})
         for item in image:
             if item.tag in _LEFT_OUT:
                 continue
@@ -94,16 +89,8 @@ def _split(
             if label not in numbers:
                 raise InputError(f"{where}: {item.tag} has the label {label!r}, which the file does not list; mend it")
             x1, y1, x2, y2 = _edges(item, where)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": numbers[label],
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": 0,
-                }
-            )
+            box = (x1, y1, x2 - x1, y2 - y1)
+            annotations.append(coco_annotation(len(annotations) + 1, number, numbers[label], box))
     truth = {"images": entries, "annotations": annotations, "categories": [dict(entry) for entry in categories]}
     pictures = named_folders(root, FOLDERS)
     subsets = [place for folder in pictures for place in subfolders(folder) if _split_of(place.name) == name]
@@ -135,10 +122,7 @@ def _edges(item: ElementTree.Element, where: str) -> tuple[float, float, float, 
 
 
 def _number(item: ElementTree.Element, key: str, where: str) -> float:
-    try:
-        value = float(item.get(key, ""))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite(item.get(key, ""))
+    if value is None:
         raise InputError(f"{where}: {item.tag} has {key} {item.get(key)!r}; a number is needed")
     return value

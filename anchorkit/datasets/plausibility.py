@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -45,7 +47,7 @@ def check_dataset(data: Dataset, official: bool = False) -> tuple[Finding, ...]:
     splits = data.splits()
     found = [finding for split in splits.values() for finding in _boxes_of(data.name, split)]
     found += [*_spelling(data), *([] if official else _without_boxes(data))]
-    files = {name: dict(_files(split)) for name, split in splits.items()}
+    files = {name: _files(split) for name, split in splits.items()}
     found += _listed_twice(data.name, splits, files)
     found += _in_two_splits(data.name, splits, files, {"val", "test"} if official else set())
     found += _exif_turns(data.name, splits)
@@ -74,14 +76,9 @@ def leave_out_roots(data: Dataset) -> Finding | None:
         entries = [entry for entry in split.ground_truth["categories"] if entry["id"] not in gone]
         split.ground_truth["categories"], split.categories = entries, kept
     data.categories = kept
-    return Finding(
-        "root_category",
-        "warning",
-        len(roots),
-        f"{data.name}: left out {_names(roots)}: the class above all others in the export, with no box of its own",
-        "nothing to do; delete it from the annotations to lose this line",
-        {"id": roots[0].id, "value": roots[0].name},
-    )
+    what = f"{data.name}: left out {_names(roots)}: the class above all others in the export, with no box of its own"
+    mend = "nothing to do; delete it from the annotations to lose this line"
+    return Finding("root_category", "warning", len(roots), what, mend, {"id": roots[0].id, "value": roots[0].name})
 
 
 def check_boxes(
@@ -185,36 +182,26 @@ def _without_boxes(data: Dataset) -> Iterator[Finding]:
     used = _used(data)
     empty = [category for category in data.categories if not used[category.id]]
     if empty and used:
-        yield Finding(
-            "categories_without_boxes",
-            "warning",
-            len(empty),
-            f"{data.name}: {len(empty)} of {len(data.categories)} classes have no box in any split: {_names(empty)}",
-            "the detector gets scores for them that can never be right: take them out of the categories",
-            {"id": empty[0].id, "value": empty[0].name},
-        )
+        what = f"{data.name}: {len(empty)} of {len(data.categories)} classes have no box in any split: {_names(empty)}"
+        mend = "the detector gets scores for them that can never be right: take them out of the categories"
+        example = {"id": empty[0].id, "value": empty[0].name}
+        yield Finding("categories_without_boxes", "warning", len(empty), what, mend, example)
 
 
 def _spelling(data: Dataset) -> Iterator[Finding]:
     """Classes whose names differ in nothing but case, spaces, hyphens or underscores."""
     groups: dict[str, list[Category]] = defaultdict(list)
     for category in data.categories:
-        groups["".join(character for character in category.name.casefold() if character not in " \t-_")].append(
-            category
-        )
+        groups[re.sub(r"[ \t_-]", "", category.name.casefold())].append(category)
     alike = [group for group in groups.values() if len(group) > 1]
     if alike:
         used = _used(data)
         told = "; ".join(", ".join(f"{c.name!r} ({used[c.id]:,} boxes)" for c in group) for group in alike[:_PLACES])
         first = alike[0][1]
-        yield Finding(
-            "categories_differ_in_spelling",
-            "warning",
-            sum(map(len, alike)),
-            f"{data.name}: classes whose names differ only in case or spaces: {told}",
-            "they are kept apart; if they are the same, give them one name",
-            {"id": first.id, "value": first.name},
-        )
+        what = f"{data.name}: classes whose names differ only in case or spaces: {told}"
+        mend = "they are kept apart; if they are the same, give them one name"
+        example = {"id": first.id, "value": first.name}
+        yield Finding("categories_differ_in_spelling", "warning", sum(map(len, alike)), what, mend, example)
 
 
 def _names(categories: Sequence[Category]) -> str:
@@ -227,23 +214,16 @@ def _names(categories: Sequence[Category]) -> str:
 FileId = tuple[int, int]
 
 
-def _files(split: Split) -> Iterator[tuple[int, FileId]]:
+def _files(split: Split) -> dict[int, FileId]:
     """The file of each image that has one, by image id: device and number, so that links count as what they name."""
+    found = {}
     for image_id in split.image_ids:
-        identity = file_identity(split.path(image_id))
-        if identity is not None:
-            yield image_id, identity
-
-
-def file_identity(path: Path | None) -> FileId | None:
-    """What tells a file from all others; None for a file that is not there."""
-    if path is None:
-        return None
-    try:
-        about = os.stat(path)
-    except OSError:
-        return None
-    return about.st_dev, about.st_ino
+        path = split.path(image_id)
+        if path is not None:
+            with contextlib.suppress(OSError):
+                about = os.stat(path)
+                found[image_id] = about.st_dev, about.st_ino
+    return found
 
 
 def _listed_twice(
@@ -272,24 +252,16 @@ def _listed_twice(
                 one_name.append((names[first], others[0], names[first], first))
     if one_name:
         file, second, _, first = one_name[0]
-        yield Finding(
-            "listed_twice",
-            "warning",
-            len(one_name),
-            f"{name}: {len(one_name):,} pictures are listed more than once under different ids",
-            "keep one entry for each picture, with all its boxes",
-            {"file": file, "id": second, "value": f"the same as id {first}"},
-        )
+        what = f"{name}: {len(one_name):,} pictures are listed more than once under different ids"
+        mend = "keep one entry for each picture, with all its boxes"
+        example = {"file": file, "id": second, "value": f"the same as id {first}"}
+        yield Finding("listed_twice", "warning", len(one_name), what, mend, example)
     if several_names:
         file, second, other, _ = several_names[0]
-        yield Finding(
-            "one_file_for_two_images",
-            "warning",
-            len(several_names),
-            f"{name}: {len(several_names):,} images have the file of another entry with another name",
-            "put every image where its file_name says: one picture cannot have the boxes of both",
-            {"file": file, "id": second, "value": f"the same file as {other}"},
-        )
+        what = f"{name}: {len(several_names):,} images have the file of another entry with another name"
+        mend = "put every image where its file_name says: one picture cannot have the boxes of both"
+        example = {"file": file, "id": second, "value": f"the same file as {other}"}
+        yield Finding("one_file_for_two_images", "warning", len(several_names), what, mend, example)
 
 
 def _in_two_splits(
@@ -299,14 +271,10 @@ def _in_two_splits(
         seen = set(files[first].values())
         shared = [image_id for image_id, identity in files[second].items() if identity in seen]
         if shared and not {first, second} <= on_purpose:
-            yield Finding(
-                "same_file_in_two_splits",
-                "warning",
-                len(shared),
-                f"{name}: {len(shared)} pictures of {second} are also in {first}, so {second} flatters",
-                "leave each picture in one split",
-                {"file": str(splits[second].path(shared[0])), "id": shared[0]},
-            )
+            what = f"{name}: {len(shared)} pictures of {second} are also in {first}, so {second} flatters"
+            mend = "leave each picture in one split"
+            example = {"file": str(splits[second].path(shared[0])), "id": shared[0]}
+            yield Finding("same_file_in_two_splits", "warning", len(shared), what, mend, example)
 
 
 def _exif_turns(name: str, splits: Mapping[str, Split]) -> Iterator[Finding]:
@@ -327,15 +295,13 @@ def _exif_turns(name: str, splits: Mapping[str, Split]) -> Iterator[Finding]:
     reason = "as YOLO labels are meant" if looked_at[0][0].upright else "as their annotated size says"
     _, path, image_id, orientation = max(found, key=lambda one: one[0])
     of = f" (of {len(looked_at):,} looked at)" if len(looked_at) < len(everything) else ""
-    yield Finding(
-        "exif_turn",
-        "warning",
-        len(found),
+    what = (
         f"{name}: {len(found):,} pictures{of} carry an EXIF turn: {turned:,} are read turned, {reason}, and "
-        f"{len(found) - turned:,} as stored",
-        "look at some of them with their boxes; saving the pictures without the turn ends the doubt",
-        {"file": str(path), "id": image_id, "value": f"orientation {orientation}"},
+        f"{len(found) - turned:,} as stored"
     )
+    mend = "look at some of them with their boxes; saving the pictures without the turn ends the doubt"
+    example = {"file": str(path), "id": image_id, "value": f"orientation {orientation}"}
+    yield Finding("exif_turn", "warning", len(found), what, mend, example)
 
 
 def exif_turn(path: Path) -> tuple[int, tuple[int, int]] | None:

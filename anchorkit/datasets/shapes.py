@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from anchorkit.anchors import AnchorLayout
-from anchorkit.datasets.base import Dataset, Split
+from anchorkit.datasets.base import Dataset, Split, coco_annotation
 from anchorkit.datasets.images import ImageArray, decode_image
 from anchorkit.datasets.shapes_draw import draw_scene
 from anchorkit.datasets.shapes_objects import CLASSES
@@ -198,16 +198,10 @@ class _Drawn:
             for row in np.flatnonzero((self.images >= first) & (self.images < first + count)):
                 x1, y1, x2, y2 = self.boxes[row]
                 width, height = round(float(x2 - x1), 2), round(float(y2 - y1), 2)
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": int(self.images[row]) - first + 1,
-                        "category_id": int(self.labels[row]) + 1,
-                        "bbox": [round(float(x1), 2), round(float(y1), 2), width, height],
-                        "area": round(width * height, 4),
-                        "iscrowd": 0,
-                    }
-                )
+                image_id, category_id = int(self.images[row]) - first + 1, int(self.labels[row]) + 1
+                box = (round(float(x1), 2), round(float(y1), 2), width, height)
+                entry = coco_annotation(len(annotations) + 1, image_id, category_id, box)
+                annotations.append({**entry, "area": round(width * height, 4)})
             truth = {
                 "info": {"description": "anchorkit shapes", "generator": GENERATOR_VERSION, "seed": key["seed"]},
                 "images": images,

@@ -18,7 +18,6 @@ Known layouts, under one folder:
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -27,10 +26,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, coco_annotation
 from anchorkit.datasets.images import FOLDERS, FolderImages, is_image, named_folders, plain_name, read_image_size
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
+from anchorkit.formats import finite
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -38,15 +38,6 @@ VOC_CLASSES = (
 )  # fmt: skip
 OFFICIAL_SOURCE = "the {} downloads at host.robots.ox.ac.uk/pascal/VOC"
 
-_DOWNLOADS = {
-    ("VOC2007", "trainval"): "VOC2007 'training/validation data'",
-    ("VOC2007", "train"): "VOC2007 'training/validation data'",
-    ("VOC2007", "val"): "VOC2007 'training/validation data'",
-    ("VOC2007", "test"): "VOC2007 'annotated test data'",
-    ("VOC2012", "trainval"): "VOC2012 'training/validation data'",
-    ("VOC2012", "train"): "VOC2012 'training/validation data'",
-    ("VOC2012", "val"): "VOC2012 'training/validation data'",
-}
 # The splits of each name. "voc" is 07+12 in papers; its test set is the validation set too.
 _OFFICIAL: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "voc": {
@@ -148,7 +139,8 @@ def read_voc_xml(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def _official_sheets(base: Path, root: Path, lists: tuple[tuple[str, str], ...]) -> list[_Sheet]:
     sheets: list[_Sheet] = []
     for year, part in lists:
-        source = OFFICIAL_SOURCE.format(_DOWNLOADS[year, part])
+        download = "annotated test data" if part == "test" else "training/validation data"
+        source = OFFICIAL_SOURCE.format(f"{year} '{download}'")
         listing = base / year / "ImageSets" / "Main" / f"{part}.txt"
         if not listing.is_file():
             raise InputError(f"{listing}: no such file; unpack {source} into {root}")
@@ -277,17 +269,8 @@ def _splits(base: Path, parts: dict[str, list[_Sheet]], classes: Sequence[str] |
             for item in objects:
                 if item["name"] not in numbers:
                     raise InputError(f"{sheet.xml}: {item['name']!r} is none of the 20 VOC classes; correct the name")
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": len(images),
-                        "category_id": numbers[item["name"]],
-                        "bbox": item["bbox"],
-                        "area": item["bbox"][2] * item["bbox"][3],
-                        "iscrowd": item["difficult"],
-                        "difficult": item["difficult"],
-                    }
-                )
+                entry = coco_annotation(len(annotations) + 1, len(images), numbers[item["name"]], item["bbox"])
+                annotations.append({**entry, "iscrowd": item["difficult"], "difficult": item["difficult"]})
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         truth = {"images": images, "annotations": annotations, "categories": categories}
         names = [entry["file_name"] for entry in images]
@@ -322,10 +305,7 @@ def _number(element: ElementTree.Element | None, where: str) -> float | None:
     text = _text(element)
     if text is None:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite(text)
+    if value is None:
         raise InputError(f"{where} is {text!r}; a number is needed")
     return value

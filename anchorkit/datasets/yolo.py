@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble
+from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, coco_annotation
 from anchorkit.datasets.images import FolderImages, is_image, plain_name, read_image_size
 from anchorkit.datasets.yolo_description import (
     Description,
@@ -143,17 +143,8 @@ def _split(root: Path, name: str, objects: list[tuple[Path, list[LabelBox]]], na
         images.append({"id": number, "file_name": file_name, "width": width, "height": height})
         for label in labels:
             x, y, w, h = label.box
-            box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": label.index + 1,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-            )
+            box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
+            annotations.append(coco_annotation(len(annotations) + 1, number, label.index + 1, box))
     if broken:
         raise InputError(f"{root}: {name}: {len(broken)} of {len(objects)} images are broken; {broken[0]}")
     categories = [{"id": index + 1, "name": names[index]} for index in sorted(names)]
@@ -165,17 +156,12 @@ def _find(entries: Sequence[str], description: Description, split: str) -> _Foun
     """The images that the entries of a split stand for."""
     found = _Found()
     for entry in entries:
-        if not entry.lower().endswith(".txt"):
-            if is_image(os.path.basename(entry)) and os.path.isfile(entry):
-                found.images.append(Path(entry))
-            else:
-                _look(entry, description, split, found)
-            continue
-        listing, _ = existing(entry, description.bases)
-        if listing is None:
-            found.missing.append(entry)
+        if entry.lower().endswith(".txt"):
+            _follow(entry, description.bases, found)
+        elif is_image(os.path.basename(entry)) and os.path.isfile(entry):
+            found.images.append(Path(entry))
         else:
-            _follow(listing, description.bases, found)
+            _look(entry, description, split, found)
     found.images = list(dict.fromkeys(found.images))
     return found
 
@@ -214,12 +200,16 @@ def _look(entry: str, description: Description, split: str, found: _Found) -> No
             return
 
 
-def _follow(listing: Path, bases: Sequence[Path], found: _Found) -> None:
+def _follow(entry: str, bases: Sequence[Path], found: _Found) -> None:
     """The images that a list names, one a line: absolute, or relative to the list, a base or the working folder.
 
     Raises:
         InputError: two lines mean the same file, and only because the first folders of a path are left out.
     """
+    listing, _ = existing(entry, bases)
+    if listing is None:
+        found.missing.append(entry)
+        return
     text, _ = read_text(listing, fallback="cp1252")
     places = tuple(dict.fromkeys((listing.parent, *bases, Path.cwd())))
     found.looked += [str(place) for place in places]

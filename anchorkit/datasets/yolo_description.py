@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -173,10 +174,7 @@ def _darknet(source: Path) -> Description | None:
 
 def _read_names(path: Path) -> dict[int, str]:
     text, _ = read_text(path, fallback="cp1252")
-    lines = [line.strip() for line in text.splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    return dict(enumerate(lines))
+    return dict(enumerate(line.strip() for line in text.rstrip().splitlines()))
 
 
 def _split_folders(root: Path) -> dict[str, list[str]]:
@@ -214,13 +212,8 @@ def _lists_images(path: Path) -> bool:
 
 def _has_labels(folder: Path) -> bool:
     """Whether an image of a folder has a label file; the first 200 images are asked."""
-    for position, image in enumerate(images_in(folder)):
-        label = label_of(image)
-        if label is not None and looks_like_labels(label):
-            return True
-        if position == 200:
-            break
-    return False
+    labels = map(label_of, islice(images_in(folder), 201))
+    return any(label is not None and looks_like_labels(label) for label in labels)
 
 
 def _listed_names(root: Path) -> dict[int, str] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
+from anchorkit.formats import finite
 
 _BOX = 5  # numbers of a line: class, centre x, centre y, width, height
 _ROUNDING = 0.01  # by how much a share may leave 0..1; Ultralytics allows as much
@@ -120,11 +120,8 @@ def looks_like_labels(path: Path) -> bool:
 def _numbers(words: Sequence[str], where: str) -> list[float]:
     values = []
     for word in words:
-        try:
-            value = float(word)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+        value = finite(word)
+        if value is None:
             raise InputError(f"{where}: {word!r} is not a number; a line is: class x y width height")
         values.append(value)
     if len(values) < _BOX:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from anchorkit.boxes import box_iou
 from anchorkit.findings import Finding
-from anchorkit.predictions_check.places import Sample, iou
-from anchorkit.predictions_check.truth import Table, Truth
+from anchorkit.predictions_check.places import Sample
+from anchorkit.predictions_check.truth import Array, Table, Truth
 
 _FINDS_OBJECTS = 0.2
 """AP50 without regard to class (0..1) from which on a detector can be said to find objects."""
@@ -17,7 +18,7 @@ _FINDS_OBJECTS = 0.2
 def classes(table: Table, truth: Truth, sample: Sample) -> Iterator[Finding]:
     """Class ids that mean other classes than in the ground truth: again and again one lies on another one's objects."""
     row, thing = sample.pairs(np.arange(len(sample.image)))
-    over = iou(sample.boxes[row], sample.objects[thing]) >= 0.5
+    over = box_iou(sample.boxes[row], sample.objects[thing]) >= 0.5
     row, thing = row[over], thing[over]
     # Rows of an image are sorted by score: the first one over an object is its best.
     hit, first = np.unique(thing, return_index=True)
@@ -44,30 +45,26 @@ def classes(table: Table, truth: Truth, sample: Sample) -> Iterator[Finding]:
     told += " ..." if len(lies_on) > 5 else ""
     name, how = "class_ids_permuted", "they look like the ids of another list of classes"
     predicted, actual = np.array(list(lies_on)), np.array(list(lies_on.values()))
-    for reading, words in (
-        (ids, f"they look like class indices from 0 (the ground truth has ids from {ids[0]} to {ids[-1]})"),
-        (None, "they are one too low"),
-        (None, "they are one too high"),
-    ):
-        off = 1 if words.endswith("low") else -1
-        of_rows, of_classes = (
-            part + off if reading is None else reading[np.clip(part, 0, len(ids) - 1)] for part in (said, predicted)
-        )
-        if (of_rows == meant).sum() >= 0.8 * mapped and (of_classes == actual).mean() >= 0.75:
+    indices = f"they look like class indices from 0 (the ground truth has ids from {ids[0]} to {ids[-1]})"
+    readings: dict[str, Callable[[Array], Array]] = {
+        indices: lambda part: ids[np.clip(part, 0, len(ids) - 1)],
+        "they are one too low": lambda part: part + 1,
+        "they are one too high": lambda part: part - 1,
+    }
+    for words, read in readings.items():
+        if (read(said) == meant).sum() >= 0.8 * mapped and (read(predicted) == actual).mean() >= 0.75:
             name, how = "class_ids_off_by_one", words
             break
     exact, any_class = (ap50(sample, table.postprocess.nms_iou, by_class) for by_class in (True, False))
     if any_class < _FINDS_OBJECTS:
         return  # hardly trained: what it says of classes is chance
-    yield Finding(
-        name,
-        "warning",
-        len(lies_on),
+    what = (
         f"{table.source}: rows of one class lie on objects of another ({told}): {how}. AP50 on {len(sample.sizes)} "
-        f"images is {100 * exact:.1f} points, without regard to class {100 * any_class:.1f}",
-        "map the class ids of the rows to the ground truth's",
-        {"file": table.source, "value": f"class {next(iter(lies_on))} lies on {next(iter(lies_on.values()))}"},
+        f"images is {100 * exact:.1f} points, without regard to class {100 * any_class:.1f}"
     )
+    mend = "map the class ids of the rows to the ground truth's"
+    example = {"file": table.source, "value": f"class {next(iter(lies_on))} lies on {next(iter(lies_on.values()))}"}
+    yield Finding(name, "warning", len(lies_on), what, mend, example)
 
 
 def ap50(sample: Sample, nms_iou: float, by_class: bool) -> float:
@@ -81,9 +78,9 @@ def ap50(sample: Sample, nms_iou: float, by_class: bool) -> float:
         for place, row in enumerate(rows):
             if not alive[place]:
                 continue
-            box = sample.boxes[[row]]
-            alive &= (iou(box, sample.boxes[rows]) <= nms_iou) | (category[rows] != category[row])
-            overlap = iou(box, sample.objects[things]) * (free & (meant[things] == category[row]))
+            box = sample.boxes[row]
+            alive &= (box_iou(box, sample.boxes[rows]) <= nms_iou) | (category[rows] != category[row])
+            overlap = box_iou(box, sample.objects[things]) * (free & (meant[things] == category[row]))
             if len(things) and overlap.max() >= 0.5:
                 free[overlap.argmax()] = False
             kept.append(row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from anchorkit.boxes import box_iou
 from anchorkit.findings import Finding
 from anchorkit.predictions_check.sums import rounded
 from anchorkit.predictions_check.truth import Array, Table, Truth
@@ -78,21 +79,12 @@ def sample_of(table: Table, truth: Truth, objects: Array) -> Sample | None:
     )
 
 
-def iou(a: Array, b: Array) -> Array:
-    """IoU of boxes pair by pair, (P, 4) x1 y1 x2 y2 -> (P,), 0..1."""
-    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    shared = np.where((sides > 0).all(axis=1), sides.prod(axis=1), 0.0)
-    areas = [np.maximum(box[:, 2:] - box[:, :2], 0).prod(axis=1) for box in (a, b)]
-    iou: Array = shared / np.maximum(areas[0] + areas[1] - shared, 1e-12)
-    return iou
-
-
 def fit_of(sample: Sample, boxes: Array, shift: int = 0) -> Array:
     """(S,) how well the top rows of each image lie on its objects: their mean best IoU, 0..1."""
     top = np.flatnonzero(sample.rank < _TOP)
     row, thing = sample.pairs(top, shift)
     best = np.zeros(len(sample.image))
-    np.maximum.at(best, row, iou(boxes[row], sample.objects[thing]))
+    np.maximum.at(best, row, box_iou(boxes[row], sample.objects[thing]))
     images = len(sample.sizes)
     fit: Array = np.bincount(sample.image[top], best[top], images) / np.bincount(sample.image[top], minlength=images)
     return fit

@@ -29,28 +29,19 @@ def tiny(table: Table, truth: Truth) -> Iterator[Finding]:
     fractional = (table.boxes[unit] != np.rint(table.boxes[unit])).any(axis=1)
     if not unit.all() or not fractional.any():  # a box over the whole image is 0 0 1 1
         unit[unit] = fractional
-    tiny = unit if unit.all() else (_sides(table.boxes) <= 1).all(axis=1)
-    for name, mask, what, mend in (
-        (
-            "normalised_coordinates",
-            unit,
-            "lie within 0..1: they look normalised",
-            "multiply x by the image's width and y by its height",
-        ),
-        (
-            "boxes_below_a_pixel",
-            tiny,
-            "are smaller than a pixel",
-            "boxes are x1, y1, x2, y2 in pixels of the original image",
-        ),
-    ):
-        if mask.all() or (name == "normalised_coordinates" and mask.sum() >= max(10, len(table) / 20)):
-            row = int(mask.argmax())
-            example = {"file": table.source, "id": int(table.image_id[row]), "value": rounded(table.boxes[row])}
-            count = f"all {len(table):,}" if mask.all() else f"{int(mask.sum()):,} of {len(table):,}"
-            severity: Severity = "refused" if mask.all() and not np.isnan(size) else "warning"
-            yield Finding(name, severity, int(mask.sum()), f"{table.source}: {count} boxes {what}", mend, example)
-            return
+    if unit.all() or unit.sum() >= max(10, len(table) / 20):
+        name, mask, what = "normalised_coordinates", unit, "lie within 0..1: they look normalised"
+        mend = "multiply x by the image's width and y by its height"
+    elif (_sides(table.boxes) <= 1).all():
+        name, mask, what = "boxes_below_a_pixel", np.ones(len(table), np.bool_), "are smaller than a pixel"
+        mend = "boxes are x1, y1, x2, y2 in pixels of the original image"
+    else:
+        return
+    row = int(mask.argmax())
+    example = {"file": table.source, "id": int(table.image_id[row]), "value": rounded(table.boxes[row])}
+    count = f"all {len(table):,}" if mask.all() else f"{int(mask.sum()):,} of {len(table):,}"
+    severity: Severity = "refused" if mask.all() and not np.isnan(size) else "warning"
+    yield Finding(name, severity, int(mask.sum()), f"{table.source}: {count} boxes {what}", mend, example)
 
 
 def _in_unit(boxes: Array) -> Array:
@@ -69,14 +60,9 @@ def without_rows(table: Table, truth: Truth, objects: Array) -> Iterator[Finding
     missing = with_objects[~np.isin(with_objects, table.image_id)]
     typical = len(table) / max(1, len(with_objects) - len(missing))
     if len(missing) and (typical >= _MANY_ROWS or len(missing) > max(1, _MISSING_SHARE * len(with_objects))):
-        yield Finding(
-            "images_without_rows",
-            "warning",
-            len(missing),
-            f"{table.source}: {len(missing):,} of {len(with_objects):,} images with objects have no row",
-            "all their objects count as missed: see that every image went through the detector",
-            {"id": int(missing[0])},
-        )
+        what = f"{table.source}: {len(missing):,} of {len(with_objects):,} images with objects have no row"
+        mend = "all their objects count as missed: see that every image went through the detector"
+        yield Finding("images_without_rows", "warning", len(missing), what, mend, {"id": int(missing[0])})
 
 
 def crowded(table: Table, truth: Truth, objects: Array, counted: int) -> Iterator[Finding]:
@@ -114,14 +100,11 @@ def steps(table: Table) -> Iterator[Finding]:
     hundredths = np.abs(100 * distinct - np.rint(100 * distinct)).max() < 1e-4
     few = len(values) >= _ROWS_FOR_SCORES and len(distinct) <= _FEW_SCORES
     if few or (len(values) >= 200 and hundredths):
-        yield Finding(
-            "scores_in_steps",
-            "warning",
-            len(distinct),
-            f"{table.source}: the scores have only {len(distinct)} values" + (", all hundredths" if hundredths else ""),
-            "write them unrounded: between equal scores the order of rows decides",
-            {"value": float(distinct[len(distinct) // 2].round(6))},
-        )
+        rounded_off = ", all hundredths" if hundredths else ""
+        what = f"{table.source}: the scores have only {len(distinct)} values{rounded_off}"
+        mend = "write them unrounded: between equal scores the order of rows decides"
+        example = {"value": float(distinct[len(distinct) // 2].round(6))}
+        yield Finding("scores_in_steps", "warning", len(distinct), what, mend, example)
 
 
 def rounded(box: Array) -> list[float]:

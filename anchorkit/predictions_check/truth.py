@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.postprocess import PostProcess
+
+if TYPE_CHECKING:
+    from anchorkit.evaluation.ground_truth import GroundTruth
 
 Array = npt.NDArray[Any]
 
@@ -42,49 +45,24 @@ class Table(Protocol):
     def __len__(self) -> int: ...
 
 
-class Truth(Protocol):
-    """The ground truth as arrays, as `anchorkit.evaluation.ground_truth.GroundTruth` has it.
-
-    Shapes: ``image_ids`` (I,) and ``category_ids`` (K,), rising; ``image`` and ``category`` (G,), indices into them;
-    ``boxes`` (G, 4) x y width height in pixels; ``crowd`` (G,); ``sizes`` (I, 2) width and height, NaN where unknown.
-    """
-
-    @property
-    def image_ids(self) -> Array: ...
-
-    @property
-    def category_ids(self) -> Array: ...
-
-    @property
-    def image(self) -> Array: ...
-
-    @property
-    def category(self) -> Array: ...
-
-    @property
-    def boxes(self) -> Array: ...
-
-    @property
-    def crowd(self) -> Array: ...
-
-    @property
-    def sizes(self) -> Array: ...
-
-
 @dataclass(frozen=True)
-class _Objects:
-    """A `Truth` of a split."""
+class Objects:
+    """The annotated boxes of a split: what the checks need of an `anchorkit.evaluation.ground_truth.GroundTruth`."""
 
-    image_ids: Array
-    category_ids: Array
-    image: Array
-    category: Array
-    boxes: Array
-    crowd: Array
-    sizes: Array
+    image_ids: Array  # (I,), rising
+    category_ids: Array  # (K,), rising
+    image: Array  # (G,), index into `image_ids`
+    category: Array  # (G,), index into `category_ids`
+    boxes: Array  # (G, 4) x y width height in pixels
+    crowd: Array  # (G,)
+    sizes: Array  # (I, 2) width and height, NaN where unknown
 
 
-def objects_of(ground_truth: Mapping[str, Any]) -> Truth:
+Truth: TypeAlias = "Objects | GroundTruth"
+"""The ground truth as arrays: of a split, or as an evaluator has it."""
+
+
+def objects_of(ground_truth: Mapping[str, Any]) -> Objects:
     """The annotated boxes of a split, from its complete COCO dict."""
     images = sorted(ground_truth["images"], key=lambda entry: entry["id"])
     annotations = ground_truth["annotations"]
@@ -93,7 +71,7 @@ def objects_of(ground_truth: Mapping[str, Any]) -> Truth:
     image = np.searchsorted(image_ids, np.array([a["image_id"] for a in annotations], np.int64))
     category = np.searchsorted(category_ids, np.array([a["category_id"] for a in annotations], np.int64))
     order = np.lexsort((category, image))
-    return _Objects(
+    return Objects(
         image_ids,
         category_ids,
         image[order],

@@ -53,11 +53,8 @@ def explore_algorithm1(
     Returns:
         The children that entered `frontier`.
     """
-    tried = len(measurer.nodes)
-    try:
+    with measurer.judging(frontier, threshold) as entered:
         measurer.children(parent, space.moves(parent.configuration))
-    finally:  # of a batch that was cut short, what was measured is judged
-        entered = [child for child in measurer.nodes[tried:] if child.accuracy >= threshold and frontier.add(child)]
     return entered
 
 
@@ -105,14 +102,7 @@ def explore_all(
         for child in explore(measurer, parent, space, least, frontier):
             inserted += 1
             heapq.heappush(unexplored, (-child.accuracy, child.cost, inserted, child))
-        if measurer.bar is not None:
-            # Shown with the next measurement: to draw the bar every time would take longer than the search itself.
-            measurer.bar.set_postfix(
-                frontier=len(frontier),
-                best=f"{frontier.best().accuracy:.4f}",
-                to_explore=len(unexplored),
-                refresh=False,
-            )
+        measurer.show(frontier, to_explore=len(unexplored))
         if unexplored:
             measurer.beat()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from pathlib import Path
 
 from anchorkit.anchors import AnchorLayout, Configuration, Move
@@ -84,15 +85,10 @@ def _walk(
     """Measure batch after batch, and offer everything to the frontier in that order."""
     layout = full.configuration.layout
     for parent, removed in batches:
-        tried = len(measurer.nodes)
-        try:
+        with measurer.judging(frontier, least):
             node = measurer.measure(Configuration(layout, parent), parent=full.order)
             measurer.children(node, [Move(Configuration(layout, gone).indices, "") for gone in removed])
-        finally:  # of a batch that was cut short, what was measured is judged
-            for found in measurer.nodes[tried:]:
-                frontier.add(found)
-        if measurer.bar is not None:
-            measurer.bar.set_postfix(frontier=len(frontier), best=f"{frontier.best().accuracy:.4f}", refresh=False)
+        measurer.show(frontier)
         measurer.beat()
 
 
@@ -117,11 +113,7 @@ def _batches(layout: AnchorLayout, units: list[int]) -> Iterator[tuple[int, list
 
 
 def _union(units: list[int], pattern: int) -> int:
-    mask = 0
-    for position, unit in enumerate(units):
-        if pattern >> position & 1:
-            mask |= unit
-    return mask
+    return reduce(or_, (unit for position, unit in enumerate(units) if pattern >> position & 1), 0)
 
 
 def _too_many(evaluator: AccuracyOf, units: list[int]) -> str:

@@ -21,9 +21,6 @@ frontier, and nothing is explored from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from anchorkit.search.frontier import Frontier, contributions
 from anchorkit.search.measuring import Measurer, Node
 from anchorkit.search.running import Strategy
@@ -47,20 +44,17 @@ def walk_locally(measurer: Measurer, full: Node, frontier: Frontier[Node], space
         configuration = member.configuration
         if configuration.mask not in thinned:
             thinned.add(configuration.mask)
-            with _judging(measurer, frontier, least):
+            with measurer.judging(frontier, least):
                 measurer.children(member, space.moves(configuration))
         else:
             exchanged.add(configuration.mask)
             for larger in space.additions(configuration):
-                with _judging(measurer, frontier, least):
+                with measurer.judging(frontier, least):
                     back = measurer.measure(larger, parent=member.order)
                     measurer.children(back, space.moves(larger))
                 measurer.beat()
-        if measurer.bar is not None:
-            waiting = sum(node.configuration.mask not in exchanged for node in frontier.members())
-            measurer.bar.set_postfix(
-                frontier=len(frontier), best=f"{frontier.best().accuracy:.4f}", to_explore=waiting, refresh=False
-            )
+        waiting = sum(node.configuration.mask not in exchanged for node in frontier.members())
+        measurer.show(frontier, to_explore=waiting)
         measurer.beat()
 
 
@@ -71,7 +65,7 @@ def _descend(measurer: Measurer, full: Node, frontier: Frontier[Node], space: Sp
     """
     node = full
     while possible := space.moves(node.configuration):
-        with _judging(measurer, frontier, least):
+        with measurer.judging(frontier, least):
             children = measurer.children(node, possible)
         measurer.beat()
         enough = [child for child in children if child.accuracy >= least]
@@ -104,18 +98,6 @@ def _most_promising(frontier: Frontier[Node], full_cost: float, thinned: set[int
         if per_try > best_worth:
             best, best_worth = node, per_try
     return best
-
-
-@contextmanager
-def _judging(measurer: Measurer, frontier: Frontier[Node], least: float) -> Iterator[None]:
-    """Offer what is measured meanwhile to the frontier, also if that was cut short."""
-    tried = len(measurer.nodes)
-    try:
-        yield
-    finally:
-        for node in measurer.nodes[tried:]:
-            if node.accuracy >= least:
-                frontier.add(node)
 
 
 LOCAL = Strategy("local", "local search", walk_locally)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from anchorkit.anchors import AnchorLayout, Configuration, Move
 from anchorkit.costs import Cost, is_named, known_costs
 from anchorkit.errors import InputError
 from anchorkit.findings import NOTHING_FOUND, ImplausibleDataWarning, nothing_can_be_told
+from anchorkit.search.frontier import Frontier
 from anchorkit.search.ledger import Ledger
 
 AHEAD = 8
@@ -139,6 +141,32 @@ class Measurer:
                 self._ask(parent, moves[batch], children[batch])
             yield self._take([child], parent.order)[0]
             self.beat()
+
+    @contextmanager
+    def judging(self, frontier: Frontier[Node], least: float) -> Iterator[list[Node]]:
+        """Offer what is measured meanwhile to a frontier, also if that was cut short.
+
+        Args:
+            frontier: what the configurations are offered to, in the order in which they were tried.
+            least: least accuracy of what is offered, 0..1.
+
+        Returns:
+            A list that holds, at the end, the configurations that entered.
+        """
+        entered: list[Node] = []
+        tried = len(self.nodes)
+        try:
+            yield entered
+        finally:
+            entered += [node for node in self.nodes[tried:] if node.accuracy >= least and frontier.add(node)]
+
+    def show(self, frontier: Frontier[Node], **more: int) -> None:
+        """Put the size of a frontier, its best accuracy and more numbers on the bar.
+
+        They are shown with the next measurement: to draw the bar every time would take longer than the search itself.
+        """
+        if self.bar is not None:
+            self.bar.set_postfix(frontier=len(frontier), best=f"{frontier.best().accuracy:.4f}", **more, refresh=False)
 
     def beat(self) -> None:
         """Call the pulse, if there is one."""

@@ -323,26 +323,22 @@ def kept_in(layout: AnchorLayout, frame: pd.DataFrame) -> list[Configuration]:
 
 
 def _read(path: Path, cost: str) -> pd.DataFrame:
-    frame = _read_frame(path)
-    missing = {"accuracy", "anchors", cost} - set(frame.columns)
-    if missing or len(frame) == 0:
-        raise InputError(f"{path}: lacks {f'column {min(missing)!r}' if missing else 'rows'}; search again")
-    return frame
-
-
-def _read_frame(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".csv":
-            text = pd.read_csv(path, dtype=str, keep_default_na=False)
-            # Python's own conversion gives back the very number that was written; pandas' may be off by a last bit.
-            return pd.DataFrame(
-                {name: text[name] if name == "anchors" else text[name].map(_number) for name in text.columns}
-            )
-        return pd.read_parquet(path)
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+            for name in frame.columns.drop("anchors", errors="ignore"):
+                # Python's own conversion gives back the very number that was written; pandas' may be off by a last bit.
+                frame[name] = frame[name].map(_number)
+        else:
+            frame = pd.read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read, or cut off ({str(error).splitlines()[0]}); search again") from None
+    missing = {"accuracy", "anchors", cost} - set(frame.columns)
+    if missing or len(frame) == 0:
+        raise InputError(f"{path}: lacks {f'column {min(missing)!r}' if missing else 'rows'}; search again")
+    return frame
 
 
 def _number(text: str) -> float:

@@ -8,15 +8,7 @@ from pathlib import Path
 
 from anchorkit.search.frontier import Frontier
 from anchorkit.search.ledger import Ledger
-from anchorkit.search.measuring import (
-    AccuracyOf,
-    BudgetSpent,
-    Measurer,
-    Node,
-    full_node,
-    node_frame,
-    progress_bar,
-)
+from anchorkit.search.measuring import AccuracyOf, BudgetSpent, Measurer, Node, full_node, node_frame, progress_bar
 from anchorkit.search.result import Asked, SearchInterrupted, SearchResult
 from anchorkit.search.space import Space
 from anchorkit.search.watching import Pulse, Stopped, Watch

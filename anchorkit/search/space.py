@@ -78,7 +78,4 @@ class Space:
 
 
 def _mask(anchors: Iterable[int]) -> int:
-    mask = 0
-    for anchor in anchors:
-        mask |= 1 << anchor
-    return mask
+    return sum(1 << anchor for anchor in anchors)

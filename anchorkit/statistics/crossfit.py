@@ -159,12 +159,7 @@ def cross_fit(
 
 
 def _search_without(
-    evaluator: Evaluator,
-    result: SearchResult,
-    left_out: np.ndarray,
-    cost: Cost,
-    ledgers: Path | None,
-    progress: bool,
+    evaluator: Evaluator, result: SearchResult, left_out: np.ndarray, cost: Cost, ledgers: Path | None, progress: bool
 ) -> SearchResult:
     """The search on the other images, as far down as the first one went."""
     others = evaluator.subset(evaluator.ground_truth.image_ids[~left_out])

@@ -61,13 +61,7 @@ def frontier_changes(
 
 
 def _frontier_changes(
-    evaluator: Evaluator,
-    result: SearchResult,
-    margin: float,
-    confidence: float,
-    draws: int,
-    seed: int,
-    progress: bool,
+    evaluator: Evaluator, result: SearchResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
 ) -> tuple[pd.DataFrame, LowerBounds]:
     check_margin(margin)
     check_share(confidence, "confidence")
@@ -88,12 +82,7 @@ def _frontier_changes(
 def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[str, np.ndarray]:
     """``change``, ``low``, ``high`` and ``within_margin`` of what was bootstrapped, for frames."""
     low, high = percentile_interval(found.changes, confidence)
-    return {
-        "change": found.change,
-        "low": low,
-        "high": high,
-        "within_margin": share_within(found.changes, margin),
-    }
+    return {"change": found.change, "low": low, "high": high, "within_margin": share_within(found.changes, margin)}
 
 
 def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
@@ -215,11 +204,10 @@ def safe_to_remove(
     unpruned = evaluator.accuracy(evaluator.full)
     told = nothing_can_be_told(unpruned, evaluator.metric) is None
     safe = np.flatnonzero(points["safe"])
-    at = int(safe[cost[safe].argmin()]) if len(safe) else None
     # A search may have dropped the full configuration from its frontier: it is safe all the same.
-    if at is None:
-        chosen, own_change, own_least = evaluator.full, 0.0, 0.0
-    else:
+    chosen, own_change, own_least = evaluator.full, 0.0, 0.0
+    if len(safe):
+        at = int(safe[cost[safe].argmin()])
         chosen, own_change, own_least = result.configurations[at], float(change[at]), float(least[at])
     harmless = np.flatnonzero((change >= 0) & told)
     hoped, hoped_least, needed = chosen, own_least, n_images
