@@ -83,7 +83,7 @@ def crowded(table: PredictionTable, truth: Truth, objects: Array, counted: int) 
 
 
 def _over(name: str, truth: Truth, keys: Array, limit: int, whose: str, mend: str) -> Iterator[Finding]:
-    """Images with more objects of one key than a limit; keys are an image's index times the classes, or plus a class."""
+    """Images with more objects of one key than a limit; keys are image times number of classes, or plus a class."""
     values, counts = np.unique(keys, return_counts=True)
     image = values // len(truth.category_ids)
     images = np.unique(image[counts > limit])
