@@ -31,17 +31,13 @@ class Format:
     is_ground_truth: bool = False
 
 
-GROUND_TRUTH = Format(
-    "a COCO ground truth", "the prediction table is given first, then the ground truth: exchange the two", True
-)
+_EXCHANGE = "the prediction table is given first, then the ground truth: exchange the two"
+GROUND_TRUTH = Format("a COCO ground truth", _EXCHANGE, is_ground_truth=True)
 RESULTS = Format(
     "a COCO results json (detections after NMS)",
     "a prediction table needs the anchor of each box before NMS: see examples/predictions_from_npz.py",
 )
-PARQUET = Format(
-    "a Parquet file, as prediction tables are",
-    "the prediction table is given first, then the ground truth: exchange the two",
-)
+PARQUET = Format("a Parquet file, as prediction tables are", _EXCHANGE)
 CSV = Format(
     "a CSV file",
     "write its rows as COCO json: images, categories, and one annotation per row with "

@@ -94,6 +94,5 @@ def one_of(what: str, known: Collection[str]) -> Callable[[str], str]:
 def chosen_configuration(layout: AnchorLayout, options: argparse.Namespace) -> Configuration:
     from anchorkit.anchors import parse_anchor_list
 
-    keep = None if options.keep is None else parse_anchor_list(options.keep)
-    drop = None if options.drop is None else parse_anchor_list(options.drop)
+    keep, drop = (None if text is None else parse_anchor_list(text) for text in (options.keep, options.drop))
     return layout.configuration(keep=keep, drop=drop)

@@ -118,10 +118,9 @@ def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> di
         if not isinstance(data.get(part), list) or not all(isinstance(entry, Mapping) for entry in data[part]):
             kind = "is not a list of objects" if part in data else "is missing"
             raise InputError(f"{source}: not a complete COCO file: {part!r} {kind}; export the annotations again")
-    if not data["categories"]:
-        raise InputError(f"{source}: 'categories' is empty; list the object classes there")
-    if not data["images"]:
-        raise InputError(f"{source}: 'images' is empty; list the images there")
+    for part, what in (("categories", "object classes"), ("images", "images")):
+        if not data[part]:
+            raise InputError(f"{source}: {part!r} is empty; list the {what} there")
     folders = list(folders)
     categories = [dict(entry) for entry in data["categories"]]
     for position, entry in enumerate(categories):

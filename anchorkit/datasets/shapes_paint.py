@@ -51,11 +51,8 @@ class Brush:
         near = np.clip(1 + self.distance / np.float32(max(width, 0.8)), 0, 1)
         across = np.abs(self.u) * np.float32(self.half[0]) - np.float32(self.half[0] - self.half[1])
         sideways = across > np.abs(self.v) * np.float32(self.half[1])
-        facing = np.where(
-            sideways,
-            np.sign(self.u) * np.float32(self.light.direction[0]),
-            np.sign(self.v) * np.float32(self.light.direction[1]),
-        )
+        right, down = np.float32(self.light.direction[0]), np.float32(self.light.direction[1])
+        facing = np.where(sideways, np.sign(self.u) * right, np.sign(self.v) * down)
         return np.asarray(1 + 0.5 * near * facing, dtype=np.float32)
 
 
@@ -101,11 +98,8 @@ def _paint_melon(brush: Brush, colour: Array) -> Array:
     # Stripes run from end to end like meridians: lines of equal v / (half height at that u).
     meridian = brush.v / np.sqrt(np.maximum(1 - brush.u**2, 0.02))
     stripes = np.sin(np.arcsin(np.clip(meridian, -1, 1)) * np.float32(brush.rng.integers(7, 10)) + 0.25 * brush.grain)
-    colours = _blend(
-        colour,
-        np.asarray(colour * 0.5, dtype=np.float32),
-        _edge(np.asarray(stripes - 0.1, dtype=np.float32), 0.5) * 0.85,
-    )
+    dark = np.asarray(colour * 0.5, dtype=np.float32)
+    colours = _blend(colour, dark, _edge(np.asarray(stripes - 0.1, dtype=np.float32), 0.5) * 0.85)
     shade = brush.light.on(brush.u, brush.v, z) * (1 + 0.04 * brush.grain)
     return _lit(colours, shade, 0.25 * brush.light.glint(brush.u, brush.v, z, 14))
 

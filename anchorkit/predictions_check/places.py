@@ -104,22 +104,17 @@ def readings(sample: Sample, input_size: tuple[int, int]) -> Iterator[Reading]:
     boxes = sample.boxes
     exchanged = boxes[:, [1, 0, 3, 2]]
     x1y1, x2y2 = boxes[:, :2], boxes[:, 2:]
+    half = (x2y2 - x1y1) / 2
     for what, mend, read in (
         ("width and height in the place of x2 and y2", "x2 is x1 + width, y2 is y1 + height", [x1y1, x1y1 + x2y2]),
         ("corners that were taken for x y width height", "take x1 from x2 and y1 from y2", [x1y1, x2y2 - x1y1]),
-        (
-            "centres in the place of corners",
-            "x1 is the centre minus half the width",
-            [x1y1 - (x2y2 - x1y1) / 2, x2y2 - (x2y2 - x1y1) / 2],
-        ),
+        ("centres in the place of corners", "x1 is the centre minus half the width", [x1y1 - half, x2y2 - half]),
     ):
         yield Reading("corners_as_x_y_w_h", what, mend, np.concatenate(read, axis=1))
     yield Reading("axes_exchanged", "x and y exchanged", "write x1 y1 x2 y2, not y1 x1 y2 x2", exchanged)
     for factor in (2.0, 0.5):
-        mend = "scale the boxes to pixels of the original image"
-        yield Reading(
-            "coordinates_scaled", f"coordinates that are {1 / factor:g} times too large", mend, factor * boxes
-        )
+        what = f"coordinates that are {1 / factor:g} times too large"
+        yield Reading("coordinates_scaled", what, "scale the boxes to pixels of the original image", factor * boxes)
     if np.isnan(sample.sizes).any():
         return
     sizes = sample.sizes[sample.image]  # (R, 2)
@@ -140,13 +135,8 @@ def readings(sample: Sample, input_size: tuple[int, int]) -> Iterator[Reading]:
     yield Reading(name, f"{pixels}, padded to the right and below", "divide by the scale", boxes / scale)
     yield Reading(name, "the padding of a letterbox in them", "subtract the padding", boxes - pad / scale)
     yield Reading(name, "a letterbox scaled as if it were stretched", undo, (boxes * given / size - pad) / scale)
-    turned = size[:, [1, 0, 3, 2]]
-    yield Reading(
-        "axes_exchanged",
-        "x scaled by the height and y by the width",
-        "multiply x by the width and y by the height",
-        boxes * size / turned,
-    )
+    what, mend = "x scaled by the height and y by the width", "multiply x by the width and y by the height"
+    yield Reading("axes_exchanged", what, mend, boxes * size / size[:, [1, 0, 3, 2]])
 
 
 def coordinates(table: Table, sample: Sample) -> tuple[Finding, Sample] | None:
@@ -169,6 +159,5 @@ def coordinates(table: Table, sample: Sample) -> tuple[Finding, Sample] | None:
         f"objects by an IoU of {as_is.mean():.2f} as they are and {reached:.2f} if they are read so"
     )
     example = {"file": table.source, "value": rounded(sample.boxes[0])}
-    return Finding(reading.name, "warning", len(table), what, reading.mend, example), replace(
-        sample, boxes=reading.boxes
-    )
+    finding = Finding(reading.name, "warning", len(table), what, reading.mend, example)
+    return finding, replace(sample, boxes=reading.boxes)

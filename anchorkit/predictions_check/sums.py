@@ -66,31 +66,26 @@ def without_rows(table: Table, truth: Truth, objects: Array) -> Iterator[Finding
 
 
 def crowded(table: Table, truth: Truth, objects: Array, counted: int) -> Iterator[Finding]:
-    for name, keys, limit, whose, mend in (
-        (
-            "more_objects_than_counted",
-            truth.image.astype(np.int64) * len(truth.category_ids) + truth.category,
-            counted,
-            f"objects of one class than the {counted} detections that the metric counts",
-            "AP cannot reach 1: count more, with --max-dets 1,10,N or Evaluator(max_dets=(1, 10, N))",
-        ),
-        (
-            "more_objects_than_cap",
-            truth.image.astype(np.int64) * len(truth.category_ids),
-            table.postprocess.max_detections,
-            f"objects than the {table.postprocess.max_detections} detections that the post-processing leaves",
-            "raise max_detections: AP cannot reach 1",
-        ),
-    ):
-        if limit is None:
-            continue
-        values, counts = np.unique(keys[objects], return_counts=True)
-        over = counts > limit
-        if over.any():
-            images = np.unique(values[over] // len(truth.category_ids))
-            most = int(counts.argmax())
-            example = {"id": int(truth.image_ids[values[most] // len(truth.category_ids)]), "value": int(counts[most])}
-            yield Finding(name, "warning", len(images), f"{len(images):,} images have more {whose}", mend, example)
+    images = truth.image[objects].astype(np.int64) * len(truth.category_ids)
+    cap = table.postprocess.max_detections
+    whose = f"objects of one class than the {counted} detections that the metric counts"
+    mend = "AP cannot reach 1: count more, with --max-dets 1,10,N or Evaluator(max_dets=(1, 10, N))"
+    yield from _over("more_objects_than_counted", truth, images + truth.category[objects], counted, whose, mend)
+    if cap is not None:
+        whose = f"objects than the {cap} detections that the post-processing leaves"
+        mend = "raise max_detections: AP cannot reach 1"
+        yield from _over("more_objects_than_cap", truth, images, cap, whose, mend)
+
+
+def _over(name: str, truth: Truth, keys: Array, limit: int, whose: str, mend: str) -> Iterator[Finding]:
+    """Images with more objects of one key than a limit; keys are image times number of classes, or plus a class."""
+    values, counts = np.unique(keys, return_counts=True)
+    image = values // len(truth.category_ids)
+    images = np.unique(image[counts > limit])
+    if len(images):
+        most = int(counts.argmax())
+        example = {"id": int(truth.image_ids[image[most]]), "value": int(counts[most])}
+        yield Finding(name, "warning", len(images), f"{len(images):,} images have more {whose}", mend, example)
 
 
 def steps(table: Table) -> Iterator[Finding]:
