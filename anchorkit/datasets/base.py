@@ -141,9 +141,9 @@ class Split:
         return None if find is None else find(self._entry(image_id)["file_name"])
 
     @property
-    def ambiguous_names(self) -> frozenset[str]:
-        """Names of image files that are not given a file because other names lead to the same one."""
-        found: frozenset[str] = getattr(self._read, "ambiguous", frozenset())
+    def ambiguous_names(self) -> Mapping[str, str]:
+        """Names of image files that are not given a file because another name leads to the same one; that name."""
+        found: Mapping[str, str] = getattr(self._read, "ambiguous", {})
         return found
 
     def image_size(self, image_id: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -240,7 +240,7 @@ def _listed_twice(
         doubtful = [image_id for image_id in names if names[image_id] in splits[split].ambiguous_names]
         if doubtful:
             file, first = names[doubtful[0]], doubtful[0]
-            other = next(n for n in names.values() if n != file and n.endswith(PurePath(file).name))
+            other = splits[split].ambiguous_names[file]
             several_names += [(names[image_id], image_id, other, first) for image_id in doubtful]
         groups: dict[FileId, list[int]] = defaultdict(list)
         for image_id, identity in by_image.items():
