@@ -192,8 +192,7 @@ class ShardedEvaluator(Accuracies):
     def _differences(
         self, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], commit: bool
     ) -> list[Events]:
-        arguments = (rules, every_area, here, list(there), commit)
-        found: list[Differences] = self._ask(shards.differences, *arguments, places=True)
+        found = self._ask(shards.differences, rules, every_area, here, list(there), commit, places=True)
         return [_events(part) for part in found]
 
     def _ends(self, rules: MatchingRules, score_threshold: float) -> Array:
