@@ -36,8 +36,7 @@ def takeovers(evaluator: Evaluator, before: Configuration, after: Configuration)
     objects = pd.DataFrame(
         {"image_id": truth.image_ids[truth.image], "category_id": truth.category_ids[truth.category]}
     )
-    boxes = np.hstack([truth.boxes[:, :2], truth.boxes[:, :2] + truth.boxes[:, 2:]])
-    objects[list(_CORNERS)] = boxes
+    objects[list(_CORNERS)] = np.hstack([truth.boxes[:, :2], truth.boxes[:, :2] + truth.boxes[:, 2:]])
     objects = objects[~truth.crowd]
     sides = [
         _most_confident(evaluator.detections(c), objects).add_prefix(p)

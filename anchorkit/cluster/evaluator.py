@@ -180,11 +180,9 @@ class ShardedEvaluator(Accuracies):
     def _new_engine(self, rules: MatchingRules, every_area: bool) -> Engine:
         # Every class has places: its boxes may lie in any shard.
         rules = replace(rules, every_class=True)
-        pairs = self._ask(shards.pairs, rules)
+        most_pairs = int(np.sum(self._ask(shards.pairs, rules), axis=0).max(initial=0))
         _, real = boxes_to_find(self.ground_truth, rules)
-        classes = Classes(
-            self._place_word, int(np.sum(pairs, axis=0).max(initial=0)), *recalls(self.ground_truth, real)
-        )
+        classes = Classes(self._place_word, most_pairs, *recalls(self.ground_truth, real))
         numbers = numbers_of(rules, every_area, self.postprocess, n_scopes=0)
         images = _RemoteImages(self._sizes, partial(self._differences, rules, every_area))
         return Engine(images, numbers, classes, Sharing(threads_for(64 * int(self._place_word[-1]))))
@@ -192,8 +190,7 @@ class ShardedEvaluator(Accuracies):
     def _differences(
         self, rules: MatchingRules, every_area: bool, here: int, there: Sequence[int], commit: bool
     ) -> list[Events]:
-        arguments = (rules, every_area, here, list(there), commit)
-        found: list[Differences] = self._ask(shards.differences, *arguments, places=True)
+        found = self._ask(shards.differences, rules, every_area, here, list(there), commit, places=True)
         return [_events(part) for part in found]
 
     def _ends(self, rules: MatchingRules, score_threshold: float) -> Array:

@@ -93,17 +93,15 @@ def build_suppressions(
             "(memory_limit)"
         ) from None
     rows.forget("boxes")
-    n_entries = int(counts.sum(dtype=np.int64))
-    if n_entries >= 2**32:
+    start = starts_of(counts)
+    if start[-1] >= 2**32:
         raise InputError(
-            f"{rows.predictions.source}: {n_entries:,} words of overlapping boxes are too many: use a higher "
+            f"{rows.predictions.source}: {start[-1]:,} words of overlapping boxes are too many: use a higher "
             "score_threshold, or evaluate fewer images"
         )
-    start = np.zeros(len(counts) + 1, np.uint32)
-    np.cumsum(counts, out=start[1:], dtype=np.uint32)
     nothing = (np.empty(0, rows.rank_type), np.empty(0, np.uint64))
     word, mask = (np.concatenate([part[column] for part in [nothing, *found]]) for column in (0, 1))
-    return Suppressions(own, start, word, mask)
+    return Suppressions(own, start.astype(np.uint32), word, mask)
 
 
 def _find_overlaps(

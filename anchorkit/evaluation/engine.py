@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from anchorkit.evaluation.figures import Reading
+from anchorkit.evaluation.figures import NO_MATCHES, Reading
 from anchorkit.evaluation.images import CHILDREN_AT_ONCE, is_far
 from anchorkit.evaluation.loops import curves
 from anchorkit.evaluation.loops.tables import Array, Classes, Events, Rules
@@ -46,7 +46,7 @@ class Engine:
     def __init__(self, images: ImageState, rules: Rules, classes: Classes, work: Sharing) -> None:
         self._images, self._work = images, work
         self._readings = [Reading(rules, classes) for _ in range(work.n_threads)]
-        self._matches = _NO_MATCHES
+        self._matches = NO_MATCHES
         self._mask: int | None = 0  # None: an interrupt left the state between two configurations
 
     def figure(self, mask: int, read: Callable[[Reading], Figure]) -> Figure:
@@ -75,7 +75,7 @@ class Engine:
             self._images.restart()
             for reading in self._readings:
                 reading.bits[:] = 0
-            self._matches = _NO_MATCHES
+            self._matches = NO_MATCHES
             here = 0
         events = self._images.advance(here, [mask], True)
         self._work.all([partial(_flip, reading, events, 0) for reading in self._readings])
@@ -91,7 +91,7 @@ class Engine:
         def look(reading: Reading, child: int) -> Figure:
             # The bitmap belongs to this child until the second flip.
             _flip(reading, events, child)
-            reading.show(*self._matches, *_changes(events, child))
+            reading.show(*self._matches, _changes(events, child))
             figure = read(reading)
             _flip(reading, events, child)
             reading.show(*self._matches)
@@ -104,7 +104,6 @@ class Engine:
 
 
 Matches = tuple[Array, Array]
-_NO_MATCHES: Matches = (np.empty(0, np.int64), np.empty(0, np.uint64))
 
 
 def _flip(reading: Reading, events: list[Events], child: int) -> None:

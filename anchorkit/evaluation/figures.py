@@ -7,7 +7,8 @@ import numpy as np
 from anchorkit.evaluation.loops import curves
 from anchorkit.evaluation.loops.tables import N_RECALLS, Array, Bitmap, Classes, CurveScratch, Rules
 
-_NOWHERE, _NOTHING = np.empty(0, np.int64), np.empty(0, np.uint64)
+NO_MATCHES = np.empty(0, np.int64), np.empty(0, np.uint64)
+"""Places and outcomes, as in `Bitmap`."""
 
 
 class Reading:
@@ -28,7 +29,7 @@ class Reading:
     def __init__(self, rules: Rules, classes: Classes) -> None:
         self.bits, self.classes = np.zeros((rules.n_areas, classes.place_word[-1]), np.uint64), classes
         self.n_thresholds, self.n_areas, self.n_ranks = rules.n_thresholds, rules.n_areas, len(rules.ranks)
-        self.show(_NOWHERE, _NOTHING)
+        self.show(*NO_MATCHES)
         longest = classes.most_pairs + 1
         place, before, hit, off, rank = np.empty((5, longest), np.int64)
         self.scratch = CurveScratch(place, before, hit, off, rank, np.empty(longest), np.empty(N_RECALLS))
@@ -39,9 +40,9 @@ class Reading:
         self._found = np.zeros(self.n_thresholds * n_columns, np.int64)
         self._early = np.zeros(self.n_ranks * self.n_thresholds * n_columns, np.int64)
 
-    def show(self, at: Array, outcome: Array, new_at: Array = _NOWHERE, new_outcome: Array = _NOTHING) -> None:
+    def show(self, at: Array, outcome: Array, changes: tuple[Array, Array] = NO_MATCHES) -> None:
         """Take other matches (see `Bitmap`). The engine changes the bits."""
-        self.bitmap = Bitmap(self.bits, at, outcome, new_at, new_outcome)
+        self.bitmap = Bitmap(self.bits, at, outcome, *changes)
 
     @staticmethod
     def mean(values: Array) -> float:

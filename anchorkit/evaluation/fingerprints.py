@@ -37,9 +37,8 @@ def fingerprint_of(digests: bytes, truth: GroundTruth, coco: MatchingRules) -> s
     """A hash (16 hexadecimal digits) of the rows that the digests stand for, the ground truth and COCO's options."""
     digest = hashlib.sha256(digests)
     for item in dataclasses.fields(truth):
-        if not item.compare:  # what no accuracy depends on
-            continue
-        digest.update(getattr(truth, item.name).tobytes())
+        if item.compare:  # no accuracy depends on the others
+            digest.update(getattr(truth, item.name).tobytes())
     if coco != MatchingRules(COCO_THRESHOLDS, COCO_MAX_DETS):
         digest.update(repr((coco.thresholds, coco.max_dets)).encode())
     return digest.hexdigest()[:_DIGITS]

@@ -64,14 +64,12 @@ class SortedRows:
     @cached_property
     def boxes(self) -> Array:
         """float32 (C, 4)."""
-        found: Array = self.predictions.boxes[self.row]
-        return found
+        return np.take(self.predictions.boxes, self.row, axis=0)
 
     @cached_property
     def anchor(self) -> Array:
         """int32 (C,)."""
-        found: Array = self.predictions.anchor[self.row]
-        return found
+        return np.take(self.predictions.anchor, self.row)
 
     @cached_property
     def falling(self) -> Array:
