@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -185,7 +185,7 @@ def test_two_names_of_one_file(tmp_path, put_image):
 
 def test_names_that_lead_to_one_file_only_by_their_end():
     class Reader:
-        ambiguous = frozenset({"cam0/1.png", "cam1/1.png"})
+        ambiguous: ClassVar = {"cam0/1.png": "cam1/1.png", "cam1/1.png": "cam0/1.png"}
 
         def find(self, name: str) -> None:
             return None
