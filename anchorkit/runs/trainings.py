@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from anchorkit.datasets import Dataset, Split
 from anchorkit.detectors import Detector, load_detector, save_detector
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, replacing, write_json
+from anchorkit.findings import ImplausibleDataWarning
 from anchorkit.predictions import PredictionTable, collect_predictions
 from anchorkit.runs.folder import training_folder
 from anchorkit.search import SearchResult, search
@@ -139,7 +141,10 @@ class Trainer:
         evaluator = self.evaluators(trained)["val"]
         threshold = max(evaluator.accuracy(evaluator.full) - max_drop, 0.0)
         ledger = trained.folder / f"ledger-{evaluator.fingerprint}.jsonl"  # one ledger per set of predictions
-        return search(evaluator, cost=cost, threshold=threshold, ledger=ledger, progress=self.progress)
+        with warnings.catch_warnings():
+            # The experiment's answer says what a hardly trained detector can tell.
+            warnings.simplefilter("ignore", ImplausibleDataWarning)
+            return search(evaluator, cost=cost, threshold=threshold, ledger=ledger, progress=self.progress)
 
     def _take_over(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Start from the checkpoint of the lesson's training if it is the same training."""

@@ -117,7 +117,7 @@ def test_a_misspelt_parameter_is_refused(run: Path) -> None:
 
 
 def test_another_profile_in_the_same_folder_is_refused(run: Path) -> None:
-    with pytest.raises(InputError, match="a run with profile 'smoke' is there"):
+    with pytest.raises(InputError, match="this folder holds a run with profile 'smoke', not 'quick'"):
         run_notebooks("quick", out=run)
 
 
