@@ -6,8 +6,9 @@ The checks themselves lie beside what they look at: `anchorkit.datasets.plausibi
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -81,6 +82,14 @@ class Finding:
     def from_dict(cls, data: Mapping[str, Any]) -> Finding:
         """What `to_dict` gave."""
         return cls(**data)
+
+
+@contextlib.contextmanager
+def not_reported() -> Iterator[None]:
+    """Keep quiet about findings: of a detector that is being trained, say, whoever uses it afterwards is warned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImplausibleDataWarning)
+        yield
 
 
 def report(findings: Iterable[Finding], known: Iterable[Finding] = (), stacklevel: int = 2) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from anchorkit.detectors import Detector
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import replacing, write_json
-from anchorkit.findings import ImplausibleDataWarning
+from anchorkit.findings import not_reported
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
 from anchorkit.training.recipes import RECIPES, Recipe
@@ -222,9 +221,7 @@ def validate(detector: Detector, module: nn.Module, split: Split) -> float:
     """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
     measured = copy.copy(detector)
     measured.module = module
-    with warnings.catch_warnings():
-        # A detector that is being trained finds what is implausible; whoever uses it afterwards is warned.
-        warnings.simplefilter("ignore", ImplausibleDataWarning)
+    with not_reported():
         predictions = collect_predictions(measured, split, progress=False)
         return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
 
