@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from anchorkit.files import read_json
 _NEEDED = ("ipykernel", "nbclient", "nbconvert", "papermill")
 
 
-def look_beforehand(runs: Iterable[Mapping[str, Mapping[str, Any]]]) -> None:
+def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
     """Open the data and the weights that the lessons of some runs will read, and check that notebooks can be executed.
 
     Args:

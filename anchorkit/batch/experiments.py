@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from anchorkit.batch.beforehand import look_beforehand
 from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.plans import EXPERIMENTS, Resolver, Step, find_notebooks, make_step, profile_named
@@ -76,6 +77,8 @@ def run_experiments(
     values = resolver.resolve(given, profile_named(profile or record.profile or "quick"))
     inputs_of = cache(_inputs)  # reads a folder of data once, not once per experiment
     steps = [_step(notebook, values[notebook.stem], folder, inputs_of) for notebook in chosen]
+    noted = folder / "data.json"
+    look_beforehand([{"01_data": read_json(noted)}] if noted.exists() else [])
     with locked(folder):
         place = _ExperimentFolders(folder)
         drive = InOrder(steps, place, Kernel(folder / "experiments"), progress, keep_going=True)

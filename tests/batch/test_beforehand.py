@@ -1,0 +1,86 @@
+"""Bad data and weights are refused before the first notebook starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from anchorkit.batch import run_experiments, run_notebooks
+from anchorkit.batch.beforehand import look_beforehand
+from anchorkit.batch.execution import Kernel
+from anchorkit.errors import InputError
+from anchorkit.files import write_json
+
+from ..datasets.samples import coco_dict, put_json
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for split, first in (("train", 1), ("val", 11)):
+        put_json(folder / "annotations" / f"instances_{split}.json", coco_dict(3, first))
+        (folder / split).mkdir()
+        for number in range(first, first + 3):
+            Image.new("RGB", (60, 40)).save(folder / split / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(*_: object) -> None:
+        raise AssertionError("a notebook was started")
+
+    monkeypatch.setattr(Kernel, "execute", execute)
+
+
+@pytest.mark.usefixtures("no_notebook")
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_run_counts_missing_and_broken_images_first(data: Path, tmp_path: Path) -> None:
+    (data / "train" / "001.png").unlink()
+    (data / "train" / "002.png").unlink()
+    (data / "train" / "003.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(InputError, match=r"train: 2 of 3 images are not found.*1 of 3 images cannot be decoded"):
+        run_notebooks("smoke", data, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.usefixtures("no_notebook")
+def test_a_run_refuses_annotations_that_cannot_be_right_first(data: Path, tmp_path: Path) -> None:
+    truth = coco_dict(3, 1)
+    for annotation in truth["annotations"]:
+        annotation["bbox"] = [0.1, 0.1, 0.2, 0.2]
+    put_json(data / "annotations" / "instances_train.json", truth)
+    with pytest.raises(InputError, match="look normalised"):
+        run_notebooks("smoke", data, out=tmp_path / "run", progress=False)
+
+
+@pytest.mark.usefixtures("no_notebook")
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_experiments_look_at_the_data_of_their_run_first(data: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "run" / "data.json", {"data": str(data), "data_root": ""})
+    (data / "val" / "011.png").unlink()
+    with pytest.raises(InputError, match="val: 1 of 3 images are not found"):
+        run_experiments(tmp_path / "run", ["17"], progress=False)
+
+
+def test_weights_are_opened(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.safetensors", tmp_path / "cut.safetensors"
+    save_file({"a": np.zeros(1000, np.float32)}, whole)
+    cut.write_bytes(whole.read_bytes()[:500])
+    look_beforehand([{"02_detector": {"weights": str(whole)}}])
+    with pytest.raises(InputError, match=r"cut\.safetensors: not a safetensors file, or cut off"):
+        look_beforehand([{"02_detector": {"weights": str(cut)}}])
+    (tmp_path / "saved").mkdir()
+    with pytest.raises(InputError, match=r"detector\.json: no such file"):
+        look_beforehand([{"02_detector": {"weights": str(tmp_path / "saved")}}])
+    look_beforehand([{"02_detector": {"weights": "auto"}}])
+
+
+def test_without_a_package_that_executes_notebooks_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anchorkit.batch.beforehand._NEEDED", ("papermill", "papermil"))
+    with pytest.raises(InputError, match="papermil is missing.*anchorkit doctor"):
+        look_beforehand([])
