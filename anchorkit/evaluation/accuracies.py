@@ -66,13 +66,8 @@ class Accuracies(ABC):
         """The metric: by default AP at IoU 0.50:0.95 over all areas.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> round(evaluator.accuracy(["L0/32x16"]), 3)
             0.404
         """
@@ -95,12 +90,8 @@ class Accuracies(ABC):
 
         Example:
             >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> steps = ak.moves(evaluator.full)
             >>> dict(zip([step.label for step in steps], evaluator.children(evaluator.full, steps).round(3).tolist()))
             {'L0/16x16': 0.404, 'L0/32x16': 0.505}
@@ -123,13 +114,8 @@ class Accuracies(ABC):
         With other `max_dets`, one AR for each of them. AP50 and AP75 are -1 if their IoU is not among the thresholds.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> stats = evaluator.stats([0])
             >>> {name: round(stats[name], 3) for name in ("AP", "APs", "APl", "AR1")}
             {'AP': 0.505, 'APs': 0.505, 'APl': -1.0, 'AR1': 0.5}
@@ -150,13 +136,8 @@ class Accuracies(ABC):
         """The AP of each category of the ground truth, by its id: Pascal VOC's if that is the metric, else COCO's.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> {category: round(value, 3) for category, value in evaluator.per_class(evaluator.full).items()}
             {7: 0.901}
         """

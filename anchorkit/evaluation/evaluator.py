@@ -154,13 +154,8 @@ class Evaluator(Accuracies):
             id and best score first. It includes categories that the ground truth lacks.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> evaluator.detections([1])[["image_id", "score", "x2", "anchor"]]
                image_id  score    x2  anchor
             0         2    0.6  28.0       1
@@ -191,13 +186,8 @@ class Evaluator(Accuracies):
             InputError: a name is unknown or a value out of range.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> strict = evaluator.with_postprocess(score_threshold=0.7)  # only the first box scores more
             >>> round(strict.accuracy(strict.full), 3)
             0.505
@@ -223,13 +213,8 @@ class Evaluator(Accuracies):
             InputError: there is no such metric.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> evaluator.with_metric("AP50").accuracy(evaluator.full)
             1.0
             >>> evaluator.with_metric(lambda detections, truth: len(detections)).accuracy([0])
@@ -252,13 +237,8 @@ class Evaluator(Accuracies):
             InputError: there is no such image, or an id occurs twice.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> round(evaluator.subset([1]).accuracy(evaluator.full), 3)
             1.0
         """
@@ -300,13 +280,8 @@ class Evaluator(Accuracies):
             InputError: the metric is not AP, AP50, AP75, APs, APm or APl, or there are no images or draws.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> drawn = evaluator.bootstrap([[0]], draws=4, seed=1)
             >>> drawn.drawn.round(3).ravel().tolist()  # AP of the first anchor alone
             [0.505, 0.0, 1.0, 0.0]
@@ -347,13 +322,8 @@ class Evaluator(Accuracies):
             The largest absolute difference over all figures: 0.0 if everything agrees.
 
         Example:
-            >>> import anchorkit as ak
-            >>> layout = ak.AnchorLayout("toy", (64, 64), (ak.Level("fine", 8, 8, ((16, 16), (32, 16))),))
-            >>> boxes = [[0, 0, 16, 16], [0, 0, 28, 16]]
-            >>> table = ak.PredictionTable([1, 2], [0, 1], [7, 7], [0.9, 0.6], boxes, layout, ak.PostProcess())
-            >>> objects = [dict(id=n, image_id=n, category_id=7, bbox=[0, 0, 16 * n, 16], area=256) for n in (1, 2)]
-            >>> truth = dict(images=[dict(id=1), dict(id=2)], categories=[dict(id=7)], annotations=objects)
-            >>> evaluator = ak.Evaluator(table, truth)
+            >>> from anchorkit.evaluation.toy import toy_evaluator
+            >>> evaluator = toy_evaluator()
             >>> evaluator.verify(n=2)
             0.0
         """
