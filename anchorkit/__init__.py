@@ -1,7 +1,7 @@
 """anchorkit: make anchor-based object detectors smaller by finding out which anchors they do not need.
 
 Public are the names in `__all__` here, and those in the `__all__` of the modules that ``dir(anchorkit)`` lists. All of
-them can be used after ``import anchorkit as ak``: ``ak.load_detector``, ``ak.plots.frontier``. Whatever is in no
+them can be used after ``import anchorkit as ak``: ``ak.load_detector``, ``ak.plots.frontier``. What is in no
 `__all__` is private and may change in any version.
 
 Names are resolved on first use, so that ``import anchorkit`` costs nothing and no command loads torch, Altair or

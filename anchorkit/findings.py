@@ -86,7 +86,7 @@ class Finding:
 
 @contextlib.contextmanager
 def not_reported() -> Iterator[None]:
-    """Keep quiet about findings: of a detector that is being trained, say, whoever uses it afterwards is warned."""
+    """Report no findings: for a detector in training, for example, whose later use reports them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImplausibleDataWarning)
         yield

@@ -89,7 +89,7 @@ class FolderImages:
     Attributes:
         folders: where files may lie, the likeliest first.
         names: all names of the split's images.
-        upright: decode images as EXIF says they are to be seen, whatever size is annotated.
+        upright: decode images as EXIF says they are to be seen, even if another size is annotated.
         ambiguous: names that are found only by leaving folders out and share that file with another name: that name.
     """
 

@@ -189,7 +189,7 @@ def _torch_load(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    # What torch raises for a damaged file depends on where the damage is: whatever it is, the file cannot be read.
+    # What torch raises for a damaged file depends on where the damage is; in every case the file cannot be read.
     except Exception as error:
         text = " ".join(str(error).split())
         if "GLOBAL" in text or "TorchScript" in text:

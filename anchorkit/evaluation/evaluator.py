@@ -38,7 +38,7 @@ _KEPT = (
     *("predictions", "ground_truth", "layout", "postprocess", "findings", "_threads", "_memory_limit"),
     *("_lock", "_index", "_engines", "_images"),
 )
-"""What a copy of an evaluator shares with it. The lock too: whoever first needs a table builds it for all."""
+"""What a copy of an evaluator shares with it. The lock too: the first one that needs a table builds it for all."""
 
 
 class Evaluator(Accuracies):

@@ -4,7 +4,7 @@ The level colours are distinguishable for people with red-, green- or blue-blind
 ground (the tests simulate both). Colour never carries a meaning alone: labels, shapes or positions say the same thing
 again.
 
-Charts are made in the colours of a light background, whatever background they are shown on; `turned` says what becomes
+Charts are made in the colours of a light background, also where the page is dark; `turned` says what becomes
 of a colour on dark ground, and `anchorkit.plots.dark` does it for a whole chart.
 """
 

@@ -1,6 +1,6 @@
 """Work beside the kernel's message loop, so that buttons answer while it runs.
 
-While a cell or a callback runs, a kernel reads no message: a Stop button would be dead. So whatever takes longer than
+While a cell or a callback runs, a kernel reads no message: a Stop button would be dead. So work that takes longer than
 a blink runs on a thread.
 """
 

@@ -119,12 +119,12 @@ def _temporary_cache() -> Path:
 
 
 def _use_temporary_cache() -> bool:
-    """Have numba keep machine code in a folder of the temporary folder that nobody else can write to."""
+    """Have numba keep machine code in a folder of the temporary folder that no other user can write to."""
     folder = _temporary_cache()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.stat(follow_symlinks=False)
-        # Machine code is executed as it is found there, so a folder that somebody else put there is not used.
+        # Machine code is executed as it is found there, so a folder of another user is not used.
         private = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
         if not (stat.S_ISDIR(found.st_mode) and private):
             return False
