@@ -221,7 +221,7 @@ def make_step(
         InputError: the notebook, or a file that a parameter names, cannot be read.
     """
     parameters = {name: value for name, value in values.items() if name != "run_dir"}
-    texts = {name: value for name, value in parameters.items() if isinstance(value, str) and value.startswith("/")}
+    texts = {name: value for name, value in parameters.items() if isinstance(value, str) and Path(value).is_absolute()}
     # Files may change while their names do not.
     contents = {
         name: place_hash(Path(value), hash_of) if name == "data" else hash_of(Path(value))

@@ -81,7 +81,7 @@ def _name(sweep: str, varied: Mapping[str, Any], chain: Sequence[Step]) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, str) and value.startswith("/"):
+    if isinstance(value, str) and Path(value).is_absolute():
         return Path(value).name
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "+".join(map(_short, value))
