@@ -69,4 +69,5 @@ def _data(subject: str) -> tuple[Finding, ...]:
     if path.suffix == ".json" and path.is_file():
         return check_dataset(load_coco_file(path))
     data = load_dataset(subject)
-    return data.findings or check_dataset(data)
+    # Loading has checked everything but the set that the kit draws itself.
+    return check_dataset(data) if subject == "shapes" else data.findings

@@ -1,6 +1,6 @@
 """Data sets: the built-in shapes, COCO and Pascal VOC by name, and folders of COCO json, VOC xml or YOLO txt files.
 
-Whatever the source, a data set gives the same: splits with images (uint8 RGB), annotations and COCO ground truth.
+A data set of any source gives the same: splits with images (uint8 RGB), annotations and COCO ground truth.
 """
 
 from __future__ import annotations

@@ -335,7 +335,7 @@ def check_same_categories(root: Path, splits: Mapping[str, Split]) -> None:
 def assemble(root: Path, splits: dict[str, Split], notes: Sequence[str] = ()) -> Dataset:
     """A data set from the splits found in a folder; without a validation split, the training images are divided.
 
-    A single split is the training split, whatever its name.
+    A single split is the training split, under any name.
 
     Args:
         root: the folder.

@@ -79,11 +79,10 @@ def marked(search: SearchResult, trained: Points | None) -> pd.DataFrame:
                 rows = pd.concat([rows, more], ignore_index=True).infer_objects()
             return rows.sort_values("accuracy", ascending=False, kind="stable")
     picks: dict[Configuration, str] = {}
+    nothing = nothing_can_be_told(float(search.baseline["accuracy"]))
     for loss in (0.0, NEGLIGIBLE_LOSS, 0.01):
         why = f"loses at most {100 * loss:g} {'point' if loss == 0.01 else 'points'}" if loss else "loses nothing"
-        if nothing_can_be_told(float(search.baseline["accuracy"])):
-            why = ""
-        picks.setdefault(search.cheapest(loss), why)
+        picks.setdefault(search.cheapest(loss), "" if nothing else why)
     picks.pop(search.layout.full, None)
     rows = pd.DataFrame([search.row(pick) for pick in picks], columns=search.frontier.columns)
     letters = [chr(ord("A") + place) for place in range(len(rows))]

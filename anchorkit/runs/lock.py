@@ -19,7 +19,7 @@ except ImportError:  # Windows
 
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[int | None]:
-    """Lock `folder` for this process; the system releases it when the process ends, for whatever reason.
+    """Lock `folder` for this process; the system releases it when the process ends, even if it is killed.
 
     Yields:
         The open lock file. A child process that inherits it holds the lock too, as long as it lives. None where

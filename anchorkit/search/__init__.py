@@ -163,7 +163,7 @@ class _CallableModule(ModuleType):
 
     ``anchorkit.search`` is both this package and a public function. Importing the package makes Python set the
     attribute ``search`` of ``anchorkit`` to the package, which would hide the function from then on. So the package
-    itself answers calls, and ``ak.search(evaluator)`` works whatever was imported before.
+    itself answers calls, and ``ak.search(evaluator)`` works in any order of imports.
     """
 
     __call__ = staticmethod(search)

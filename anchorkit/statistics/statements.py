@@ -50,7 +50,7 @@ def frontier_changes(
         The frontier's costs, ``n_anchors`` and ``anchors``; ``accuracy`` on these images; ``change`` against the full
         detector; ``low`` and ``high``, its interval for a point picked beforehand; ``within_margin``, the share of
         draws in which it loses no more than the margin; ``least``, a lower bound that holds for all points at once, so
-        for whichever is picked (on the images of the search, for whatever it might have picked); and ``safe``: it is
+        for whichever is picked (on the images of the search, for all that it might have picked); and ``safe``: it is
         above -margin. Of a detector that is hardly trained no point is called safe.
 
     Raises:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import save_file
 
 from anchorkit.batch import run_experiments, run_notebooks
@@ -15,18 +14,12 @@ from anchorkit.batch.execution import Kernel
 from anchorkit.errors import InputError
 from anchorkit.files import write_json
 
-from ..datasets.samples import coco_dict, put_json
+from ..datasets.samples import coco_dict, coco_folder, put_json
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    for split, first in (("train", 1), ("val", 11)):
-        put_json(folder / "annotations" / f"instances_{split}.json", coco_dict(3, first))
-        (folder / split).mkdir()
-        for number in range(first, first + 3):
-            Image.new("RGB", (60, 40)).save(folder / split / f"{number:03d}.png")
-    return folder
+    return coco_folder(tmp_path / "data", 3)
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from anchorkit.batch import experiments, profiles, run_experiments, run_notebooks, runner
 from anchorkit.errors import InputError
 from anchorkit.runs.folder import load_data
 from anchorkit.runs.record import RunRecord
 
-from ..datasets.samples import coco_dict, put_json
+from ..datasets.samples import coco_folder
 from .sweeps.conftest import Interpreter
 
 pytestmark = pytest.mark.usefixtures("page")
@@ -52,13 +51,7 @@ class Here(Interpreter):
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "my däta"
-    for split, first in (("train", 1), ("val", 11)):
-        put_json(folder / "annotations" / f"instances_{split}.json", coco_dict(2, first))
-        (folder / split).mkdir()
-        for number in range(first, first + 2):
-            Image.new("RGB", (60, 40)).save(folder / split / f"{number:03d}.png")
-    return folder
+    return coco_folder(tmp_path / "my däta", 2)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 
 def coco_dict(count: int = 3, first: int = 1) -> dict[str, Any]:
     """`count` images of 60x40 with one box each."""
@@ -26,6 +28,16 @@ def coco_dict(count: int = 3, first: int = 1) -> dict[str, Any]:
         ],
         "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
     }
+
+
+def coco_folder(folder: Path, count: int = 3) -> Path:
+    """A data set with `count` images in train (ids from 1) and in val (ids from 11), and the pictures."""
+    for split, first in (("train", 1), ("val", 11)):
+        put_json(folder / "annotations" / f"instances_{split}.json", coco_dict(count, first))
+        (folder / split).mkdir()
+        for number in range(first, first + count):
+            Image.new("RGB", (60, 40)).save(folder / split / f"{number:03d}.png")
+    return folder
 
 
 def put_json(path: Path, data: Any) -> Path:
