@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anchorkit.datasets.copies import first_of_same
 from anchorkit.datasets.images import FolderImages, ImageArray, ImageReader
 from anchorkit.errors import InputError
 from anchorkit.findings import Finding
@@ -291,15 +292,19 @@ class Dataset:
 def seeded_split(split: Split, share: float = 0.8, seed: int = 0) -> tuple[Split, Split]:
     """Divide a split in two, the same way every time: `share` of the images to train on, the rest to validate on.
 
-    Entries with the same file go to the same part.
+    Entries with the same file, or with files of the same content, go to the same part.
 
     Raises:
         InputError: there are fewer than two images.
     """
-    files: dict[Any, list[int]] = {}
+    paths = {image_id: split.path(image_id) for image_id in split.image_ids}
+    same = first_of_same(path for path in paths.values() if path is not None)
+    pictures: dict[Any, list[int]] = {}
     for entry in split.ground_truth["images"]:
-        files.setdefault(entry.get("file_name", entry["id"]), []).append(entry["id"])
-    groups = list(files.values())
+        path = paths[entry["id"]]
+        key = entry.get("file_name", entry["id"]) if path is None else same.get(path, path)
+        pictures.setdefault(key, []).append(entry["id"])
+    groups = list(pictures.values())
     if len(groups) < 2:
         raise InputError(f"{len(groups)} image(s) cannot be divided into training and validation; give at least 2")
     order = np.random.default_rng(seed).permutation(len(groups))

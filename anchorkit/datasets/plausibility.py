@@ -5,32 +5,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from anchorkit.datasets.base import Category, Dataset, Split
+from anchorkit.datasets.pictures import check_pictures
 from anchorkit.findings import Finding
-
-PICTURES_LOOKED_AT = 20_000
-"""In how many image files at most the check looks for an EXIF turn."""
 
 # A box may leave its image by so much before it counts as outside: pixels, and a share of the side.
 _SLACK, _SLACK_SHARE = 2.0, 0.01
 _SMALLEST_IMAGE = 8  # pixels: in smaller ones a box of a pixel means nothing
 _FEW_BOXES = 30  # below this, where boxes lie says little about all of them
 _CORNER = 0.55  # no box beyond this share of both sides: coordinates of a smaller picture
-_ORIENTATION = 0x0112  # EXIF's number for it
-_HEAD = 4096  # bytes at the beginning of a file, where the EXIF data of JPEG and PNG files begin
 _PLACES = 3  # how many names a message lists
 
 
@@ -47,10 +38,7 @@ def check_dataset(data: Dataset, official: bool = False) -> tuple[Finding, ...]:
     splits = data.splits()
     found = [finding for split in splits.values() for finding in _boxes_of(data.name, split)]
     found += [*_spelling(data), *([] if official else _without_boxes(data))]
-    files = {name: _files(split) for name, split in splits.items()}
-    found += _listed_twice(data.name, splits, files)
-    found += _in_two_splits(data.name, splits, files, {"val", "test"} if official else set())
-    found += _exif_turns(data.name, splits)
+    found += check_pictures(data.name, splits, official)
     return tuple(sorted(found, key=lambda finding: finding.severity != "refused"))
 
 
@@ -207,115 +195,3 @@ def _spelling(data: Dataset) -> Iterator[Finding]:
 def _names(categories: Sequence[Category]) -> str:
     more = f" and {len(categories) - _PLACES} more" if len(categories) > _PLACES else ""
     return ", ".join(repr(category.name) for category in categories[:_PLACES]) + more
-
-
-# ------------------------------------------------------------------------------------------------------------ pictures
-
-FileId = tuple[int, int]
-
-
-def _files(split: Split) -> dict[int, FileId]:
-    """The file of each image that has one, by image id: device and number, so that links count as what they name."""
-    found = {}
-    for image_id in split.image_ids:
-        path = split.path(image_id)
-        if path is not None:
-            with contextlib.suppress(OSError):
-                about = os.stat(path)
-                found[image_id] = about.st_dev, about.st_ino
-    return found
-
-
-def _listed_twice(
-    name: str, splits: Mapping[str, Split], files: Mapping[str, Mapping[int, FileId]]
-) -> Iterator[Finding]:
-    """Files that several entries of a split resolve to: under one name, or under several.
-
-    Where only the last part of a name leads to a file, and other names end so too, no entry gets the picture.
-    """
-    one_name: list[tuple[str, int, str, int]] = []  # name and id of an entry, and of the first one of its file
-    several_names: list[tuple[str, int, str, int]] = []
-    for split, by_image in files.items():
-        names = {entry["id"]: str(entry.get("file_name")) for entry in splits[split].ground_truth["images"]}
-        doubtful = [image_id for image_id in names if names[image_id] in splits[split].ambiguous_names]
-        if doubtful:
-            file, first = names[doubtful[0]], doubtful[0]
-            other = splits[split].ambiguous_names[file]
-            several_names += [(names[image_id], image_id, other, first) for image_id in doubtful]
-        groups: dict[FileId, list[int]] = defaultdict(list)
-        for image_id, identity in by_image.items():
-            groups[identity].append(image_id)
-        for first, *others in groups.values():
-            differing = [other for other in others if names[other] != names[first]]
-            several_names += [(names[other], other, names[first], first) for other in differing]
-            if others and not differing:
-                one_name.append((names[first], others[0], names[first], first))
-    if one_name:
-        file, second, _, first = one_name[0]
-        what = f"{name}: {len(one_name):,} pictures are listed more than once under different ids"
-        mend = "keep one entry for each picture, with all its boxes"
-        example = {"file": file, "id": second, "value": f"the same as id {first}"}
-        yield Finding("listed_twice", "warning", len(one_name), what, mend, example)
-    if several_names:
-        file, second, other, _ = several_names[0]
-        what = f"{name}: {len(several_names):,} images have the file of another entry with another name"
-        mend = "put every image where its file_name says: one picture cannot have the boxes of both"
-        example = {"file": file, "id": second, "value": f"the same file as {other}"}
-        yield Finding("one_file_for_two_images", "warning", len(several_names), what, mend, example)
-
-
-def _in_two_splits(
-    name: str, splits: Mapping[str, Split], files: Mapping[str, Mapping[int, FileId]], on_purpose: set[str]
-) -> Iterator[Finding]:
-    for first, second in combinations(files, 2):
-        seen = set(files[first].values())
-        shared = [image_id for image_id, identity in files[second].items() if identity in seen]
-        if shared and not {first, second} <= on_purpose:
-            what = f"{name}: {len(shared)} pictures of {second} are also in {first}, so {second} flatters"
-            mend = "leave each picture in one split"
-            example = {"file": str(splits[second].path(shared[0])), "id": shared[0]}
-            yield Finding("same_file_in_two_splits", "warning", len(shared), what, mend, example)
-
-
-def _exif_turns(name: str, splits: Mapping[str, Split]) -> Iterator[Finding]:
-    """Pictures whose file says that they are to be shown turned, and which reading `Split.image` takes."""
-    everything = [(split, image_id) for split in splits.values() for image_id in split.image_ids]
-    looked_at = everything[:: -(-len(everything) // PICTURES_LOOKED_AT)] if everything else []
-    found: list[tuple[bool, Path, int, int]] = []
-    for split, image_id in looked_at:
-        path = split.path(image_id)
-        if path is not None and (turn := exif_turn(path)) is not None:
-            orientation, stored = turn
-            annotated = split.image_size(image_id)
-            fits = stored != annotated == stored[::-1] and orientation >= 5
-            found.append((split.upright or fits, path, image_id, orientation))
-    if not found:
-        return
-    turned = sum(shown for shown, *_ in found)
-    reason = "as YOLO labels are meant" if looked_at[0][0].upright else "as their annotated size says"
-    _, path, image_id, orientation = max(found, key=lambda one: one[0])
-    of = f" (of {len(looked_at):,} looked at)" if len(looked_at) < len(everything) else ""
-    what = (
-        f"{name}: {len(found):,} pictures{of} carry an EXIF turn: {turned:,} are read turned, {reason}, and "
-        f"{len(found) - turned:,} as stored"
-    )
-    mend = "look at some of them with their boxes; saving the pictures without the turn ends the doubt"
-    example = {"file": str(path), "id": image_id, "value": f"orientation {orientation}"}
-    yield Finding("exif_turn", "warning", len(found), what, mend, example)
-
-
-def exif_turn(path: Path) -> tuple[int, tuple[int, int]] | None:
-    """The EXIF orientation of a picture (2 to 8; from 5 on the sides are exchanged) and its stored (height, width).
-
-    None for a picture that is to be shown as it is stored, and for a file that cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        if b"Exif\0\0" not in head and b"eXIf" not in head:
-            return None
-        with Image.open(path) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-            return (orientation, (image.height, image.width)) if orientation in range(2, 9) else None
-    except Exception:  # broken EXIF data raises almost anything
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anchorkit.datasets import Dataset, Split, load_dataset
+from anchorkit.datasets import Dataset, Split, copies, load_dataset
+from anchorkit.datasets.pictures import _copies, _Files, _many
 from anchorkit.datasets.plausibility import check_boxes, check_dataset
 from anchorkit.errors import InputError
 from anchorkit.findings import ImplausibleDataError, ImplausibleDataWarning
@@ -208,6 +210,72 @@ def test_a_picture_in_two_splits(tmp_path, put_image):
         os.symlink(root / "train" / f"{number - 99:03d}.png", root / "val" / f"{number:03d}.png")
     data = loaded(root)
     assert [(f.name, f.count, f.example["id"]) for f in data.findings] == [("same_file_in_two_splits", 3, 100)]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A data set of ten pictures to train on and four to validate on, all different and of one size in bytes."""
+    for name, data in (("train", truth(10)), ("val", truth(4, 100))):
+        put_json(tmp_path / "annotations" / f"instances_{name}.json", data)
+        (tmp_path / name).mkdir()
+        for entry in data["images"]:
+            pixels = np.random.default_rng(entry["id"]).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / entry["file_name"], compress_level=0)
+    assert len({path.stat().st_size for path in tmp_path.rglob("*.png")}) == 1
+    return tmp_path
+
+
+def test_copies_of_a_picture_under_another_name(pictures: Path) -> None:
+    assert loaded(pictures).findings == ()
+    shutil.copy(pictures / "train" / "001.png", pictures / "train" / "003.png")
+    shutil.copy(pictures / "train" / "001.png", pictures / "train" / "004.png")
+    shutil.copy(pictures / "train" / "002.png", pictures / "val" / "100.png")
+    within, across = loaded(pictures).findings
+    assert (within.name, within.count, within.example["id"]) == ("same_picture_in_two_files", 2, 3)
+    assert within.example["value"] == f"the same picture as {pictures / 'train' / '001.png'}"
+    assert (across.name, across.count, across.example["id"]) == ("same_picture_in_two_splits", 1, 100)
+    assert across.example["file"] == str(pictures / "val" / "100.png")
+    assert "1 pictures of val are copies of some in train" in across.what
+
+
+def test_a_single_copy_among_many_pictures_is_passed_over(pictures: Path) -> None:
+    shutil.copy(pictures / "train" / "001.png", pictures / "train" / "003.png")
+    few = _Files.of(loaded(pictures).train)
+    many = _Files({**few.paths, **{n: pictures / f"{n}" for n in range(50, 300)}}, few.numbers)
+    assert [finding.name for finding in _copies("few", {"train": few})] == ["same_picture_in_two_files"]
+    assert _many([(3, 1)], few)
+    assert not _many([(3, 1)], many)
+    assert _many([(3, 1), (4, 1)], many)
+
+
+def test_only_files_of_equal_size_are_opened(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted((pictures / "train").iterdir())
+    for number, file in enumerate(files):
+        file.write_bytes(file.read_bytes() + bytes(number))  # a PNG may have bytes behind its end
+    monkeypatch.setattr(copies, "_middle", lambda path: pytest.fail(f"{path} was opened"))
+    assert copies.first_of_same(files) == {}
+
+
+def test_pictures_of_one_colour_are_no_copies(tmp_path: Path, put_image: Callable[..., None]) -> None:
+    for name in "ab":
+        put_image(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.jpg").write_bytes(b"no picture")
+    assert copies.first_of_same(sorted(tmp_path.iterdir())) == {}
+
+
+def test_copies_go_to_one_side_of_the_own_split(pictures: Path) -> None:
+    shutil.rmtree(pictures / "val")
+    (pictures / "annotations" / "instances_val.json").unlink()
+    train = sorted((pictures / "train").iterdir())
+    before = set(loaded(pictures).val.image_ids)
+    for first, second in zip(train[:5], train[5:], strict=True):
+        shutil.copy(first, second)
+    data = loaded(pictures)
+    assert len(before) == 2
+    assert len(data.val) == 2
+    [first, second] = data.val.image_ids
+    assert second == first + 5
+    assert {finding.name for finding in data.findings} == {"same_picture_in_two_files"}
 
 
 def test_a_root_category_is_left_out_of_all_splits(tmp_path, put_image):
