@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -84,12 +85,30 @@ class Finding:
         return cls(**data)
 
 
+_on: ContextVar[bool] = ContextVar("_on", default=True)
+
+
 @contextlib.contextmanager
-def not_reported() -> Iterator[None]:
-    """Report no findings: for a detector in training, for example, whose later use reports them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImplausibleDataWarning)
-        yield
+def unchecked() -> Iterator[None]:
+    """Neither look for findings in prediction tables nor report any: of a detector in training, for example.
+
+    Example:
+        >>> from anchorkit.findings import Finding, report, unchecked
+        >>> with unchecked():
+        ...     report([Finding("a_name", "warning", 3, "3 boxes are odd", "mend them")])
+    """
+    before = _on.set(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImplausibleDataWarning)
+            yield
+    finally:
+        _on.reset(before)
+
+
+def checks_are_on() -> bool:
+    """Whether prediction tables are to be checked: False within `unchecked`."""
+    return _on.get()
 
 
 def report(findings: Iterable[Finding], known: Iterable[Finding] = (), stacklevel: int = 2) -> None:

@@ -53,6 +53,7 @@ _SIDES = ("x1", "y1", "x2", "y2")
 
 LAYOUT_KEY = b"anchorkit.layout"
 POSTPROCESS_KEY = b"anchorkit.postprocess"
+EMPTY_IMAGES_KEY = b"anchorkit.empty_images"
 
 ROWS_AT_ONCE = 2**18
 """Rows of a file that are in memory twice while it is read."""
@@ -74,6 +75,8 @@ class PredictionTable:
         boxes: float32 (N, 4), x1 y1 x2 y2 in pixels of the original image, x2 >= x1 and y2 >= y1.
         layout: the anchors of the detector.
         postprocess: what the detector does with these rows.
+        empty_images: int64 (E,), ids of images that the detector looked at and that have no row, as far as this is
+            known: `collect_predictions` records them, other tools need not.
         source: what the table is called in errors: the file it was read from.
         findings: what `collect_predictions` found implausible; empty for tables that come from elsewhere.
 
@@ -100,6 +103,7 @@ class PredictionTable:
         layout: AnchorLayout,
         postprocess: PostProcess,
         *,
+        empty_images: npt.ArrayLike = (),
         source: str = "predictions",
         copy: bool = True,
     ) -> None:
@@ -116,6 +120,7 @@ class PredictionTable:
         self.findings: tuple[Finding, ...] = ()
         self.layout = layout
         self.postprocess = postprocess
+        self.empty_images = _integers(empty_images, "image_id", source, copy)
         self.image_id = _integers(image_id, "image_id", source, copy)
         self.anchor = _integers(anchor, "anchor", source, copy)
         self.category_id = _integers(category_id, "category_id", source, copy)
@@ -194,6 +199,7 @@ class PredictionTable:
         stays = np.isin(self.image_id, ids)
         other = copy.copy(self)
         other.source = f"{self.source} ({len(ids)} images of it)"
+        other.empty_images = np.intersect1d(self.empty_images, ids)
         for name in _FIELDS:
             rows = getattr(self, name)[stays]
             rows.setflags(write=False)
@@ -240,6 +246,8 @@ class PredictionTable:
             LAYOUT_KEY: json.dumps(self.layout.to_dict()).encode(),
             POSTPROCESS_KEY: json.dumps(self.postprocess.to_dict()).encode(),
         }
+        if len(self.empty_images):
+            metadata[EMPTY_IMAGES_KEY] = json.dumps(self.empty_images.tolist()).encode()
         fields = [pa.field(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()]
         table = pa.table(self._columns(), schema=pa.schema(fields, metadata=metadata))
         with replacing(path) as temporary:
@@ -287,7 +295,9 @@ class PredictionTable:
         metadata = schema.metadata or {}
         layout = AnchorLayout.from_dict(_metadata(metadata, LAYOUT_KEY, source), source)
         postprocess = PostProcess.from_dict(_metadata(metadata, POSTPROCESS_KEY, source), source)
-        return cls(**columns, layout=layout, postprocess=postprocess, source=source, copy=False)
+        empty = np.asarray(_metadata(metadata, EMPTY_IMAGES_KEY, source) if EMPTY_IMAGES_KEY in metadata else ())
+        how: dict[str, Any] = {"layout": layout, "postprocess": postprocess, "source": source, "copy": False}
+        return cls(**columns, empty_images=empty, **how)
 
     def _columns(self) -> dict[str, Array]:
         sides = {name: np.ascontiguousarray(self.boxes[:, i]) for i, name in enumerate(_SIDES)}
@@ -347,8 +357,9 @@ def collect_predictions(
             bar.update(len(ids))
     columns: dict[str, Array] = {name: np.concatenate(parts or [np.empty(0)]) for name, parts in found.items()}
     source = f"predictions of {detector.name}"
-    layout, postprocess = detector.layout, detector.postprocess
-    table = PredictionTable(**columns, layout=layout, postprocess=postprocess, source=source, copy=False)
+    how: dict[str, Any] = {"layout": detector.layout, "postprocess": detector.postprocess, "source": source}
+    empty = np.setdiff1d(np.array(split.image_ids, np.int64), columns["image_id"])
+    table = PredictionTable(**columns, empty_images=empty, **how, copy=False)
     ground_truth = getattr(split, "ground_truth", None)  # an own split may have none
     if ground_truth is not None:
         table.findings = check_table(table, objects_of(ground_truth))

@@ -31,8 +31,10 @@ from anchorkit.evaluation.loops.tables import PLACE, Array, Classes, Events
 from anchorkit.evaluation.metrics import COCO_MAX_DETS, MatchingRules, Metric
 from anchorkit.evaluation.sorting import falling_key, starts_of
 from anchorkit.evaluation.threads import Sharing, threads_for
+from anchorkit.findings import Finding, report
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
+from anchorkit.predictions_check import Whole, check_pair, images_to_compare
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -57,6 +59,8 @@ class ShardedEvaluator(Accuracies):
     Attributes:
         postprocess: how detections are made of the raw predictions.
         n_shards: into how many shares the images are divided.
+        findings: what is implausible in the predictions (judged by the rows of up to 200 images) and, if it came from
+            a file, in the ground truth.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class ShardedEvaluator(Accuracies):
         self._direct = can_be_reached(next(iter(client.nthreads())))
         # Any worker may compute what the questions depend on, so that Dask can repeat it on those that are left.
         self._shards = [client.submit(_itself, shard, pure=False) for shard in self._divided()]
-        counts = self._survey()
+        counts = self._survey(ground_truth)
         scores = [client.submit(shards.falling_scores, shard, pure=False) for shard in self._shards]
         numbered = client.submit(shards.number, counts, *scores, pure=False)
         self._places = [client.submit(itemgetter(n), numbered, pure=False) for n in range(self.n_shards)]
@@ -160,11 +164,13 @@ class ShardedEvaluator(Accuracies):
         self._homes = [answer.worker for answer in answers]
         return [answer.found for answer in answers]
 
-    def _survey(self) -> Array:
+    def _survey(self, given: Any) -> Array:
         """Check the shards. Returns candidates by shard and class, int64 (shards, K)."""
-        found: list[Survey] = self._ask(shards.survey)
+        found: list[Survey] = self._ask(shards.survey, images_to_compare(self.ground_truth))
         for warning in dict.fromkeys(warning for survey in found for warning in survey.warnings):
-            warnings.warn(warning, UserWarning, stacklevel=4)
+            warnings.warn(warning, UserWarning, stacklevel=3)
+        self.findings = self._implausible(found, given)
+        report(self.findings, stacklevel=3)
         self._digests = b"".join(survey.digests for survey in found)
         self._sizes = np.sum([survey.sizes for survey in found], axis=0)
         counts = np.array([survey.counts for survey in found])
@@ -176,6 +182,16 @@ class ShardedEvaluator(Accuracies):
                 "random, or a higher score_threshold (docs/cluster.md says what either means)"
             )
         return counts
+
+    def _implausible(self, found: Sequence[Survey], given: Any) -> tuple[Finding, ...]:
+        """What the check finds in the compared rows of all shards, and in what is counted over all rows."""
+        rows = sum(survey.whole.rows for survey in found)
+        whole = Whole(rows, np.concatenate([survey.whole.image_ids for survey in found]))
+        source = self._paths[0] if len(self._paths) == 1 else f"{self._paths[0]} and others"
+        some = sum(len(survey.some) for survey in found)
+        part = f" ({some:,} of its {rows:,} rows were looked at)" if some < rows else ""
+        table = shards.joined([survey.some for survey in found], source + part)
+        return check_pair(table, self.ground_truth, given, self._coco.max_dets[-1], whole)
 
     def _new_engine(self, rules: MatchingRules, every_area: bool) -> Engine:
         # Every class has places: its boxes may lie in any shard.

@@ -25,6 +25,7 @@ from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.evaluation.threads import Sharing
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
+from anchorkit.predictions_check import Whole
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,15 @@ class Survey(NamedTuple):
     Attributes:
         counts: int64 (K,), candidates of each class; sizes: int64 (A,), candidates of each anchor.
         digests: see `image_digests`; warnings: see `PredictionTable.check`.
+        whole: the rows that are counted for the plausibility check, and some: those that it compares with objects.
     """
 
     counts: Array
     sizes: Array
     digests: bytes
     warnings: list[str]
+    whole: Whole
+    some: PredictionTable
 
 
 class Differences(NamedTuple):
@@ -137,7 +141,7 @@ class _Loaded:
 
     def __init__(self, shard: Shard) -> None:
         tables = [PredictionTable.load(path, shard.images) for path in shard.paths]
-        self.table = table = tables[0] if len(tables) == 1 else _joined(tables)
+        self.table = table = tables[0] if len(tables) == 1 else joined(tables, f"{tables[0].source} and others")
         self.warnings = table.check(shard.truth)
         # Shards are the threads: a worker has as many at work as it has cores.
         work = Sharing(1)
@@ -177,17 +181,25 @@ def _at_work(shard: Shard) -> Iterator[_Loaded]:
         seat.loaded.rows.forget()
 
 
-def survey(shard: Shard) -> Answer:
+def survey(shard: Shard, compared: Array) -> Answer:
     """Load and check a shard: a `Survey`.
+
+    Args:
+        shard: the shard.
+        compared: ids of the images whose rows are to be handed over for the plausibility check.
 
     Raises:
         InputError: a file cannot be read or breaks a rule, a row belongs to an image that the ground truth lacks, or
             the shard does not fit in the worker's memory.
     """
     with _at_work(shard) as loaded:
-        rows = loaded.rows
-        sizes = members_of_anchors(loaded.index.groups, len(loaded.table.layout))
-        return _answer(Survey(rows.of_classes(), sizes, image_digests(loaded.table, shard.truth), loaded.warnings))
+        rows, table = loaded.rows, loaded.table
+        sizes = members_of_anchors(loaded.index.groups, len(table.layout))
+        whole, some = Whole(len(table), np.unique(table.image_id)), table.subset(compared)
+        # Known of all images of the file, not only of the compared ones.
+        some.empty_images = table.empty_images
+        digests = image_digests(table, shard.truth)
+        return _answer(Survey(rows.of_classes(), sizes, digests, loaded.warnings, whole, some))
 
 
 def falling_scores(shard: Shard) -> Array:
@@ -282,8 +294,8 @@ def _answer(found: Any) -> Answer:
     return Answer(found, str(get_worker().address))
 
 
-def _joined(tables: Sequence[PredictionTable]) -> PredictionTable:
-    first, names = tables[0], ("image_id", "anchor", "category_id", "score", "boxes")
+def joined(tables: Sequence[PredictionTable], source: str) -> PredictionTable:
+    """The rows of several tables of one detector."""
+    first, names = tables[0], ("image_id", "anchor", "category_id", "score", "boxes", "empty_images")
     options: dict[str, Any] = {name: np.concatenate([getattr(table, name) for table in tables]) for name in names}
-    options |= {"layout": first.layout, "postprocess": first.postprocess, "source": f"{first.source} and others"}
-    return PredictionTable(**options, copy=False)
+    return PredictionTable(**options, layout=first.layout, postprocess=first.postprocess, source=source, copy=False)

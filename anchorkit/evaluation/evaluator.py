@@ -19,7 +19,7 @@ from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.loops.tables import Array
 from anchorkit.evaluation.metrics import COCO_MAX_DETS, MatchingRules, Metric, read_metric
 from anchorkit.evaluation.verifying import largest_difference
-from anchorkit.findings import report
+from anchorkit.findings import report, unchecked
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 from anchorkit.predictions_check import check_pair
@@ -243,11 +243,9 @@ class Evaluator(Accuracies):
             1.0
         """
         truth = self.ground_truth.subset(image_ids)
-        # What is implausible was reported of the whole; without sizes no box of a part is refused.
-        truth = dataclasses.replace(truth, sizes=np.empty((0, 2)))
         table = self.predictions.subset(truth.image_ids).with_postprocess(self.postprocess)
-        with warnings.catch_warnings():
-            # The constructor of this evaluator issued the warnings about the table.
+        with unchecked(), warnings.catch_warnings():
+            # The constructor of this evaluator has checked the table and issued the warnings.
             warnings.simplefilter("ignore", UserWarning)
             part = Evaluator(
                 table,

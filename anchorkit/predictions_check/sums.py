@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from anchorkit.findings import Finding, Severity
-from anchorkit.predictions_check.truth import Array, Table, Truth
+from anchorkit.predictions_check.truth import Array, Table, Truth, Whole
 
 _SMALLEST_IMAGE = 8  # pixels: in smaller ones a box of a pixel means nothing
 _ROWS_FIRST = 10_000  # rows that are looked at before all are
@@ -55,11 +55,19 @@ def _sides(boxes: Array) -> Array:
     return sides
 
 
-def without_rows(table: Table, truth: Truth, objects: Array) -> Iterator[Finding]:
+def without_rows(table: Table, truth: Truth, objects: Array, whole: Whole) -> Iterator[Finding]:
+    """Images with objects that have no row, but for those of which it is known that the detector was given them."""
     with_objects = truth.image_ids[np.unique(truth.image[objects])]
-    missing = with_objects[~np.isin(with_objects, table.image_id)]
-    typical = len(table) / max(1, len(with_objects) - len(missing))
-    if len(missing) and (typical >= _MANY_ROWS or len(missing) > max(1, _MISSING_SHARE * len(with_objects))):
+    missing = with_objects[~np.isin(with_objects, whole.image_ids)]
+    typical = whole.rows / max(1, len(with_objects) - len(missing))
+    missing = missing[~np.isin(missing, table.empty_images)]
+    if not len(missing):
+        return
+    if not whole.rows:
+        what = f"{table.source}: no rows at all, but {int(objects.sum()):,} objects to find"
+        mend = "lower the score threshold, or write the rows again"
+        yield Finding("no_rows", "warning", 0, what, mend, {"file": table.source})
+    elif typical >= _MANY_ROWS or len(missing) > max(1, _MISSING_SHARE * len(with_objects)):
         what = f"{table.source}: {len(missing):,} of {len(with_objects):,} images with objects have no row"
         mend = "all their objects count as missed: see that every image went through the detector"
         yield Finding("images_without_rows", "warning", len(missing), what, mend, {"id": int(missing[0])})

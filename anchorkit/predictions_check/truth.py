@@ -34,6 +34,9 @@ class Table(Protocol):
     def boxes(self) -> Array: ...
 
     @property
+    def empty_images(self) -> Array: ...
+
+    @property
     def layout(self) -> AnchorLayout: ...
 
     @property
@@ -43,6 +46,18 @@ class Table(Protocol):
     def source(self) -> str: ...
 
     def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What is counted over all rows of a table, some of which may lie elsewhere."""
+
+    rows: int
+    image_ids: Array  # of the rows, in any order and any number of times
+
+    @classmethod
+    def of(cls, table: Table) -> Whole:
+        return cls(len(table), table.image_id)
 
 
 @dataclass(frozen=True)

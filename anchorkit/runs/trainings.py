@@ -21,7 +21,7 @@ from anchorkit.datasets import Dataset, Split
 from anchorkit.detectors import Detector, load_detector, save_detector
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, replacing, write_json
-from anchorkit.findings import not_reported
+from anchorkit.findings import unchecked
 from anchorkit.predictions import PredictionTable, collect_predictions
 from anchorkit.runs.folder import training_folder
 from anchorkit.search import SearchResult, search
@@ -140,7 +140,7 @@ class Trainer:
         evaluator = self.evaluators(trained)["val"]
         threshold = max(evaluator.accuracy(evaluator.full) - max_drop, 0.0)
         ledger = trained.folder / f"ledger-{evaluator.fingerprint}.jsonl"  # one ledger per set of predictions
-        with not_reported():  # the experiment's answer says what a hardly trained detector can tell
+        with unchecked():  # the experiment's answer says what a hardly trained detector can tell
             return search(evaluator, cost=cost, threshold=threshold, ledger=ledger, progress=self.progress)
 
     def _take_over(self, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -157,7 +157,7 @@ class Trainer:
         found = {}
         for name, split in self.splits.items():
             path = None if kept is None else kept / f"predictions-{name}.parquet"
-            with not_reported():
+            with unchecked():
                 if path is None or not path.exists():
                     table = collect_predictions(detector, split, progress=self.progress)
                     if path is not None:

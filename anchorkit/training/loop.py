@@ -29,7 +29,7 @@ from anchorkit.detectors import Detector
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import replacing, write_json
-from anchorkit.findings import not_reported
+from anchorkit.findings import unchecked
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
 from anchorkit.training.recipes import RECIPES, Recipe
@@ -221,7 +221,7 @@ def validate(detector: Detector, module: nn.Module, split: Split) -> float:
     """AP 0.50:0.95 (0..1) of a detector with `module` in the place of its own, on a split."""
     measured = copy.copy(detector)
     measured.module = module
-    with not_reported():
+    with unchecked():
         predictions = collect_predictions(measured, split, progress=False)
         return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
 

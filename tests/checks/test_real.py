@@ -75,7 +75,8 @@ OF_BOXES: dict[str, tuple[Change, str]] = {
 
 def corrupted_truths(real_data: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Of each corrupted ground truth: what it is, the finding it should bring, and those it brings."""
-    for name, part in (("bccd", "train"), ("bccd", "val"), ("coco_subset", "train2017"), ("coco_subset", "val2017")):
+    sets = {"bccd": ("train", "val"), "neu_det": ("train", "val"), "coco_subset": ("train2017",)}
+    for name, part in ((name, part) for name, parts in sets.items() for part in parts):
         source = real_data / name / "annotations" / f"instances_{part}.json"
         if not source.is_file():
             continue
@@ -89,17 +90,16 @@ def corrupted_truths(real_data: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield f"{name} {part}, {what}", expected, [finding.name for finding in found]
 
 
-def test_at_least_38_of_40_corrupted_copies_are_found_by_name(real_data):
+def test_all_but_two_of_40_corrupted_copies_and_more_are_found_by_name(real_data):
     table, truth = real_ssd(real_data)
     cases = [
         (f"SSD, {one.what}", one.name, [finding.name for finding in check_table(one.table, truth)])
         for one in corrupted(table, truth)
     ]
     cases += list(corrupted_truths(real_data))
-    cases = cases[:40]
     missed = [(what, expected, found) for what, expected, found in cases if expected not in found]
     print(f"{len(cases)} corrupted copies; missed: {missed}")
-    assert len(cases) == 40
+    assert len(cases) >= 40
     assert len(missed) <= 2
 
 

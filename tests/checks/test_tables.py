@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
 
-from anchorkit.datasets.base import Split
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator, single
 from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
@@ -198,40 +196,3 @@ def test_a_split_gives_the_same_arrays_as_the_evaluation(made):
     mine, theirs = objects_of(coco), read_ground_truth(coco)
     for name in ("image_ids", "category_ids", "image", "category", "boxes", "crowd", "sizes"):
         assert np.array_equal(getattr(mine, name), getattr(theirs, name)), name
-
-
-class _Raw:
-    def __init__(self, boxes: Any, scores: Any) -> None:
-        self.boxes, self.scores, self.anchor = boxes, scores, np.zeros(len(boxes), np.int64)
-
-
-class _Detector:
-    """Says what a table says; its boxes may be normalised."""
-
-    name = "mine"
-
-    def __init__(self, table: PredictionTable, split: Split, divide: bool) -> None:
-        self.table, self.split, self.divide = table, split, divide
-        self.layout, self.postprocess, self.categories = table.layout, table.postprocess, split.categories
-
-    def raw_predictions(self, images: list[Any]) -> Any:
-        for image in images:
-            rows = np.flatnonzero(self.table.image_id == int(image[0, 0, 0]))
-            column = np.searchsorted([c.id for c in self.categories], self.table.category_id[rows])
-            scores = np.zeros((len(rows), len(self.categories)), np.float32)
-            scores[np.arange(len(rows)), column] = self.table.score[rows]
-            yield _Raw(self.table.boxes[rows] / (np.tile(image.shape[1::-1], 2) if self.divide else 1), scores)
-
-
-@pytest.mark.parametrize("divide", [False, True])
-def test_collected_predictions_are_checked(divide):
-    from anchorkit.predictions import collect_predictions
-
-    table, coco = made_up(images=6)
-    split = Split("val", coco, lambda entry: np.full((entry["height"], entry["width"], 3), entry["id"], np.uint8))
-    detector: Any = _Detector(table, split, divide)
-    if divide:
-        with pytest.raises(InputError, match="predictions of mine: all 240 boxes lie within 0..1"):
-            collect_predictions(detector, split, progress=False)
-    else:
-        assert collect_predictions(detector, split, progress=False).findings == ()

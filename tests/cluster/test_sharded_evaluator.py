@@ -17,9 +17,13 @@ import pytest
 
 import anchorkit as ak
 from anchorkit.anchors import Move
+from anchorkit.errors import InputError
+from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.evaluation.metrics import FScore, WeightedAP
+from anchorkit.findings import ImplausibleDataWarning
 from anchorkit.predictions import PredictionTable
 
+from ..checks.corruptions import corrupted, made_up, remade
 from ..evaluation.cases import Case, random_case
 from .clusters import Cluster, dask_cluster
 
@@ -103,6 +107,40 @@ def test_same_bits_by_any_metric(client: Any, tmp_path: Path, seed: int) -> None
             full = one.layout.full
             assert spread.accuracy(full) == one.accuracy(full)
             assert spread.children(full, ak.moves(full)).tolist() == one.children(full, ak.moves(full)).tolist()
+
+
+@pytest.mark.parametrize("name", ["axes_exchanged", "class_ids_permuted", "images_without_rows", "scores_in_steps"])
+def test_what_is_implausible_is_found_as_in_one_place(client: Any, tmp_path: Path, name: str) -> None:
+    table, coco = made_up(images=40)
+    case = next(one for one in corrupted(table, read_ground_truth(coco)) if one.name == name)
+    case.table.save(tmp_path / "table.parquet")
+    table = PredictionTable.load(tmp_path / "table.parquet")
+    with pytest.warns(ImplausibleDataWarning):
+        one = ak.Evaluator(table, coco)
+    with pytest.warns(ImplausibleDataWarning) as caught:
+        spread = ShardedEvaluator(client, tmp_path / "table.parquet", coco, n_shards=3)
+    with spread:
+        assert spread.findings == one.findings
+    assert [finding.name for finding in one.findings] == [name]
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_what_no_data_can_be_is_refused_on_the_cluster_too(client: Any, tmp_path: Path) -> None:
+    table, coco = made_up()
+    case = next(one for one in corrupted(table, read_ground_truth(coco)) if one.what == "normalised")
+    case.table.save(tmp_path / "table.parquet")
+    with pytest.raises(InputError, match="all 960 boxes lie within 0..1"):
+        ShardedEvaluator(client, tmp_path / "table.parquet", coco, n_shards=2)
+
+
+def test_rows_of_some_images_are_enough_for_the_check(client: Any, tmp_path: Path) -> None:
+    table, coco = made_up(images=250, rows=20)
+    remade(table, table.boxes[:, [1, 0, 3, 2]]).save(tmp_path / "table.parquet")
+    with (
+        pytest.warns(ImplausibleDataWarning, match=r"table.parquet \(4,000 of its 5,000 rows were looked at\)"),
+        ShardedEvaluator(client, tmp_path / "table.parquet", coco, n_shards=3) as spread,
+    ):
+        assert [finding.name for finding in spread.findings] == ["axes_exchanged"]
 
 
 def test_several_files_with_images_anyhow(client: Any, tmp_path: Path) -> None:
