@@ -40,7 +40,7 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
 
 
 def _look_at_weights(path: Path) -> None:
-    """Read the names and shapes of the tensors, or the description of a saved detector."""
+    """Read the tensors (of a safetensors file only its head), or the description of a saved detector."""
     if path.is_dir():
         read_json(path / "detector.json")
         path = path / "model.safetensors"
@@ -52,3 +52,8 @@ def _look_at_weights(path: Path) -> None:
                 opened.keys()
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: not a safetensors file, or cut off ({error})") from None
+    else:
+        # Imports torch, which takes seconds: only for files that nothing else reads.
+        from anchorkit.detectors.state_dicts import read_state
+
+        read_state(path)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parse(sys.argv[1:] if arguments is None else list(arguments))
         # Some libraries print to standard output (pycocotools does), which is only for the answer.
         with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _once()
             answer: Answer = options.command(options)
         text = json.dumps(answer.data, allow_nan=False) if getattr(options, "json", False) else answer.text
         _print(text)
@@ -121,5 +121,14 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"anchorkit: warning: {' '.join(str(message).split())}", file=sys.stderr)
+def _once() -> Callable[..., None]:
+    """What shows warnings during a command: each text once, although several steps may open the same data."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        line = " ".join(str(message).split())
+        if line not in shown:
+            shown.add(line)
+            print(f"anchorkit: warning: {line}", file=sys.stderr)
+
+    return show

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from anchorkit.batch import run_experiments, run_notebooks
@@ -71,6 +72,23 @@ def test_weights_are_opened(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"detector\.json: no such file"):
         look_beforehand([{"02_detector": {"weights": str(tmp_path / "saved")}}])
     look_beforehand([{"02_detector": {"weights": "auto"}}])
+
+
+def test_weights_that_torch_saved_are_opened(tmp_path: Path) -> None:
+    whole, cut, other, odd = (tmp_path / name for name in ("whole.pth", "cut.pt", "other.pth", "odd.ckpt"))
+    torch.save({"a": torch.zeros(1000)}, whole)
+    cut.write_bytes(whole.read_bytes()[:500])
+    torch.save({"a": Path()}, other)
+    torch.save({"a": torch.tensor([1.0, torch.nan])}, odd)
+    look_beforehand([{"02_detector": {"weights": str(whole)}}])
+    for file, said in (
+        (cut, r"cut\.pt: not tensors as torch.save writes them, or cut off"),
+        (other, r"other\.pth: holds Python objects beside tensors"),
+        (odd, r"odd\.ckpt: 1 of 2 numbers of a are not finite"),
+        (tmp_path / "none.pth", r"none\.pth: no such file"),
+    ):
+        with pytest.raises(InputError, match=said):
+            look_beforehand([{"02_detector": {"weights": str(file)}}])
 
 
 def test_without_a_package_that_executes_notebooks_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:

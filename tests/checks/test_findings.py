@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from anchorkit.cli import main
+from anchorkit.cli import checks, main
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.ground_truth import read_ground_truth
@@ -109,6 +109,19 @@ def test_check_of_annotations_alone(files, capsys):
     assert [f["name"] for f in json.loads(capsys.readouterr().out)["findings"]] == ["normalised_boxes"]
     assert main(["check", str(files / "right.parquet")]) == 2
     assert "GROUND_TRUTH" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always::UserWarning")
+def test_a_command_shows_a_warning_once(capsys, monkeypatch):
+    def opened_twice(subject: str) -> tuple[Finding, ...]:
+        for stacklevel in (1, 2):
+            warnings.warn(f"{subject}: read as\nYOLO", stacklevel=stacklevel)
+        return ()
+
+    monkeypatch.setattr(checks, "_data", opened_twice)
+    for data in ("a", "b", "b"):  # each is a command of its own
+        assert main(["check", data]) == 0
+        assert capsys.readouterr().err == f"anchorkit: warning: {data}: read as YOLO\n"
 
 
 def test_max_dets_on_the_command_line(files, capsys):
