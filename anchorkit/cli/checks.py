@@ -67,7 +67,10 @@ def _data(subject: str) -> tuple[Finding, ...]:
     if path.suffix == ".parquet":
         raise InputError(f"{path}: a prediction table is checked against its annotations: check {path} GROUND_TRUTH")
     if path.suffix == ".json" and path.is_file():
-        return check_dataset(load_coco_file(path))
+        annotations = load_coco_file(path)
+        for note in annotations.notes:
+            warnings.warn(note, stacklevel=2)
+        return check_dataset(annotations)
     data = load_dataset(subject)
     # Loading has checked everything but the set that the kit draws itself.
     return check_dataset(data) if subject == "shapes" else data.findings

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from anchorkit.coco_json import whole_ids
+from anchorkit.coco_json import read_coco
 from anchorkit.datasets.base import SPLIT_WORDS, Dataset, Split, assemble, check_same_categories
 from anchorkit.datasets.images import (
     FOLDERS,
@@ -32,7 +32,6 @@ from anchorkit.datasets.images import (
     subfolders,
 )
 from anchorkit.errors import InputError
-from anchorkit.files import read_json
 
 OFFICIAL_SOURCE = "the COCO 2017 'Train images', 'Val images' and 'Train/Val annotations' downloads at cocodataset.org"
 
@@ -88,8 +87,9 @@ def load_coco_file(path: Path) -> Dataset:
     Raises:
         InputError: the json is broken or inconsistent.
     """
-    whole = Split("annotations", normalise(read_json(path), path, [path.parent]), _no_image)
-    return Dataset(str(path), whole, whole.only(set(), "val"))
+    data, _, notes = read_coco(path)
+    whole = Split("annotations", normalise(data, path, [path.parent]), _no_image)
+    return Dataset(str(path), whole, whole.only(set(), "val"), notes=notes)
 
 
 def _no_image(entry: Mapping[str, Any]) -> Any:
@@ -124,8 +124,12 @@ def normalise(data: Any, source: str | Path, folders: Iterable[Path] = ()) -> di
     folders = list(folders)
     categories = [dict(entry) for entry in data["categories"]]
     for position, entry in enumerate(categories):
-        if not isinstance(entry.get("name"), str):
+        name = entry.get("name")
+        if isinstance(name, int) and not isinstance(name, bool):  # digits and other numbers as classes
+            name = str(name)
+        if not isinstance(name, str):
             raise InputError(f"{source}: category {position} has no name; give it one")
+        entry["name"] = name.lstrip("\ufeff")  # a byte order mark, from the list that the names were copied from
     images = [_image(dict(entry), position, source, folders) for position, entry in enumerate(data["images"])]
     category_ids = _unique_ids(categories, "category", source)
     image_ids = _unique_ids(images, "image", source)
@@ -151,10 +155,8 @@ def _read(sources: Mapping[str, tuple[Path, list[Path]]], notes: list[str]) -> d
     """The splits of json files and of the folders that may hold their images."""
     truths = {}
     for name, (source, folders) in sources.items():
-        data = read_json(source)
-        if isinstance(data, Mapping):
-            data, said = whole_ids(data, source)
-            notes += said
+        data, _, said = read_coco(source)
+        notes += said
         truths[name] = normalise(data, source, folders)
     names = {name: [entry["file_name"] for entry in truth["images"]] for name, truth in truths.items()}
     images = find_images({name: (names[name], folders) for name, (_, folders) in sources.items()})

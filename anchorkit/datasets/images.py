@@ -314,10 +314,10 @@ def _is_turned(path: Path) -> bool:
 
 def _spellings(name: str) -> tuple[list[str], list[str]]:
     """The ways to write a whole file name, and what is left of them without leading folders."""
-    plain = name.replace("\\", "/")  # written on Windows
+    plain = name.replace("\\", "/").lstrip("\ufeff")  # written on Windows
     whole = [name, plain]
     if "?d=" in plain:
-        whole.append(unquote(plain.partition("?d=")[2]))
+        whole.append(unquote(plain.partition("?d=")[2]).replace("\\", "/"))
     if "://" in plain:
         with contextlib.suppress(ValueError):  # not every text with :// is an address
             whole.append(unquote(urlsplit(plain).path).lstrip("/"))

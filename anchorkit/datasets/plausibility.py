@@ -25,6 +25,9 @@ _CORNER = 0.55  # no box beyond this share of both sides: coordinates of a small
 _PLACES = 3  # how many names a message lists
 
 
+Boxes = npt.NDArray[np.float64]
+
+
 def check_dataset(data: Dataset, official: bool = False) -> tuple[Finding, ...]:
     """What is implausible in a data set's boxes, classes and pictures.
 
@@ -37,7 +40,7 @@ def check_dataset(data: Dataset, official: bool = False) -> tuple[Finding, ...]:
     """
     splits = data.splits()
     found = [finding for split in splits.values() for finding in _boxes_of(data.name, split)]
-    found += [*_spelling(data), *([] if official else _without_boxes(data))]
+    found += [*_spelling(data), *([] if official else [*_empty(data), *_without_boxes(data)])]
     found += check_pictures(data.name, splits, official)
     return tuple(sorted(found, key=lambda finding: finding.severity != "refused"))
 
@@ -103,6 +106,8 @@ def check_boxes(
     whole = (boxes == np.rint(boxes)).all(axis=1)
     # VOC's corners count from 1: normalised ones begin up to a pixel before the image.
     unit = (low >= -1).all(axis=1) & (high <= 1.01).all(axis=1) & real_image
+    # Corners of a normalised box are within 0..1 too, and their sum beyond it.
+    unit |= ((boxes >= 0) & (boxes <= 1)).all(axis=1) & real_image
     if whole.all() or not unit.all():  # a box over the whole image is 0 0 1 1
         unit &= ~whole
     to_pixels = "multiply x and width by the image's width, y and height by its height"
@@ -128,11 +133,7 @@ def check_boxes(
         mend = "write x, y, width and height: width is x2 - x1, height is y2 - y1"
         return [*found, Finding("corner_boxes", "warning", count, what, mend, example(outside))]
     if outside.any():
-        swapped = boxes[outside][:, [1, 0, 3, 2]]
-        fits = (swapped[:, :2] + swapped[:, 2:] <= (sizes + slack)[outside]).all(axis=1).mean()
-        mend = "exchange x with y and width with height" if fits > 0.95 and outside.sum() >= 5 else (
-            "check that the boxes are x, y, width and height in pixels, and that the annotated image sizes are right"
-        )  # fmt: skip
+        mend = _mend_outside(low, sides, sizes, slack, outside)
         what = f"{where}: {outside.sum():,} of {count:,} boxes reach beyond their image by more than {_SLACK:g} pixels"
         found.append(Finding("boxes_outside_image", "warning", int(outside.sum()), what, mend, example(outside)))
     elif count >= _FEW_BOXES and not np.isnan(sizes).any() and not found:
@@ -145,6 +146,18 @@ def check_boxes(
             mend = "scale the boxes to the annotated image sizes, or mend the sizes"
             found.append(Finding("boxes_scaled_down", "warning", count, what, mend, example(sides[:, 0] > 0)))
     return found
+
+
+def _mend_outside(low: Boxes, sides: Boxes, sizes: Boxes, slack: Boxes, outside: Any) -> str:
+    """What to do about boxes outside their image: another reading, if it puts all boxes into their images."""
+    if outside.sum() >= 5:
+        swapped = (low[:, ::-1] + sides[:, ::-1] <= sizes + slack)[outside].all(axis=1).mean()
+        if swapped > 0.95:
+            return "exchange x with y and width with height"
+        centred = ((low - sides / 2 >= -slack) & (low + sides / 2 <= sizes + slack)).all()
+        if centred:
+            return "x and y look like the box's centre: x is the centre minus half the width, y minus half the height"
+    return "check that the boxes are x, y, width and height in pixels, and that the annotated image sizes are right"
 
 
 def _boxes_of(name: str, split: Split) -> list[Finding]:
@@ -164,6 +177,14 @@ def _boxes_of(name: str, split: Split) -> list[Finding]:
 def _used(data: Dataset) -> Counter[int]:
     """How many boxes each category has, by its id."""
     return Counter(a["category_id"] for split in data.splits().values() for a in split.ground_truth["annotations"])
+
+
+def _empty(data: Dataset) -> Iterator[Finding]:
+    for split in data.splits().values():
+        if len(split) and not split.ground_truth["annotations"]:
+            what = f"{data.name}, {split.name}: none of the {len(split):,} images has a box"
+            mend = "nothing can be learned or measured there: see that the annotations were exported with the images"
+            yield Finding("split_without_boxes", "warning", len(split), what, mend, {"id": split.image_ids[0]})
 
 
 def _without_boxes(data: Dataset) -> Iterator[Finding]:

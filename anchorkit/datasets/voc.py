@@ -154,20 +154,30 @@ def _official_sheets(base: Path, root: Path, lists: tuple[tuple[str, str], ...])
 def _listed_sheets(root: Path) -> dict[str, list[_Sheet]]:
     """Splits by the lists in ImageSets/Main; trainval counts as train unless train and val are both there.
 
-    A single list of another name names all images; several such lists are ignored.
+    Without these, the lists of single classes (``cat_train.txt``) are put together. A single list of another name names
+    all images; several such lists are ignored.
     """
     found = sorted((root / "ImageSets" / "Main").glob("*.txt")) or sorted((root / "ImageSets").glob("*.txt"))
     lists = {path.stem.lower(): path for path in found if path.stat().st_size}
     folders, places = named_folders(root, _XML_FOLDERS) or [root / "Annotations"], _image_folders(root)
-    splits = {split: lists[word] for split, words in SPLIT_WORDS.items() for word in words if word in lists}
-    if "trainval" in lists and not ("train" in splits and "val" in splits):
+    words = {word: split for split, known in SPLIT_WORDS.items() for word in known} | {"trainval": "trainval"}
+    splits = {words[word]: [lists[word]] for word in reversed(words) if word in lists}
+    if not splits:  # each list of a class names all images of its split
+        for stem, path in lists.items():
+            word = stem.rpartition("_")[2]
+            if word != stem and word in words:
+                splits.setdefault(words[word], []).append(path)
+    whole = splits.pop("trainval", None)
+    if whole and not ("train" in splits and "val" in splits):
         splits.pop("val", None)
-        splits = {"train": lists["trainval"], **{split: path for split, path in splits.items() if split != "train"}}
+        splits["train"] = whole
     if not splits and len(lists) == 1:
-        splits = {"train": next(iter(lists.values()))}
-    return {
-        split: [_sheet(xml, folders, places) for xml in _listed(listing, folders)] for split, listing in splits.items()
-    }
+        splits = {"train": [*lists.values()]}
+    sheets = {}
+    for split, listings in sorted(splits.items(), key=lambda item: tuple(SPLIT_WORDS).index(item[0])):
+        files = dict.fromkeys(xml for listing in listings for xml in _listed(listing, folders))
+        sheets[split] = [_sheet(xml, folders, places) for xml in files]
+    return sheets
 
 
 def _listed(listing: Path, folders: list[Path]) -> list[Path]:
