@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,8 +19,8 @@ def read_coco(ground_truth: Any) -> tuple[Mapping[str, Any], str, tuple[str, ...
     """The COCO dict behind a path, a dict or a pycocotools ``COCO``.
 
     Returns:
-        The dict, in which ids that are written as text or with a decimal point (``"1"``, ``1.0``) are whole numbers and
-        boxes that are written as text are numbers; what to call it in messages; and sentences on what was so written.
+        The dict, in which ids that are written as text or with a decimal point (``"1"``, ``1.0``) are whole numbers;
+        what to call it in messages; and a sentence on the ids that were so written, if there are any.
 
     Raises:
         InputError: the file is missing or not JSON, or it is no object; the message says what was given instead.
@@ -41,8 +40,7 @@ def read_coco(ground_truth: Any) -> tuple[Mapping[str, Any], str, tuple[str, ...
     if not isinstance(data, Mapping):
         raise InputError(f"{name}: not a COCO ground truth (a JSON object with images, annotations and categories)")
     data, notes = whole_ids(data, name)
-    data, more = _boxes_of_text(data, name)
-    return data, name, (*notes, *more)
+    return data, name, notes
 
 
 def whole_ids(data: Mapping[str, Any], source: str | Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
@@ -82,24 +80,6 @@ def whole_ids(data: Mapping[str, Any], source: str | Path) -> tuple[Mapping[str,
         f"{source}: {count} ids or sizes are written as text or with a decimal point ({example}) and read as whole "
         "numbers",
     )
-
-
-def _boxes_of_text(data: Mapping[str, Any], source: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """A COCO dict without boxes like ``["1", "2.5", "3", "4"]``, and a sentence on them if there were any."""
-    annotations = data.get("annotations")
-    if not isinstance(annotations, list):
-        return data, ()
-    read: dict[int, list[float]] = {}
-    for position, entry in enumerate(annotations):
-        box = entry.get("bbox") if isinstance(entry, Mapping) else None
-        if isinstance(box, list) and any(isinstance(side, str) for side in box):
-            with contextlib.suppress(TypeError, ValueError):
-                read[position] = [float(side) for side in box]
-    if not read:
-        return data, ()
-    example = annotations[next(iter(read))]["bbox"]
-    fresh = [{**entry, "bbox": read[n]} if n in read else entry for n, entry in enumerate(annotations)]
-    return {**data, "annotations": fresh}, (f"{source}: {len(read)} boxes are text ({example}) and read as numbers",)
 
 
 def whole_number(value: Any) -> int | None:

@@ -7,8 +7,9 @@ import contextlib
 import errno
 import json
 import os
-import shutil
+import stat
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,14 @@ from typing import Any
 
 from anchorkit.errors import InputError
 
-__all__ = ["appearing", "read_json", "read_text", "replacing", "write_json", "write_text"]
+__all__ = ["appearing", "move_over", "read_json", "read_text", "remove", "replacing", "write_json", "write_text"]
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})  # Windows has no quota
 """Numbers of the errors that a full disk, a used-up quota or a limit on a file's size raises."""
+
+
+_PAUSES = (0.05, 0.1, 0.2, 0.4) if os.name == "nt" else ()
+"""Seconds to wait for a file that an indexer or a virus scanner has open: Windows then refuses to rename over it."""
 
 
 def says_no_room(message: str) -> bool:
@@ -62,9 +67,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
             yield temporary
             # mkstemp makes files private; give the one that stays the permissions any new file would have.
             temporary.chmod(0o666 & ~_umask())
-            temporary.replace(target)
+            move_over(temporary, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on Windows, a writer that failed may have left it open
+                temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -88,7 +94,49 @@ def appearing(folder: Path) -> Iterator[Path]:
             temporary.rename(folder)
         finally:
             for leftover in (temporary, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there; read-only files too, as Windows keeps those.
+
+    Raises:
+        OSError: it cannot be removed, for example because a program has it open on Windows.
+    """
+    if path.is_dir() and not path.is_symlink():
+        for inner in path.iterdir():
+            remove(inner)
+        path.rmdir()
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        mode = path.stat().st_mode
+        if mode & stat.S_IWRITE:
+            raise
+        path.chmod(mode | stat.S_IWRITE)
+        try:
+            path.unlink()
+        except OSError:
+            path.chmod(mode)
+            raise
+
+
+def move_over(temporary: Path, target: Path) -> None:
+    """Rename over `target`. Windows refuses that for a read-only file, and while a program has it open."""
+    for pause in (*_PAUSES, None):
+        try:
+            temporary.replace(target)
+            return
+        except PermissionError:
+            if target.is_file() and not target.stat().st_mode & stat.S_IWRITE:
+                remove(target)
+                temporary.replace(target)
+                return
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 @contextlib.contextmanager
@@ -105,7 +153,8 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the hidden folders that killed processes left in a folder; no other process may be working there."""
     for leftover in folder.glob(".*"):
         if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove(leftover)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -267,7 +267,8 @@ def _complete(entry: dict[str, Any], where: str) -> None:
     if not box:
         box = entry["bbox"] = _around(entry.get("segmentation"), where)
     if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
-        raise InputError(f"{where} has bbox {box!r}; [x, y, width, height] in pixels is needed")
+        quotes = ", as numbers without quotes" if isinstance(box, list) and any(isinstance(v, str) for v in box) else ""
+        raise InputError(f"{where} has bbox {box!r}; [x, y, width, height] in pixels is needed{quotes}")
     if box[2] < 0 or box[3] < 0:
         raise InputError(f"{where} has bbox {box!r} with a negative side; [x, y, width, height] is needed")
     if entry.get("area") is None:

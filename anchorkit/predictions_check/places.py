@@ -137,6 +137,15 @@ def readings(sample: Sample, input_size: tuple[int, int]) -> Iterator[Reading]:
         name = "axes_exchanged" if axes else "input_pixels"
         mend = "multiply x by image width / input width, y by image height / input height"
         yield Reading(name, f"{pixels}{axes}", mend, of * size / given)
+    for whole, word in ((100, "percent"), (1000, "thousandths")):
+        mend = f"divide by {whole}, then multiply by the image's width and height"
+        yield Reading("normalised_coordinates", f"{word} of the image's width and height", mend, boxes * size / whole)
+    width, height = sizes[:, 0], sizes[:, 1]
+    for axis, side, first, extent in (("x", "the right", 0, width), ("y", "the bottom", 1, height)):
+        mirrored = boxes.copy()
+        mirrored[:, first], mirrored[:, first + 2] = extent - boxes[:, first + 2], extent - boxes[:, first]
+        mend = f"{axis}1 is the image's {'width' if axis == 'x' else 'height'} minus {axis}2, and the other way round"
+        yield Reading("axes_mirrored", f"{axis} measured from {side}", mend, mirrored)
     name = "letterbox_shift"
     yield Reading(name, f"{pixels}, letterboxed", undo, (boxes - pad) / scale)
     yield Reading(name, f"{pixels}, padded to the right and below", "divide by the scale", boxes / scale)

@@ -6,13 +6,12 @@ A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.errors import InputError
-from anchorkit.files import read_json, write_json
+from anchorkit.files import read_json, remove, write_json
 from anchorkit.findings import Finding
 from anchorkit.runs.provenance import facts_hash
 
@@ -168,9 +167,9 @@ def remove_left(run_dir: str | Path, lessons: Iterable[str], everything: bool) -
                 files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
                 gone = [path for path in files if everything or not _goes_on(path.relative_to(folder))]
                 for path in gone:
-                    path.unlink()
+                    remove(path)
                 if everything and place.is_dir():
-                    shutil.rmtree(place)
+                    remove(place)
                 if gone:
                     removed.append(place.relative_to(folder).parts[0])
     return list(dict.fromkeys(removed))

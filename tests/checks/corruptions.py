@@ -126,6 +126,10 @@ def corrupted(table: PredictionTable, truth: GroundTruth, seed: int = 0) -> Iter
         ("corners as x y w h", "corners_as_x_y_w_h"): np.concatenate([low, low + high], axis=1),
         ("halved", "coordinates_scaled"): boxes / 2,
         ("doubled", "coordinates_scaled"): boxes * 2,
+        ("thousandths", "normalised_coordinates"): boxes / size * 1000,
+        ("y upwards", "axes_mirrored"): np.stack(
+            [boxes[:, 0], size[:, 1] - boxes[:, 3], boxes[:, 2], size[:, 1] - boxes[:, 1]], axis=1
+        ),
     }
     if (given != size).any():
         read["input pixels", "input_pixels"] = boxes * given / size

@@ -278,6 +278,27 @@ def test_copies_go_to_one_side_of_the_own_split(pictures: Path) -> None:
     assert {finding.name for finding in data.findings} == {"same_picture_in_two_files"}
 
 
+def test_a_split_without_a_box(tmp_path, put_image):
+    data = loaded(write(tmp_path, put_image, train=truth(), val=truth(4, 100) | {"annotations": []}))
+    assert [(f.name, f.count, f.example["id"]) for f in data.findings] == [("split_without_boxes", 4, 100)]
+
+
+@pytest.mark.parametrize(
+    ("read_as", "name", "said"),
+    [
+        (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "boxes_outside_image", "look like the box's centre"),
+        (lambda x, y, w, h: [x / 120, y / 80, (x + w) / 120, (y + h) / 80], "normalised_boxes", "they look normalised"),
+    ],
+)
+def test_boxes_that_begin_elsewhere(read_as, name, said):
+    boxes = np.array([annotation["bbox"] for annotation in truth(20)["annotations"]])
+    boxes[:10, :2] = [120, 80] - boxes[:10, 2:]  # some end where their image ends
+    changed = np.array([read_as(*box) for box in boxes])
+    [finding] = check_boxes("a", changed, np.tile([120.0, 80.0], (len(boxes), 1)), range(len(boxes)))
+    assert finding.name == name
+    assert said in str(finding)
+
+
 def test_a_root_category_is_left_out_of_all_splits(tmp_path, put_image):
     parts = {}
     for name, first in (("train", 1), ("val", 100)):

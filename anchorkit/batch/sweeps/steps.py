@@ -10,7 +10,7 @@ all the same, so every file that is taken from a step is compared with its diges
 
 from __future__ import annotations
 
-import errno
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from uuid import uuid4
 from anchorkit.batch.drive import Desk
 from anchorkit.batch.plans import Step
 from anchorkit.errors import InputError
-from anchorkit.files import appearing, read_json, write_json
+from anchorkit.files import appearing, move_over, read_json, remove, write_json
 from anchorkit.runs.provenance import content_hash, visible_files
 from anchorkit.runs.record import Executed
 
@@ -30,7 +30,6 @@ _LINKED_FROM = 64 * 1024  # bytes; for smaller files a link saves nothing
 _GROWING = {".jsonl", ".log"}  # files that are appended to
 # Not copied to the next step.
 _OWN = {STEP_FILE, FAILURE_FILE, "kernel.log"}
-_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -170,15 +169,16 @@ def _same(source: Path, target: Path, digest: str) -> None:
 def _link(source: Path, target: Path) -> None:
     """Make `target` a hard link to `source`, read-only; a copy where the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    source.chmod(source.stat().st_mode & 0o555)
+    read_only = source.stat().st_mode & 0o555
+    source.chmod(read_only)
     temporary = target.with_name(f".link-{uuid4().hex}")
     try:
         try:
             temporary.hardlink_to(source)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
+        except OSError:  # which error says so depends on the system; a full disk stops the copy too
             shutil.copyfile(source, temporary)
-        temporary.replace(target)
+        move_over(temporary, target)
+        if os.path.samefile(source, target):  # to take an earlier link's place, Windows needs it to be writable
+            source.chmod(read_only)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
