@@ -135,7 +135,7 @@ def _copies(name: str, files: Mapping[str, _Files]) -> Iterator[Finding]:
             example = _example_of_copy(own, own, *twice[0])
             yield Finding("same_picture_in_two_files", "warning", len(twice), what, mend, example)
     for first, second in combinations(files, 2):
-        there = {picture[number]: image_id for image_id, number in reversed(files[first].numbers.items())}
+        there = {picture[number]: image_id for image_id, number in reversed([*files[first].numbers.items()])}
         links = set(files[first].numbers.values())
         own = files[second]
         shared = [

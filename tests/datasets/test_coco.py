@@ -19,7 +19,7 @@ from anchorkit.datasets import load_dataset
 from anchorkit.datasets.coco import normalise
 from anchorkit.errors import InputError
 
-from .samples import coco_dict, put_json
+from .samples import coco_dict, coco_folder, put_json
 
 # The sample has a class without boxes; and few of these tests need images.
 pytestmark = pytest.mark.filterwarnings("ignore:.*have no box in any split", "ignore:.*images are not found")
@@ -334,6 +334,26 @@ def test_real_folders(real_data: Path, folder: str, sizes: tuple[int, ...], clas
         # Nothing is dropped or changed in data that is in order.
         for part in ("images", "annotations", "categories"):
             assert split.ground_truth[part] == raw[part]
+
+
+def test_names_with_a_byte_order_mark_and_numbers_as_names(tmp_path: Path):
+    folder = coco_folder(tmp_path, 2)
+    for split, first in (("train", 1), ("val", 11)):
+        truth = coco_dict(2, first)
+        truth["images"][0]["file_name"] = "\ufeff" + truth["images"][0]["file_name"]
+        truth["categories"] = [{"id": 3, "name": "\ufeffcat"}, {"id": 7, "name": 7}]
+        put_json(folder / "annotations" / f"instances_{split}.json", truth)
+    data = load_dataset(folder)
+    assert [category.name for category in data.categories] == ["cat", "7"]
+    assert data.train.image(1).shape == (40, 60, 3)
+
+
+def test_detections_in_the_place_of_annotations_are_recognised(tmp_path: Path):
+    folder = coco_folder(tmp_path, 2)
+    rows = [{"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    put_json(folder / "annotations" / "instances_train.json", rows)
+    with pytest.raises(InputError, match=r"instances_train\.json: this is a COCO results json"):
+        load_dataset(folder)
 
 
 @pytest.mark.real

@@ -231,6 +231,7 @@ LABEL_STUDIO = {
     "uploads by their own names": ("images/3f2a1b0c-{}.png", "{}.png"),
     "media of the server": ("../../label-studio/data/media/upload/1/3f2a1b0c-{}.png", "3f2a1b0c-{}.png"),
     "local files": ("/data/local-files/?d=parts%2Fimages%2F{}.png", "{}.png"),
+    "local files of Windows": ("/data/local-files/?d=parts%5Cimages%5C{}.png", "{}.png"),
     "encoded names": (quote("images/Größe/") + "{}.png", "Größe/{}.png"),
 }
 

@@ -113,6 +113,24 @@ def test_names_with_spaces_and_lists_of_a_class(tmp_path: Path, put_image):
         assert files(load_dataset(tmp_path).train) == ["my dog 1", "b"]
 
 
+def test_lists_of_single_classes_are_put_together(tmp_path: Path, put_image):
+    put_voc(tmp_path, put_image, {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
+    lists = tmp_path / "ImageSets" / "Main"
+    for path in list(lists.iterdir()):
+        names = path.read_text().split()
+        path.unlink()
+        for klass in ("cat", "wild_dog"):
+            put_text(
+                lists / f"{klass}_{path.name}", "".join(f"{name} {-1 if klass == 'cat' else ' 1'}\n" for name in names)
+            )
+    data = load_dataset(tmp_path)
+    assert {name: files(split) for name, split in data.splits().items()} == {
+        "train": ["a", "b"],
+        "val": ["c"],
+        "test": ["d"],
+    }
+
+
 def test_without_lists_the_images_are_parted(tmp_path: Path, put_image):
     for position in range(5):
         put_image(tmp_path / "images" / f"{position}.png", value=position)
