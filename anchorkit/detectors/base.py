@@ -16,7 +16,6 @@ from anchorkit.datasets import Category
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
-
 FRESH = "random weights"
 
 

@@ -283,7 +283,7 @@ def _take_trunk(detector: Detector, start: str | Path) -> None:
 def _fitting(path: Path, mine: Mapping[str, torch.Size]) -> int:
     """How many tensors of a file have the name and the shape of one of `mine`; reads no tensor."""
     with safe_open(path, framework="pt") as opened:
-        return sum(mine.get(name) == tuple(opened.get_slice(name).get_shape()) for name in opened.keys())
+        return sum(mine.get(name) == tuple(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (no dict)
 
 
 def _known_weights(name: str) -> str:

@@ -1,8 +1,9 @@
 """The training loop: one function to read from top to bottom.
 
 Hugging Face accelerate runs it on one or many GPUs or machines (``accelerate launch SCRIPT``), in mixed precision, or
-on the CPU. A run with a folder writes a checkpoint after each lap (an epoch, or a twelfth of its steps); when it is started again it continues there and
-ends with the same weights as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
+on the CPU. A run with a folder writes a checkpoint after each lap, which is an epoch or, where steps are counted, a
+twelfth of them (`pace.py` plans the laps). When it is started again it continues there and ends with the same weights
+as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
 """
 
 from __future__ import annotations
@@ -147,13 +148,13 @@ def fit(
     facts = training_facts(detector, data, plan, None, seed, steps)
     known = steps or planned_steps(out, minutes, facts)
     pace = Pace(plan.epochs, sampler.per_epoch, 2 * plan.warmup_steps, known, minutes, validate_every)
-    steps = pace.steps  # the schedule sees the number that the first laps fix, where it is not fixed yet
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, plan))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, pace.steps, plan))
     mean = None
     if plan.ema_decay:
         mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
-    checkpoint = Checkpoint(out, facts | ({"steps": known} if minutes else {}), module=module, mean=mean, optimizer=optimizer, schedule=schedule)
+    now = facts | {"steps": known} if minutes else facts
+    checkpoint = Checkpoint(out, now, module=module, mean=mean, optimizer=optimizer, schedule=schedule)
     rows = checkpoint.restore()
     # A mistake in the validation should show in seconds, not after an epoch of training.
     trial = data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed)
@@ -163,9 +164,9 @@ def fit(
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     watched = accelerator.is_local_main_process and progress
-    bar = tqdm(total=steps or None, disable=watched is not True, unit="step", desc="training")
+    bar = tqdm(total=pace.steps or None, disable=watched is not True, unit="step", desc="training")
     bar.update(int(rows[-1]["step"]) if rows else 0)
-    before = checkpoint.state() if not steps else {}
+    before = {} if pace.steps else checkpoint.state()
 
     def chosen() -> None:
         checkpoint.facts["steps"] = pace.steps
@@ -176,7 +177,7 @@ def fit(
             (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size))
 
     try:
-        for steps, sampler.steps in pace.laps(len(rows), accelerator, lambda: checkpoint.load(before), chosen):
+        for sampler.steps in pace.laps(len(rows), accelerator, lambda: checkpoint.load(before), chosen):
             started, total = time.perf_counter(), 0.0
             model.train()
             for images, targets in loader:

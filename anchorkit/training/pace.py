@@ -1,7 +1,7 @@
 """How long a training is: in epochs, in steps, or as long as some minutes allow on the machine at hand.
 
-A training is done in laps; a checkpoint is written after each. In epochs, a lap is an epoch. In steps it is a twelfth of
-them, however few the images are. In minutes, the first steps are timed, taken back, and then the number of steps is
+A training is done in laps; a checkpoint is written after each. In epochs, a lap is an epoch. In steps it is a twelfth
+of them, however few the images are. In minutes, the first steps are timed, taken back, and then the number of steps is
 fixed and written down: so a killed training goes on with the same number, and the same number of steps given explicitly
 ends with the same weights.
 """
@@ -76,8 +76,8 @@ class Pace:
 
     def laps(
         self, done: int, accelerator: Accelerator, take_back: Callable[[], None], chosen: Callable[[], None]
-    ) -> Iterator[tuple[int, range]]:
-        """The steps in all, and those of the next lap; first, if minutes have to become steps, laps that are timed.
+    ) -> Iterator[range]:
+        """The steps of each lap to do; first, if minutes have to become steps, laps that are timed.
 
         Args:
             done: laps that are done.
@@ -87,14 +87,14 @@ class Pace:
         """
         if not self.steps:
             self.trying = True
-            yield 1, range(2)  # the first steps are slow: memory is allocated, workers start
+            yield range(2)  # the first steps are slow: memory is allocated, workers start
             started = _clock()
-            yield 1, range(2, 4)
+            yield range(2, 4)
             seconds = max((_clock() - started) / 2, 1e-6)
             more = _agreed(int(min(_TRIAL, _TRIAL_SECONDS // seconds)), accelerator)
             if more > 2:
                 started = _clock()
-                yield 1, range(4, 4 + more)
+                yield range(4, 4 + more)
                 seconds = (_clock() - started) / more
             take_back()
             self.trying, self.step_seconds = False, seconds
@@ -103,7 +103,7 @@ class Pace:
             chosen()
         ends = self.ends
         for lap in range(done, len(ends)):
-            yield self.steps, range(ends[lap - 1] if lap else 0, ends[lap])
+            yield range(ends[lap - 1] if lap else 0, ends[lap])
 
     def time_validation(self, validate: Callable[[], object], share: float) -> None:
         """Time a validation on a `share` (0..1) of the images."""
