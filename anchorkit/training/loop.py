@@ -110,7 +110,8 @@ def fit(
         workers: processes that load and augment images beside the training; the result does not depend on it.
         validate_every: laps between validations (a lap is an epoch, or a twelfth of the steps); 0 validates after the
             last only, None about ten times if that takes little of the time.
-        progress: show a progress bar on standard error; ``"lines"`` prints a line per validation instead.
+        progress: show a progress bar on standard error; ``"lines"`` prints a line per validation on standard
+            output instead.
 
     Returns:
         The history.
