@@ -322,6 +322,7 @@ def test_with_data_of_one_s_own_the_tour_on_shapes_is_not_run(
     lessons: Path, tmp_path: Path, write_lesson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anchorkit.batch.runner.look_beforehand", lambda runs: None)
+    monkeypatch.setitem(PROFILES, "smoke", {})
     for name in ("00_start_here", "01_lesson"):
         write_lesson(name, [TRACE.format(name=name[:2])])
     (tmp_path / "mine" / "annotations").mkdir(parents=True)
