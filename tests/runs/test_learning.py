@@ -13,8 +13,8 @@ from anchorkit.findings import nothing_can_be_told
 from anchorkit.runs.learning import (
     RISING,
     Learning,
-    command_to_train_longer,
     judge_learning,
+    longer_training,
     read_learning,
 )
 from anchorkit.runs.record import RunRecord
@@ -89,14 +89,19 @@ def test_it_is_kept_in_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "expected"),
+    ("profile", "expected", "more"),
     [
-        ("quick", "anchorkit run --data '/my data' --detector tiny_ssd --profile full --out {out}"),
-        ("smoke", "anchorkit run --data '/my data' --detector tiny_ssd"),
-        ("full", ""),
+        ("quick", "--profile full --out {out} -p input_size=128", 1500),
+        ("full", "--profile full --out {out} -p input_size=128 -p 02_detector.epochs=41", 400),
+        ("smoke", "-p input_size=128", 0),
     ],
 )
-def test_the_command_goes_on_in_the_same_folder(tmp_path: Path, profile: str, expected: str) -> None:
-    assert command_to_train_longer(tmp_path) == ""  # a notebook opened by hand
-    RunRecord.begin(profile=profile, data="/my data", detector="tiny_ssd").write(tmp_path)
-    assert command_to_train_longer(tmp_path) == expected.format(out=tmp_path)
+def test_the_command_trains_longer_with_the_same_parameters(
+    tmp_path: Path, profile: str, expected: str, more: int
+) -> None:
+    assert longer_training(tmp_path, 200, 20.1, 150) == ("", 400)  # a notebook opened by hand
+    parameters = {"input_size": 128, "02_detector.minutes": 2.0}
+    RunRecord.begin(profile=profile, data="/my data", detector="tiny_ssd", parameters=parameters).write(tmp_path)
+    command, steps = longer_training(tmp_path, 200, 20.1, 150)
+    assert command == f"anchorkit run --data '/my data' --detector tiny_ssd {expected.format(out=tmp_path)}"
+    assert steps == pytest.approx(more, abs=10)
