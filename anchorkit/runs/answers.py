@@ -72,7 +72,7 @@ def open_test_table(
 ) -> tuple[PredictionTable, GroundTruth] | None:
     """Predictions of the same detector on images that no search has seen, if there are any.
 
-    Those of a run are collected now, by its detector on the test split of its data.
+    Those of a run are the ones that 02_detector put aside or, in a run without them, collected now by its detector.
 
     Args:
         run_dir: a run's folder.
@@ -97,6 +97,9 @@ def open_test_table(
     split = load_data(run_dir).test
     if split is None:
         return None
+    put_aside = Path(run_dir) / "predictions_test.parquet"
+    if put_aside.exists():
+        return PredictionTable.load(put_aside), read_ground_truth(split.ground_truth)
     # Only here: an experiment on a table of your own needs no torch.
     from anchorkit.detectors import load_detector
     from anchorkit.predictions import collect_predictions

@@ -59,7 +59,7 @@ from anchorkit.statistics.intervals import (
 )
 from anchorkit.statistics.removal import SafeRemoval
 from anchorkit.statistics.splits import ImageSplit, fold_images, split_images
-from anchorkit.statistics.statements import frontier_changes, safe_to_remove
+from anchorkit.statistics.statements import detector_change, frontier_changes, safe_to_remove
 from anchorkit.statistics.tried import TRIED_ALLOWED_FOR, sample_of_tried
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "SafeRemoval",
     "cross_fit",
     "cross_fitted_removal",
+    "detector_change",
     "fold_images",
     "frontier_changes",
     "holdout_report",

@@ -42,8 +42,8 @@ class CrossFit:
         optimism_interval: its interval with the choices as they are.
         budgets: one row per budget: the `cost` that may be spent; ``in_sample`` and ``cross_fitted``, the change of AP
             against the full detector, with ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``; ``luck``, the
-            former less the latter, with ``luck_low`` and ``luck_high``; ``least``, a lower bound of ``cross_fitted`` that
-            holds for all budgets at once; ``mean_cost`` that the folds spend.
+            former less the latter, with ``luck_low`` and ``luck_high``; ``least``, a lower bound of ``cross_fitted``
+            that holds for all budgets at once; ``mean_cost`` that the folds spend.
         losses: one row per loss of AP that the choice allows: ``allowed``; ``n_anchors``, the mean over the folds;
             ``mean_cost``; ``in_sample``, ``cross_fitted``, ``low`` and ``high``.
         folds: int64 (I,), the fold of each image.

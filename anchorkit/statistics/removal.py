@@ -192,8 +192,10 @@ def hope_among(
     """The point that more images would most likely show to be safe, among those cheaper than the one that is.
 
     Args:
-        change: float64 (n,), of AP against the full detector, measured, 0..1. error: its standard errors.
-        cost: float64 (n,). chosen_cost: of what is shown to be safe already.
+        change: float64 (n,), of AP against the full detector, measured, 0..1.
+        error: float64 (n,), their standard errors.
+        cost: float64 (n,).
+        chosen_cost: of what is shown to be safe already.
         n_images: how many images there are.
         width: how many standard errors below its point a bound lies.
         margin: the loss that does not matter, 0..1.
@@ -224,8 +226,10 @@ def images_to_show(n_images: int, change: float, error: float, width: float, mar
 
     Args:
         n_images: how many there are.
-        change: of AP, measured, 0..1. error: its standard error. margin: the loss that does not matter.
+        change: of AP, measured, 0..1.
+        error: its standard error.
         width: how many standard errors below its point a bound lies.
+        margin: the loss that does not matter, 0..1.
 
     Returns:
         At least `n_images`, rounded up to two digits; 0 if no number would, because the loss is not within the margin.

@@ -85,6 +85,38 @@ def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[s
     return {"change": found.change, "low": low, "high": high, "within_margin": share_within(found.changes, margin)}
 
 
+def detector_change(
+    before: Evaluator, after: Evaluator, confidence: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """The change of AP from one detector to another on the same images, with its interval.
+
+    The detectors may differ in anything (one was trained again, say); both are evaluated on the same draws. The
+    interval is for a detector that was not chosen on these images.
+
+    Args:
+        before: an evaluator of the one's predictions.
+        after: of the other's, on the same images.
+        confidence: of the interval, 0..1.
+        draws: bootstrap samples of the images.
+        seed: of the draws.
+
+    Returns:
+        The change and the ends of its interval, 0..1.
+
+    Raises:
+        InputError: the images differ, or the bootstrap does not support the metric.
+    """
+    if not np.array_equal(before.ground_truth.image_ids, after.ground_truth.image_ids):
+        raise InputError("detector_change: the evaluators are of different images; give the same split to both")
+    old, new = (one.bootstrap([one.full], draws, seed) for one in (before, after))
+    measured = (old.full_drawn >= 0) & (new.full_drawn >= 0)
+    change = new.full_accuracy - old.full_accuracy
+    if not measured.any():
+        return change, change, change
+    low, high = percentile_interval((new.full_drawn - old.full_drawn)[measured, None], confidence)
+    return change, float(low[0]), float(high[0])
+
+
 def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
     """Refuse a result that belongs to other anchors.
 
@@ -152,8 +184,10 @@ def removal_of(
         points: one row per point, with ``change`` (of AP against the full detector, 0..1).
         configurations: of the frontier, what each row stands for.
         bounds: lower bounds of the changes, which hold together.
-        margin: the loss of AP that does not matter, 0..1. confidence: of the bounds.
-        tried: how many configurations were tried on these images. folds: of a cross-fitted statement.
+        margin: the loss of AP that does not matter, 0..1.
+        confidence: of the bounds.
+        tried: how many configurations were tried on these images.
+        folds: of a cross-fitted statement, how many.
     """
     full, n_images = evaluator.full, len(evaluator.ground_truth.image_ids)
     unpruned = evaluator.accuracy(full)
