@@ -187,15 +187,26 @@ class Hope:
 
 
 def hope_among(
-    change: Floats, error: Floats, cost: Floats, chosen_cost: float, n_images: int, width: float, margin: float
+    change: Floats,
+    error: Floats,
+    cost: Floats,
+    chosen_cost: float,
+    shown: bool,
+    n_images: int,
+    width: float,
+    margin: float,
 ) -> Hope:
     """The point that more images would most likely show to be safe, among those cheaper than the one that is.
+
+    That is the cheapest one that shows no loss. Where nothing is shown to be safe and every point shows a loss, it is
+    the one for which the fewest images are needed.
 
     Args:
         change: float64 (n,), of AP against the full detector, measured, 0..1.
         error: float64 (n,), their standard errors.
         cost: float64 (n,).
         chosen_cost: of what is shown to be safe already.
+        shown: whether that is more than the full detector.
         n_images: how many images there are.
         width: how many standard errors below its point a bound lies.
         margin: the loss that does not matter, 0..1.
@@ -209,7 +220,7 @@ def hope_among(
         best = int(harmless[cost[harmless].argmin()])
         return Hope(best, needed[best])
     possible = [at for at, count in needed.items() if count]
-    if not possible:
+    if shown or not possible:
         return Hope(None, 0)
     best = min(possible, key=lambda at: (needed[at], cost[at]))
     return Hope(best, needed[best])

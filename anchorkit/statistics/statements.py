@@ -205,7 +205,9 @@ def removal_of(
         own_change, own_least = float(change[at]), float(bounds.least[at])
     hoped, hoped_change, hoped_least, hoped_cost, needed = chosen, own_change, own_least, own_cost, 0
     if told:
-        hope = hope_among(change, bounds.standard_error, cost, own_cost, n_images, bounds.width, margin)
+        hope = hope_among(
+            change, bounds.standard_error, cost, own_cost, own_cost < whole, n_images, bounds.width, margin
+        )
         needed = hope.images_needed
         if hope.place is not None:
             hoped, hoped_cost = configurations[hope.place], float(cost[hope.place])
