@@ -22,6 +22,7 @@ from anchorkit.errors import InputError
 from anchorkit.files import NO_ROOM, says_no_room
 from anchorkit.runs.record import Executed, now
 
+_BELOW = "\n      "  # before what is reported of a step
 _GRACE = 10  # seconds to end cleanly in after Ctrl-C
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a notebook's traceback
 
@@ -222,6 +223,9 @@ class InOrder(Drive):
         self._steps, self._place, self._kernel = steps, place, kernel
         self._progress, self._keep_going = progress, keep_going
         self._number = 0
+        self._reported = False
+        if progress:
+            kernel.heard = self._hear
         self._outcome: Outcome | None = None
         self.executed: list[str] = []
         self.skipped: list[str] = []
@@ -260,7 +264,8 @@ class InOrder(Drive):
         elif outcome.error is not None:
             self.failed[name] = outcome.error
         said = {"done": f"{outcome.seconds:.0f} s", "stopped": "stopped"}
-        self._say(f"{said.get(outcome.state, 'failed')}\n")
+        self._say(f"{_BELOW if self._reported else ''}{said.get(outcome.state, 'failed')}\n")
+        self._reported = False
 
     # It is its own one worker: a step has ended when `start` returns.
 
@@ -279,6 +284,10 @@ class InOrder(Drive):
 
     def close(self) -> None:
         self._kernel.close()
+
+    def _hear(self, line: str) -> None:
+        self._reported = True
+        self._say(f"{_BELOW}{line}")
 
     def _say(self, text: str) -> None:
         if self._progress:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import logging
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ class Kernel:
         log: the file for the process's own output (when it crashes, or is interrupted); by default ``kernel.log`` in
             the folder.
         held: open files that the process keeps open as long as it lives, such as a lock file.
+
+    Attributes:
+        heard: called with each line that a training reports on standard error; None for nobody.
     """
+
+    heard: Callable[[str], None] | None = None
 
     def __init__(self, folder: Path, log: Path | None = None, held: Sequence[int] = ()) -> None:
         self.folder = folder
@@ -95,6 +101,7 @@ class Kernel:
                         progress_bar=False,
                         cwd=self.folder,
                         km=self._ready(),
+                        stderr_file=None if self.heard is None else _Reports(self.heard),
                     )
             except PapermillExecutionError as error:
                 temporary.replace(failed)
@@ -141,6 +148,20 @@ class Kernel:
         finally:
             client.stop_channels()
         return True
+
+
+class _Reports(io.TextIOBase):
+    """Takes what a notebook writes to standard error, and passes on the lines of a training as they come."""
+
+    def __init__(self, heard: Callable[[str], None]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            if line.startswith("training: "):
+                self._heard(line.removeprefix("training: "))
+        return len(text)
 
 
 def import_jsonschema_quickly() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +16,15 @@ from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
 from anchorkit.batch.plans import LESSONS, Resolver, Step, find_notebooks, make_chain, profile_named
 from anchorkit.errors import InputError
+from anchorkit.files import replacing
 from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import SOURCES, remove_left
+from anchorkit.runs.learning import LEARNING_FILE
 from anchorkit.runs.lock import locked
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
+TOUR, DETECTOR_LESSON = "00_start_here", "02_detector"
 _ELSEWHERE = {"run_dir": "use --out for that", "data": "use --data for that", "detector": "use --detector for that"}
 
 
@@ -59,8 +63,9 @@ def run_notebooks(
         NotebookError: a cell failed for another reason.
     """
     of_profile = profile_named(profile)
-    lessons = find_notebooks(notebooks, LESSONS)
     data = _data_name(data)
+    # The first lesson is a tour on the built-in shapes.
+    lessons = [path for path in find_notebooks(notebooks, LESSONS) if data == "shapes" or path.stem != TOUR]
     called = Path(data).parent.name if Path(data).is_file() else Path(data).name
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(lessons)
@@ -76,7 +81,7 @@ def run_notebooks(
     if previous is not None:
         for name in ("profile", "data", "detector"):
             was, wanted = getattr(previous, name), getattr(record, name)
-            if was != wanted:
+            if was != wanted and (name, was, wanted) != ("profile", "quick", "full"):
                 raise InputError(
                     f"{folder / RECORD_FILE}: this folder holds a run with {name} {was!r}, not {wanted!r}; "
                     "give another --out or remove the folder"
@@ -84,11 +89,32 @@ def run_notebooks(
         record = replace(record, started=previous.started, notebooks=previous.notebooks)
     with locked(folder):
         look_beforehand([values])
+        if profile == "full":
+            start = quick_detector(folder, previous)
+            if start is not None and "start" not in {name.rpartition(".")[2] for name in given}:
+                values = resolver.resolve({f"{DETECTOR_LESSON}.start": str(start), **given}, of_profile, common)
         execute_chain(folder, make_chain(lessons, values), record, progress)
         from anchorkit.pages.run import write_index
 
         write_index(folder)
     return folder
+
+
+def quick_detector(folder: Path, previous: RunRecord | None) -> Path | None:
+    """The detector that profile ``quick`` trained in a run's folder, kept for ``full`` to go on from; None without one.
+
+    Args:
+        folder: the run's folder, locked.
+        previous: its record so far.
+    """
+    kept, found = folder / "quick" / "detector", folder / "detector"
+    quick = previous is not None and previous.profile == "quick" and DETECTOR_LESSON in previous.notebooks
+    if quick and (found / LEARNING_FILE).is_file():
+        kept.mkdir(parents=True, exist_ok=True)
+        for name in ("model.safetensors", LEARNING_FILE, "detector.json"):
+            with replacing(kept / name) as temporary:
+                shutil.copyfile(found / name, temporary)
+    return kept if (kept / "detector.json").is_file() else None
 
 
 def lesson_resolver(lessons: Sequence[Path] | None = None) -> Resolver:

@@ -16,6 +16,8 @@ from anchorkit.datasets import Category
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
+FRESH = "random weights"
+
 
 @dataclass(frozen=True)
 class RawPredictions:
@@ -57,6 +59,7 @@ class Detector:
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
         options: what the family's builder needs beside anchors, size and classes; plain JSON values.
+        begins_with: what its weights began with, in words: ``"random weights"``, ``"the trunk of tiny_ssd-shapes"``.
 
     Example:
         >>> import anchorkit as ak
@@ -66,6 +69,8 @@ class Detector:
         >>> len(detector.layout), detector.layout.input_size, detector.categories[0].name
         (30, (160, 160), 'ball')
     """
+
+    begins_with = FRESH
 
     def __init__(
         self,

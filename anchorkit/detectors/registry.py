@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from anchorkit.anchors import AnchorLayout
@@ -22,9 +23,11 @@ from anchorkit.detectors.base import Builder, Detector, structure
 from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
+    TRUNK,
     find_weights,
     published_weights,
     take_backbone_weights,
+    take_trunk,
     take_weights,
 )
 from anchorkit.errors import InputError
@@ -99,9 +102,12 @@ def load_detector(
     Args:
         name: a name of `list_detectors`, or a folder that `save_detector` wrote.
         weights: see above.
-        backbone_weights: for fresh weights, what the trunk starts from: weights of torchvision's classifier with that
-            trunk, by name (``"IMAGENET1K_V1"``; ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or
-            as a state-dict file.
+        backbone_weights: for fresh weights, what the trunk starts from. Either a detector, of which all tensors of the
+            trunk are taken that fit by name and shape: a shipped one (``"tiny_ssd-shapes"``), the shipped one that fits
+            best (``"shipped"``; where none fits, the weights stay random), or a folder that `save_detector` wrote. Or
+            weights of torchvision's classifier with that trunk, by name (``"IMAGENET1K_V1"``;
+            ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or as a state-dict file.
+            `Detector.begins_with` says what was taken.
         categories: object classes, or how many.
         size: (height, width) of the input in pixels; the family's own by default.
         shapes: (width, height) in input pixels of each level's anchors; the family's own by default.
@@ -118,6 +124,8 @@ def load_detector(
         >>> fresh = ak.load_detector("ssd300_vgg16", categories=3, width=0.25, seed=0)
         >>> len(fresh.layout), fresh.layout.input_size
         (30, (300, 300))
+        >>> ak.load_detector("tiny_ssd", categories=3, backbone_weights="shipped").begins_with
+        'the trunk of tiny_ssd-shapes (78 of 78 tensors)'
     """
     if str(name) not in BUILDERS:
         if Path(name).is_dir():
@@ -153,8 +161,9 @@ def load_detector(
         detector = BUILDERS[name](_as_categories(categories), size=size, shapes=shapes, **options)
     if found is not None:
         take_weights(detector, found)
+        detector.begins_with = found.source
     if backbone_weights is not None:
-        take_backbone_weights(detector, backbone_weights)
+        _take_trunk(detector, backbone_weights)
     return detector
 
 
@@ -208,6 +217,7 @@ def save_detector(detector: Detector, folder: str | Path) -> Path:
             "categories": [{"id": category.id, "name": category.name} for category in detector.categories],
             "postprocess": detector.postprocess.to_dict(),
             "options": detector.options,
+            "begins_with": detector.begins_with,
         },
     )
     return folder
@@ -238,6 +248,7 @@ def _load_folder(folder: Path) -> Detector:
     state = read_state(path)
     with named_in_errors(path):
         fill(detector, state)
+    detector.begins_with = str(facts.get("begins_with", "weights of unknown origin"))
     return detector
 
 
@@ -245,6 +256,34 @@ def _weights_folder(name: str, weights: str | Path) -> Path | None:
     """The folder of a shipped training or of a saved detector, if that is what `weights` means."""
     folders = (data_dir() / "detectors" / f"{name}-{weights}", Path(weights))
     return next((folder for folder in folders if (folder / FACTS_FILE).is_file()), None)
+
+
+def _take_trunk(detector: Detector, start: str | Path) -> None:
+    """Put what `backbone_weights` of `load_detector` means into a detector's trunk, and note it."""
+    shipped = sorted((data_dir() / "detectors").glob(f"*/{WEIGHTS_FILE}"))
+    if start == "shipped":
+        mine = {name: value.shape for name, value in detector.module.state_dict().items() if name.startswith(TRUNK)}
+        fitting = {path: _fitting(path, mine) for path in shipped}
+        best = max(shipped, key=fitting.__getitem__, default=None)
+        if best is None or not fitting[best]:
+            return
+        path = best
+    else:
+        named = {path.parent.name: path for path in shipped}
+        path = named.get(str(start), Path(start) / WEIGHTS_FILE)
+    if path.is_file():
+        taken, of = take_trunk(detector, path)
+        name = path.parent.name if path in shipped else str(path.parent)
+        detector.begins_with = f"the trunk of {name} ({taken} of {of} tensors)"
+    else:
+        take_backbone_weights(detector, start)
+        detector.begins_with = f"the trunk of {start}"
+
+
+def _fitting(path: Path, mine: Mapping[str, torch.Size]) -> int:
+    """How many tensors of a file have the name and the shape of one of `mine`; reads no tensor."""
+    with safe_open(path, framework="pt") as opened:
+        return sum(mine.get(name) == tuple(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (no dict)
 
 
 def _known_weights(name: str) -> str:

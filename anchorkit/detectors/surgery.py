@@ -43,7 +43,9 @@ def prune(detector: Detector, configuration: Configuration) -> Detector:
         )
     if not configuration:
         raise InputError("prune: the configuration keeps no anchor; a detector needs at least one")
-    return detector.pruned(configuration)
+    small = detector.pruned(configuration)
+    small.begins_with = detector.begins_with
+    return small
 
 
 def untrained(detector: Detector, seed: int) -> Detector:

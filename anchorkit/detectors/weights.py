@@ -25,6 +25,8 @@ from anchorkit.detectors.state_dicts import State, fill, named_in_errors, prefix
 from anchorkit.errors import InputError
 
 STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
+TRUNK = "backbone."
+"""How the names of a trunk's tensors begin, in every family; all others belong to the head."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,28 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         fill(detector, state)
 
 
+def take_trunk(detector: Detector, path: Path) -> tuple[int, int]:
+    """Put the trunk of a saved detector into a detector: every tensor that has the same name and shape in both.
+
+    Args:
+        detector: whose trunk is overwritten; its head stays as it is.
+        path: the ``model.safetensors`` of a saved detector; its classes, anchors and input size may be others.
+
+    Returns:
+        How many tensors of the trunk were taken, and how many the trunk has.
+
+    Raises:
+        InputError: the file cannot be read, or nothing in it fits.
+    """
+    state, own = read_state(path), detector.module.state_dict()
+    trunk = [name for name in own if name.startswith(TRUNK)]
+    fitting = {name: state[name] for name in trunk if name in state and state[name].shape == own[name].shape}
+    if not fitting:
+        raise InputError(f"{path}: no tensor of it fits the trunk of {detector.name}; leave out backbone_weights")
+    detector.module.load_state_dict(own | fitting)
+    return len(fitting), len(trunk)
+
+
 def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
     """Put the weights of an ImageNet classifier into a detector's trunk.
 
@@ -185,8 +209,9 @@ def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
     entry = ADOPT.get(detector.architecture)
     if entry is None or entry.classifier is None or entry.adopt_imagenet is None:
         raise InputError(
-            f"{detector.architecture}: backbone_weights: no classifier of torchvision's has its trunk; those that have "
-            f"one: {', '.join(name for name, known in ADOPT.items() if known.classifier)}"
+            f"{detector.architecture}: backbone_weights: no classifier of torchvision's has its trunk, and "
+            f"{str(weights)!r} is neither a shipped nor a saved detector; those with such a trunk: "
+            f"{', '.join(name for name, known in ADOPT.items() if known.classifier)}"
         )
     classifier = entry.classifier(detector)
     members: Any = get_model_weights(classifier)

@@ -2,6 +2,6 @@
 
 from anchorkit import modules_on_first_use
 
-__all__ = ["answers", "compare", "detectors", "folder", "points", "results_table", "selection", "trainings"]
+__all__ = ["answers", "compare", "detectors", "folder", "learning", "points", "results_table", "selection", "trainings"]
 
 __getattr__ = modules_on_first_use(__name__)

@@ -24,6 +24,7 @@ from anchorkit.files import read_json, replacing, write_json
 from anchorkit.findings import not_reported
 from anchorkit.predictions import PredictionTable, collect_predictions
 from anchorkit.runs.folder import training_folder
+from anchorkit.runs.learning import Learning, read_learning_in
 from anchorkit.search import SearchResult, search
 from anchorkit.training import fit
 from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts
@@ -31,6 +32,41 @@ from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts
 MEASURED_FILE = "measured.json"
 LESSON_FOLDER = Path("detector") / "training"
 """The folder for 02_detector's checkpoint of the run's own detector."""
+
+
+def first_detector(
+    name: str, dataset: Dataset, start: str, size: tuple[int, int] | None = None, seed: int = 0
+) -> tuple[Detector, Learning | None]:
+    """The detector that lesson 2 trains, before its training.
+
+    Args:
+        name: of the detector.
+        dataset: the data; on the shapes everything starts from scratch, because the shipped detector knows them.
+        start: ``"scratch"`` for random weights; ``"shipped"`` for the trunk of a shipped detector, where one fits; or
+            the folder of a saved detector. One of the same family, classes and anchors goes on learning, any other
+            gives its trunk.
+        size: (height, width) of the input; the detector's own by default.
+        seed: of the fresh weights.
+
+    Returns:
+        The detector, and the training that it goes on from, if there is one.
+
+    Raises:
+        InputError: as `load_detector`.
+    """
+    about = {"categories": dataset.categories, "size": size, "seed": seed}
+    if start == "scratch" or (start == "shipped" and dataset.name == "shapes"):
+        return load_detector(name, **about), None
+    fresh = load_detector(name, backbone_weights=start, **about)
+    if not (Path(start) / "detector.json").is_file():
+        return fresh, None
+    saved = load_detector(start)
+    if (saved.architecture, saved.categories, saved.layout) != (name, fresh.categories, fresh.layout):
+        return fresh, None
+    before = read_learning_in(start)
+    steps = "an earlier training" if before is None else f"{before.steps:,} steps of training"
+    saved.begins_with = f"the weights after {steps}, which began with {saved.begins_with}"
+    return saved, before
 
 
 @dataclass(frozen=True)

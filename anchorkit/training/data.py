@@ -112,35 +112,53 @@ class TrainingSet(Dataset[Sample]):
         return image, target
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """The indices of one epoch in random order, each with the epoch's number; `epoch` is set before each pass."""
+class StepSampler(Sampler[tuple[int, int]]):
+    """The images of some steps, each with the number of its epoch (from 1); `steps` is set before each pass.
 
-    def __init__(self, length: int, seed: int) -> None:
+    An epoch is all images in a random order. The rest that fills no batch waits for another epoch's order: a batch of
+    one image has no variance for batch norm. Which images a step gets depends on its number and the seed only.
+
+    Args:
+        length: number of images.
+        batch_size: images per step; a data set smaller than that is one batch.
+        seed: of the orders.
+
+    Attributes:
+        steps: the numbers of the steps, counted from 0 over the whole training.
+        per_epoch: steps of an epoch.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int) -> None:
         self.length = length
+        self.batch_size = min(batch_size, length)
         self.seed = seed
-        self.epoch = 0
+        self.per_epoch = length // self.batch_size
+        self.steps = range(self.per_epoch)
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.steps) * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, self.length))
-        for index in torch.randperm(self.length, generator=generator).tolist():
-            yield self.epoch, index
+        epoch, order = 0, []
+        for step in self.steps:
+            if step // self.per_epoch + 1 != epoch:
+                epoch = step // self.per_epoch + 1
+                generator = torch.Generator().manual_seed(_mix(self.seed, epoch, self.length))
+                order = torch.randperm(self.length, generator=generator).tolist()
+            first = step % self.per_epoch * self.batch_size
+            for index in order[first : first + self.batch_size]:
+                yield epoch, index
 
 
 def training_loader(
     dataset: TrainingSet, batch_size: int, seed: int, workers: int
-) -> tuple[DataLoader[Sample], EpochSampler]:
-    """A loader of (images, targets) lists, and the sampler whose epoch must be set."""
-    sampler = EpochSampler(len(dataset), seed)
+) -> tuple[DataLoader[Sample], StepSampler]:
+    """A loader of (images, targets) lists, and the sampler whose steps must be set."""
+    sampler = StepSampler(len(dataset), batch_size, seed)
     loader: DataLoader[Sample] = DataLoader(
         dataset,
-        # A data set smaller than a batch is one batch. Otherwise the odd rest waits for another epoch's order: a batch
-        # of one image has no variance for batch norm.
-        batch_size=min(batch_size, len(dataset)),
+        batch_size=sampler.batch_size,
         sampler=sampler,
-        drop_last=True,
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=False,

@@ -1,8 +1,9 @@
 """The training loop: one function to read from top to bottom.
 
 Hugging Face accelerate runs it on one or many GPUs or machines (``accelerate launch SCRIPT``), in mixed precision, or
-on the CPU. A run with a folder writes a checkpoint after each epoch; when it is started again it continues there and
-ends with the same weights as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
+on the CPU. A run with a folder writes a checkpoint after each lap, which is an epoch or, where steps are counted, a
+twelfth of them (`pace.py` plans the laps). When it is started again it continues there and ends with the same weights
+as if it had never been stopped (on a GPU up to the non-determinism of its kernels).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -32,6 +33,7 @@ from anchorkit.files import replacing, write_json
 from anchorkit.findings import not_reported
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
+from anchorkit.training.pace import Pace, check_length, planned_steps, said_after, say, write_plan
 from anchorkit.training.recipes import RECIPES, Recipe
 
 CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
@@ -44,8 +46,9 @@ class History:
     """What happened in a training.
 
     Attributes:
-        rows: one dict an epoch: ``epoch`` (from 1), ``step``, ``loss`` (mean of the epoch), ``lr`` (at its end),
-            ``seconds``, ``val_AP`` (0..1; NaN where the epoch was not validated).
+        rows: one dict a lap, which is an epoch or, where steps are counted, a twelfth of them: ``epoch`` (passes over
+            the images so far), ``step``, ``loss`` (mean of the lap), ``lr`` (at its end), ``seconds``, ``val_AP``
+            (0..1; NaN where it was not validated).
 
     Example:
         >>> from anchorkit.training import History
@@ -64,7 +67,7 @@ class History:
 
     @property
     def seconds(self) -> float:
-        """Time spent in all epochs."""
+        """Time spent in all laps."""
         return sum(row["seconds"] for row in self.rows)
 
 
@@ -74,13 +77,15 @@ def fit(
     recipe: str | Recipe = "tiny",
     *,
     epochs: int | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
     batch_size: int | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     precision: str = "auto",
     workers: int = 0,
-    validate_every: int = 0,
-    progress: bool = True,
+    validate_every: int | None = 0,
+    progress: bool | Literal["lines"] = True,
 ) -> History:
     """Train a detector in place on `data.train`.
 
@@ -95,13 +100,17 @@ def fit(
         data: `train` is trained on; `val` is looked at only to report.
         recipe: a name of `RECIPES`, or a `Recipe`.
         epochs: instead of the recipe's; the milestones move in proportion.
+        steps: instead of epochs: so many steps, however many or few the images are.
+        minutes: instead of epochs: as many steps as the machine does in about so long. The first steps are timed, and
+            taken back; `out` keeps the number (``plan.json``), and `steps` with that number gives the same weights.
         batch_size: instead of the recipe's; of all processes together.
         out: folder for checkpoints and the history; None keeps nothing on disk.
         seed: of the order of images and of the augmentation.
         precision: ``"no"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the hardware computes in it, else no.
         workers: processes that load and augment images beside the training; the result does not depend on it.
-        validate_every: epochs between validations; 0 validates after the last only.
-        progress: show progress bars on standard error.
+        validate_every: laps between validations (a lap is an epoch, or a twelfth of the steps); 0 validates after the
+            last only, None about ten times if that takes little of the time.
+        progress: show a progress bar on standard error; ``"lines"`` prints a line per validation instead.
 
     Returns:
         The history.
@@ -109,7 +118,7 @@ def fit(
     Raises:
         InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
             the first is read), `out` holds another training, the loss is not finite.
-        KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished epoch.
+        KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished lap.
 
     Example:
         >>> import anchorkit as ak
@@ -119,6 +128,7 @@ def fit(
         >>> len(history.rows)
         1
     """
+    check_length(epochs, steps, minutes)
     plan = _plan(recipe, epochs, batch_size, len(data.train))
     for split in (data.train, data.val):
         split.check_images()
@@ -135,32 +145,48 @@ def fit(
     dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, workers)
     optimizer = _optimizer(module, plan)
-    steps = plan.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, plan))
+    facts = training_facts(detector, data, plan, None, seed, steps)
+    known = steps or planned_steps(out, minutes, facts)
+    pace = Pace(plan.epochs, sampler.per_epoch, 2 * plan.warmup_steps, known, minutes, validate_every)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, pace.steps, plan))
     mean = None
     if plan.ema_decay:
         mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
-    facts = training_facts(detector, data, plan, None, seed)
-    checkpoint = Checkpoint(out, facts, module=module, mean=mean, optimizer=optimizer, schedule=schedule)
+    now = facts | {"steps": known} if minutes else facts
+    checkpoint = Checkpoint(out, now, module=module, mean=mean, optimizer=optimizer, schedule=schedule)
     rows = checkpoint.restore()
     # A mistake in the validation should show in seconds, not after an epoch of training.
-    validate(detector, module, data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed))
+    trial = data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed)
+    validate(detector, module, trial)
+    if minutes:
+        pace.time_validation(lambda: validate(detector, module, trial), len(trial) / len(data.val))
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
-    watched = progress and accelerator.is_local_main_process
-    bar = tqdm(total=steps, initial=len(rows) * len(loader), disable=not watched, unit="step", desc="training")
+    watched = accelerator.is_local_main_process and progress
+    bar = tqdm(total=pace.steps or None, disable=watched is not True, unit="step", desc="training")
+    bar.update(int(rows[-1]["step"]) if rows else 0)
+    before = {} if pace.steps else checkpoint.state()
+
+    def chosen() -> None:
+        checkpoint.facts["steps"] = pace.steps
+        if accelerator.is_main_process:
+            write_plan(out, pace, facts)
+        bar.reset(total=pace.steps)
+        if watched:
+            (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size))
+
     try:
-        for epoch in range(len(rows) + 1, plan.epochs + 1):
+        for sampler.steps in pace.laps(len(rows), accelerator, lambda: checkpoint.load(before), chosen):
             started, total = time.perf_counter(), 0.0
-            sampler.epoch = epoch
             model.train()
             for images, targets in loader:
                 losses = model(images, targets)  # {"classification": (), "bbox_regression": ()}
                 loss = torch.stack(list(losses.values())).sum()
                 if not torch.isfinite(loss):
                     raise InputError(
-                        f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate, check the boxes"
+                        f"step {schedule.last_epoch + 1}: the loss is {loss.item()}; lower the learning rate, check "
+                        "the boxes"
                     )
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(loss)
@@ -172,19 +198,23 @@ def fit(
                     mean.update_parameters(accelerator.unwrap_model(model))
                 total += loss.item()
                 bar.update()
+            if pace.trying:
+                continue
             row: dict[str, float] = {
-                "epoch": epoch,
-                "step": epoch * len(loader),
-                "loss": total / len(loader),
+                "epoch": pace.epoch_at(sampler.steps.stop),
+                "step": sampler.steps.stop,
+                "loss": total / len(sampler.steps),
                 "lr": float(schedule.get_last_lr()[0]),
                 "seconds": 0.0,
                 "val_AP": math.nan,
             }
-            if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
+            if pace.validates(len(rows) + 1):
                 row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
+            if watched == "lines" and not math.isnan(row["val_AP"]):
+                say(said_after(row, pace, rows))
             if accelerator.is_main_process:
                 checkpoint.save(rows)
     finally:
@@ -201,7 +231,7 @@ def fit(
 
 
 def training_facts(
-    detector: Detector, data: Dataset, recipe: str | Recipe, epochs: int | None, seed: int
+    detector: Detector, data: Dataset, recipe: str | Recipe, epochs: int | None, seed: int, steps: int | None = None
 ) -> dict[str, Any]:
     """What distinguishes one training from another, as `fit` writes it beside its checkpoints (not the first weights).
 
@@ -212,6 +242,8 @@ def training_facts(
     return {
         "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
         "seed": seed,
+        "steps": steps,
+        "begins_with": detector.begins_with,
         "layout": detector.layout.to_dict(),
         "data": data.fingerprint(),
     }
@@ -227,7 +259,7 @@ def validate(detector: Detector, module: nn.Module, split: Split) -> float:
 
 
 class Checkpoint:
-    """The state of a training after its last finished epoch, in a folder or nowhere.
+    """The state of a training after its last finished lap, in a folder or nowhere.
 
     Tensors and plain numbers only: it is read with ``weights_only=True``, which runs no pickle.
 
@@ -259,10 +291,18 @@ class Checkpoint:
                 f"{path}: a training with another {' and '.join(different)}; "
                 "use another folder, or delete it to start again"
             )
+        self.load(state)
+        return list(rows)
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Put a state of `state` into the parts."""
         for name, part in self.parts.items():
             if part is not None:
                 part.load_state_dict(state[name])
-        return list(rows)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of the state of every part."""
+        return {name: None if part is None else copy.deepcopy(part.state_dict()) for name, part in self.parts.items()}
 
     def save(self, rows: Sequence[dict[str, float]]) -> None:
         """Write the state and the history, each whole or not at all."""
@@ -285,8 +325,6 @@ def _plan(recipe: str | Recipe, epochs: int | None, batch_size: int | None, imag
     if images == 0:
         raise InputError("there are no training images")
     if epochs is not None:
-        if epochs < 1:
-            raise InputError(f"epochs is {epochs}; 1 or more are needed")
         milestones = tuple(round(m * epochs / plan.epochs) for m in plan.milestones)
         plan = replace(plan, epochs=epochs, milestones=milestones)
     if batch_size is not None:

@@ -6,7 +6,7 @@ import torch
 
 from anchorkit.datasets import Category, Dataset, load_dataset
 from anchorkit.errors import InputError
-from anchorkit.training.data import EpochSampler, TrainingSet, training_loader
+from anchorkit.training.data import StepSampler, TrainingSet, training_loader
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,28 @@ def test_asking_for_a_sample_leaves_the_global_generator_alone(data: Dataset) ->
 
 
 def test_each_epoch_has_its_own_order() -> None:
-    sampler = EpochSampler(20, seed=0)
+    sampler = StepSampler(20, batch_size=5, seed=0)
     orders = []
-    for sampler.epoch in (1, 2, 1):
-        orders.append([index for _, index in sampler])
+    for epoch in (1, 2, 1):
+        sampler.steps = range(4 * (epoch - 1), 4 * epoch)
+        drawn = list(sampler)
+        assert {number for number, _ in drawn} == {epoch}
+        orders.append([index for _, index in drawn])
     assert sorted(orders[0]) == list(range(20))
     assert orders[0] != orders[1]
     assert orders[0] == orders[2]
+
+
+def test_the_images_of_a_step_depend_on_its_number_only() -> None:
+    sampler = StepSampler(23, batch_size=5, seed=0)  # four steps an epoch; three images are left over in each
+    sampler.steps = range(12)
+    whole = list(sampler)
+    assert len(sampler) == len(whole) == 60
+    parts = []
+    for sampler.steps in (range(3), range(3, 10), range(10, 12)):
+        parts += list(sampler)
+    assert parts == whole
+    assert [epoch for epoch, _ in whole] == [1] * 20 + [2] * 20 + [3] * 20
 
 
 def test_ignored_objects_are_no_targets(data: Dataset) -> None:

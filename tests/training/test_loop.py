@@ -1,5 +1,6 @@
 """The training loop: it learns, it can be repeated, and it goes on where it was stopped."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import torch
 from anchorkit.datasets import Dataset, load_dataset
 from anchorkit.detectors import Detector, load_detector
 from anchorkit.errors import InputError
+from anchorkit.files import read_json
 from anchorkit.training import RECIPES, Recipe, fit
 from anchorkit.training import loop as loop_module
+from anchorkit.training import pace as pace_module
+from anchorkit.training.data import StepSampler
 from anchorkit.training.loop import _rate
+from anchorkit.training.pace import Pace
 
 SHORT = Recipe(
     "adamw", epochs=3, batch_size=4, lr=1e-3, schedule="cosine", augment="ssd-small", ema_decay=0.9, clip_norm=5
@@ -86,7 +91,7 @@ def _killing(make_loader: Callable, epoch_of_death: int) -> Callable:
         seen = []
 
         def collate(samples: list) -> tuple:
-            seen.append(sampler.epoch)
+            seen.append(sampler.steps.stop // sampler.per_epoch)
             if seen.count(epoch_of_death) == 2:
                 raise KeyboardInterrupt
             return plain(samples)
@@ -135,6 +140,10 @@ def test_an_infinite_loss_stops_the_training(data: Dataset) -> None:
     [
         ({"recipe": "ssdd"}, "unknown recipe 'ssdd': use one of ssd"),
         ({"epochs": 0}, "epochs is 0"),
+        ({"steps": 0}, "steps is 0; 1 or more are needed"),
+        ({"minutes": 0.0}, "minutes is 0.0; more than 0 are needed"),
+        ({"minutes": float("nan")}, "minutes is nan; more than 0"),
+        ({"epochs": 3, "minutes": 3.0}, "epochs and minutes are given"),
         ({"batch_size": -1}, "batch_size is -1"),
         ({"precision": "int3"}, "unknown precision 'int3'"),
     ],
@@ -156,3 +165,67 @@ def test_the_papers_schedule() -> None:
 def test_milestones_move_with_the_epochs() -> None:
     plan = loop_module._plan("ssd", 12, None, 100)
     assert plan.milestones == (8, 11)
+
+
+def test_steps_are_as_good_as_epochs(data: Dataset, tmp_path: Path) -> None:
+    whole, _ = train(data)  # three epochs of three steps
+    by_steps, losses = train(data, steps=9, out=tmp_path)
+    assert same_weights(whole, by_steps)
+    assert len(losses) == 9  # a lap is a twelfth of the steps, but one step at least
+    few, _ = train(data, steps=8)
+    assert not same_weights(whole, few)
+
+
+def test_minutes_become_steps_that_can_be_repeated(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A second at each look: a validation takes one, and six steps do, which are the steps of the remaining second.
+    monkeypatch.setattr(pace_module, "_clock", itertools.count().__next__)
+    timed, losses = train(data, minutes=1 / 30, out=tmp_path / "timed", progress="lines")
+    plan = read_json(tmp_path / "timed" / "plan.json")
+    assert plan["steps"] == 6
+    assert len(losses) == 6
+    assert "training: about 2 s: 6 steps of 4 images (2 passes over 12)" in capsys.readouterr().err
+    # What was timed was taken back: the same number of steps gives the same weights.
+    explicit, again = train(data, steps=6)
+    assert again == losses
+    assert same_weights(timed, explicit)
+    # In the folder of the one, the other is the same training, and is done.
+    done, _ = train(data, steps=6, out=tmp_path / "timed")
+    assert same_weights(timed, done)
+
+
+def test_a_killed_training_of_minutes_goes_on_with_its_own_plan(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(pace_module, "_clock", itertools.count().__next__)
+        patch.setattr(loop_module, "training_loader", _killing(loop_module.training_loader, 2))
+        with pytest.raises(KeyboardInterrupt):
+            train(data, minutes=1 / 20, out=tmp_path)
+        assert read_json(tmp_path / "plan.json")["steps"] == 12
+    # A machine that is slower now has no say in it.
+    monkeypatch.setattr(pace_module, "_clock", itertools.count(step=50).__next__)
+    resumed, losses = train(data, minutes=1 / 20, out=tmp_path)
+    undisturbed, again = train(data, steps=12)
+    assert losses == again
+    assert same_weights(undisturbed, resumed)
+
+
+def test_few_images_get_as_many_steps_as_many() -> None:
+    for images in (237, 2000):
+        sampler = StepSampler(images, batch_size=8, seed=0)
+        pace = Pace(60, sampler.per_epoch, least=100, steps=850)
+        sampler.steps = range(pace.ends[-1])
+        assert len(sampler) == 850 * 8
+        assert len(pace.ends) == 12
+        assert pace.epoch_at(850) == round(850 / (images // 8), 2)
+
+
+def test_validations_on_the_way_take_little_of_the_time() -> None:
+    cheap = Pace(60, 29, least=100, steps=900, minutes=3, validate_every=None, validation=1)
+    assert sum(cheap.validates(lap) for lap in range(1, 13)) == 10
+    dear = Pace(60, 29, least=100, steps=900, minutes=3, validate_every=None, validation=12)
+    assert [lap for lap in range(1, 13) if dear.validates(lap)] == [6, 12]
+    hardly = Pace(60, 29, least=100, steps=900, minutes=3, validate_every=None, validation=300)
+    assert [lap for lap in range(1, 13) if hardly.validates(lap)] == [12]
