@@ -17,10 +17,21 @@ from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.files import write_text
 from anchorkit.pages.notebooks import details, page, pictures, render_notebook
-from anchorkit.pages.run_words import card, configurations, evidence, headline, held, marked, to_ship, why_nothing
+from anchorkit.pages.run_words import (
+    card,
+    configurations,
+    evidence,
+    first_words,
+    headline,
+    held,
+    marked,
+    to_ship,
+    why_nothing,
+)
 from anchorkit.plots.frames import measures
 from anchorkit.runs.folder import read_findings
 from anchorkit.runs.holding import Holding, read_holding
+from anchorkit.runs.learning import Learning, read_learning
 from anchorkit.runs.points import STAGES, Points, read_table
 from anchorkit.runs.record import RunRecord, duration
 from anchorkit.runs.results_table import read_search
@@ -38,6 +49,7 @@ class _Run:
     record: RunRecord
     search: SearchResult | None
     holding: Holding | None
+    learning: Learning | None
     random: pd.DataFrame | None
     points: Points | None
     figures: list[Path]
@@ -87,6 +99,7 @@ def _read(folder: Path) -> _Run:
         record,
         search,
         read_holding(folder),
+        read_learning(folder),
         None if random is None or random.empty else random,
         trained,
         pictures(folder),
@@ -99,6 +112,8 @@ def _result(run: _Run, name: str) -> str:
     profile = run.record.profile
     over = " · ".join(escape(str(part)) for part in (name, profile and f"profile {profile}", when) if part)
     head = f'<p class="over">{over}</p>'
+    if first := first_words(run.learning):
+        head += f'<p class="first">{escape(first)}</p>'
     if run.search is None:
         missing = _missing("the search and its result", "04_search")
         return f"{head}<h1>{escape(name)}: no result yet</h1>{missing}"
@@ -241,6 +256,10 @@ def _making(run: _Run) -> str:
     by_notebook = {stem: executed.parameters for stem, executed in done.items() if executed.parameters}
     given = _flat(record, ("profile", "data", "detector", "parameters"))
     parts.append(_details("Parameters", {**given, **by_notebook}))
+    if run.learning is not None:
+        learnt = run.learning
+        facts = {"began with": learnt.begins_with, "steps": learnt.steps, "minutes": f"{learnt.minutes:.1f}"}
+        parts.append(_details("Training", {**facts, "judged": learnt.sentence}))
     parts.append(_details("Seeds", record.seeds))
     about = _flat(record, ("anchorkit", "python", "platform", "started", "finished"))
     parts.append(_details("Versions", {**about, **record.versions}))

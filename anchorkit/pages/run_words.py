@@ -15,6 +15,7 @@ from anchorkit.costs import cost_facts
 from anchorkit.findings import nothing_can_be_told
 from anchorkit.plots.frames import change, measures, points, unit
 from anchorkit.runs.holding import Holding, read_holding
+from anchorkit.runs.learning import Learning, read_learning
 from anchorkit.runs.points import STAGES, Points
 from anchorkit.runs.results_table import read_search
 from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
@@ -26,6 +27,15 @@ def why_nothing(search: SearchResult, holding: Holding | None) -> str | None:
     """Why nothing can be told of this run, see `anchorkit.findings.nothing_can_be_told`; None where something can."""
     nothing = nothing_can_be_told(float(search.baseline["accuracy"]))
     return nothing or (holding.nothing if holding is not None else None)
+
+
+def first_words(learning: Learning | None) -> str:
+    """What is said before any result: that the detector has not learnt enough, and how it goes on. Empty if it has."""
+    if learning is None or learning.is_settled:
+        return ""
+    # That an AP is too low for any conclusion is the headline itself.
+    few = f"The detector trained for {learning.steps:,} steps." if learning.state == "too low" else learning.sentence
+    return f"{few} {learning.advice}"
 
 
 def headline(search: SearchResult, holding: Holding | None) -> str:
@@ -109,7 +119,7 @@ def last_words(run_dir: str | Path) -> list[str]:
     search, holding = read_search(Path(run_dir)), read_holding(run_dir)
     if search is None:
         return []
-    lines = [f"{headline(search, holding)}."]
+    lines = [text for text in (first_words(read_learning(run_dir)), f"{headline(search, holding)}.") if text]
     if holding is not None:
         lines += [text for text in (holding.evidence, holding.hope, holding.gap) if text]
     shipped = to_ship(Points.read_if_there(run_dir, ("n_anchors",)), why_nothing(search, holding))

@@ -40,6 +40,26 @@ def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
     return {1: "held", -1: "did not hold", 0: "cannot be told here"}[sign]
 
 
+def judged(verdict: str, answer: str, unpruned: float, images: int | None = None) -> tuple[str, str]:
+    """A verdict and an answer by the rule of `anchorkit.findings.nothing_can_be_told`.
+
+    Args:
+        verdict: by the experiment's own rule, one of `VERDICTS`.
+        answer: with its figures.
+        unpruned: AP (0..1) of the full detector.
+        images: on how many images it was measured.
+
+    Returns:
+        Both as they are; where nothing can be told, the last of `VERDICTS` and the reason before the answer.
+
+    Example:
+        >>> judged("held", "All is well.", unpruned=0.01)[0]
+        'cannot be told here'
+    """
+    nothing = nothing_can_be_told(unpruned, images=images)
+    return (VERDICTS[2], f"{nothing}. {answer}") if nothing else (verdict, answer)
+
+
 def open_table(
     run_dir: str | Path = "", predictions: str | Path = "", ground_truth: str | Path = ""
 ) -> tuple[PredictionTable, GroundTruth]:
