@@ -18,9 +18,9 @@ from anchorkit.errors import InputError
 from anchorkit.files import write_text
 from anchorkit.pages.notebooks import details, page, pictures, render_notebook
 from anchorkit.pages.run_words import (
+    beyond,
     card,
     configurations,
-    evidence,
     first_words,
     headline,
     held,
@@ -133,14 +133,16 @@ def _result(run: _Run, name: str) -> str:
     note = (
         "Each point is a configuration that no other one beats in accuracy and "
         f"{escape(search.asked.cost.words)} at once; "
-        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
+        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, which chose them, "
+        "before any training."
     )
     return "".join(
         [
             head,
             f"<h1>{escape(headline(search, run.holding))}</h1>",
-            evidence(search, run.holding),
+            "" if run.holding is None else f'<p class="lead">{escape(run.holding.evidence)}</p>',
             _shipped(run.points, nothing),
+            *(f'<p class="quiet">{escape(text)}</p>' for text in beyond(search, run.holding)),
             _cards(run.holding, search),
             _figure(chart, note),
             "<h2>The configurations, before and after</h2>",

@@ -55,15 +55,10 @@ def held(search: SearchResult, holding: Holding | None) -> Configuration | None:
     return search.layout.configuration(keep=holding.anchors)
 
 
-def evidence(search: SearchResult, holding: Holding | None) -> str:
-    """The paragraphs below the headline: what it rests on, what more images may show, and what the search measured."""
-    parts = []
-    if holding is not None:
-        parts.append(f'<p class="lead">{escape(holding.evidence)}</p>')
-        parts += [f"<p>{escape(text)}</p>" for text in (holding.hope, holding.gap) if text]
-    if not why_nothing(search, holding):
-        parts.append(f'<p class="quiet">{escape(_on_the_search(search))}</p>')
-    return "".join(parts)
+def beyond(search: SearchResult, holding: Holding | None) -> list[str]:
+    """What is said after the result: what more images may show, what these lack, and what the search measured."""
+    parts = [] if holding is None else [text for text in (holding.hope, holding.gap) if text]
+    return parts if why_nothing(search, holding) else [*parts, _on_the_search(search)]
 
 
 def _on_the_search(search: SearchResult) -> str:
@@ -79,8 +74,8 @@ def _on_the_search(search: SearchResult) -> str:
         for cost in dict.fromkeys(("head_flops", search.cost)):
             if cost in row.index:
                 figures.append(f"{cost_facts(cost).words} {change(float(full[cost]), float(row[cost]))}")
-        found = f"{len(chosen)} of {total} anchors lose at most {loss}: {', '.join(figures)}"
-    return f"On the images of the search alone, which flatter what they chose: {found}."
+        found = f"without {total - len(chosen)} of {total} anchors AP falls by at most {loss} ({', '.join(figures)})"
+    return f"On the images of the search alone, which flatter what they chose, {found}."
 
 
 def to_ship(trained: Points | None, nothing: str | None) -> tuple[str, str] | None:
@@ -104,8 +99,8 @@ def to_ship(trained: Points | None, nothing: str | None) -> tuple[str, str] | No
     best = rows[(rows["point"].astype(str) == shipment.point) & (rows["stage"] == shipment.stage)].iloc[0]
     saved = change(base["head_flops"], best["head_flops"])
     what = (
-        f"To ship: {shipment.point} {shipment.stage}, {int(best['n_anchors'])} of {int(base['n_anchors'])} anchors, "
-        f"{'as many' if saved == '±0 %' else saved} head FLOPs."
+        f"To ship: {shipment.point} {shipment.stage} with {int(best['n_anchors'])} of {int(base['n_anchors'])} anchors "
+        f"and {'as many' if saved == '±0 %' else saved} head FLOPs."
     )
     return what, shipment.why
 

@@ -87,9 +87,11 @@ def frontier(
             frames[name] = require(frame, need, name, empty=True)
     base = None if full is None else require(as_frame(full, "full"), need, "full").iloc[:1]
     shown = [frontier, *([] if base is None else [base]), *(frames[name] for name in frames if name not in _CLOUDS)]
-    costs = pd.concat([frame[cost] for frame in [*shown, *frames.values()]]).astype(float)
-    scale = unit(facts, costs)
     low, high = _accuracy_range(shown, frames)
+    # What lies below the chart needs no room beside it.
+    drawn = [*shown, *(frame[100 * frame["accuracy"] >= low] for frame in frames.values())]
+    costs = pd.concat([frame[cost] for frame in drawn]).astype(float)
+    scale = unit(facts, costs)
     x = cost_axis(scale.title, costs / scale.divisor, width)
     y = alt.Y("y:Q", title=accuracy_title(metric), scale=alt.Scale(domain=[low, high], nice=False), axis=_TICKS)
     plane = _Plane(cost, scale, base, x, y)
