@@ -111,7 +111,7 @@ class SafeRemoval:
         elif self.tried:
             basis = f"the {images} of the search, which flatters the result"
         else:
-            basis = f"{images} that took no part in the choice"
+            basis = f"{images} that took no part in the search"
         if self.nothing or not self.n_removed:
             return f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
         return (

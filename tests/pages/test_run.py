@@ -57,7 +57,7 @@ def write_holding(folder: Path, **changes: Any) -> None:
     facts = {
         "search": content_hash(folder / "search" / "frontier.csv"),
         "headline": f"With 95 % confidence, {30 - row['n_anchors']} of 30 anchors can go <and> AP falls by less",
-        "evidence": "Measured on 500 images that took no part in the choice: AP 54.0 to 53.9.",
+        "evidence": "Measured on 500 images that took no part in the search: AP 54.0 to 53.9.",
         "hope": "About 900 such images would tell.",
         "gap": "",
         "nothing": None,

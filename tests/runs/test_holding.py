@@ -40,7 +40,7 @@ def test_test_images_are_preferred(own: Evaluator, tmp_path: Path) -> None:
     assert str(holding) == str(found)
     assert holding.anchors == found.configuration.ids
     assert not holding.cross_fitted
-    assert "150 images that took no part in the choice" in holding.evidence
+    assert "150 images that took no part in the search" in holding.evidence
     kept = other.accuracy(found.configuration)
     assert f"AP {100 * other.accuracy(other.full):.1f} \N{RIGHTWARDS ARROW} {100 * kept:.1f}" in holding.evidence
     assert cross_fitted_change(tmp_path, 10**9) is None

@@ -133,7 +133,7 @@ def test_nothing_may_be_safe_and_then_it_says_what_would_tell(small, result):
     seen = dataclasses.replace(said, configuration=said.hoped, margin=0.01)
     assert "less than 1 point on" in str(seen)
     assert "flatters" in str(seen)
-    assert "120 images that took no part in the choice" in str(dataclasses.replace(seen, tried=0))
+    assert "120 images that took no part in the search" in str(dataclasses.replace(seen, tried=0))
 
 
 @pytest.mark.parametrize("margin", [0.0001, 0.0003, 0.001, 0.002])
