@@ -34,10 +34,12 @@ def run_command(options: argparse.Namespace) -> Answer:
     """``anchorkit run``: execute the notebooks headless, then write the page."""
     from anchorkit.batch import run_notebooks
     from anchorkit.batch.runner import lesson_resolver
+    from anchorkit.pages.run_words import last_words
 
     parameters = lesson_resolver().parse(options.parameters)
     folder = run_notebooks(
         profile=options.profile, data=options.data, detector=options.detector, out=options.out, parameters=parameters
     )
     index = folder / "index.html"
-    return Answer(f"The result: open {index} in a browser", {"run": str(folder), "index": str(index)})
+    text = [*last_words(folder), f"The result: open {index} in a browser"]
+    return Answer("\n".join(text), {"run": str(folder), "index": str(index)})

@@ -67,7 +67,7 @@ def sweep_command(options: argparse.Namespace) -> Answer:
 
 def compare_command(options: argparse.Namespace) -> Answer:
     """``anchorkit compare``: rank runs, and find the settings that mattered."""
-    from anchorkit.runs.compare import main_effects, open_results, rank_runs, varied_parameters
+    from anchorkit.runs.compare import main_effects, nothing_told_of, open_results, rank_runs, varied_parameters
     from anchorkit.search.result import NEGLIGIBLE_LOSS
 
     max_loss = NEGLIGIBLE_LOSS if options.max_loss is None else options.max_loss
@@ -76,7 +76,8 @@ def compare_command(options: argparse.Namespace) -> Answer:
     results = open_results(options.runs)
     ranked, names = rank_runs(results, options.cost, max_loss), varied_parameters(results)
     header = ("run", "rank", "hypervolume", "AP", "AP kept", options.cost, "saved", "anchors")
-    text = []
+    untold = nothing_told_of(results)
+    text = [f"{run}: {nothing}" for run, nothing in untold.items()]
     for number, group in ranked.groupby("group", sort=True):
         records = group.to_dict("records")
         rows = []
@@ -97,7 +98,11 @@ def compare_command(options: argparse.Namespace) -> Answer:
             shares = (f"{100 * row[name]:.0f} %" for name in ("explained", "by_chance"))
             lines.append((row["parameter"], f"{row['spread']:.4f}", *shares, row["best"]))
         text.append(table(columns, lines))
-    data: dict[str, Any] = {"runs": _records(ranked), "effects": None if effects is None else _records(effects)}
+    data: dict[str, Any] = {
+        "runs": _records(ranked),
+        "nothing_told": untold,
+        "effects": None if effects is None else _records(effects),
+    }
     return Answer("\n".join(text), data)
 
 

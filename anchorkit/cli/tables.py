@@ -22,6 +22,7 @@ from anchorkit.cli.options import (
 )
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ def evaluate_command(options: argparse.Namespace) -> Answer:
     found = single.stats(predictions, options.ground_truth, configuration, options.max_dets)
     stats = {name: float(value) for name, value in found.items()}
     rows = [(name, points(value)) for name, value in stats.items()]
+    # Of a subset of the anchors a low AP may be what was asked for.
+    whole = len(configuration) == len(predictions.layout)
+    if whole and stats["AP"] >= 0 and (nothing := nothing_can_be_told(stats["AP"])):
+        return Answer(f"{nothing}.\n{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
     return Answer(f"{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
 
 
@@ -244,7 +249,9 @@ def _search_text(result: SearchResult, metric: str, out: Path | None = None) -> 
     heading = f"{len(rows)} configurations that no other one beats in {good} and {result.cost}"
     if len(shown) < len(rows):
         heading += f"; {len(shown)} of them shown"
-    text = [f"{len(result.evaluated)} configurations tried. {heading}:", table(("points", "anchors", *names), shown)]
+    nothing = nothing_can_be_told(float(result.baseline["accuracy"]), metric)
+    text = [f"{nothing}."] if nothing else []
+    text += [f"{len(result.evaluated)} configurations tried. {heading}:", table(("points", "anchors", *names), shown)]
     if out is not None:
         text.append(f"Written to {out}: frontier.csv, evaluated.parquet, frontier.png, frontier.html")
     return "\n".join(text)

@@ -17,13 +17,25 @@ from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.files import write_text
 from anchorkit.pages.notebooks import details, page, pictures, render_notebook
-from anchorkit.pages.run_words import after_training, card, configurations, headline, marked
+from anchorkit.pages.run_words import (
+    beyond,
+    card,
+    configurations,
+    first_words,
+    headline,
+    held,
+    marked,
+    to_ship,
+    why_nothing,
+)
 from anchorkit.plots.frames import measures
 from anchorkit.runs.folder import read_findings
+from anchorkit.runs.holding import Holding, read_holding
+from anchorkit.runs.learning import Learning, read_learning
 from anchorkit.runs.points import STAGES, Points, read_table
 from anchorkit.runs.record import RunRecord, duration
 from anchorkit.runs.results_table import read_search
-from anchorkit.search.result import NEGLIGIBLE_LOSS, SearchResult
+from anchorkit.search.result import SearchResult
 
 # The page draws these charts itself, from the numbers.
 _DRAWN_HERE = re.compile(r"frontier|recovery|board|before_after", re.IGNORECASE)
@@ -36,6 +48,8 @@ class _Run:
 
     record: RunRecord
     search: SearchResult | None
+    holding: Holding | None
+    learning: Learning | None
     random: pd.DataFrame | None
     points: Points | None
     figures: list[Path]
@@ -82,7 +96,14 @@ def _read(folder: Path) -> _Run:
     executed = sorted(folder.glob("notebooks/[!.]*.ipynb"))
     notebooks = [path for path in executed if not path.name.endswith(".failed.ipynb")]
     return _Run(
-        record, search, None if random is None or random.empty else random, trained, pictures(folder), notebooks
+        record,
+        search,
+        read_holding(folder),
+        read_learning(folder),
+        None if random is None or random.empty else random,
+        trained,
+        pictures(folder),
+        notebooks,
     )
 
 
@@ -91,14 +112,14 @@ def _result(run: _Run, name: str) -> str:
     profile = run.record.profile
     over = " · ".join(escape(str(part)) for part in (name, profile and f"profile {profile}", when) if part)
     head = f'<p class="over">{over}</p>'
+    if first := first_words(run.learning):
+        head += f'<p class="first">{escape(first)}</p>'
     if run.search is None:
         missing = _missing("the search and its result", "04_search")
         return f"{head}<h1>{escape(name)}: no result yet</h1>{missing}"
     search = run.search
-    full = search.baseline
-    chosen = search.cheapest(NEGLIGIBLE_LOSS)
-    row = search.row(chosen)
-    picks = marked(search, run.points)
+    full, nothing = search.baseline, why_nothing(search, run.holding)
+    picks = marked(search, run.points, run.holding)
     chart = plots.frontier(
         search.frontier,
         search.cost,
@@ -109,25 +130,42 @@ def _result(run: _Run, name: str) -> str:
         width=880,
         height=400,
     )
-    cards = "".join(
-        card(measure, full, row) for measure in measures() if measure in row.index and pd.notna(row[measure])
-    )
     note = (
         "Each point is a configuration that no other one beats in accuracy and "
         f"{escape(search.asked.cost.words)} at once; "
-        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, before any training."
+        f"{len(search.evaluated):,} were tried. Accuracy is measured on the validation images, which chose them, "
+        "before any training."
     )
     return "".join(
         [
             head,
-            f"<h1>{escape(headline(search, chosen, row))}</h1>",
-            after_training(run.points),
-            f'<div class="cards">{cards}</div>',
+            f"<h1>{escape(headline(search, run.holding))}</h1>",
+            "" if run.holding is None else f'<p class="lead">{escape(run.holding.evidence)}</p>',
+            _shipped(run.points, nothing),
+            *(f'<p class="quiet">{escape(text)}</p>' for text in beyond(search, run.holding)),
+            _cards(run.holding, search),
             _figure(chart, note),
             "<h2>The configurations, before and after</h2>",
-            configurations(search, run.points, picks),
+            configurations(search, run.points, picks, nothing),
         ]
     )
+
+
+def _shipped(trained: Points | None, nothing: str | None) -> str:
+    found = to_ship(trained, nothing)
+    return "" if found is None else f"<p><b>{escape(found[0])}</b> {escape(found[1])}</p>"
+
+
+def _cards(holding: Holding | None, search: SearchResult) -> str:
+    """The figures of the headline's configuration: costs as counted, AP as measured on the images of the headline."""
+    configuration = held(search, holding)
+    if configuration is None or holding is None:
+        return ""
+    unpruned, after = holding.figures["unpruned"], holding.figures["unpruned"] + holding.figures["change"]
+    full, row = search.baseline.copy(), search.row(configuration).copy()
+    full["accuracy"], row["accuracy"] = unpruned, after
+    cards = "".join(card(name, full, row) for name in measures() if name in row.index and pd.notna(row[name]))
+    return f'<div class="cards">{cards}</div>'
 
 
 def _training(run: _Run) -> str:
@@ -142,13 +180,13 @@ def _training(run: _Run) -> str:
 
 
 def _anchors(run: _Run) -> str:
-    if run.search is None:
+    kept = None if run.search is None else held(run.search, run.holding)
+    if kept is None:
         return ""
-    layout, chosen = run.search.layout, run.search.cheapest(NEGLIGIBLE_LOSS)
-    rows = [(a.id, a.level, a.width, a.height, a.index in chosen) for a in layout.anchors]
+    rows = [(a.id, a.level, a.width, a.height, a.index in kept) for a in kept.layout.anchors]
     board = pd.DataFrame(rows, columns=["anchor_id", "level", "width", "height", "kept"])
     note = "The configuration of the headline. Each level has the same colour in all charts."
-    return "<h2>The anchors that are kept</h2>" + _figure(plots.anchor_board(board), note)
+    return "<h2>The anchors that stay</h2>" + _figure(plots.anchor_board(board), note)
 
 
 def _pictures(run: _Run) -> str:
@@ -220,6 +258,10 @@ def _making(run: _Run) -> str:
     by_notebook = {stem: executed.parameters for stem, executed in done.items() if executed.parameters}
     given = _flat(record, ("profile", "data", "detector", "parameters"))
     parts.append(_details("Parameters", {**given, **by_notebook}))
+    if run.learning is not None:
+        learnt = run.learning
+        facts = {"began with": learnt.begins_with, "steps": learnt.steps, "minutes": f"{learnt.minutes:.1f}"}
+        parts.append(_details("Training", {**facts, "judged": learnt.sentence}))
     parts.append(_details("Seeds", record.seeds))
     about = _flat(record, ("anchorkit", "python", "platform", "started", "finished"))
     parts.append(_details("Versions", {**about, **record.versions}))

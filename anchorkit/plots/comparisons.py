@@ -13,7 +13,7 @@ from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import at_most, require, unit
-from anchorkit.plots.marks import accuracy_title, staircase
+from anchorkit.plots.marks import accuracy_title, cost_axis, staircase
 from anchorkit.plots.theme import GHOST, INK, LEVEL_COLORS, QUIET, SEARCH_COLOR
 
 MOST_COLORS = len(LEVEL_COLORS)
@@ -63,7 +63,7 @@ def run_frontiers(
             "y": (100 * lines["accuracy"]).astype(float).round(3),
         }
     )
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
+    x = cost_axis(scale.title, data["x"], width)
     y = alt.Y("y:Q", title=accuracy_title(), scale=alt.Scale(zero=False, padding=10), axis=alt.Axis(tickCount=7))
     title = None if by == "run" else by.removeprefix("param.").replace("_", " ")
     # Long names one below the other; short ones side by side.

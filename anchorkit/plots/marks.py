@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from anchorkit.plots.theme import ASPECT_SHAPES, ASPECTS, INK, QUIET
@@ -26,6 +27,29 @@ CLEAR: dict[str, Any] = {"fill": "#ffffff", "fillOpacity": 0.0}
 def accuracy_title(metric: str = "AP") -> str:
     """The title of an axis of accuracies in points."""
     return "AP 0.50:0.95 (points)" if metric == "AP" else f"{metric} (points)"
+
+
+def cost_axis(title: str | None, values: Iterable[float], width: int, padding: float = 14) -> alt.X:
+    """The channel of the field ``x`` for costs. The axis never begins below 0, because no cost is negative.
+
+    Args:
+        title: of the axis.
+        values: all costs that are drawn, in the unit of the axis.
+        width: of the plot in pixels.
+        padding: pixels beside the outermost marks; fewer on the left where there is 0.
+
+    Examples:
+        >>> cost_axis("Head FLOPs (M)", [0.4, 14.0], width=400).scale.domain
+        [0, 14.512]
+    """
+    known = np.array([*values], np.float64)
+    known = known[np.isfinite(known)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    room = padding * (high - low) / max(width - 2 * padding, 1) or 0.1 * high or 1.0
+    domain = [max(round(low - room, 6), 0), round(high + room, 6)]
+    # Numbers need no cutting, and looking takes a while.
+    axis = alt.Axis(tickCount=7, labelLimit=0)
+    return alt.X("x:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False), axis=axis)
 
 
 def names_axis(field: str, names: Iterable[str], limit: int) -> alt.Y:

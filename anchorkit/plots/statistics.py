@@ -12,7 +12,7 @@ import pandas as pd
 from anchorkit.costs import Cost, cost_facts
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import at_most, change, require, unit
-from anchorkit.plots.marks import RULE, UNPRUNED, ringed
+from anchorkit.plots.marks import RULE, UNPRUNED, cost_axis, ringed
 from anchorkit.plots.theme import INK, OTHER_COLORS, QUIET, SEARCH_COLOR, STAGE_COLORS, readable
 
 SAFE_COLOR = STAGE_COLORS["retrained"]
@@ -71,7 +71,7 @@ def frontier_intervals(
     top = float(rows["high"].max())
     pad = 0.06 * (top - low)
     y_scale = alt.Scale(domain=[round(low - pad, 4), round(top + pad, 4)], nice=False, clamp=True)
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
+    x = cost_axis(scale.title, rows["x"], width)
 
     def y(name: str) -> alt.Y:
         return alt.Y(f"{name}:Q", title=f"Change of {metric} against unpruned (points)", scale=y_scale)
@@ -156,10 +156,9 @@ def optimism(
     scale = unit(facts, ordered[cost])
     rows = (100 * ordered[list(names)].astype(float)).round(4).rename(columns=names)
     rows = rows.assign(x=ordered[cost].astype(float) / scale.divisor, cost=[scale.text(v) for v in ordered[cost]])
-    axis = alt.Axis(tickCount=7)
 
     def x(title: str | None) -> alt.X:
-        return alt.X("x:Q", title=title, scale=alt.Scale(zero=False, padding=14), axis=axis)
+        return cost_axis(title, rows["x"], width)
 
     def y(name: str, title: str, columns: Sequence[str]) -> alt.Y:
         values = [0.0, *(v for column in columns for v in rows[column])]

@@ -16,7 +16,7 @@ from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import Unit, change, require, sample, unit
-from anchorkit.plots.marks import RULE, STAGE_SHAPES, UNPRUNED, accuracy_title, haloed, ringed
+from anchorkit.plots.marks import RULE, STAGE_SHAPES, UNPRUNED, accuracy_title, cost_axis, haloed, ringed
 from anchorkit.plots.picking import corners, pick_channels, with_picks
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS
 
@@ -87,9 +87,12 @@ def frontier(
             frames[name] = require(frame, need, name, empty=True)
     base = None if full is None else require(as_frame(full, "full"), need, "full").iloc[:1]
     shown = [frontier, *([] if base is None else [base]), *(frames[name] for name in frames if name not in _CLOUDS)]
-    scale = unit(facts, pd.concat([frame[cost] for frame in [*shown, *frames.values()]]))
     low, high = _accuracy_range(shown, frames)
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, nice=True, padding=14), axis=_TICKS)
+    # What lies below the chart needs no room beside it.
+    drawn = [*shown, *(frame[100 * frame["accuracy"] >= low] for frame in frames.values())]
+    costs = pd.concat([frame[cost] for frame in drawn]).astype(float)
+    scale = unit(facts, costs)
+    x = cost_axis(scale.title, costs / scale.divisor, width)
     y = alt.Y("y:Q", title=accuracy_title(metric), scale=alt.Scale(domain=[low, high], nice=False), axis=_TICKS)
     plane = _Plane(cost, scale, base, x, y)
     colors = {_FRONTIER: SEARCH_COLOR} | dict(zip(others or {}, itertools.cycle(OTHER_COLORS), strict=False))
@@ -202,7 +205,7 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
     scale = unit(facts, points[cost])
     top, bottom = 100 * points["accuracy"].max(), 100 * points["accuracy"].min()
     pad = max(0.12 * (top - bottom), 0.4)
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=34), axis=_TICKS)
+    x = cost_axis(scale.title, points[cost].astype(float) / scale.divisor, width, padding=34)
     y_scale = alt.Scale(domain=[bottom - 1.6 * pad, top + pad], nice=False)
     y, y_low = (alt.Y(f"{name}:Q", title=accuracy_title(), scale=y_scale) for name in ("y", "low"))
     plane = _Plane(cost, scale, full if len(full) else None, x, y)

@@ -11,7 +11,7 @@ from scipy.stats import t
 
 from anchorkit.plots.export import AnyChart
 from anchorkit.plots.frames import ANCHOR_COLUMNS, at_most, require, unit
-from anchorkit.plots.marks import RULE, STAGE_SHAPES, accuracy_title
+from anchorkit.plots.marks import RULE, STAGE_SHAPES, accuracy_title, cost_axis
 from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, QUIET, STAGE_COLORS, level_color
 
 UNPRUNED = "unpruned"
@@ -44,7 +44,7 @@ def trainings(
     data = table[["treatment", "point", "seed"]].astype(str).assign(x=costs.round(6), y=accuracies.round(3))
     means = data.groupby(["treatment", "point"], sort=False)[["x", "y"]].mean().round(4).reset_index()
     names = list(dict.fromkeys(data["treatment"]))
-    x = alt.X("x:Q", title=scale.title, scale=alt.Scale(zero=False, padding=22), axis=alt.Axis(tickCount=7))
+    x = cost_axis(scale.title, data["x"], width, padding=22)
     y = alt.Y("y:Q", title=accuracy_title(), scale=alt.Scale(zero=False, padding=14), axis=alt.Axis(tickCount=7))
     legend = alt.Legend(orient="top", title=None, columns=4, symbolOpacity=1)
     color = alt.Color("treatment:N", scale=alt.Scale(domain=names, range=_colors(names, base)), legend=legend)

@@ -40,6 +40,26 @@ def verdict_of(sign: int, unpruned: Iterable[float]) -> str:
     return {1: "held", -1: "did not hold", 0: "cannot be told here"}[sign]
 
 
+def judged(verdict: str, answer: str, unpruned: float, images: int | None = None) -> tuple[str, str]:
+    """A verdict and an answer by the rule of `anchorkit.findings.nothing_can_be_told`.
+
+    Args:
+        verdict: by the experiment's own rule, one of `VERDICTS`.
+        answer: with its figures.
+        unpruned: AP (0..1) of the full detector.
+        images: on how many images it was measured.
+
+    Returns:
+        Both as they are; where nothing can be told, the last of `VERDICTS` and the reason before the answer.
+
+    Example:
+        >>> judged("held", "All is well.", unpruned=0.01)[0]
+        'cannot be told here'
+    """
+    nothing = nothing_can_be_told(unpruned, images=images)
+    return (VERDICTS[2], f"{nothing}. {answer}") if nothing else (verdict, answer)
+
+
 def open_table(
     run_dir: str | Path = "", predictions: str | Path = "", ground_truth: str | Path = ""
 ) -> tuple[PredictionTable, GroundTruth]:
@@ -72,7 +92,7 @@ def open_test_table(
 ) -> tuple[PredictionTable, GroundTruth] | None:
     """Predictions of the same detector on images that no search has seen, if there are any.
 
-    Those of a run are collected now, by its detector on the test split of its data.
+    Those of a run are the ones that 02_detector put aside or, in a run without them, collected now by its detector.
 
     Args:
         run_dir: a run's folder.
@@ -97,6 +117,9 @@ def open_test_table(
     split = load_data(run_dir).test
     if split is None:
         return None
+    put_aside = Path(run_dir) / "predictions_test.parquet"
+    if put_aside.exists():
+        return PredictionTable.load(put_aside), read_ground_truth(split.ground_truth)
     # Only here: an experiment on a table of your own needs no torch.
     from anchorkit.detectors import load_detector
     from anchorkit.predictions import collect_predictions

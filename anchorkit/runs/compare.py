@@ -14,6 +14,7 @@ import pandas as pd
 
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.runs.results_table import results_table
 from anchorkit.search.frontier import cheapest, hypervolume, reaches
 from anchorkit.search.result import NEGLIGIBLE_LOSS
@@ -112,6 +113,17 @@ def rank_runs(table: pd.DataFrame, cost: str = "head_flops", max_loss: float = N
     ranks = ranked.groupby("group")["hypervolume"].rank(ascending=False, method="min").astype(int)
     ranked.insert(1, "rank", ranks)
     return ranked.sort_values(["group", "rank"], kind="stable").reset_index(drop=True)
+
+
+def nothing_told_of(table: pd.DataFrame) -> dict[str, str]:
+    """Why nothing can be told of a run, by run, see `anchorkit.findings.nothing_can_be_told`; runs that are fine lack.
+
+    Args:
+        table: as from `open_results`.
+    """
+    runs = table[(table["what"] == "run") & table["accuracy"].notna()]
+    found = {str(run): nothing_can_be_told(float(ap)) for run, ap in zip(runs["run"], runs["accuracy"], strict=True)}
+    return {run: nothing for run, nothing in found.items() if nothing}
 
 
 def within(table: pd.DataFrame, max_loss: float | None = None, **most: float) -> pd.DataFrame:

@@ -53,13 +53,14 @@ def choose(folder: str | Path, name: str | None = None) -> Choice:
         )
     full = load_detector(folder / "detector" if is_run else folder)
     name = name or ("shipped" if is_run else "full")
+    if is_run and name == "shipped":
+        shipment = Points.read(folder).shipment
+        name = f"{shipment.point}-{shipment.stage}" if shipment.pruned else "full"
     if name == "full":
         return Choice(name, full, full)
     if "," in name or "/" in name:
         kept = full.layout.configuration(keep=parse_anchor_list(name))
         return _pruned(f"anchors-{kept.mask:x}", full, kept)
-    if is_run and name == "shipped":
-        name = "-".join(Points.read(folder).shipped)
     retrained = folder / "retrained" / name
     if is_run and (retrained / FACTS_FILE).is_file():
         return Choice(name, load_detector(retrained), full, trained=not name.endswith("-pruned"))

@@ -1,7 +1,8 @@
 """What the lessons share: the run's folder, its data, and the files of earlier lessons.
 
 A run's folder holds ``data.json`` (which data, written by 01_data), ``detector/`` and ``predictions.parquet``
-(02_detector), ``search/`` (04_search), ``retrained/`` (05_prune_and_retrain), ``figures/`` (pictures for the report).
+(02_detector; ``predictions_test.parquet`` beside it where the data has a test split), ``search/`` (04_search),
+``retrained/`` (05_prune_and_retrain), ``figures/`` (pictures for the report).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SOURCES = ("01_data", "02_detector")
 
 _LEFT = {
     "01_data": ("data.json",),
-    "02_detector": ("detector", "predictions.parquet"),
+    "02_detector": ("detector", "predictions.parquet", "predictions_test.parquet"),
     "04_search": ("search",),
     "05_prune_and_retrain": ("retrained",),
     "06_report": ("retrained/max_loss.json",),

@@ -22,6 +22,8 @@ import pandas as pd
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing
+from anchorkit.findings import nothing_can_be_told
+from anchorkit.runs.holding import read_holding
 from anchorkit.runs.points import Points
 from anchorkit.runs.record import RECORD_FILE, RunRecord
 from anchorkit.search.frontier import unbeaten
@@ -66,6 +68,9 @@ def results_table(runs: Iterable[str | Path]) -> pd.DataFrame:
 def run_summary(run: str | Path) -> dict[str, Any]:
     """A run in numbers: ``parameters`` by name, ``figures`` by name, ``seconds``, and ``error`` if it failed.
 
+    ``nothing`` says why nothing can be told of it, or is None; then ``figures`` has what holds on images that took no
+    part in the search, as ``held.removed`` (anchors) and ``held.saved`` (0..1).
+
     Raises:
         InputError: the folder is not a run's, or a file in it is damaged.
     """
@@ -78,7 +83,15 @@ def run_summary(run: str | Path) -> dict[str, Any]:
         place = f"{row['point']}.{row['stage']}.{row['split']}"
         figures |= {f"{place}.{name}": row[name] for name in ("accuracy", "head_flops") if name in row}
     parameters = {name.removeprefix("param."): value for name, value in common.items() if name.startswith("param.")}
-    summary = {"parameters": parameters, "figures": figures, "seconds": common["seconds"]}
+    holding, full = read_holding(folder), figures.get("accuracy")
+    nothing = nothing_can_be_told(float(full)) if full is not None else None
+    nothing = nothing or (None if holding is None else holding.nothing)
+    if nothing:
+        # What a hopeless detector saves at no loss is no result.
+        figures = {name: value for name, value in figures.items() if not name.endswith(".saved")}
+    elif holding is not None:
+        figures |= {"held.removed": holding.n_removed, "held.saved": float(holding.figures["saved"])}
+    summary = {"nothing": nothing, "parameters": parameters, "figures": figures, "seconds": common["seconds"]}
     return summary | ({"error": record.error} if record.error else {})
 
 

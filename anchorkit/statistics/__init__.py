@@ -48,11 +48,18 @@ Examples:
 from __future__ import annotations
 
 from anchorkit import modules_on_first_use
-from anchorkit.statistics.crossfit import CrossFit, cross_fit
+from anchorkit.statistics.crossfit import CrossFit, cross_fit, cross_fitted_removal
 from anchorkit.statistics.holdout import LOSSES, holdout_report
-from anchorkit.statistics.intervals import LowerBounds, percentile_interval, share_within, simultaneous_bounds
+from anchorkit.statistics.intervals import (
+    LowerBounds,
+    interval_words,
+    percentile_interval,
+    share_within,
+    simultaneous_bounds,
+)
+from anchorkit.statistics.removal import SafeRemoval
 from anchorkit.statistics.splits import ImageSplit, fold_images, split_images
-from anchorkit.statistics.statements import SafeRemoval, frontier_changes, safe_to_remove
+from anchorkit.statistics.statements import detector_change, frontier_changes, safe_to_remove
 from anchorkit.statistics.tried import TRIED_ALLOWED_FOR, sample_of_tried
 
 __all__ = [
@@ -63,9 +70,12 @@ __all__ = [
     "LowerBounds",
     "SafeRemoval",
     "cross_fit",
+    "cross_fitted_removal",
+    "detector_change",
     "fold_images",
     "frontier_changes",
     "holdout_report",
+    "interval_words",
     "percentile_interval",
     "safe_to_remove",
     "sample_of_tried",

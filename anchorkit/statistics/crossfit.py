@@ -22,9 +22,10 @@ from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import ByImage
 from anchorkit.search import SearchResult, search
 from anchorkit.statistics.holdout import LOSSES
-from anchorkit.statistics.intervals import Floats, percentile_interval
+from anchorkit.statistics.intervals import Floats, LowerBounds, check_margin, percentile_interval, simultaneous_bounds
+from anchorkit.statistics.removal import SafeRemoval
 from anchorkit.statistics.splits import Integers, fold_images
-from anchorkit.statistics.statements import check_same_detector
+from anchorkit.statistics.statements import check_same_detector, removal_of
 from anchorkit.statistics.tried import searched_on
 
 MOST_BUDGETS = 25
@@ -41,12 +42,15 @@ class CrossFit:
         optimism_interval: its interval with the choices as they are.
         budgets: one row per budget: the `cost` that may be spent; ``in_sample`` and ``cross_fitted``, the change of AP
             against the full detector, with ``in_sample_low``, ``in_sample_high``, ``low`` and ``high``; ``luck``, the
-            former less the latter, with ``luck_low`` and ``luck_high``; ``mean_cost`` that the folds spend.
+            former less the latter, with ``luck_low`` and ``luck_high``; ``least``, a lower bound of ``cross_fitted``
+            that holds for all budgets at once; ``mean_cost`` that the folds spend.
         losses: one row per loss of AP that the choice allows: ``allowed``; ``n_anchors``, the mean over the folds;
             ``mean_cost``; ``in_sample``, ``cross_fitted``, ``low`` and ``high``.
         folds: int64 (I,), the fold of each image.
         results: the search without each fold.
         confidence: of the intervals.
+        choices: what the search on all images chooses within each budget.
+        bounds: the bounds behind ``least``.
     """
 
     cost: str
@@ -57,6 +61,8 @@ class CrossFit:
     folds: Integers = field(repr=False)
     results: tuple[SearchResult, ...] = field(repr=False)
     confidence: float
+    choices: tuple[Configuration, ...] = field(repr=False)
+    bounds: LowerBounds = field(repr=False)
 
     def __str__(self) -> str:
         low, high = (100 * end for end in self.optimism_interval)
@@ -145,6 +151,8 @@ def cross_fit(
     of_budgets.insert(0, result.cost, budgets)
     of_budgets["luck"] = of_budgets["in_sample"] - of_budgets["cross_fitted"]
     of_budgets["luck_low"], of_budgets["luck_high"] = luck_low, luck_high
+    bounds = simultaneous_bounds(drawn.change[n : n + n_budgets], drawn.changes[:, n : n + n_budgets], confidence)
+    of_budgets["least"] = bounds.least
     of_losses.insert(0, "allowed", list(losses))
     return CrossFit(
         cost=result.cost,
@@ -155,6 +163,56 @@ def cross_fit(
         folds=fold,
         results=results,
         confidence=confidence,
+        choices=tuple(in_sample[:n_budgets]),
+        bounds=bounds,
+    )
+
+
+def cross_fitted_removal(
+    evaluator: Evaluator,
+    result: SearchResult,
+    margin: float = 0.005,
+    confidence: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+    *,
+    folds: int = 5,
+    ledgers: str | Path | None = None,
+    progress: bool = False,
+) -> SafeRemoval:
+    """What `anchorkit.safe_to_remove` says, where there are no images but those of the search: by cross-fitting.
+
+    Each budget is judged by choices within it that the judged images took no part in. The statement is about what the
+    search on all images chooses within the cheapest budget whose bound is above -margin.
+
+    Args:
+        evaluator: of the images of the search.
+        result: the search.
+        margin: the loss of AP that does not matter, 0..1.
+        confidence: in which share of cases the statement shall hold, 0..1.
+        draws: bootstrap samples of the images.
+        seed: of the division into folds and of the draws.
+        folds: how many, 2 or more.
+        ledgers: a folder for the ledgers of the searches; a search whose ledger is there resumes from it.
+        progress: show progress bars on standard error.
+
+    Raises:
+        InputError: as for `cross_fit`.
+    """
+    check_margin(margin)
+    fitted = cross_fit(
+        evaluator, result, folds, seed, confidence=confidence, draws=draws, ledgers=ledgers, progress=progress
+    )
+    points = fitted.budgets.assign(change=fitted.budgets["cross_fitted"])
+    return removal_of(
+        evaluator,
+        result,
+        points,
+        fitted.choices,
+        fitted.bounds,
+        margin=margin,
+        confidence=confidence,
+        folds=len(fitted.results),
     )
 
 

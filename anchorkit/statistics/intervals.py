@@ -87,6 +87,33 @@ def percentile_interval(changes: Floats, confidence: float = 0.95) -> tuple[Floa
     return low, high
 
 
+def interval_words(low: float, high: float | None = None, confidence: float = 0.95) -> str:
+    """A confidence interval of a change in AP, in points, as every page, lesson and command prints it.
+
+    Args:
+        low: its lower end, 0..1 like accuracies.
+        high: its upper end; None for a lower bound alone.
+        confidence: 0..1.
+
+    Examples:
+        >>> from anchorkit.statistics import interval_words
+        >>> interval_words(-0.0102, 0.0034)
+        '95 % interval -1.02 to +0.34'
+        >>> interval_words(-0.0045)
+        'with 95 % confidence no worse than -0.45'
+    """
+    sure = f"{100 * check_share(confidence, 'confidence'):g} %"
+    if high is None:
+        return f"with {sure} confidence no worse than {in_points(low)}"
+    return f"{sure} interval {in_points(low)} to {in_points(high)}"
+
+
+def in_points(change: float) -> str:
+    """A change of AP (0..1) in points, with its sign; no change is 0."""
+    text = f"{100 * change:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text
+
+
 def share_within(changes: Floats, margin: float) -> Floats:
     """float64 (n,): the share of draws in which each change is no loss of more than `margin` (0..1).
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import Configuration
-from anchorkit.costs import Cost
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap
@@ -23,6 +21,7 @@ from anchorkit.statistics.intervals import (
     share_within,
     simultaneous_bounds,
 )
+from anchorkit.statistics.removal import SafeRemoval, hope_among
 from anchorkit.statistics.tried import sample_of_tried, searched_on
 
 
@@ -51,7 +50,7 @@ def frontier_changes(
         detector; ``low`` and ``high``, its interval for a point picked beforehand; ``within_margin``, the share of
         draws in which it loses no more than the margin; ``least``, a lower bound that holds for all points at once, so
         for whichever is picked (on the images of the search, for all that it might have picked); and ``safe``: it is
-        above -margin. Of a detector that is hardly trained no point is called safe.
+        above -margin. Of a detector that is hardly trained, or on very few images, no point is called safe.
 
     Raises:
         InputError: an option is out of range, the result belongs to another detector, or the bootstrap does not
@@ -75,7 +74,8 @@ def _frontier_changes(
     frame = result.frontier.drop(columns="accuracy").reset_index(drop=True)
     frame.insert(0, "accuracy", found.accuracy)
     frame = frame.assign(**change_columns(found, margin, confidence), least=bounds.least)
-    told = nothing_can_be_told(evaluator.accuracy(evaluator.full), evaluator.metric) is None
+    n_images = len(evaluator.ground_truth.image_ids)
+    told = nothing_can_be_told(evaluator.accuracy(evaluator.full), evaluator.metric, n_images) is None
     return frame.assign(safe=(frame["least"] > -margin) & told), bounds
 
 
@@ -83,6 +83,38 @@ def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[s
     """``change``, ``low``, ``high`` and ``within_margin`` of what was bootstrapped, for frames."""
     low, high = percentile_interval(found.changes, confidence)
     return {"change": found.change, "low": low, "high": high, "within_margin": share_within(found.changes, margin)}
+
+
+def detector_change(
+    before: Evaluator, after: Evaluator, confidence: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """The change of AP from one detector to another on the same images, with its interval.
+
+    The detectors may differ in anything (one was trained again, say); both are evaluated on the same draws. The
+    interval is for a detector that was not chosen on these images.
+
+    Args:
+        before: an evaluator of the one's predictions.
+        after: of the other's, on the same images.
+        confidence: of the interval, 0..1.
+        draws: bootstrap samples of the images.
+        seed: of the draws.
+
+    Returns:
+        The change and the ends of its interval, 0..1.
+
+    Raises:
+        InputError: the images differ, or the bootstrap does not support the metric.
+    """
+    if not np.array_equal(before.ground_truth.image_ids, after.ground_truth.image_ids):
+        raise InputError("detector_change: the evaluators are of different images; give the same split to both")
+    old, new = (one.bootstrap([one.full], draws, seed) for one in (before, after))
+    measured = (old.full_drawn >= 0) & (new.full_drawn >= 0)
+    change = new.full_accuracy - old.full_accuracy
+    if not measured.any():
+        return change, change, change
+    low, high = percentile_interval((new.full_drawn - old.full_drawn)[measured, None], confidence)
+    return change, float(low[0]), float(high[0])
 
 
 def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
@@ -96,79 +128,6 @@ def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
             f"the search is of {result.layout.detector} ({len(result.layout)} anchors), the predictions are of "
             f"{evaluator.layout.detector} ({len(evaluator.layout)} anchors): their layouts differ"
         )
-
-
-@dataclass(frozen=True)
-class SafeRemoval:
-    """How many anchors may go, with a margin and a confidence. `str` gives the sentence.
-
-    Attributes:
-        configuration: the cheapest point of the frontier that is safe; the full one if none is.
-        change: of AP against the full detector, measured, 0..1.
-        least: what the change is at the worst, with `confidence`; it holds for whichever point was picked.
-        cost: the search's cost. saved, hoped_saved: the share of it that goes with `configuration` and `hoped`.
-        metric: the figure, such as ``"AP"``. margin, confidence: as asked for. n_images: on how many images.
-        hoped: the cheapest point that shows no loss on these images. hoped_least: what its change is at the worst.
-        images_needed: about how many images like these would show `hoped` to be safe, if its change stays as measured.
-        tried: how many configurations a search tried on these same images to find the frontier; 0 for other images.
-        points: the frame of `frontier_changes`.
-        width: how many standard errors the bounds lie below the points.
-        caveats: what the statement does not tell, a sentence each.
-        unpruned: the figure of the full detector, 0..1; where it is very low, the sentence says that it tells nothing.
-    """
-
-    configuration: Configuration = field(repr=False)
-    change: float
-    least: float
-    cost: Cost
-    saved: float
-    hoped_saved: float
-    metric: str
-    margin: float
-    confidence: float
-    n_images: int
-    hoped: Configuration = field(repr=False)
-    hoped_least: float
-    images_needed: int
-    tried: int
-    points: pd.DataFrame = field(repr=False)
-    width: float
-    caveats: tuple[str, ...] = field(repr=False)
-    unpruned: float = 1.0
-
-    @property
-    def n_removed(self) -> int:
-        """How many anchors may go."""
-        return len(self.configuration.dropped)
-
-    @property
-    def sentence(self) -> str:
-        """The statement in words."""
-        nothing = nothing_can_be_told(self.unpruned, self.metric)
-        if nothing:
-            return f"{nothing}."
-        total, cost = len(self.configuration.layout), self.cost.words
-        images = f"images like these {self.n_images:,}{', which the search has seen' if self.tried else ''}"
-        falls = f"{self.metric} falls by less than {_points(self.margin)}"
-        sure = f"{100 * self.confidence:g} % confidence"
-        if self.n_removed:
-            text = (
-                f"{self.n_removed} of {total} anchors are safe to remove, which saves {100 * self.saved:.0f} % of "
-                f"{cost}: with {sure}, {falls} on {images} (measured: {100 * self.change:+.2f})."
-            )
-        else:
-            text = f"No anchor is shown to be safe to remove: that {falls} cannot be told with {sure} from {images}."
-        more = len(self.hoped.dropped)
-        if more > self.n_removed:
-            text += (
-                f" Without {more} of them (saving {100 * self.hoped_saved:.0f} %) no loss is measured, but that may be "
-                f"luck: it could be a loss of {-100 * self.hoped_least:.1f} points. "
-                f"About {self.images_needed:,} such images would tell."
-            )
-        return text
-
-    def __str__(self) -> str:
-        return self.sentence
 
 
 def safe_to_remove(
@@ -199,47 +158,83 @@ def safe_to_remove(
         InputError: as for `frontier_changes`.
     """
     points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
-    least, change, cost = (points[name].to_numpy(np.float64) for name in ("least", "change", result.cost))
-    n_images = len(evaluator.ground_truth.image_ids)
-    unpruned = evaluator.accuracy(evaluator.full)
-    told = nothing_can_be_told(unpruned, evaluator.metric) is None
-    safe = np.flatnonzero(points["safe"])
-    # A search may have dropped the full configuration from its frontier: it is safe all the same.
-    chosen, own_change, own_least = evaluator.full, 0.0, 0.0
-    if len(safe):
-        at = int(safe[cost[safe].argmin()])
-        chosen, own_change, own_least = result.configurations[at], float(change[at]), float(least[at])
-    harmless = np.flatnonzero((change >= 0) & told)
-    hoped, hoped_least, needed = chosen, own_least, n_images
-    if len(harmless):
-        best = int(harmless[cost[harmless].argmin()])
-        hoped, hoped_least = result.configurations[best], float(least[best])
-        room = margin + float(change[best])
-        error = bounds.width * float(bounds.standard_error[best])
-        needed = math.ceil(n_images * max((error / room) ** 2, 1.0)) if room > 0 else 0
     tried = len(result.evaluated) if searched_on(evaluator, result) else 0
+    return removal_of(
+        evaluator, result, points, result.configurations, bounds, margin=margin, confidence=confidence, tried=tried
+    )
+
+
+def removal_of(
+    evaluator: Evaluator,
+    result: SearchResult,
+    points: pd.DataFrame,
+    configurations: Sequence[Configuration],
+    bounds: LowerBounds,
+    *,
+    margin: float,
+    confidence: float,
+    tried: int = 0,
+    folds: int = 0,
+) -> SafeRemoval:
+    """The cheapest of some points whose bound is above -margin, as a statement.
+
+    Args:
+        evaluator: of the images that the bounds are from.
+        result: the search that the points are from.
+        points: one row per point, with ``change`` (of AP against the full detector, 0..1).
+        configurations: of the frontier, what each row stands for.
+        bounds: lower bounds of the changes, which hold together.
+        margin: the loss of AP that does not matter, 0..1.
+        confidence: of the bounds.
+        tried: how many configurations were tried on these images.
+        folds: of a cross-fitted statement, how many.
+    """
+    full, n_images = evaluator.full, len(evaluator.ground_truth.image_ids)
+    unpruned = evaluator.accuracy(full)
+    change = points["change"].to_numpy(np.float64)
     spent = dict(zip(result.configurations, result.frontier[result.cost], strict=True))
     whole = float(result.baseline[result.cost])
-    saved, hoped_saved = (1.0 - spent.get(c, whole) / whole for c in (chosen, hoped))
+    cost = np.array([spent[c] for c in configurations], np.float64)
+    told = nothing_can_be_told(unpruned, evaluator.metric, n_images) is None
+    safe = np.flatnonzero((bounds.least > -margin) & told)
+    # A search may have dropped the full configuration from its frontier: it is safe all the same.
+    chosen, own_change, own_least, own_cost = full, 0.0, 0.0, whole
+    if len(safe):
+        at = int(safe[cost[safe].argmin()])
+        chosen, own_cost = configurations[at], float(cost[at])
+        own_change, own_least = float(change[at]), float(bounds.least[at])
+    hoped, hoped_change, hoped_least, hoped_cost, needed = chosen, own_change, own_least, own_cost, 0
+    if told:
+        hope = hope_among(
+            change, bounds.standard_error, cost, own_cost, own_cost < whole, n_images, bounds.width, margin
+        )
+        needed = hope.images_needed
+        if hope.place is not None:
+            hoped, hoped_cost = configurations[hope.place], float(cost[hope.place])
+            hoped_change, hoped_least = float(change[hope.place]), float(bounds.least[hope.place])
+    per_class = evaluator.per_class(full)
     return SafeRemoval(
         configuration=chosen,
         change=own_change,
         least=own_least,
         cost=result.asked.cost,
-        saved=float(saved),
-        hoped_saved=float(hoped_saved),
+        saved=1.0 - own_cost / whole,
+        hoped_saved=1.0 - hoped_cost / whole,
         metric=evaluator.metric,
         margin=margin,
         confidence=confidence,
         n_images=n_images,
         hoped=hoped,
+        hoped_change=hoped_change,
         hoped_least=hoped_least,
-        images_needed=_rounded(needed),
+        images_needed=needed,
         tried=tried,
         points=points,
         width=bounds.width,
         caveats=_caveats(evaluator, chosen, n_images, tried),
         unpruned=unpruned,
+        folds=folds,
+        unseen=tuple(key for key, value in per_class.items() if value < 0),
     )
 
 
@@ -263,14 +258,3 @@ def _caveats(evaluator: Evaluator, chosen: Configuration, n_images: int, tried: 
             "that held in simulations; images that took no part in the search would be better evidence."
         )
     return tuple(said)
-
-
-def _points(accuracy: float) -> str:
-    number = f"{100 * accuracy:g}"
-    return f"{number} point" if number == "1" else f"{number} points"
-
-
-def _rounded(number: int) -> int:
-    """A count with two significant digits, rounded up: it is a rough guess."""
-    step = int(10 ** max(len(str(number)) - 2, 0))
-    return math.ceil(number / step) * step

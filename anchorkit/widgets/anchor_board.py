@@ -18,7 +18,7 @@ from anchorkit.costs import cost_facts, known_costs
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import points, signed, unit
 from anchorkit.search.frontier import most_accurate, unbeaten
-from anchorkit.widgets.explorer import Explorer, beside, board_width, button, row, stacked
+from anchorkit.widgets.explorer import Explorer, beside, board_width, button, notice_of, row, stacked
 from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import costs_of, numbers_html
 from anchorkit.widgets.picture import Picture
@@ -91,6 +91,7 @@ class AnchorBoard(Explorer):
         """
         super().__init__()
         self._evaluator, self._result, self._names = evaluator, result, names or {}
+        self.notice = notice_of(evaluator)
         self._full = evaluator.layout.full
         start = start or self._full
         for what, layout in (("start", start.layout), ("result", None if result is None else _layout_of(result))):
@@ -220,7 +221,7 @@ class AnchorBoard(Explorer):
     def show(self) -> plots.AnyChart:
         """See `Explorer.show`."""
         headline = f"{self.selected}".split(":")[0] + f", AP {points(self.accuracy)}"
-        return stacked(self.board_chart(width=720), self.frontier_chart(), title=headline)
+        return stacked(self.board_chart(width=720), self.frontier_chart(), title=self.titled(headline))
 
     def controls(self) -> ipywidgets.Widget:
         """See `Explorer.controls`."""
@@ -345,7 +346,7 @@ class AnchorBoard(Explorer):
             lost = 100 * (self._accuracy(self.selected.without(self._advised.anchors)) - self.accuracy)
             return f"Best next removal: <b>{escape(self._advised.label)}</b>, AP {signed(lost, 2)} points."
         lead = self.lead
-        if self._result is None:
+        if self._result is None or self.notice:
             return "Pick an anchor to take it away; with Shift, the same shape on every level."
         if lead is None:
             return "Cheaper than anything the search found. Pick an anchor to put it back."

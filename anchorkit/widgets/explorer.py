@@ -8,6 +8,7 @@ and the notebook stays small.
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import altair as alt
@@ -15,7 +16,9 @@ import ipywidgets
 
 from anchorkit import plots
 from anchorkit.anchors import AnchorLayout
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.widgets.front_end import is_live
+from anchorkit.widgets.html_parts import block
 
 ROOM = "anchorkit-explorer"
 """The class of an explorer's outermost box, by which `picture.js` finds it."""
@@ -55,14 +58,33 @@ def stacked(*charts: plots.AnyChart, title: str | alt.TitleParams) -> plots.AnyC
     return together
 
 
+def notice_of(evaluator: Any) -> str | None:
+    """Why nothing can be told of a detector, see `anchorkit.findings.nothing_can_be_told`.
+
+    Args:
+        evaluator: an `anchorkit.Evaluator`, or as much of one as an explorer has.
+    """
+    accuracy, layout = getattr(evaluator, "accuracy", None), getattr(evaluator, "layout", None)
+    if accuracy is None or layout is None:
+        return None
+    ids = getattr(getattr(evaluator, "ground_truth", None), "image_ids", None)
+    images = None if ids is None else len(ids)
+    return nothing_can_be_told(float(accuracy(layout.full)), str(getattr(evaluator, "metric", "AP")), images)
+
+
 class Explorer:
     """Base of the explorers.
 
     Subclasses give `show` (the static chart), `controls` (the widgets; made once, when first shown) and `draw` (puts
     the present state into the widgets), and call `changed` after every change of state.
+
+    Attributes:
+        notice: why nothing can be told of the detector, shown above all figures; None where something can. Subclasses
+            set it, see `notice_of`.
     """
 
     def __init__(self) -> None:
+        self.notice: str | None = None
         self._box: ipywidgets.Widget | None = None
         self._watchers: list[Callable[[Any], None]] = []
 
@@ -98,10 +120,20 @@ class Explorer:
     def box(self) -> ipywidgets.Widget:
         """The widgets, made now if they were not yet, to put them into another page."""
         if self._box is None:
-            self._box = self.controls()
+            self._box = self._noticed(self.controls())
             self._box.add_class(ROOM)
             self.draw()
         return self._box
+
+    def _noticed(self, controls: ipywidgets.Widget) -> ipywidgets.Widget:
+        if self.notice is None:
+            return controls
+        return ipywidgets.VBox([ipywidgets.HTML(block(f"<b>{escape(self.notice)}.</b>", 15)), controls])
+
+    def titled(self, *lines: str) -> alt.TitleParams:
+        """The title of the static chart: the notice first, if there is one."""
+        title, *rest = [f"{self.notice}.", *lines] if self.notice else lines
+        return alt.TitleParams(title, subtitle=rest) if rest else alt.TitleParams(title)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         about = repr(self)

@@ -14,7 +14,7 @@ from anchorkit import plots
 from anchorkit.anchors import Configuration
 from anchorkit.errors import InputError
 from anchorkit.plots.frames import signed
-from anchorkit.widgets.explorer import Explorer, button, row
+from anchorkit.widgets.explorer import Explorer, button, notice_of, row
 from anchorkit.widgets.html_parts import block, quiet
 from anchorkit.widgets.image_comparison import LABELS, ORDERS, SIDES, Detects, ImageComparison
 from anchorkit.widgets.picture import Picture
@@ -67,6 +67,7 @@ class ImageExplorer(Explorer):
             InputError: a configuration is of another layout or keeps no anchor, or `split` lacks an image.
         """
         super().__init__()
+        self.notice = notice_of(evaluator)
         self._evaluator, self._split = evaluator, split
         missing = set(evaluator.ground_truth.image_ids.tolist()) - set(split.image_ids)
         if missing:
@@ -188,7 +189,7 @@ class ImageExplorer(Explorer):
         titles = {"random": "Some images", "most changed": "The images that change most"}
         title = titles.get(self._order, f"The images that are {self._order}")
         numbers = f"{_anchors(self._before)} before, {len(self._after)} after"
-        heading = alt.TitleParams(f"{title}: {numbers}", subtitle=_KEY)
+        heading = self.titled(f"{title}: {numbers}", _KEY)
         sheet: plots.AnyChart = alt.concat(*pairs, columns=2, spacing=24, title=heading)
         return sheet
 

@@ -12,6 +12,7 @@ from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import COSTS, cost_facts
 from anchorkit.errors import InputError
+from anchorkit.findings import nothing_can_be_told
 from anchorkit.plots.frames import change, points
 from anchorkit.search.frontier import cheapest, unbeaten
 from anchorkit.search.result import NEGLIGIBLE_LOSS
@@ -75,6 +76,7 @@ class PointChooser(Explorer):
         if self._rows.empty:
             raise InputError("the frontier has no points to choose from; search with a lower threshold")
         self._full = result.baseline
+        self.notice = nothing_can_be_told(float(self._full["accuracy"]))
         costs = [name for name in (result.cost, *COSTS) if name in self._rows and self._rows[name].notna().all()]
         options = [(cost_facts(name).title, name) for name in dict.fromkeys(costs)]
         wide = {"description_width": "initial"}
@@ -141,7 +143,7 @@ class PointChooser(Explorer):
             f"{cost_facts(cost).words} {change(full[cost], row[cost])}, "
             f"AP {points(full['accuracy'])} \N{RIGHTWARDS ARROW} {points(row['accuracy'])}"
         )
-        return stacked(self.frontier_chart(), self.board_chart(), title=headline)
+        return stacked(self.frontier_chart(), self.board_chart(), title=self.titled(headline))
 
     def _unbeaten(self, cost: str) -> list[int]:
         """Rows of the frontier that no other row beats in this cost, the most accurate first."""

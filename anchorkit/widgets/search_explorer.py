@@ -7,7 +7,6 @@ from functools import partial
 from html import escape
 from typing import Any
 
-import altair as alt
 import ipywidgets
 import pandas as pd
 
@@ -106,7 +105,7 @@ class SearchExplorer(SearchSession):
         if self.selected != self._full:
             charts.append(self.details().reasons_chart(460))
         said = words.plain(words.answer(self._view_or_refuse(), self.answer, self.max_loss, self.budget))
-        return stacked(*charts, title=alt.TitleParams(said[0], subtitle=said[1:]))
+        return stacked(*charts, title=self.titled(*said))
 
     def __repr__(self) -> str:
         return f"SearchExplorer: {len(self._runs)} results, selected {self.selected}"

@@ -15,7 +15,7 @@ from anchorkit.search import Progress, SearchResult, as_strategy, search
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.search.watching import Watch
 from anchorkit.widgets.background import Background
-from anchorkit.widgets.explorer import Explorer
+from anchorkit.widgets.explorer import Explorer, notice_of
 from anchorkit.widgets.search_details import Behaviour, Details
 from anchorkit.widgets.search_runs import Evaluates, Runner, SearchRun, SearchSettings
 from anchorkit.widgets.search_view import View
@@ -66,6 +66,7 @@ class SearchSession(Explorer):
             InputError: the cost or the strategy is unknown, a number is out of range, or `result` is of another layout.
         """
         super().__init__()
+        self.notice = notice_of(evaluator)
         self._full = evaluator.layout.full
         self._costs = [*known_costs(self._full)]
         if result is not None:

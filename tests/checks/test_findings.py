@@ -15,6 +15,7 @@ from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.files import write_json
 from anchorkit.findings import (
+    FEWEST_IMAGES,
     HARDLY_TRAINED,
     Finding,
     ImplausibleDataError,
@@ -23,7 +24,7 @@ from anchorkit.findings import (
     report,
 )
 from anchorkit.pages.run_words import headline
-from anchorkit.runs.answers import verdict_of
+from anchorkit.runs.answers import judged, verdict_of
 from anchorkit.runs.folder import note_findings, read_findings
 from anchorkit.search import search
 from anchorkit.statistics import safe_to_remove
@@ -152,7 +153,7 @@ def test_search_refuses_where_the_full_detector_finds_nothing(files, capsys):
         search(evaluator, cost="boxes", progress=False)
     with pytest.warns(ImplausibleDataWarning, match="nothing can be told"):
         result = search(evaluator, cost="boxes", threshold=0.0, progress=False)
-    assert headline(result, result.cheapest(), result.baseline) == nothing_can_be_told(0.0)
+    assert headline(result, None) == nothing_can_be_told(0.0)
     statement = safe_to_remove(evaluator, result, draws=20)
     assert statement.n_removed == 0
     assert "nothing can be told" in str(statement)
@@ -168,6 +169,13 @@ def test_one_rule_of_when_nothing_can_be_told(accuracy, word):
     assert verdict_of(1, [0.4, accuracy]) == "cannot be told here"
     assert nothing_can_be_told(HARDLY_TRAINED) is None
     assert nothing_can_be_told(0.03, "APs") is None  # small objects are hard
+    assert nothing_can_be_told(0.5, images=FEWEST_IMAGES) is None
+    assert str(nothing_can_be_told(0.5, images=1)).startswith("1 image is too few")
+    assert word in str(nothing_can_be_told(accuracy, images=1))  # the worse comes first
+    assert judged("held", "So it is.", 0.5, FEWEST_IMAGES) == ("held", "So it is.")
+    verdict, answer = judged("held", "So it is.", accuracy)
+    assert verdict == "cannot be told here"
+    assert answer == f"{nothing_can_be_told(accuracy)}. So it is."
 
 
 class _Toy:

@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> 
     if not (data_dir() / "detectors" / "tiny_ssd-shapes").is_dir():
         pytest.skip("the trained detector is not in data/detectors; data/make_detector.py makes it")
     folder = tmp_path_factory.mktemp("run")
-    data = choose_data(folder, "shapes", train_images=1, val_images=24, test_images=1, progress=False)
+    data = choose_data(folder, "shapes", train_images=1, val_images=32, test_images=1, progress=False)
     detector = ak.load_detector("tiny_ssd", weights="shapes")
     ak.save_detector(detector, folder / "detector")
     ak.collect_predictions(detector, data.val, progress=False).save(folder / "predictions.parquet")

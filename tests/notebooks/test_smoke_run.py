@@ -73,7 +73,7 @@ def test_the_page_shows_the_result_and_needs_no_network(run: Path) -> None:
     page = (run / "index.html").read_text()
     assert remote_references(page) == []
     assert "<script" not in page
-    assert page.index("of 30 anchors are enough") < page.index("The configurations, before and after")
+    assert page.index("<h1>24 images are too few") < page.index("The configurations, before and after")
     assert "Not there yet" not in page
     for lesson in notebooks_dir().glob("0*.ipynb"):
         assert f"notebooks/{lesson.stem}.html" in page

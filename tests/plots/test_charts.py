@@ -330,3 +330,37 @@ def test_font_sizes_are_readable_on_a_projector() -> None:
         config = plots.frontier(samples.frontier()).to_dict()["config"]
     sizes = [int(size) for size in re.findall(r'ontSize": (\d+)', json.dumps(config))]
     assert min(sizes) >= 13
+
+
+COSTLY: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "frontier": lambda rows: plots.frontier(rows, full=rows.iloc[-1], random=rows, pickable=True),
+    "recovery": lambda rows: plots.recovery(rows),
+    "run frontiers": lambda rows: plots.run_frontiers(rows.assign(run="a")),
+    "trainings": lambda rows: plots.trainings(rows.assign(treatment="retrained", seed=0)),
+    "frontier intervals": lambda rows: plots.frontier_intervals(rows),
+    "optimism": lambda rows: plots.optimism(rows),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("least", [0.0, 3e5, 6e6])
+def test_axes_of_costs_begin_at_0_or_above_and_hold_every_mark(name: str, least: float) -> None:
+    """A cheapest point of 0.3 M beside a full detector of 14 M made axes begin at -2 M."""
+    rows = pd.DataFrame({"head_flops": [least, 9e6, 14e6], "accuracy": [0.4, 0.5, 0.52]}).assign(
+        point=["A", "B", "C"], stage="pruned", change=-0.01, low=-0.02, high=0.0, least=-0.03, safe=False,
+        in_sample=0.0, cross_fitted=-0.01, luck=0.01, luck_low=0.0, luck_high=0.02,
+    )  # fmt: skip
+    found = [COSTLY[name](rows).to_dict()]
+    domains = []
+    while found:  # every channel x of every layer
+        part = found.pop()
+        parts = part.values() if isinstance(part, dict) else part
+        found += [inner for inner in parts if isinstance(inner, dict | list)]
+        x = part.get("x") if isinstance(part, dict) else None
+        if isinstance(x, dict) and x.get("field") == "x":
+            domains.append(x["scale"]["domain"])
+    assert domains
+    for low, high in domains:
+        assert 0 <= low <= least / 1e6
+        assert high >= 14
+        assert low > 0 or least < 2e6  # a far-off 0 is not drawn

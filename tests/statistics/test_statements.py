@@ -13,7 +13,7 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.predictions import PredictionTable
 from anchorkit.search import SearchResult, search
-from anchorkit.statistics import frontier_changes, percentile_interval, safe_to_remove, sample_of_tried
+from anchorkit.statistics import detector_change, frontier_changes, percentile_interval, safe_to_remove, sample_of_tried
 
 from .simulated import LAYOUT, population, some_images
 
@@ -104,11 +104,14 @@ def test_a_large_margin_is_easily_kept(small, result):
     assert said.n_removed == 8 - len(said.configuration)
     saved = 1 - cheapest / ak.costs.cost_of(small.full, "head_flops")
     assert said.saved == pytest.approx(saved)
+    before, after = (100 * small.accuracy(c) for c in (small.full, said.configuration))
     assert str(said) == (
-        f"{said.n_removed} of 8 anchors are safe to remove, which saves {100 * saved:.0f} % of head FLOPs: with 95 % "
-        "confidence, AP falls by less than 20 points on images like these 120, which the search has seen "
-        f"(measured: {100 * said.change:+.2f})."
+        f"With 95 % confidence, {said.n_removed} of 8 anchors can go and AP falls by less than 20 points on images "
+        "like these. Measured on the 120 images of the search, which flatters the result: "
+        f"AP {before:.1f} \N{RIGHTWARDS ARROW} {after:.1f}, a change of {100 * said.change:+.2f} "
+        f"(with 95 % confidence no worse than {100 * said.least:+.2f}). That saves {100 * saved:.0f} % of head FLOPs."
     )
+    assert said.headline == str(said).split(". ")[0]
     assert "may be luck" not in str(said)
     assert said.least > -0.2
 
@@ -117,15 +120,20 @@ def test_nothing_may_be_safe_and_then_it_says_what_would_tell(small, result):
     said = safe_to_remove(small, result, margin=0.0001, draws=200)
     assert said.configuration == small.full
     assert (said.change, said.least, said.n_removed) == (0.0, 0.0, 0)
-    assert str(said).startswith("No anchor is shown to be safe to remove: that AP falls by less than 0.01 points")
+    assert said.headline == (
+        f"120 images cannot tell which of the 8 anchors can go: about {said.images_needed:,} would"
+    )
+    assert str(said).startswith(said.headline)
     assert said.hoped == result.cheapest(0.0)
     assert said.images_needed > 120
     saved = 1 - ak.costs.cost_of(said.hoped, "head_flops") / ak.costs.cost_of(small.full, "head_flops")
     assert (said.saved, said.hoped_saved) == (0.0, pytest.approx(saved))
     assert f"Without {8 - len(said.hoped)} of them (saving {100 * saved:.0f} %) no loss is measured" in str(said)
     assert f"About {said.images_needed:,} such images would tell" in str(said)
-    assert "less than 1 point " in str(dataclasses.replace(said, margin=0.01))
-    assert "seen" not in str(dataclasses.replace(said, tried=0))
+    seen = dataclasses.replace(said, configuration=said.hoped, margin=0.01)
+    assert "less than 1 point on" in str(seen)
+    assert "flatters" in str(seen)
+    assert "120 images that took no part in the search" in str(dataclasses.replace(seen, tried=0))
 
 
 @pytest.mark.parametrize("margin", [0.0001, 0.0003, 0.001, 0.002])
@@ -167,6 +175,49 @@ def test_caveats_speak_of_classes_with_boxes_alone(small, result):
     truth["categories"].append({"id": 3})
     said = safe_to_remove(Evaluator(small.predictions, truth), result, margin=0.2, draws=20)
     assert any("AP is a mean over 2 classes" in caveat for caveat in said.caveats)
+
+
+def test_a_class_without_an_object_is_named_and_nothing_is_told_of_it(small, result):
+    truth = small.ground_truth.to_coco()
+    truth["categories"].append({"id": 3})
+    said = safe_to_remove(Evaluator(small.predictions, truth), result, margin=0.2, draws=20)
+    assert said.unseen == (3,)
+    assert str(said).endswith("No object of category 3 in these images: nothing is told about it.")
+    assert "No object of fork in" in str(dataclasses.replace(said, names={3: "fork"}))
+    assert safe_to_remove(small, result, margin=0.2, draws=20).gap == ""
+
+
+def test_a_few_images_tell_nothing(result):
+    few = some_images(12, 5)
+    said = safe_to_remove(few, result, margin=0.9, draws=50)  # whatever the margin
+    assert (said.n_removed, said.hope) == (0, "")
+    assert str(said) == "12 images are too few to tell which anchors the detector needs: it takes 30 or more."
+    assert not frontier_changes(few, result, margin=0.9, draws=50)["safe"].any()
+
+
+def test_where_every_smaller_set_loses_too_much_no_number_of_images_is_named(small, result):
+    worst = result.frontier.index[result.frontier["head_flops"].argmin()]
+    only = dataclasses.replace(
+        result, frontier=result.frontier.loc[[worst]], configurations=[result.configurations[int(worst)]]
+    )
+    said = safe_to_remove(small, only, margin=0.001, draws=50)
+    assert said.change == 0
+    assert said.headline.startswith("All 8 anchors are needed: in every smaller set that was found, AP falls by 0.1 ")
+    assert said.hope == ""
+
+
+def test_the_change_between_two_detectors_is_paired_by_image(small):
+    """A subset of a table is another detector with the same boxes: the bootstrap of one evaluator knows the answer."""
+    kept = (0, 1, 4, 5)
+    frame = small.predictions.to_pandas()
+    fewer = PredictionTable.from_pandas(frame[frame["anchor"].isin(kept)], LAYOUT, small.postprocess)
+    drawn = small.bootstrap([LAYOUT.configuration(keep=kept)], 100, 3)
+    change, low, high = detector_change(small, Evaluator(fewer, small.ground_truth), draws=100, seed=3)
+    assert change == drawn.change[0]
+    assert [[low], [high]] == [end.tolist() for end in percentile_interval(drawn.changes)]
+    assert low <= change <= high
+    with pytest.raises(InputError, match="different images"):
+        detector_change(small, some_images(120, 2))
 
 
 def test_caveats_name_the_class_that_loses_most(small, result):

@@ -62,7 +62,7 @@ def test_the_pages_show_the_runs(swept: Path) -> None:
     assert len(list((swept / "pictures").glob("*.svg"))) == 2
     for folder in (swept / "runs").iterdir():
         assert f"runs/{folder.name.replace('=', '%3D')}/index.html" in page
-        assert "anchors are enough" in (folder / "index.html").read_text()
+        assert "images are too few to tell" in (folder / "index.html").read_text()
 
 
 def test_a_run_says_where_it_comes_from_and_can_be_repeated(swept: Path, tmp_path: Path, monkeypatch) -> None:
