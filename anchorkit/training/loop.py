@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -32,7 +32,9 @@ from anchorkit.files import replacing, write_json
 from anchorkit.findings import not_reported
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
+from anchorkit.training.distilling import Distilling, weights_digest
 from anchorkit.training.recipes import RECIPES, Recipe
+from anchorkit.training.sparsity import Sparsity
 
 CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
 TRIAL_IMAGES = 8
@@ -45,7 +47,9 @@ class History:
 
     Attributes:
         rows: one dict an epoch: ``epoch`` (from 1), ``step``, ``loss`` (mean of the epoch), ``lr`` (at its end),
-            ``seconds``, ``val_AP`` (0..1; NaN where the epoch was not validated).
+            ``seconds``, ``val_AP`` (0..1; NaN where the epoch was not validated). With sparsity also ``penalty`` (at
+            its end) and ``small_scales`` (0..1, the share of the scales below 0.01, of the weights that would be
+            kept); with a teacher also ``distilling`` (the weighted distance, mean of the epoch). ``loss`` has neither.
 
     Example:
         >>> from anchorkit.training import History
@@ -60,7 +64,8 @@ class History:
     @property
     def frame(self) -> pd.DataFrame:
         """The rows as a DataFrame."""
-        return pd.DataFrame(list(self.rows), columns=["epoch", "step", "loss", "lr", "seconds", "val_AP"])
+        columns = ["epoch", "step", "loss", "lr", "seconds", "val_AP"]
+        return pd.DataFrame(list(self.rows), columns=list(self.rows[0]) if self.rows else columns)
 
     @property
     def seconds(self) -> float:
@@ -73,6 +78,7 @@ def fit(
     data: Dataset,
     recipe: str | Recipe = "tiny",
     *,
+    teacher: Detector | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     out: str | Path | None = None,
@@ -94,6 +100,9 @@ def fit(
         detector: trained in place; stays on the CPU unless there is a GPU.
         data: `train` is trained on; `val` is looked at only to report.
         recipe: a name of `RECIPES`, or a `Recipe`.
+        teacher: a detector to learn from, such as the one before its channels were pruned: beside its task `detector`
+            learns to look where the teacher looks (spatial attention distilling). It has the same classes and input
+            and all of the detector's levels; it may have more anchors, levels and channels. None for no teacher.
         epochs: instead of the recipe's; the milestones move in proportion.
         batch_size: instead of the recipe's; of all processes together.
         out: folder for checkpoints and the history; None keeps nothing on disk.
@@ -108,7 +117,8 @@ def fit(
 
     Raises:
         InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
-            the first is read), `out` holds another training, the loss is not finite.
+            the first is read), `out` holds another training, the loss is not finite, the teacher does not fit, a
+            recipe with sparsity finds no batch norm.
         KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished epoch.
 
     Example:
@@ -120,6 +130,9 @@ def fit(
         1
     """
     plan = _plan(recipe, epochs, batch_size, len(data.train))
+    additions: list[Addition] = [Sparsity(detector, plan)] if plan.sparsity else []
+    if teacher is not None:
+        additions.append(Distilling(detector, teacher, plan.distilling))
     for split in (data.train, data.val):
         split.check_images()
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
@@ -141,7 +154,7 @@ def fit(
     if plan.ema_decay:
         mean = AveragedModel(module, multi_avg_fn=_running_mean(plan.ema_decay), use_buffers=True)
 
-    facts = training_facts(detector, data, plan, None, seed)
+    facts = training_facts(detector, data, plan, None, seed, teacher)
     checkpoint = Checkpoint(out, facts, module=module, mean=mean, optimizer=optimizer, schedule=schedule)
     rows = checkpoint.restore()
     # A mistake in the validation should show in seconds, not after an epoch of training.
@@ -151,6 +164,8 @@ def fit(
     watched = progress and accelerator.is_local_main_process
     bar = tqdm(total=steps, initial=len(rows) * len(loader), disable=not watched, unit="step", desc="training")
     try:
+        for addition in additions:
+            addition.open()
         for epoch in range(len(rows) + 1, plan.epochs + 1):
             started, total = time.perf_counter(), 0.0
             sampler.epoch = epoch
@@ -162,11 +177,18 @@ def fit(
                     raise InputError(
                         f"epoch {epoch}: the loss is {loss.item()}; lower the learning rate, check the boxes"
                     )
+                whole, done = loss, schedule.last_epoch / steps
+                for addition in additions:
+                    with accelerator.autocast():
+                        term = addition.loss(images, done)
+                    whole = whole if term is None else whole + term
                 optimizer.zero_grad(set_to_none=True)
-                accelerator.backward(loss)
+                accelerator.backward(whole)
                 if plan.clip_norm:
                     accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
                 optimizer.step()
+                for addition in additions:
+                    addition.after_step(done, float(schedule.get_last_lr()[0]))
                 schedule.step()
                 if mean is not None:
                     mean.update_parameters(accelerator.unwrap_model(model))
@@ -180,15 +202,20 @@ def fit(
                 "seconds": 0.0,
                 "val_AP": math.nan,
             }
+            kept = mean.module if mean is not None else module
             if epoch == plan.epochs or (validate_every and epoch % validate_every == 0):
-                row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val)
+                row["val_AP"] = validate(detector, kept, data.val)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
+            for addition in additions:
+                row |= addition.columns(kept)
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
             if accelerator.is_main_process:
                 checkpoint.save(rows)
     finally:
         bar.close()
+        for addition in additions:
+            addition.close()
         # Mixed precision hangs a wrapper on the module; a stopped training must not leave it there either.
         for name in ("forward", "_original_forward"):
             vars(module).pop(name, None)
@@ -200,8 +227,32 @@ def fit(
     return History(tuple(rows))
 
 
+class Addition(Protocol):
+    """What a training does beside learning its task. It has no state but that of an epoch."""
+
+    def open(self) -> None:
+        """Called before the first step, when the detector is on its device."""
+
+    def loss(self, images: Sequence[Tensor], share: float) -> Tensor | None:
+        """A term of the loss, after the forward pass on `images`; `share` of the training, 0..1, is done."""
+
+    def after_step(self, share: float, lr: float) -> None:
+        """Called after the step of the optimizer with its learning rate."""
+
+    def columns(self, kept: nn.Module) -> dict[str, float]:
+        """What the history notes at the end of an epoch, after which the weights of `kept` could be kept."""
+
+    def close(self) -> None:
+        """Called when the training is over or stopped."""
+
+
 def training_facts(
-    detector: Detector, data: Dataset, recipe: str | Recipe, epochs: int | None, seed: int
+    detector: Detector,
+    data: Dataset,
+    recipe: str | Recipe,
+    epochs: int | None,
+    seed: int,
+    teacher: Detector | None = None,
 ) -> dict[str, Any]:
     """What distinguishes one training from another, as `fit` writes it beside its checkpoints (not the first weights).
 
@@ -209,12 +260,17 @@ def training_facts(
         InputError: as `fit`, of the recipe and the epochs.
     """
     plan = _plan(recipe, epochs, None, len(data.train))
-    return {
-        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
+    # A training that does not use them can be continued from the checkpoint of a version that did not know them.
+    unused = set() if plan.sparsity else {"sparsity", "sparsity_from"}
+    unused |= set() if teacher is not None else {"distilling"}
+    settings = {key: value for key, value in asdict(plan).items() if key not in unused}
+    facts = {
+        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
         "seed": seed,
         "layout": detector.layout.to_dict(),
         "data": data.fingerprint(),
     }
+    return facts if teacher is None else facts | {"teacher": weights_digest(teacher)}
 
 
 def validate(detector: Detector, module: nn.Module, split: Split) -> float:
