@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from anchorkit.channels.folding import reader_matrix, regularised
 from anchorkit.channels.statistics import ChannelStatistics, read_channels
-from anchorkit.detectors.coupling import ChannelGroup, LayerChannels
+from anchorkit.detectors.coupling import ChannelGroup, LayerChannels, Reader
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
@@ -75,45 +75,54 @@ def surgeon(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
     costs `|W_i|^2 / (G^-1)_ii`: squared error of the reader's output, here as a share of its size. Then W and G^-1
     are those of the remaining channels. The order does not depend on how many are to go.
     """
-    readers = []
-    for reader in group.readers:
-        if reader.depthwise:
-            continue  # gives its channels on to readers that are in the group too
-        matrix, gram = reader_matrix(group, reader, statistics), regularised(statistics.gram(reader))
-        products = matrix.T @ matrix  # (C, C)
-        readers.append((products / np.sum(products * gram), np.linalg.inv(gram), read_channels(group, reader)))
+    readers = [_Operated(group, reader, statistics) for reader in group.readers if not reader.depthwise]
     left, lost = list(range(group.atoms)), 0.0
     scores = np.zeros(group.atoms)
     while left:
-        losses = np.zeros(len(left))
-        for products, inverse, channels in readers:
-            losses += _losses(products, inverse, channels[left])
+        losses = sum((reader.losses(left) for reader in readers), np.zeros(len(left)))
         place = int(losses.argmin())
         atom = left.pop(place)
         lost += max(float(losses[place]), 0.0)
         scores[atom] = lost + 1e-12 * (group.atoms - len(left))  # rises, so that a sort finds the order
-        for products, inverse, channels in readers:
-            for channel in channels[atom]:
-                _remove(products, inverse, channel)
+        for reader in readers:
+            reader.remove(atom)
     return scores
 
 
-def _losses(products: Array, inverse: Array, channels: npt.NDArray[np.int64]) -> Array:
-    """For each row of channels (n, k), the cost of taking these k out together."""
-    if channels.shape[1] == 1:
-        only = channels[:, 0]
-        return products[only, only] / inverse[only, only]
-    several = channels[:, :, None], channels[:, None, :]
-    return np.trace(np.linalg.solve(inverse[several], products[several]), axis1=1, axis2=2)
+class _Operated:
+    """One reader from which the surgeon takes channels."""
 
+    def __init__(self, group: ChannelGroup, reader: Reader, statistics: ChannelStatistics) -> None:
+        weights, gram = reader_matrix(group, reader, statistics), regularised(statistics.gram(reader))
+        self.products = weights.T @ weights  # (C, C)
+        self.products /= np.sum(self.products * gram) or 1.0
+        self.inverse = np.linalg.inv(gram)
+        self.channels = read_channels(group, reader).copy()  # (atoms, k), where they are in the matrices now
+        self.there = np.ones(len(gram), bool)
 
-def _remove(products: Array, inverse: Array, channel: int) -> None:
-    """W'W and G^-1 after `channel` was folded into the others, in place."""
-    share = inverse[channel] / inverse[channel, channel]  # (C,): what is subtracted from W is W_i times this
-    row = products[channel].copy()
-    products += row[channel] * np.outer(share, share) - np.outer(row, share) - np.outer(share, row)
-    inverse -= np.outer(share, inverse[channel])
-    inverse[channel, channel] = 1  # it is gone: never read again, but numbers stay finite
+    def losses(self, atoms: list[int]) -> Array:
+        """What each of these atoms costs, if it went now."""
+        channels = self.channels[atoms]
+        if channels.shape[1] == 1:
+            only = channels[:, 0]
+            return self.products[only, only] / self.inverse[only, only]
+        several = channels[:, :, None], channels[:, None, :]
+        return np.trace(np.linalg.solve(self.inverse[several], self.products[several]), axis1=1, axis2=2)
+
+    def remove(self, atom: int) -> None:
+        """Fold the channels of an atom into those that are left: W'W and G^-1 of what is left."""
+        for channel in self.channels[atom]:
+            share = self.inverse[channel] / self.inverse[channel, channel]  # (C,): what W loses is W_i times this
+            half = self.products[channel] - self.products[channel, channel] / 2 * share
+            self.products -= np.stack([half, share], 1) @ np.stack([share, half])
+            self.inverse -= np.outer(share, self.inverse[channel])
+            self.inverse[channel, channel] = 1  # never read again, but a number to divide by
+            self.there[channel] = False
+        if self.there.mean() < 0.8:  # smaller matrices are faster
+            kept = np.flatnonzero(self.there)
+            self.products, self.inverse = (m[np.ix_(kept, kept)] for m in (self.products, self.inverse))
+            self.channels = (np.cumsum(self.there) - 1)[self.channels]  # those of gone atoms are not asked for
+            self.there = np.ones(len(kept), bool)
 
 
 IMPORTANCES: Mapping[str, Importance] = {
@@ -157,6 +166,17 @@ def score(importance: str | Importance, statistics: ChannelStatistics, seed: int
             )
         found[group.name] = scores
     return found
+
+
+def comparable(importance: str | Importance, scores: Mapping[str, Array]) -> dict[str, Array]:
+    """Scores that can be compared between groups: divided by the mean of their group.
+
+    The scale of a norm is comparable as it stands (Chu et al. share a threshold between layers), and training with
+    sparsity relies on it. So may be what a function of your own returns.
+    """
+    if as_importance(importance) is bn_scale or not isinstance(importance, str):
+        return dict(scores)
+    return {name: values / (values.mean() or 1.0) for name, values in scores.items()}
 
 
 def _name(importance: str | Importance) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from anchorkit.channels.choosing import Keep, keep_by_flops, keep_by_ratio
 from anchorkit.channels.folding import fold as fold_into_readers
-from anchorkit.channels.importance import Importance, as_importance, score
+from anchorkit.channels.importance import Importance, as_importance, comparable, score
 from anchorkit.channels.statistics import ChannelStatistics, gather_statistics
 from anchorkit.datasets import Split
 from anchorkit.detectors import Detector
@@ -143,7 +143,7 @@ def channel_pruning(
         >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
         >>> done = channel_pruning(detector, data.train, ratio=0.2, images=4)
         >>> done.macs
-        (112408592, 77276313)
+        (112419072, 77276313)
         >>> done.folding.columns.to_list()
         ['layer', 'gone', 'lost', 'lost_folded']
     """
@@ -163,7 +163,7 @@ def channel_pruning(
         assert ratio is not None
         keep = keep_by_ratio(channels, scores, ratio, multiple_of)
     else:
-        keep = keep_by_flops(channels, scores, flops, multiple_of)
+        keep = keep_by_flops(channels, comparable(importance, scores), flops, multiple_of)
     if all(len(keep[name]) == channels[name].atoms for name in keep):
         warnings.warn(f"prune_channels: {ratio=} {flops=} removes no channel; the detector stays whole", stacklevel=3)
     source = detector

@@ -7,18 +7,20 @@ steps (a detector per step, each with its own raw predictions), anchors are sear
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.search import search
-from anchorkit.search.frontier import cheapest, most_accurate, unbeaten
+from anchorkit.search.frontier import cheapest, most_accurate, reaches, unbeaten
 from anchorkit.search.measuring import AccuracyOf
 from anchorkit.search.result import SearchInterrupted, SearchResult
 from anchorkit.search.running import Strategy, Walk
@@ -195,41 +197,40 @@ def joint_search(
     results = []
     for number, ((_, evaluator), label, each) in enumerate(zip(pairs, labels, costs, strict=True)):
         file = None if ledger is None else Path(ledger) / f"{number:02d}-{_file_name(label)}.jsonl"
-        try:
-            found = search(
-                evaluator,
-                each,
-                threshold=threshold,
-                strategy=strategy,
-                moves=moves,
-                ledger=file,
-                progress=progress,
-                budget=budget,
-            )
-        except SearchInterrupted as interrupted:
-            raise SearchInterrupted(interrupted.result, ledger) from None
+        hopeless = threshold is not None and float(evaluator.accuracy(evaluator.layout.full)) < threshold
+        with warnings.catch_warnings():
+            if hopeless:
+                warnings.filterwarnings("ignore", message="threshold .* is above the accuracy of the full")
+            try:
+                found = search(
+                    evaluator,
+                    each,
+                    threshold=threshold,
+                    strategy=strategy,
+                    moves=moves,
+                    ledger=file,
+                    progress=progress,
+                    budget=1 if hopeless else budget,
+                )
+            except SearchInterrupted as interrupted:
+                raise SearchInterrupted(interrupted.result, ledger) from None
         results.append(found)
     return _joined(tuple(point for point, _ in pairs), labels, tuple(results))
 
 
 def _joined(points: tuple[Any, ...], labels: tuple[Any, ...], results: tuple[SearchResult, ...]) -> JointResult:
-    cost = results[0].cost
-    evaluated = pd.concat(
-        [found.evaluated.assign(channels=label) for found, label in zip(results, labels, strict=True)],
-        ignore_index=True,
-    )
-    offered = pd.concat(
-        [found.frontier.assign(channels=label) for found, label in zip(results, labels, strict=True)],
-        ignore_index=True,
-    )
+    pairs = list(zip(results, labels, strict=True))
+    offered = pd.concat([found.frontier.assign(channels=label) for found, label in pairs], ignore_index=True)
     owners = [(number, c) for number, found in enumerate(results) for c in found.configurations]
-    rows = unbeaten(offered["accuracy"], offered[cost])
+    # Each search begins with all anchors, whatever they reach; here that must reach the threshold too.
+    good = np.flatnonzero(reaches(offered["accuracy"].to_numpy(), results[0].threshold or 0.0))
+    rows = [int(good[row]) for row in unbeaten(offered["accuracy"].iloc[good], offered[results[0].cost].iloc[good])]
     return JointResult(
         points=points,
         labels=labels,
         results=results,
         frontier=offered.iloc[rows].reset_index(drop=True),
-        evaluated=evaluated,
+        evaluated=pd.concat([found.evaluated.assign(channels=label) for found, label in pairs], ignore_index=True),
         configurations=[owners[row][1] for row in rows],
         origins=tuple(owners[row][0] for row in rows),
         complete=all(found.complete for found in results),
