@@ -233,7 +233,12 @@ class LabelPass(TorchDispatchMode):
         """Factors of a result, each element of which is made of the inputs' elements at its place."""
         reason = f"{name}{self.here} with values that belong to no channel"
         taking = [known for known in inputs if not known.uniform]
-        spans = [[1] * (result.ndim - known.tensor.ndim) + list(known.tensor.shape) for known in taking]
+        # Dimensions in which an input's elements may differ: an expanded one has no step there.
+        spans = [
+            [1] * (result.ndim - known.tensor.ndim)
+            + [size if step else 1 for size, step in zip(known.tensor.shape, known.tensor.stride(), strict=True)]
+            for known in taking
+        ]
         aligned = [
             [factor.reshape([1] * (result.ndim - factor.ndim) + list(factor.shape)) for factor in known.factors]
             for known in taking
@@ -275,9 +280,7 @@ class LabelPass(TorchDispatchMode):
         read = NOTHING if inputs is None else inputs.reshape(-1).numpy()
         stride = stride or known.stride or 1.0
         self.calls.append(
-            Call(
-                weight.origin, self.here[4:], *labels, read, factor, groups, id(known.tensor), stride, known.enlarged
-            )
+            Call(weight.origin, self.here[4:], *labels, read, factor, groups, id(known.tensor), stride, known.enlarged)
         )
         return len(self.calls) - 1
 

@@ -40,9 +40,7 @@ def _moved(watch: LabelPass, done: Operation) -> list[Known]:
     return made
 
 
-def _parted(
-    watch: LabelPass, factor: Tensor, parts: list[Tensor | None], done: Operation
-) -> list[Tensor | None]:
+def _parted(watch: LabelPass, factor: Tensor, parts: list[Tensor | None], done: Operation) -> list[Tensor | None]:
     """Parts of a map's channels. Equal ones stay equal: what stands at one place in all of them goes together.
 
     Otherwise where they are parted would have to follow what is cut, and the network's code would not.
@@ -72,12 +70,9 @@ def _indexed(watch: LabelPass, done: Operation) -> list[Known]:
     """Rows that are picked by a list, or by numbers that are unknown on the meta device."""
     bound, [result] = done.bound, done.results
     known = watch.of(bound["self"])
-    if "indices" in bound:
-        picked = list(bound["indices"])
-    else:
-        picked = [None] * bound["dim"] + [bound["index"]]
+    picked = list(bound["indices"]) if "indices" in bound else [None] * bound["dim"] + [bound["index"]]
     dims = [dim for dim, index in enumerate(picked) if index is not None]
-    unknown = any(picked[dim].device.type == "meta" for dim in dims) or any(picked[d].dtype == torch.bool for d in dims)
+    unknown = any(picked[dim].device.type == "meta" or picked[dim].dtype == torch.bool for dim in dims)
     factors = []
     for factor in known.factors:
         if unknown and not set(touched(factor)).isdisjoint(dims):
@@ -104,9 +99,7 @@ def _joined(watch: LabelPass, done: Operation) -> list[Known]:
             Known(part.tensor.unsqueeze(dim), [factor.unsqueeze(dim) for factor in part.factors]) for part in parts
         ]
     within = [[factor for factor in part.factors if dim in touched(factor)] for part in parts]
-    shared = [
-        Known(result, [factor for factor in part.factors if dim not in touched(factor)]) for part in parts
-    ]
+    shared = [Known(result, [factor for factor in part.factors if dim not in touched(factor)]) for part in parts]
     factors = watch.merged(shared, result, done.name)
     if any(within):
         places = {place for own in within for factor in own for place in touched(factor)} | {dim}
@@ -287,7 +280,7 @@ def _reduced(watch: LabelPass, done: Operation) -> list[Known]:
     return made
 
 
-def _copied(watch: LabelPass, done: Operation) -> list[Known]:
+def _elementwise(watch: LabelPass, done: Operation) -> list[Known]:
     inputs = [watch.of(value) for value in done.bound.values() if isinstance(value, Tensor)]
     return [Known(result, watch.merged(inputs, result, done.name)) for result in done.results]
 
@@ -296,15 +289,18 @@ def _uniform(watch: LabelPass, done: Operation) -> list[Known]:
     return [Known(result, [], uniform=True) for result in done.results]
 
 
-_MOVES = """view unsafe_view reshape reshape_alias unsqueeze squeeze permute transpose t expand slice select narrow split
-    split_with_sizes unsafe_split chunk unbind constant_pad_nd alias detach movedim swapaxes repeat"""
-_PARTING = frozenset("slice select narrow split split_with_sizes unsafe_split chunk unbind".split())
+_MOVES = """view unsafe_view reshape reshape_alias unsqueeze squeeze permute transpose t expand slice select narrow
+    split split_with_sizes unsafe_split chunk unbind constant_pad_nd alias detach movedim swapaxes repeat"""
+_PARTING = frozenset(["slice", "select", "narrow", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind"])
 _SPATIAL = """max_pool2d_with_indices max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d
     upsample_nearest_exact2d upsample_bilinear2d upsample_bilinear2d_aa upsample_bicubic2d upsample_bicubic2d_aa
     reflection_pad2d replication_pad2d roi_align grid_sampler_2d max_pool1d_with_indices avg_pool1d
     upsample_nearest1d upsample_linear1d"""
 _REDUCED = """sum mean amax amin max min var std var_mean linalg_vector_norm norm prod logsumexp argmax argmin all any
     softmax log_softmax safe_softmax topk sort"""
+# Those that torch, in one version or another, does not tag as such.
+_ELEMENTWISE = """clone to_copy copy lift_fresh lift_fresh_copy contiguous masked_fill fill zero hardswish hardtanh
+    hardsigmoid leaky_relu elu celu gelu silu mish prelu_kernel threshold softplus where"""
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_MOVES.split(), _moved),
     **dict.fromkeys(_SPATIAL.split(), _spatial),
@@ -319,7 +315,7 @@ RULES: dict[str, Rule] = {
     ),
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
-    **dict.fromkeys(("clone", "to_copy", "copy", "lift_fresh", "lift_fresh_copy", "contiguous", "masked_fill"), _copied),
+    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
     **dict.fromkeys(("zeros_like", "ones_like", "full_like", "empty_like"), _uniform),
 }
 """How to follow an operation, by the name of its ATen operator without underscores around it."""

@@ -314,9 +314,7 @@ class _Finder:
             if name in parameters
         )
         unseen = sum(
-            parameter.numel()
-            for name, parameter in self.detector.module.named_parameters()
-            if name not in self.tensors
+            parameter.numel() for name, parameter in self.detector.module.named_parameters() if name not in self.tensors
         )
         products = tuple(
             _Product(call.factor, counts(self._components(call.rows)), counts(self._components(call.columns)))
@@ -410,7 +408,7 @@ class _Finder:
                     found.setdefault((layer, reason), set()).add(channel)
         return [Fixed(layer, len(channels), reason) for (layer, reason), channels in found.items()]
 
-    def _counted(self, groups: list[ChannelGroup]) -> "_Counter":
+    def _counted(self, groups: list[ChannelGroup]) -> _Counter:
         return _Counter(
             {
                 int(component): number
@@ -452,4 +450,3 @@ def _indices(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def _owner(tensor: str) -> str:
     return tensor.rpartition(".")[0]
-
