@@ -6,6 +6,8 @@ An operation without a rule fixes the channels that it touches. To add one is to
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -143,7 +145,16 @@ def _convolved(watch: LabelPass, done: Operation) -> list[Known]:
     kernel = math.prod(shape[2:])
     positions = math.prod((known.tensor if transposed else result).shape[2:]) * result.shape[0]
     number = watch.multiply(
-        known, weight, outputs, columns, channels, counts=count, factor=positions * kernel, groups=groups, stride=stride
+        known,
+        weight,
+        outputs,
+        columns,
+        channels,
+        counts=count,
+        factor=positions * kernel,
+        groups=groups,
+        stride=stride,
+        read=known.tensor.shape[1],
     )
     if bound.get("bias") is not None:
         _united(watch, outputs, along(watch.of(bound["bias"]), 0), done)
@@ -153,7 +164,7 @@ def _convolved(watch: LabelPass, done: Operation) -> list[Known]:
 def _multiplied(watch: LabelPass, done: Operation) -> list[Known]:
     """Matrix products: (..., n, k) times (..., k, m), and what is added to them."""
     bound, [result] = done.bound, done.results
-    left, right = (watch.of(tensor) for tensor in _factors_of(bound))
+    left, right = (watch.of(tensor) for tensor in operands(done.name, bound))
     last = result.ndim - 1
     weight, known = (left, right) if left.origin and not right.origin else (right, left)
     rows_at, read_at = (last - 1, last - 1) if weight is left else (last, last)
@@ -169,18 +180,28 @@ def _multiplied(watch: LabelPass, done: Operation) -> list[Known]:
     if rows is not None and "self" in bound and "mat1" in bound:
         bias = along(watch.of(bound["self"]), bound["self"].ndim - 1)
         _united(watch, rows, bias, done)
-    number = watch.multiply(known, weight, rows, columns, inputs, counts=counts, factor=positions)
+    number = watch.multiply(
+        known,
+        weight,
+        rows,
+        columns,
+        inputs,
+        counts=counts,
+        factor=positions,
+        operand=int(weight is left),
+        read=known.tensor.shape[read_at],
+        product=True,
+    )
     made = _labelled(result, rows_at, rows, sources=frozenset([number]))
     if kept is not None:
         made.factors.append(kept.reshape([-1 if dim == other_at else 1 for dim in range(result.ndim)]))
     return [made]
 
 
-def _factors_of(bound: dict[str, object]) -> list[Tensor]:
-    names = [name for name in ("mat1", "batch1", "self", "mat2", "batch2") if isinstance(bound.get(name), Tensor)]
-    if "mat1" in names or "batch1" in names:  # what is added comes as "self"
-        names.remove("self")
-    return [bound[name] for name in names]  # type: ignore[misc]
+def operands(name: str, bound: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """What an operation multiplies: a convolution's map and weights, or the two matrices of a product."""
+    first, second = MULTIPLICATIONS[name]
+    return bound[first], bound[second]
 
 
 def _contracted(watch: LabelPass, inputs: Tensor | None, columns: Tensor | None, reason: str) -> None:
@@ -289,6 +310,15 @@ def _uniform(watch: LabelPass, done: Operation) -> list[Known]:
     return [Known(result, [], uniform=True) for result in done.results]
 
 
+MULTIPLICATIONS = {
+    "convolution": ("input", "weight"),
+    "convolution_overrideable": ("input", "weight"),
+    "mm": ("self", "mat2"),
+    "addmm": ("mat1", "mat2"),
+    "bmm": ("self", "mat2"),
+    "baddbmm": ("batch1", "batch2"),
+}
+"""The names of what an operation multiplies."""
 _MOVES = """view unsafe_view reshape reshape_alias unsqueeze squeeze permute transpose t expand slice select narrow
     split split_with_sizes unsafe_split chunk unbind constant_pad_nd alias detach movedim swapaxes repeat"""
 _PARTING = frozenset(["slice", "select", "narrow", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind"])
@@ -307,8 +337,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_REDUCED.split(), _reduced),
     **dict.fromkeys(("index", "index_select"), _indexed),
     **dict.fromkeys(("cat", "stack"), _joined),
-    **dict.fromkeys(("convolution", "convolution_overrideable"), _convolved),
-    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), _multiplied),
+    **{name: _convolved if "convolution" in name else _multiplied for name in MULTIPLICATIONS},
     **dict.fromkeys(
         ("native_batch_norm", "native_batch_norm_legit", "native_batch_norm_legit_no_training", "cudnn_batch_norm"),
         _batch_norm,

@@ -71,12 +71,12 @@ class TorchvisionDetector(Detector):
         self.head_costs = head_costs
         self.scores_of = scores_of
 
-    def measured_layout(self) -> AnchorLayout:
+    def measured_layout(self, full: Detector) -> AnchorLayout:
         """See `Detector.measured_layout`."""
         trunk: Any = self.module.backbone
         facts = measure_trunk(trunk, self.layout.input_size)
-        layout = self.blueprint.layout(facts, self.head_costs(self.module.head, facts))
-        return replace(layout, detector=self.name)
+        trunk.channels = facts.channels + trunk.channels[len(facts.channels) :]
+        return replace(self.blueprint.layout(facts, self.head_costs(self.module.head, facts)), detector=self.name)
 
     @torch.inference_mode()
     def raw_predictions(self, images: Sequence[np.ndarray]) -> list[RawPredictions]:
