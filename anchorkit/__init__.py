@@ -28,6 +28,7 @@ _HOME = {
     "MissingExtraError": "errors",
     "check_parameters": "batch.parameters",
     "load_dataset": "datasets",
+    "coupled_channels": "detectors",
     "export_onnx": "detectors",
     "load_detector": "detectors",
     "register_detector": "detectors",
@@ -97,7 +98,15 @@ if TYPE_CHECKING:
     from anchorkit.batch.parameters import check_parameters
     from anchorkit.channels import prune_channels
     from anchorkit.datasets import load_dataset
-    from anchorkit.detectors import export_onnx, load_detector, prune, register_detector, save_detector, untrained
+    from anchorkit.detectors import (
+        coupled_channels,
+        export_onnx,
+        load_detector,
+        prune,
+        register_detector,
+        save_detector,
+        untrained,
+    )
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
     from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP

@@ -42,6 +42,9 @@ class Call:
         factor: multiply-adds of one image per row and column.
         groups: of a convolution.
         map: number of the map that is read; the same for the same tensor.
+        operand: which of the two things that are multiplied is the map.
+        product: a matrix product, not a convolution.
+        read: channels of the map.
         stride: input pixels per cell of the output.
         enlarged: whether the input comes from a map that was enlarged, as in the top-down path of a pyramid.
     """
@@ -54,6 +57,9 @@ class Call:
     factor: int
     groups: int
     map: int
+    operand: int
+    product: bool
+    read: int
     stride: float
     enlarged: bool
 
@@ -190,7 +196,7 @@ class LabelPass(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and give its results labels."""
         outputs = func(*args, **(kwargs or {}))
-        bound = _bound(func, args, kwargs or {})
+        bound = arguments_of(func, args, kwargs or {})
         results, inputs = tensors_in(outputs), [self.of(tensor) for tensor in tensors_in(list(bound.values()))]
         name = func.overloadpacket.__name__.strip("_")
         rule = self._rules.get(name)
@@ -233,7 +239,12 @@ class LabelPass(TorchDispatchMode):
         """Factors of a result, each element of which is made of the inputs' elements at its place."""
         reason = f"{name}{self.here} with values that belong to no channel"
         taking = [known for known in inputs if not known.uniform]
-        spans = [[1] * (result.ndim - known.tensor.ndim) + list(known.tensor.shape) for known in taking]
+        # Dimensions in which an input's elements may differ: an expanded one has no step there.
+        spans = [
+            [1] * (result.ndim - known.tensor.ndim)
+            + [size if step else 1 for size, step in zip(known.tensor.shape, known.tensor.stride(), strict=True)]
+            for known in taking
+        ]
         aligned = [
             [factor.reshape([1] * (result.ndim - factor.ndim) + list(factor.shape)) for factor in known.factors]
             for known in taking
@@ -266,17 +277,32 @@ class LabelPass(TorchDispatchMode):
         factor: int,
         groups: int = 1,
         stride: float | None = None,
+        operand: int = 0,
+        read: int,
+        product: bool = False,
     ) -> int:
         """Note a call; its number. Each of `rows`, `columns` and `inputs` is None where there are no labels."""
         labels = [
             np.full(count, -1) if each is None else each.reshape(-1).numpy()
             for each, count in ((rows, counts[0]), (columns, counts[1]))
         ]
-        read = NOTHING if inputs is None else inputs.reshape(-1).numpy()
+        labels_read = NOTHING if inputs is None else inputs.reshape(-1).numpy()
         stride = stride or known.stride or 1.0
         self.calls.append(
             Call(
-                weight.origin, self.here[4:], *labels, read, factor, groups, id(known.tensor), stride, known.enlarged
+                weight=weight.origin,
+                where=self.here[4:],
+                rows=labels[0],
+                columns=labels[1],
+                inputs=labels_read,
+                factor=factor,
+                groups=groups,
+                map=id(known.tensor),
+                operand=operand,
+                product=product,
+                read=read,
+                stride=stride,
+                enlarged=known.enlarged,
             )
         )
         return len(self.calls) - 1
@@ -296,7 +322,7 @@ Rule = Callable[[LabelPass, Operation], list[Known]]
 """What is known of an operation's results."""
 
 
-def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an operation by name, defaults included."""
     names = [argument.name for argument in func._schema.arguments]
     found = {argument.name: argument.default_value for argument in func._schema.arguments}

@@ -6,6 +6,8 @@ An operation without a rule fixes the channels that it touches. To add one is to
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,9 +42,7 @@ def _moved(watch: LabelPass, done: Operation) -> list[Known]:
     return made
 
 
-def _parted(
-    watch: LabelPass, factor: Tensor, parts: list[Tensor | None], done: Operation
-) -> list[Tensor | None]:
+def _parted(watch: LabelPass, factor: Tensor, parts: list[Tensor | None], done: Operation) -> list[Tensor | None]:
     """Parts of a map's channels. Equal ones stay equal: what stands at one place in all of them goes together.
 
     Otherwise where they are parted would have to follow what is cut, and the network's code would not.
@@ -72,12 +72,9 @@ def _indexed(watch: LabelPass, done: Operation) -> list[Known]:
     """Rows that are picked by a list, or by numbers that are unknown on the meta device."""
     bound, [result] = done.bound, done.results
     known = watch.of(bound["self"])
-    if "indices" in bound:
-        picked = list(bound["indices"])
-    else:
-        picked = [None] * bound["dim"] + [bound["index"]]
+    picked = list(bound["indices"]) if "indices" in bound else [None] * bound["dim"] + [bound["index"]]
     dims = [dim for dim, index in enumerate(picked) if index is not None]
-    unknown = any(picked[dim].device.type == "meta" for dim in dims) or any(picked[d].dtype == torch.bool for d in dims)
+    unknown = any(picked[dim].device.type == "meta" or picked[dim].dtype == torch.bool for dim in dims)
     factors = []
     for factor in known.factors:
         if unknown and not set(touched(factor)).isdisjoint(dims):
@@ -104,9 +101,7 @@ def _joined(watch: LabelPass, done: Operation) -> list[Known]:
             Known(part.tensor.unsqueeze(dim), [factor.unsqueeze(dim) for factor in part.factors]) for part in parts
         ]
     within = [[factor for factor in part.factors if dim in touched(factor)] for part in parts]
-    shared = [
-        Known(result, [factor for factor in part.factors if dim not in touched(factor)]) for part in parts
-    ]
+    shared = [Known(result, [factor for factor in part.factors if dim not in touched(factor)]) for part in parts]
     factors = watch.merged(shared, result, done.name)
     if any(within):
         places = {place for own in within for factor in own for place in touched(factor)} | {dim}
@@ -150,7 +145,16 @@ def _convolved(watch: LabelPass, done: Operation) -> list[Known]:
     kernel = math.prod(shape[2:])
     positions = math.prod((known.tensor if transposed else result).shape[2:]) * result.shape[0]
     number = watch.multiply(
-        known, weight, outputs, columns, channels, counts=count, factor=positions * kernel, groups=groups, stride=stride
+        known,
+        weight,
+        outputs,
+        columns,
+        channels,
+        counts=count,
+        factor=positions * kernel,
+        groups=groups,
+        stride=stride,
+        read=known.tensor.shape[1],
     )
     if bound.get("bias") is not None:
         _united(watch, outputs, along(watch.of(bound["bias"]), 0), done)
@@ -160,7 +164,7 @@ def _convolved(watch: LabelPass, done: Operation) -> list[Known]:
 def _multiplied(watch: LabelPass, done: Operation) -> list[Known]:
     """Matrix products: (..., n, k) times (..., k, m), and what is added to them."""
     bound, [result] = done.bound, done.results
-    left, right = (watch.of(tensor) for tensor in _factors_of(bound))
+    left, right = (watch.of(tensor) for tensor in operands(done.name, bound))
     last = result.ndim - 1
     weight, known = (left, right) if left.origin and not right.origin else (right, left)
     rows_at, read_at = (last - 1, last - 1) if weight is left else (last, last)
@@ -176,18 +180,28 @@ def _multiplied(watch: LabelPass, done: Operation) -> list[Known]:
     if rows is not None and "self" in bound and "mat1" in bound:
         bias = along(watch.of(bound["self"]), bound["self"].ndim - 1)
         _united(watch, rows, bias, done)
-    number = watch.multiply(known, weight, rows, columns, inputs, counts=counts, factor=positions)
+    number = watch.multiply(
+        known,
+        weight,
+        rows,
+        columns,
+        inputs,
+        counts=counts,
+        factor=positions,
+        operand=int(weight is left),
+        read=known.tensor.shape[read_at],
+        product=True,
+    )
     made = _labelled(result, rows_at, rows, sources=frozenset([number]))
     if kept is not None:
         made.factors.append(kept.reshape([-1 if dim == other_at else 1 for dim in range(result.ndim)]))
     return [made]
 
 
-def _factors_of(bound: dict[str, object]) -> list[Tensor]:
-    names = [name for name in ("mat1", "batch1", "self", "mat2", "batch2") if isinstance(bound.get(name), Tensor)]
-    if "mat1" in names or "batch1" in names:  # what is added comes as "self"
-        names.remove("self")
-    return [bound[name] for name in names]  # type: ignore[misc]
+def operands(name: str, bound: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """What an operation multiplies: a convolution's map and weights, or the two matrices of a product."""
+    first, second = MULTIPLICATIONS[name]
+    return bound[first], bound[second]
 
 
 def _contracted(watch: LabelPass, inputs: Tensor | None, columns: Tensor | None, reason: str) -> None:
@@ -287,7 +301,7 @@ def _reduced(watch: LabelPass, done: Operation) -> list[Known]:
     return made
 
 
-def _copied(watch: LabelPass, done: Operation) -> list[Known]:
+def _elementwise(watch: LabelPass, done: Operation) -> list[Known]:
     inputs = [watch.of(value) for value in done.bound.values() if isinstance(value, Tensor)]
     return [Known(result, watch.merged(inputs, result, done.name)) for result in done.results]
 
@@ -296,30 +310,41 @@ def _uniform(watch: LabelPass, done: Operation) -> list[Known]:
     return [Known(result, [], uniform=True) for result in done.results]
 
 
-_MOVES = """view unsafe_view reshape reshape_alias unsqueeze squeeze permute transpose t expand slice select narrow split
-    split_with_sizes unsafe_split chunk unbind constant_pad_nd alias detach movedim swapaxes repeat"""
-_PARTING = frozenset("slice select narrow split split_with_sizes unsafe_split chunk unbind".split())
+MULTIPLICATIONS = {
+    "convolution": ("input", "weight"),
+    "convolution_overrideable": ("input", "weight"),
+    "mm": ("self", "mat2"),
+    "addmm": ("mat1", "mat2"),
+    "bmm": ("self", "mat2"),
+    "baddbmm": ("batch1", "batch2"),
+}
+"""The names of what an operation multiplies."""
+_MOVES = """view unsafe_view reshape reshape_alias unsqueeze squeeze permute transpose t expand slice select narrow
+    split split_with_sizes unsafe_split chunk unbind constant_pad_nd alias detach movedim swapaxes repeat"""
+_PARTING = frozenset(["slice", "select", "narrow", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind"])
 _SPATIAL = """max_pool2d_with_indices max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest2d
     upsample_nearest_exact2d upsample_bilinear2d upsample_bilinear2d_aa upsample_bicubic2d upsample_bicubic2d_aa
     reflection_pad2d replication_pad2d roi_align grid_sampler_2d max_pool1d_with_indices avg_pool1d
     upsample_nearest1d upsample_linear1d"""
 _REDUCED = """sum mean amax amin max min var std var_mean linalg_vector_norm norm prod logsumexp argmax argmin all any
     softmax log_softmax safe_softmax topk sort"""
+# Those that torch, in one version or another, does not tag as such.
+_ELEMENTWISE = """clone to_copy copy lift_fresh lift_fresh_copy contiguous masked_fill fill zero hardswish hardtanh
+    hardsigmoid leaky_relu elu celu gelu silu mish prelu_kernel threshold softplus where"""
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_MOVES.split(), _moved),
     **dict.fromkeys(_SPATIAL.split(), _spatial),
     **dict.fromkeys(_REDUCED.split(), _reduced),
     **dict.fromkeys(("index", "index_select"), _indexed),
     **dict.fromkeys(("cat", "stack"), _joined),
-    **dict.fromkeys(("convolution", "convolution_overrideable"), _convolved),
-    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), _multiplied),
+    **{name: _convolved if "convolution" in name else _multiplied for name in MULTIPLICATIONS},
     **dict.fromkeys(
         ("native_batch_norm", "native_batch_norm_legit", "native_batch_norm_legit_no_training", "cudnn_batch_norm"),
         _batch_norm,
     ),
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
-    **dict.fromkeys(("clone", "to_copy", "copy", "lift_fresh", "lift_fresh_copy", "contiguous", "masked_fill"), _copied),
+    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
     **dict.fromkeys(("zeros_like", "ones_like", "full_like", "empty_like"), _uniform),
 }
 """How to follow an operation, by the name of its ATen operator without underscores around it."""

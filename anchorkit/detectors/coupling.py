@@ -137,6 +137,9 @@ class CoupledChannels:
         groups: in order of execution.
         fixed: what cannot go, in order of execution.
         calls: the multiplications of the pass, in order of execution.
+        outputs: outputs of each layer that makes channels, by its path.
+        of_place: for each dimension of each tensor, by (name, dimension): the set of tied channels of every index.
+        free: the sets that are atoms.
 
     Example:
         >>> import anchorkit as ak
@@ -155,7 +158,9 @@ class CoupledChannels:
     calls: tuple[Call, ...] = field(repr=False)
     _products: tuple[_Product, ...] = field(repr=False)
     _tensors: tuple[tuple[int, tuple[Mapping[int, int], ...]], ...] = field(repr=False)
+    outputs: Mapping[str, int] = field(repr=False)
     of_place: Mapping[tuple[str, int], np.ndarray] = field(repr=False)
+    free: frozenset[int] = field(repr=False)
 
     def __repr__(self) -> str:
         atoms = sum(group.atoms for group in self.groups)
@@ -314,9 +319,7 @@ class _Finder:
             if name in parameters
         )
         unseen = sum(
-            parameter.numel()
-            for name, parameter in self.detector.module.named_parameters()
-            if name not in self.tensors
+            parameter.numel() for name, parameter in self.detector.module.named_parameters() if name not in self.tensors
         )
         products = tuple(
             _Product(call.factor, counts(self._components(call.rows)), counts(self._components(call.columns)))
@@ -329,7 +332,9 @@ class _Finder:
             tuple(self.calls),
             products,
             (*tensors, (unseen, ())),
+            {_owner(name): self.tensors[name].shape[dim] for name, dim in self.makes.items()},
             self.of_place,
+            frozenset(counts.group_of),
         )
 
     def _components(self, labels: np.ndarray) -> np.ndarray:
@@ -410,7 +415,7 @@ class _Finder:
                     found.setdefault((layer, reason), set()).add(channel)
         return [Fixed(layer, len(channels), reason) for (layer, reason), channels in found.items()]
 
-    def _counted(self, groups: list[ChannelGroup]) -> "_Counter":
+    def _counted(self, groups: list[ChannelGroup]) -> _Counter:
         return _Counter(
             {
                 int(component): number
@@ -452,4 +457,3 @@ def _indices(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 def _owner(tensor: str) -> str:
     return tensor.rpartition(".")[0]
-
