@@ -118,7 +118,7 @@ def fit(
     Raises:
         InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
             the first is read), `out` holds another training, the loss is not finite, the teacher does not fit, a
-            recipe with sparsity finds no batch norm.
+            recipe with sparsity finds no norm to train.
         KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished epoch.
 
     Example:

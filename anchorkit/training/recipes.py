@@ -22,7 +22,7 @@ class Recipe:
         augment: a name of `anchorkit.training.data.augmentation`.
         ema_decay: decay of the running mean of the weights that is validated and kept; 0 for none.
         clip_norm: largest norm of the gradient; 0 for no limit.
-        sparsity: strength s of the penalty that pulls the scales of batch norms to zero, so that channels can be cut;
+        sparsity: strength s of the penalty that pulls the scales of norms to zero, so that channels can be cut;
             0 for none. See `anchorkit.training.sparsity`.
         sparsity_from: the share of the training, 0..1, after which the penalty spares the strongest 35 % of the scales;
             1 for never.

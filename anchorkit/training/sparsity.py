@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from anchorkit.detectors import Detector
+from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.errors import InputError
 from anchorkit.training.recipes import Recipe
 
@@ -23,13 +24,10 @@ SMALL = 0.01  # a scale below this carries next to nothing; fresh ones are 1
 
 
 def prunable_scales(detector: Detector) -> dict[str, nn.Parameter]:
-    """The scales of the trainable batch norms of a detector, by name."""
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-    return {
-        f"{name}.weight": norm.weight
-        for name, norm in detector.module.named_modules()
-        if isinstance(norm, norms) and norm.affine and norm.weight.requires_grad
-    }
+    """The trainable scales of all norms of channels that can be cut, by name; see `anchorkit.coupled_channels`."""
+    norms = dict.fromkeys(norm.layer for group in coupled_channels(detector).groups for norm in group.norms)
+    scales = {f"{norm}.weight": detector.module.get_submodule(norm).weight for norm in norms}
+    return {name: scale for name, scale in scales.items() if isinstance(scale, nn.Parameter) and scale.requires_grad}
 
 
 class Sparsity:
@@ -44,7 +42,7 @@ class Sparsity:
         plan: the recipe; `Recipe.sparsity` is s.
 
     Raises:
-        InputError: `sparsity` or `sparsity_from` is out of range, or the detector has no batch norm to train.
+        InputError: `sparsity` or `sparsity_from` is out of range, or no norm can be trained.
     """
 
     def __init__(self, detector: Detector, plan: Recipe) -> None:
@@ -56,8 +54,8 @@ class Sparsity:
         self.scales = prunable_scales(detector)
         if not self.scales:
             raise InputError(
-                f"sparsity is {plan.sparsity}, but {detector.name} has no batch norm to train, so no scales to make "
-                "small: use a recipe without sparsity"
+                f"sparsity is {plan.sparsity}, but {detector.name} has no norm to train on channels that can be cut: "
+                "use a recipe without sparsity"
             )
         self.penalty = math.nan
 

@@ -84,8 +84,11 @@ def test_the_strongest_scales_are_spared_and_the_history_says_how_many_are_small
     assert history.frame.columns[-2:].tolist() == ["penalty", "small_scales"]
 
 
-def test_frozen_scales_are_left_alone(few_shapes: Dataset) -> None:
+def test_scales_are_those_of_channels_that_can_be_cut_and_are_not_frozen(few_shapes: Dataset) -> None:
     detector = fresh(few_shapes)
+    module = detector.module
+    norms = [f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert sorted(prunable_scales(detector)) == sorted(norms)
     name, frozen = next(iter(prunable_scales(detector).items()))
     frozen.requires_grad_(False)
     assert name not in prunable_scales(detector)
@@ -125,11 +128,11 @@ def test_bad_settings(few_shapes: Dataset, changes: dict, message: str) -> None:
         train(few_shapes, replace(ADAMW, **changes))
 
 
-def test_a_detector_without_batch_norm_is_refused(few_shapes: Dataset) -> None:
+def test_a_detector_without_norms_is_refused(few_shapes: Dataset) -> None:
     bare = load_detector(
         "ssd300_vgg16", categories=few_shapes.categories, size=(64, 64), shapes=[[(16, 16)]], width=0.1
     )
-    with pytest.raises(InputError, match="ssd300_vgg16 has no batch norm to train"):
+    with pytest.raises(InputError, match="ssd300_vgg16 has no norm to train"):
         fit(bare, few_shapes, "tiny-sparse", progress=False)
 
 
