@@ -101,7 +101,6 @@ class Distilling:
         """What the history notes at the end of an epoch; see `History`."""
         mean = sum(self.terms) / len(self.terms)
         self.terms = []
-        self.maps[0].take()  # those of the validation
         return {"distilling": mean}
 
     def close(self) -> None:
@@ -143,7 +142,7 @@ class _Maps:
             hook.remove()
 
     def _note(self, name: str, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.maps.setdefault(name, inputs[0])
+        self.maps[name] = inputs[0]
 
     def _note_levels(self, module: nn.Module, inputs: object, output: Any) -> None:
         self.maps |= {f"level {name}": value for name, value in _levels(output).items()}
