@@ -43,7 +43,9 @@ def measure(n: int, m: int, rows: int, repeats: int, device: str) -> tuple[str, 
     chosen = np.linspace(0, n - 1, min(rows, n)).astype(int)
 
     def naive() -> np.ndarray:
-        return np.array([whole.sum() - np.linalg.svd(np.delete(features, i, 0), compute_uv=False).sum() for i in chosen])
+        return np.array(
+            [whole.sum() - np.linalg.svd(np.delete(features, i, 0), compute_uv=False).sum() for i in chosen]
+        )
 
     slow = best(naive, 1) * n / len(chosen)
     fast = best(lambda: nuclear_drops(features), repeats)

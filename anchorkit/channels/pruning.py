@@ -50,7 +50,9 @@ class ChannelPruning:
         )
         if len(self.folding):
             lost, folded = (100 * self.folding[name].mean() for name in ("lost", "lost_folded"))
-            text += f"; without the fold the layers behind would lose {lost:.1f} % of their output, with it {folded:.1f} %"
+            text += (
+                f"; without the fold the layers behind would lose {lost:.1f} % of their output, with it {folded:.1f} %"
+            )
         return text
 
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from anchorkit.channels.nuclear import torch_nuclear_drops
 from anchorkit.datasets import Split
-from anchorkit.detectors import Detector, to_tensor
-from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels, Reader, coupled_channels, watch_maps
+from anchorkit.detectors import Detector, to_tensor, watch_maps
+from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels, Reader, coupled_channels
 from anchorkit.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -134,7 +134,7 @@ class _Gathered:
         seen: set[int] = set()
 
         def visit(layer: str, features: Tensor, number: int) -> None:
-            if number not in seen:
+            if layer in self.cells and number not in seen:
                 seen.add(number)
                 self._add(layer, features, number, len(images))
 
@@ -177,5 +177,3 @@ def read_channels(group: ChannelGroup, reader: Reader) -> npt.NDArray[np.int64]:
 def _resized(image: npt.NDArray[np.uint8], height: int, width: int, detector: Detector) -> Tensor:
     """(1, 3, height, width) in 0..1 on the detector's device."""
     return F.interpolate(to_tensor(image, detector.device)[None], (height, width), mode="bilinear")
-
-

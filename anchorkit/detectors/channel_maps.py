@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from anchorkit.detectors.base import Detector, evaluation_mode
+from anchorkit.detectors.channel_groups import CoupledChannels
 from anchorkit.detectors.channel_labels import arguments_of
 from anchorkit.detectors.channel_rules import MULTIPLICATIONS, operands
-from anchorkit.detectors.coupling import CoupledChannels
 from anchorkit.errors import InputError
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels, coupled_channels
+from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
+from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
@@ -56,16 +57,15 @@ def cut_channels(
         {'channels': {'backbone.stages.0.0': 8}}
     """
     channels = channels or coupled_channels(detector)
-    gone = _gone(channels, keep)
+    gone = {name: atoms for name, atoms in _gone(channels, keep).items() if len(atoms)}
     small = copy.copy(detector)
     small.module = copy.deepcopy(detector.module)
     small.options = dict(detector.options)
-    if not any(len(atoms) for atoms in gone.values()):
-        return small
-    _cut(small.module, channels, gone)
-    small.options[CHANNELS] = {**detector.options.get(CHANNELS, {}), **_widths(channels, gone)}
-    _check_structure(small, channels, gone)
-    small.layout = small.measured_layout(detector)
+    if gone:
+        _cut(small.module, channels, gone)
+        small.options[CHANNELS] = {**detector.options.get(CHANNELS, {}), **_widths(channels, gone)}
+        _check_structure(small, channels, gone)
+        small.layout = small.measured_layout(detector)
     return small
 
 
@@ -111,16 +111,18 @@ def built(architecture: str, categories: Any, **known: Any) -> Detector:
 
 
 def narrowed(detector: Detector, widths: Widths) -> Detector:
-    """A detector whose groups keep their first channels, as many as `widths` says.
+    """A detector whose groups keep their first channels, as many as `widths` says; its module is cut in place.
 
     Raises:
         InputError: a layer is unknown, has fewer channels, or layers that go together would keep different numbers.
     """
     channels = coupled_channels(detector)
-    made = cut_channels(detector, _first(channels, widths), channels=channels)
-    if CHANNELS in made.options:
-        made.options[CHANNELS] = dict(widths)
-    return made
+    gone = _gone(channels, _first(channels, widths))
+    small = copy.copy(detector)
+    _cut(small.module, channels, gone)
+    small.options = {**detector.options, CHANNELS: dict(widths)}
+    small.layout = small.measured_layout(detector)
+    return small
 
 
 @torch.no_grad()

@@ -8,216 +8,28 @@ channels that go together; a *group* is the atoms over the same layers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import torch
 
 from anchorkit.detectors.base import Detector, evaluation_mode
-from anchorkit.detectors.channel_labels import OUTPUT, Call, LabelPass
+from anchorkit.detectors.channel_groups import (
+    ChannelGroup,
+    Counts,
+    CoupledChannels,
+    Fixed,
+    LayerChannels,
+    Place,
+    Reader,
+)
+from anchorkit.detectors.channel_labels import OUTPUT, LabelPass
 from anchorkit.detectors.channel_rules import RULES
 from anchorkit.errors import InputError
-from anchorkit.suggest import did_you_mean
 
 PYRAMID_NAMES = frozenset(("fpn", "laterals", "outputs", "neck", "pyramid"))
 HEAD_NAMES = frozenset(("head", "heads", "rpn", "roi_heads"))
-
-
-@dataclass(frozen=True, eq=False)
-class LayerChannels:
-    """Which channels of a layer belong to which atom.
-
-    Attributes:
-        layer: path of the layer within the detector's module.
-        channels: int64 (atoms, k), the layer's channels of each atom.
-    """
-
-    layer: str
-    channels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Reader(LayerChannels):
-    """A convolution or linear layer that reads a group; `channels` are those of its input.
-
-    Attributes:
-        depthwise: a grouped convolution, whose own outputs are in the group too.
-        maps: numbers of the maps that it reads; the same number is the same map.
-    """
-
-    depthwise: bool
-    maps: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where a tensor of the network is cut.
-
-    Attributes:
-        tensor: its name.
-        dim: along which dimension.
-        channels: int64 (atoms, k), the indices of each atom.
-    """
-
-    tensor: str
-    dim: int
-    channels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class ChannelGroup:
-    """Atoms over the same layers: any of them can go, but not all.
-
-    Attributes:
-        name: path of the first layer that makes them; with ``#2`` and so on if that has several groups.
-        layers: the convolutions and linear layers that make them, in order of execution.
-        norms: the normalisations with a scale for each of them.
-        readers: the layers that read them.
-        places: where the network's tensors are cut.
-        stride: pixels of the input per cell of the first layer's map.
-        part: ``"trunk"``, ``"pyramid"`` or ``"head"``.
-        macs: multiply-adds of `layers` for one image.
-        parameters: numbers in the tensors of `places`.
-    """
-
-    name: str
-    layers: tuple[LayerChannels, ...]
-    norms: tuple[LayerChannels, ...]
-    readers: tuple[Reader, ...]
-    places: tuple[Place, ...]
-    stride: int
-    part: str
-    macs: int
-    parameters: int
-
-    @property
-    def atoms(self) -> int:
-        """How many atoms there are."""
-        return len(self.layers[0].channels)
-
-    @property
-    def channels(self) -> int:
-        """Channels of the first layer in this group."""
-        return self.layers[0].channels.size
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Channels that cannot go.
-
-    Attributes:
-        layer: what makes them.
-        channels: how many.
-        reason: why.
-    """
-
-    layer: str
-    channels: int
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Product:
-    """A call's multiply-adds: ``factor`` times the rows that stay times the columns that stay."""
-
-    factor: int
-    rows: Mapping[int, int]
-    columns: Mapping[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class CoupledChannels:
-    """What `coupled_channels` found.
-
-    Attributes:
-        detector: the detector's name.
-        groups: in order of execution.
-        fixed: what cannot go, in order of execution.
-        calls: the multiplications of the pass, in order of execution.
-        outputs: outputs of each layer that makes channels, by its path.
-        of_place: for each dimension of each tensor, by (name, dimension): the set of tied channels of every index.
-        free: the sets that are atoms.
-
-    Example:
-        >>> import anchorkit as ak
-        >>> channels = ak.coupled_channels(ak.load_detector("tiny_ssd", weights="shapes"))
-        >>> channels
-        CoupledChannels(tiny_ssd: 11 groups, 696 channels can go one by one)
-        >>> channels.groups[0].name, channels.groups[0].atoms
-        ('backbone.stages.0.0', 16)
-        >>> channels.macs({"backbone.stages.0.0": 12}) < channels.macs()
-        True
-    """
-
-    detector: str
-    groups: tuple[ChannelGroup, ...]
-    fixed: tuple[Fixed, ...]
-    calls: tuple[Call, ...] = field(repr=False)
-    _products: tuple[_Product, ...] = field(repr=False)
-    _tensors: tuple[tuple[int, tuple[Mapping[int, int], ...]], ...] = field(repr=False)
-    outputs: Mapping[str, int] = field(repr=False)
-    of_place: Mapping[tuple[str, int], np.ndarray] = field(repr=False)
-    free: frozenset[int] = field(repr=False)
-
-    def __repr__(self) -> str:
-        atoms = sum(group.atoms for group in self.groups)
-        return f"CoupledChannels({self.detector}: {len(self.groups)} groups, {atoms} channels can go one by one)"
-
-    @cached_property
-    def _number(self) -> dict[str, int]:
-        return {group.name: number for number, group in enumerate(self.groups)}
-
-    def __getitem__(self, name: str) -> ChannelGroup:
-        """The group of a name.
-
-        Raises:
-            InputError: there is none.
-        """
-        if name not in self._number:
-            raise InputError(f"{self.detector} has no channel group {name!r}; {did_you_mean(name, self._number)}")
-        return self.groups[self._number[name]]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """One row per group."""
-        columns = ["group", "layers", "channels", "atoms", "stride", "part", "MACs", "parameters"]
-        rows = [
-            (g.name, len(g.layers), g.channels, g.atoms, g.stride, g.part, g.macs, g.parameters) for g in self.groups
-        ]
-        return pd.DataFrame(rows, columns=columns)
-
-    def macs(self, kept: Mapping[str, int] | None = None) -> int:
-        """Multiply-adds of the network for one image of the layout's size.
-
-        Args:
-            kept: how many atoms of which group stay; those of other groups stay all.
-
-        Raises:
-            InputError: there is no such group, or it has fewer atoms.
-        """
-        stay = self._stay(kept)
-        return sum(call.factor * _size(call.rows, stay) * _size(call.columns, stay) for call in self._products)
-
-    def parameters(self, kept: Mapping[str, int] | None = None) -> int:
-        """Trainable parameters of the network; see `macs`."""
-        stay, total = self._stay(kept), 0
-        for size, dims in self._tensors:
-            for dim in dims:
-                size *= _size(dim, stay)
-            total += size
-        return total
-
-    def _stay(self, kept: Mapping[str, int] | None) -> list[int]:
-        stay = [group.atoms for group in self.groups]
-        for name, count in (kept or {}).items():
-            group = self[name]
-            if not 1 <= count <= group.atoms:
-                raise InputError(f"{name}: {count} of {group.atoms} channels cannot stay; 1 to {group.atoms} can")
-            stay[self._number[name]] = int(count)
-        return stay
 
 
 def coupled_channels(detector: Detector) -> CoupledChannels:
@@ -279,76 +91,106 @@ def _watched(detector: Detector) -> tuple[LabelPass, dict[str, torch.Tensor]]:
 
 
 class _Finder:
-    """Makes groups of what a pass has seen."""
+    """Makes groups of what a pass has seen.
+
+    Args:
+        detector: whose network ran.
+        watch: the pass.
+        tensors: the network's tensors by their name in the detector's module.
+    """
 
     def __init__(self, detector: Detector, watch: LabelPass, tensors: Mapping[str, torch.Tensor]) -> None:
-        self.detector, self.watch, self.tensors = detector, watch, tensors
-        self.calls = watch.calls
+        self.detector, self.watch, self.tensors, self.calls = detector, watch, tensors, watch.calls
         if not any(call.weight for call in self.calls):
             raise InputError(f"coupled_channels: the network of {detector.name} has no convolutions")
+        # Components: sets of labels that are tied, by number.
         self.of_label, self.reasons = watch.links.components()
         self.of_place = {place: self.of_label[labels] for place, labels in watch.places.items()}
-        # The dimension of the weights that makes each call's outputs, by their name.
-        self.makes: dict[str, int] = {}
-        for call in self.calls:
-            for dim in (0, 1):
-                labels = watch.places.get((call.weight, dim))
-                if labels is not None and np.isin(call.rows, labels).any():
-                    self.makes.setdefault(call.weight, dim)
-
-    def found(self) -> CoupledChannels:
-        """The groups, and what is fixed."""
-        members = self._members()
-        groups, alone = [], {}
-        for signature, components in members.items():
-            if len(components) == 1:
-                alone[components[0]] = "all its channels go together, and one must stay"
-                continue
-            groups.append(self._group(signature, np.array(components)))
-        named: dict[str, int] = {}
-        renamed = []
-        for group in groups:
-            named[group.name] = named.get(group.name, 0) + 1
-            many = named[group.name]
-            renamed.append(group if many == 1 else ChannelGroup(**{**vars(group), "name": f"{group.name}#{many}"}))
-        counts = self._counted(renamed)
-        parameters = {name for name, _ in self.detector.module.named_parameters()}
-        tensors = tuple(
-            (1, tuple(counts(self.of_place[name, dim]) for dim in range(tensor.ndim)))
-            for name, tensor in self.tensors.items()
-            if name in parameters
-        )
-        unseen = sum(
-            parameter.numel() for name, parameter in self.detector.module.named_parameters() if name not in self.tensors
-        )
-        products = tuple(
-            _Product(call.factor, counts(self._components(call.rows)), counts(self._components(call.columns)))
-            for call in self.calls
-        )
-        return CoupledChannels(
-            self.detector.name,
-            tuple(renamed),
-            tuple(self._fixed(alone)),
-            tuple(self.calls),
-            products,
-            (*tensors, (unseen, ())),
-            {_owner(name): self.tensors[name].shape[dim] for name, dim in self.makes.items()},
-            self.of_place,
-            frozenset(counts.group_of),
-        )
+        self.rows = [self._components(call.rows) for call in self.calls]
+        self.inputs = [self._components(call.inputs) for call in self.calls]
+        self.makes = self._makes()
+        self.group_of = np.full(len(self.of_label) + 1, -1)  # the last for no label: -1
+        self.size_of = np.ones(0, np.int64)
 
     def _components(self, labels: np.ndarray) -> np.ndarray:
         return np.where(labels >= 0, self.of_label[labels], -1)
 
-    def _members(self) -> dict[tuple[tuple[int, int], ...], list[int]]:
-        """The atoms of each group: components by what they are made of, in order of execution."""
-        order: dict[int, None] = {}
+    def _makes(self) -> dict[str, int]:
+        """The dimension of the weights that makes a layer's outputs, by their name."""
+        makes: dict[str, int] = {}
         for call in self.calls:
-            if call.weight:
-                for component in self._components(call.rows).tolist():
-                    if component >= 0 and component not in self.reasons:
-                        order.setdefault(component)
-        signatures: dict[int, list[tuple[int, int]]] = {component: [] for component in order}
+            first = call.rows[call.rows >= 0][:1]
+            for dim in (0, 1):
+                labels = self.watch.places.get((call.weight, dim))
+                if labels is not None and (np.isin(first, labels).any() if len(first) else dim == 0):
+                    makes.setdefault(call.weight, dim)
+        return makes
+
+    def found(self) -> CoupledChannels:
+        """The groups, and what is fixed."""
+        alone: set[int] = set()
+        members: list[tuple[tuple[tuple[int, int], ...], list[int]]] = []
+        for signature, components in self._members().items():
+            if len(components) == 1:
+                alone.update(components)
+            else:
+                self.group_of[components] = len(members)
+                members.append((signature, components))
+        self.size_of = np.array([len(components) for _, components in members])
+        made = [self._groups_in(rows) if call.weight else () for call, rows in zip(self.calls, self.rows, strict=True)]
+        read = [
+            self._groups_in(inputs) if call.weight else () for call, inputs in zip(self.calls, self.inputs, strict=True)
+        ]
+        groups: list[ChannelGroup] = []
+        names: dict[str, int] = {}
+        for number, (signature, components) in enumerate(members):
+            by, to = ([at for at, groups_ in enumerate(of) if number in groups_] for of in (made, read))
+            group = self._group(signature, np.array(components), by, to)
+            names[group.name] = names.get(group.name, 0) + 1
+            many = names[group.name]
+            groups.append(group if many == 1 else replace(group, name=f"{group.name}#{many}"))
+        return CoupledChannels(
+            detector=self.detector.name,
+            groups=tuple(groups),
+            fixed=tuple(self._fixed(alone)),
+            calls=tuple(self.calls),
+            products=tuple(
+                (call.factor, (self._counts(rows), self._counts(self._components(call.columns))))
+                for call, rows in zip(self.calls, self.rows, strict=True)
+            ),
+            tensors=tuple(self._sizes()),
+            outputs={_owner(name): self.tensors[name].shape[dim] for name, dim in self.makes.items()},
+            of_place=self.of_place,
+            free=frozenset(np.flatnonzero(self.group_of >= 0).tolist()),
+        )
+
+    def _groups_in(self, components: np.ndarray) -> Sequence[int]:
+        return [group for group in np.unique(self.group_of[components]).tolist() if group >= 0]
+
+    def _counts(self, components: np.ndarray) -> Counts:
+        groups, counts = np.unique(self.group_of[components], return_counts=True)
+        return {
+            group: count if group < 0 else count // int(self.size_of[group])
+            for group, count in zip(groups.tolist(), counts.tolist(), strict=True)
+        }
+
+    def _sizes(self) -> list[tuple[int, tuple[Counts, ...]]]:
+        """See `CoupledChannels.tensors`."""
+        return [
+            (1, tuple(self._counts(self.of_place[name, dim]) for dim in range(tensor.ndim)))
+            if name in self.tensors
+            else (tensor.numel(), ())
+            for name, tensor in self.detector.module.named_parameters()
+        ]
+
+    def _members(self) -> dict[tuple[tuple[int, int], ...], list[int]]:
+        """The atoms of each group: components by the places that they are in, in order of execution."""
+        rows = np.concatenate([rows for call, rows in zip(self.calls, self.rows, strict=True) if call.weight])
+        found, first = np.unique(rows, return_index=True)
+        order = [component for component in found[np.argsort(first)].tolist() if component >= 0]
+        signatures: dict[int, list[tuple[int, int]]] = {
+            component: [] for component in order if component not in self.reasons
+        }
         for number, components in enumerate(self.of_place.values()):
             found, counts = np.unique(components, return_counts=True)
             for component, count in zip(found.tolist(), counts.tolist(), strict=True):
@@ -359,31 +201,39 @@ class _Finder:
             members.setdefault(tuple(signature), []).append(component)
         return members
 
-    def _group(self, signature: tuple[tuple[int, int], ...], components: np.ndarray) -> ChannelGroup:
-        names = list(self.of_place)
-        at = [names[number] for number, _ in signature]
+    def _group(
+        self, signature: Sequence[tuple[int, int]], components: np.ndarray, made: list[int], read: list[int]
+    ) -> ChannelGroup:
+        """A group.
+
+        Args:
+            signature: numbers of the places that each atom is in, and how often.
+            components: its atoms.
+            made: numbers of the calls that make its channels.
+            read: numbers of the calls that read them.
+        """
+        all_places = list(self.of_place)
+        at = [all_places[number] for number, _ in signature]
         places = {place: Place(*place, _indices(self.of_place[place], components)) for place in at}
-        made = [call for call in self.calls if np.isin(self._components(call.rows), components).any() and call.weight]
-        layers = list(dict.fromkeys(call.weight for call in made))
+        layers = list(dict.fromkeys(self.calls[number].weight for number in made))
         readers: dict[str, Reader] = {}
-        for call in self.calls:
-            read = self._components(call.inputs)
-            if call.weight and np.isin(read, components).any():
-                layer = _owner(call.weight)
-                earlier = readers[layer].maps if layer in readers else ()
-                maps = tuple(dict.fromkeys((*earlier, call.map)))
-                readers[layer] = Reader(layer, _indices(read, components), call.groups > 1, maps)
-        norms = [name for name, dim in at if name in self.watch.norms or self._frozen(name)]
+        for number in read:
+            call, layer = self.calls[number], _owner(self.calls[number].weight)
+            earlier = readers[layer].maps if layer in readers else ()
+            maps = tuple(dict.fromkeys((*earlier, call.map)))
+            readers[layer] = Reader(layer, _indices(self.inputs[number], components), call.groups > 1, maps)
+        norms = [name for name, _ in at if name in self.watch.norms or self._frozen(name)]
+        tensors = dict.fromkeys(name for name, _ in at)
         return ChannelGroup(
             name=_owner(layers[0]),
             layers=tuple(LayerChannels(_owner(name), places[name, self.makes[name]].channels) for name in layers),
             norms=tuple(LayerChannels(_owner(name), places[name, 0].channels) for name in norms),
             readers=tuple(readers.values()),
             places=tuple(places.values()),
-            stride=int(made[0].stride),
-            part=self._part(made),
-            macs=sum(call.factor * len(call.rows) * len(call.columns) for call in made),
-            parameters=sum(self.tensors[name].numel() for name in dict.fromkeys(name for name, _ in at)),
+            stride=int(self.calls[made[0]].stride),
+            part=self._part(layers, made),
+            macs=sum(call.factor * len(call.rows) * len(call.columns) for call in map(self.calls.__getitem__, made)),
+            parameters=sum(self.tensors[name].numel() for name in tensors),
         )
 
     def _frozen(self, name: str) -> bool:
@@ -391,68 +241,39 @@ class _Finder:
         owner = self.detector.module.get_submodule(_owner(name))
         return name.endswith(".weight") and "norm" in type(owner).__name__.lower() and hasattr(owner, "running_var")
 
-    def _part(self, made: list[Call]) -> str:
+    def _part(self, layers: Sequence[str], made: Sequence[int]) -> str:
         """Head if the first layer is in one; pyramid if a map that was or will be enlarged is among the layers'."""
-        paths = [_owner(call.weight).split(".") for call in made]
-        inside = hasattr(self.detector.module, "backbone")
-        if paths[0][0] != "backbone" if inside else not HEAD_NAMES.isdisjoint(paths[0]):
+        path = layers[0].split(".")
+        if path[0] != "backbone" if hasattr(self.detector.module, "backbone") else not HEAD_NAMES.isdisjoint(path):
             return "head"
-        numbers = {number for number, call in enumerate(self.calls) if any(call is each for each in made)}
-        enlarged = any(call.enlarged for call in made) or not numbers.isdisjoint(self.watch.enlarged)
-        return "pyramid" if enlarged or not PYRAMID_NAMES.isdisjoint(paths[0]) else "trunk"
+        enlarged = any(self.calls[number].enlarged or number in self.watch.enlarged for number in made)
+        return "pyramid" if enlarged or not PYRAMID_NAMES.isdisjoint(path) else "trunk"
 
-    def _fixed(self, alone: Mapping[int, str]) -> list[Fixed]:
-        read = set(np.concatenate([self._components(call.inputs) for call in self.calls]).tolist())
+    def _fixed(self, alone: set[int]) -> list[Fixed]:
+        """Layers with outputs that cannot go, and why."""
+        read = set(np.concatenate(self.inputs).tolist())
         found: dict[tuple[str, str], set[int]] = {}
-        for call in self.calls:
-            if not call.weight:
-                continue
-            layer = _owner(call.weight)
-            for channel, component in enumerate(self._components(call.rows).tolist()):
-                reason = "a single channel" if component < 0 else self.reasons.get(component) or alone.get(component)
+        for call, rows in zip(self.calls, self.rows, strict=True):
+            for channel, component in enumerate(rows.tolist() if call.weight else ()):
+                reason = self.reasons.get(component)
+                if component < 0:
+                    reason = "a single channel, or one of weights that are computed"
+                elif component in alone:
+                    reason = "all its channels go together, and one must stay"
+                elif reason is not None and component not in read:
+                    reason = OUTPUT
                 if reason is not None:
-                    reason = reason if component < 0 or component in read else OUTPUT
-                    found.setdefault((layer, reason), set()).add(channel)
+                    found.setdefault((_owner(call.weight), reason), set()).add(channel)
         return [Fixed(layer, len(channels), reason) for (layer, reason), channels in found.items()]
-
-    def _counted(self, groups: list[ChannelGroup]) -> _Counter:
-        return _Counter(
-            {
-                int(component): number
-                for number, group in enumerate(groups)
-                for component in np.unique(
-                    self.of_place[group.places[0].tensor, group.places[0].dim][group.places[0].channels]
-                )
-            }
-        )
-
-
-class _Counter:
-    """Counts how many of some channels each atom of a group has; those in no group count under -1."""
-
-    def __init__(self, group_of: Mapping[int, int]) -> None:
-        self.group_of = group_of
-
-    def __call__(self, components: np.ndarray) -> dict[int, int]:
-        counts: dict[int, int] = {}
-        atoms: dict[int, set[int]] = {}
-        for component in components.tolist():
-            group = self.group_of.get(component, -1)
-            counts[group] = counts.get(group, 0) + 1
-            atoms.setdefault(group, set()).add(component)
-        return {group: count if group < 0 else count // len(atoms[group]) for group, count in counts.items()}
-
-
-def _size(dim: Mapping[int, int], stay: list[int]) -> int:
-    return sum(count if group < 0 else count * stay[group] for group, count in dim.items())
 
 
 def _indices(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """(atoms, k): where each of the wanted components is."""
     order = np.argsort(components, kind="stable")
     first = np.searchsorted(components[order], wanted)
-    count = np.searchsorted(components[order], wanted, side="right") - first
-    return order[first[:, None] + np.arange(count[0])]
+    count = int(np.searchsorted(components[order], wanted[:1], side="right")[0] - first[0])
+    indices: np.ndarray = order[first[:, None] + np.arange(count)]
+    return indices
 
 
 def _owner(tensor: str) -> str:

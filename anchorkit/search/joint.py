@@ -188,7 +188,9 @@ def joint_search(
     if not pairs:
         raise InputError("joint_search: points is empty; give pairs of a detector and its evaluator")
     labels = _labels([point for point, _ in pairs])
-    costs: list[AnyCost] = list(cost) if isinstance(cost, Sequence) and not isinstance(cost, str) else [cost] * len(pairs)
+    costs: list[AnyCost] = (
+        list(cost) if isinstance(cost, Sequence) and not isinstance(cost, str) else [cost] * len(pairs)
+    )
     if len(costs) != len(pairs):
         raise InputError(f"joint_search: {len(costs)} costs for {len(pairs)} points; give one, or one per point")
     names = sorted({as_cost(each).name for each in costs})

@@ -44,7 +44,8 @@ def test_a_ratio_per_group_leaves_the_others_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("atoms", "each", "multiple", "stay"), [(64, 1, 8, 48), (64, 1, 1, 45), (13, 1, 8, 13), (16, 4, 8, 12), (16, 4, 3, 12)]
+    ("atoms", "each", "multiple", "stay"),
+    [(64, 1, 8, 48), (64, 1, 1, 45), (13, 1, 8, 13), (16, 4, 8, 12), (16, 4, 3, 12)],
 )
 def test_multiples_are_of_channels_and_round_up(atoms: int, each: int, multiple: int, stay: int) -> None:
     channels = made_up(atoms, each=each)
@@ -58,7 +59,7 @@ def test_groups_of_one_scale_and_part_share_a_threshold() -> None:
         group("c", 10, stride=16),
         group("d", 10, stride=16, part="head"),
     )
-    channels: Any = Costs(groups, {name: 10 for name in "abcd"})
+    channels: Any = Costs(groups, dict.fromkeys("abcd", 10))
     scores = {
         "a": np.arange(10.0),
         "b": 100 + np.arange(10.0),

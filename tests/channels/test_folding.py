@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from .groups import chain
 
 from anchorkit.channels import ChannelStatistics, Importance, channel_pruning, gather_statistics
 from anchorkit.channels.folding import coefficients, fold
+from anchorkit.channels.importance import surgeon
 from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector
 from anchorkit.detectors.coupling import coupled_channels
+
+from .groups import chain
 
 
 def test_dependent_channels_are_made_up_for_exactly_with_padding_too() -> None:
@@ -58,6 +61,19 @@ def test_dead_channels_take_over_nothing() -> None:
     assert np.abs(shares[1]).max() < 1e-9
     assert np.abs(shares[:, 0]).max() < 1e-9
     assert np.isfinite(shares).all()
+
+
+def test_depthwise_readers_are_left_as_they_are() -> None:
+    network, features = chain(4, outputs=4, kernel=1), np.random.default_rng(3).gamma(1, size=(4, 30))
+    statistics = network.statistics(features)
+    [only] = statistics.channels.groups
+    [reader] = only.readers
+    depthwise = dataclasses.replace(only, readers=(dataclasses.replace(reader, depthwise=True),))
+    statistics.channels.__dict__["groups"] = (depthwise,)
+    before = network.second.weight.detach().clone()
+    assert fold(statistics.detector, statistics, {"first": [1, 2, 3]}).empty
+    assert torch.equal(network.second.weight, before)
+    assert np.argsort(surgeon(depthwise, statistics)).tolist() == [0, 1, 2, 3]  # nothing to go by: in order
 
 
 def test_a_twin_takes_over_in_a_real_detector(detector: Detector, data: Dataset) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from .groups import chain, group
 
 from anchorkit.channels import ChannelStatistics
 from anchorkit.channels.importance import IMPORTANCES, bn_scale, l1, nuclear, random, score, surgeon
 from anchorkit.errors import InputError
+
+from .groups import chain, group
 
 
 def maps(channels: int, cells: int = 40, seed: int = 0) -> np.ndarray:

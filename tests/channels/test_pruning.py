@@ -113,27 +113,20 @@ def test_the_result_is_pruned_of_anchors_and_again_of_channels(
     assert np.isfinite(raw.boxes).all()
 
 
-@pytest.mark.parametrize(("family", "importance"), [("tiny_retinanet", "surgeon"), ("ssdlite320_mobilenet_v3_large", "l1")])
-def test_other_families_lose_less_with_the_fold(family: str, importance: str, data: Dataset) -> None:
-    """Norm groups, depthwise convolutions, squeeze and excitation, a shared head; fresh weights."""
+def test_norm_groups_and_a_shared_head_lose_less_with_the_fold(data: Dataset) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        full = ak.load_detector(family, categories=[c.name for c in data.train.categories], size=(160, 160))
-    network = full.network()
-    images = torch.stack([to_tensor(data.train.image(i)) for i in data.train.image_ids[:4]])
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        full = ak.load_detector("tiny_retinanet", categories=[c.name for c in data.train.categories], size=(96, 96))
+    statistics = gather_statistics(full, data.train, images=8, nuclear=False)
+    images = torch.stack([to_tensor(data.train.image(i))[:, :96, :96] for i in data.train.image_ids[:2]])
+    errors = []
     with torch.no_grad():
-        for norm in norms:  # without statistics of their own, fresh networks give zeros
-            norm.momentum = 1.0
-            norm.train()
-        network(images)
-        network.eval()
-        expected, errors = network(images), []
-        statistics = gather_statistics(full, data.train, images=8, nuclear=False)
+        expected = full.network()(images)
         for fold in (False, True):
-            small = channel_pruning(full, statistics, ratio=0.3, importance=importance, fold=fold).detector
-            errors.append(sum(float((o - e).square().sum()) for o, e in zip(small.network()(images), expected, strict=True)))
-    assert 0 < errors[1] < errors[0]
+            small = channel_pruning(full, statistics, ratio=0.2, importance="surgeon", fold=fold).detector
+            pairs = zip(small.network()(images), expected, strict=True)
+            errors.append(sum(float((ours - theirs).square().sum()) for ours, theirs in pairs))
+    assert 0 < errors[1] < 0.8 * errors[0]
 
 
 def test_bad_input(detector: Detector, data: Dataset, statistics: ChannelStatistics) -> None:
@@ -149,4 +142,9 @@ def test_bad_input(detector: Detector, data: Dataset, statistics: ChannelStatist
     refused("flops is 0.001; tiny_ssd needs", flops=0.001)
     refused("unknown importance 'surgon': did you mean surgeon", ratio=0.1, importance="surgon")
     refused("images is 0", detector, data.train, ratio=0.1, images=0)
-    refused("the statistics belong to another detector", ak.load_detector("tiny_ssd", weights="shapes"), statistics, ratio=0.1)
+    refused(
+        "the statistics belong to another detector",
+        ak.load_detector("tiny_ssd", weights="shapes"),
+        statistics,
+        ratio=0.1,
+    )
