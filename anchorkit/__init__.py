@@ -28,11 +28,13 @@ _HOME = {
     "MissingExtraError": "errors",
     "check_parameters": "batch.parameters",
     "load_dataset": "datasets",
+    "coupled_channels": "detectors",
     "export_onnx": "detectors",
     "load_detector": "detectors",
     "register_detector": "detectors",
     "save_detector": "detectors",
     "untrained": "detectors",
+    "prune_channels": "channels",
     "prune": "detectors",
     "fit": "training",
     "MeasuredLatency": "latency",
@@ -49,6 +51,7 @@ _HOME = {
     "WeightedAP": "evaluation.metrics",
     "diagnose": "analysis.diagnosis",
     "exhaustive_search": "search",
+    "joint_search": "search.joint",
     "layer_wise_pruning": "search",
     "prune_by_ranking": "search",
     "random_pruning": "search",
@@ -66,6 +69,7 @@ _SUBMODULES = {
     "analysis": "analysis",
     "anchors": "anchors",
     "batch": "batch",
+    "channels": "channels",
     "cluster": "cluster",
     "costs": "costs",
     "datasets": "datasets",
@@ -92,8 +96,17 @@ if TYPE_CHECKING:
     from anchorkit.analysis.diagnosis import diagnose
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
     from anchorkit.batch.parameters import check_parameters
+    from anchorkit.channels import prune_channels
     from anchorkit.datasets import load_dataset
-    from anchorkit.detectors import export_onnx, load_detector, prune, register_detector, save_detector, untrained
+    from anchorkit.detectors import (
+        coupled_channels,
+        export_onnx,
+        load_detector,
+        prune,
+        register_detector,
+        save_detector,
+        untrained,
+    )
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
     from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
@@ -114,6 +127,7 @@ if TYPE_CHECKING:
         search,
         symmetric_pruning,
     )
+    from anchorkit.search.joint import joint_search
     from anchorkit.statistics import cross_fit, frontier_changes, holdout_report, safe_to_remove, split_images
     from anchorkit.training import fit
 

@@ -1,6 +1,10 @@
 """Detectors: build, load, raw predictions, head surgery, save, export."""
 
 from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
+from anchorkit.detectors.channel_maps import watch_maps
+from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
+from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.detectors.export import export_onnx
 from anchorkit.detectors.heads import keep_filters
 from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
@@ -8,18 +12,24 @@ from anchorkit.detectors.surgery import prune, untrained
 
 __all__ = [
     "Builder",
+    "ChannelGroup",
+    "CoupledChannels",
     "Detector",
     "RawPredictions",
     "boxes_by_anchor",
+    "coupled_channels",
+    "cut_channels",
     "export_onnx",
     "keep_filters",
     "kept_by_level",
     "layout_of",
     "list_detectors",
     "load_detector",
+    "masked_channels",
     "prune",
     "register_detector",
     "save_detector",
     "to_tensor",
     "untrained",
+    "watch_maps",
 ]

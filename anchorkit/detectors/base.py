@@ -137,6 +137,26 @@ class Detector:
             f"export: {type(self).__name__} ({self.architecture}) does not implement network(); override it"
         )
 
+    def measured_layout(self, full: Detector) -> AnchorLayout:
+        """The layout with what the network costs now that channels of it were cut.
+
+        Args:
+            full: the detector before the cut.
+        """
+        raise InputError(
+            f"channels: {type(self).__name__} ({self.architecture}) does not implement measured_layout(); override it "
+            "to support cutting channels"
+        )
+
+    def channel_network(self) -> nn.Module:
+        """What `anchorkit.coupled_channels` runs on the meta device, by default `network`.
+
+        Returns:
+            A module that shares this detector's weights and takes images (1, 3, H, W) of the layout's input size. It
+            runs all that has weights, and its outputs are what must keep its channels.
+        """
+        return self.network()
+
     def __repr__(self) -> str:
         return (
             f"Detector({self.name}: {len(self.layout)} anchors on {len(self.layout.levels)} levels, "

@@ -19,7 +19,8 @@ import torch
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.efficientdet_module import LEVELS, BiFpnHead, BiFpnTrunk, EfficientDetModule
-from anchorkit.detectors.families import Blueprint, Family, HeadCosts
+from anchorkit.detectors.families import Blueprint, Family
+from anchorkit.detectors.heads import HeadCosts
 from anchorkit.detectors.state_dicts import State, fill
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import TrunkFacts, measure_trunk
@@ -107,20 +108,30 @@ def _assemble(blueprint: Blueprint) -> TorchvisionDetector:
     key = (name, size, max(trunk.used))
     if key not in _FACTS:
         _FACTS[key] = measure_trunk(trunk, size)
-    width, repeats = config.fpn_channels, config.box_class_repeats
-    depthwise, pointwise, norm = 9 * width, width**2, 2 * width
-    costs = [
-        HeadCosts(
-            # Two nets: towers of separable convolutions, and the depthwise half of the last one.
-            head_macs_fixed=2 * (repeats * (depthwise + pointwise) + depthwise),
-            head_macs_per_anchor=width * (scores + 4),
-            # What the head holds if this is its last level: batch norms for this level and those before it.
-            head_params_fixed=2 * (repeats * (depthwise + pointwise + (1 + index) * norm) + depthwise),
-            head_params_per_anchor=(width + 1) * (scores + 4),
-        )
-        for index in range(len(blueprint.shapes))
+    return TorchvisionDetector(blueprint, module, head_costs=_costs, scores_of=torch.sigmoid, trunk_facts=_FACTS[key])
+
+
+def _costs(head: BiFpnHead, trunk: TrunkFacts) -> list[HeadCosts]:
+    """What the head costs on each level."""
+    nets = [(getattr(head, name), columns) for name, columns in head.columns.items()]
+    # Towers of separable convolutions, and the depthwise half of the last one.
+    towers = [tower for net, _ in nets for part in (net.conv_rep, net.predict.conv_dw) for tower in part.parameters()]
+    macs = sum(weights.numel() for weights in towers if weights.ndim > 1)
+    per_anchor = sum(net.predict.conv_pw.in_channels * columns for net, columns in nets)
+    # What the head holds if a level is its last: batch norms for this level and those before it.
+    norms = [
+        sum(weights.numel() for net, _ in nets for of_level in net.bn_rep for weights in of_level[level].parameters())
+        for level in range(len(trunk.grids))
     ]
-    return TorchvisionDetector(blueprint, module, blueprint.layout(_FACTS[key], costs), scores_of=torch.sigmoid)
+    return [
+        HeadCosts(
+            head_macs_fixed=macs,
+            head_macs_per_anchor=per_anchor,
+            head_params_fixed=sum(weights.numel() for weights in towers) + sum(norms[: index + 1]),
+            head_params_per_anchor=per_anchor + sum(head.columns.values()),
+        )
+        for index in range(len(trunk.grids))
+    ]
 
 
 def _shapes(size: tuple[int, int]) -> Shapes:

@@ -6,12 +6,13 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
+from anchorkit.detectors.heads import HeadCosts
 from anchorkit.detectors.shared_head import Positions
 from anchorkit.detectors.trunks import TrunkFacts
 from anchorkit.errors import InputError
@@ -91,15 +92,6 @@ class Family:
         ]
         _, *options = inspect.signature(self.assemble).parameters.values()
         return inspect.Signature([*common, *options])
-
-
-class HeadCosts(NamedTuple):
-    """What the head costs on one level; see `anchorkit.anchors.Level`."""
-
-    head_macs_fixed: int
-    head_macs_per_anchor: int
-    head_params_fixed: int
-    head_params_per_anchor: int
 
 
 @dataclass(frozen=True)

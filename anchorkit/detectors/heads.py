@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,15 @@ from anchorkit.errors import InputError
 
 LITE_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
 """torchvision's SSDLite has these figures in its batch norms."""
+
+
+class HeadCosts(NamedTuple):
+    """What the head costs on one level; see `anchorkit.anchors.Level`."""
+
+    head_macs_fixed: int
+    head_macs_per_anchor: int
+    head_params_fixed: int
+    head_params_per_anchor: int
 
 
 class LevelHeads(nn.Module):

@@ -20,6 +20,7 @@ from anchorkit.bundled import data_dir
 from anchorkit.datasets import Category
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Builder, Detector, structure
+from anchorkit.detectors.channel_surgery import CHANNELS, built
 from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
@@ -158,7 +159,7 @@ def load_detector(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        detector = BUILDERS[name](_as_categories(categories), size=size, shapes=shapes, **options)
+        detector = built(name, _as_categories(categories), size=size, shapes=shapes, **options)
     if found is not None:
         take_weights(detector, found)
         detector.begins_with = found.source
@@ -241,9 +242,10 @@ def _load_folder(folder: Path) -> Detector:
             f"{source}: unknown architecture {architecture!r}; known are {', '.join(BUILDERS)}. One of your own has to "
             "be registered first: anchorkit.register_detector(name, build)"
         )
-    detector = BUILDERS[architecture](
-        categories, postprocess=postprocess, name=layout.detector, **structure(layout), **options
-    )
+    with named_in_errors(source):
+        detector = built(
+            architecture, categories, postprocess=postprocess, name=layout.detector, **structure(layout), **options
+        )
     path = folder / WEIGHTS_FILE
     state = read_state(path)
     with named_in_errors(path):
@@ -300,6 +302,7 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = {parameter.name for parameter in parameters} - {"categories", "size", "shapes", "postprocess", "name"}
+    known.add(CHANNELS)
     for option in options:
         if option not in known:
             raise InputError(f"load_detector: {name} has no option {option!r}; {did_you_mean(option, known)}")

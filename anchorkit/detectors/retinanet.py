@@ -16,11 +16,12 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.retinanet import RetinaNet
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
-from anchorkit.detectors.families import Blueprint, HeadCosts
+from anchorkit.detectors.families import Blueprint
+from anchorkit.detectors.heads import HeadCosts
 from anchorkit.detectors.pyramid import PyramidTrunk
 from anchorkit.detectors.shared_head import SharedHead
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector, postprocess_settings
-from anchorkit.detectors.trunks import Trunk, measure_trunk
+from anchorkit.detectors.trunks import Trunk, TrunkFacts
 
 PADDED_TO = 32
 """Sides of a batch of images are padded to whole multiples of this many pixels."""
@@ -120,6 +121,8 @@ def build_retinanet(
     )
     settings = {"min_size": min(size), "max_size": max(size), **postprocess_settings(blueprint.postprocess)}
     module = FreeAnchorRetinaNet(trunk, head, boxes, classes, **settings, **transform)
-    costs = HeadCosts(head.macs_fixed, head.macs_per_anchor, head.parameters_fixed, head.parameters_per_anchor)
-    layout = blueprint.layout(measure_trunk(trunk, blueprint.size), [costs] * len(blueprint.shapes))
-    return TorchvisionDetector(blueprint, module, layout, scores_of=torch.sigmoid)
+    return TorchvisionDetector(blueprint, module, head_costs=_costs, scores_of=torch.sigmoid)
+
+
+def _costs(head: SharedHead, trunk: TrunkFacts) -> list[HeadCosts]:
+    return [head.costs()] * len(trunk.grids)

@@ -13,7 +13,7 @@ from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.models.detection.retinanet import RetinaNetClassificationHead, RetinaNetRegressionHead
 from torchvision.ops import Conv2dNormActivation
 
-from anchorkit.detectors.heads import anchors_last, copy_filters
+from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
 
 Positions = Sequence[Sequence[int]]
 """For each level, which of the head's filters make its anchors: the position of each anchor, in their order."""
@@ -112,11 +112,6 @@ class SharedHead(nn.Module):
         convolutions: number of 3x3 convolutions in each of the two towers.
         groups: of the group norm after each of them; None for no norm.
         box_loss: ``"l1"`` or ``"giou"``.
-
-    Attributes:
-        macs_fixed, macs_per_anchor: multiply-adds per cell: those that do not depend on the number of anchors,
-            and those of each anchor.
-        parameters_fixed, parameters_per_anchor: parameters of the towers, and of one position's filters.
     """
 
     def __init__(
@@ -132,11 +127,18 @@ class SharedHead(nn.Module):
         super().__init__()
         self.classification = ScoreTower(channels, positions, classes, convolutions, groups)
         self.regression = BoxTower(channels, positions, box_loss, convolutions, groups)
-        towers = [*self.classification.tower.parameters(), *self.regression.tower.parameters()]
-        self.macs_fixed = sum(parameter.numel() for parameter in towers if parameter.ndim > 1)
-        self.macs_per_anchor = 9 * channels * (classes + 4)
-        self.parameters_fixed = sum(parameter.numel() for parameter in towers)
-        self.parameters_per_anchor = (9 * channels + 1) * (classes + 4)
+
+    def costs(self) -> HeadCosts:
+        """What the head costs on each level, and how many parameters it has."""
+        nets = (self.classification, self.regression)
+        towers = [parameter for net in nets for parameter in net.tower.parameters()]
+        per_anchor = sum(net.columns * net.output.in_channels * 9 for net in nets)
+        return HeadCosts(
+            head_macs_fixed=sum(parameter.numel() for parameter in towers if parameter.ndim > 1),
+            head_macs_per_anchor=per_anchor,
+            head_params_fixed=sum(parameter.numel() for parameter in towers),
+            head_params_per_anchor=per_anchor + sum(net.columns for net in nets),
+        )
 
     def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """``cls_logits`` (N, B, classes) and ``bbox_regression`` (N, B, 4)."""

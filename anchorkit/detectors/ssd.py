@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,11 +17,11 @@ from torchvision.models.detection.ssd import SSD
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.families import Blueprint, HeadCosts
-from anchorkit.detectors.heads import AnchorHead
+from anchorkit.detectors.families import Blueprint
+from anchorkit.detectors.heads import AnchorHead, HeadCosts
 from anchorkit.detectors.state_dicts import State, fill
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector, postprocess_settings
-from anchorkit.detectors.trunks import Trunk, measure_trunk
+from anchorkit.detectors.trunks import Trunk, TrunkFacts
 from anchorkit.errors import InputError
 
 
@@ -57,19 +58,23 @@ def build_ssd(
         image_std=list(image_std),
         **postprocess_settings(blueprint.postprocess),
     )
+    costs = partial(_costs, scores=scores, lite=lite)
+    return TorchvisionDetector(blueprint, module, head_costs=costs, scores_of=_softmax, options=options)
+
+
+def _costs(head: AnchorHead, trunk: TrunkFacts, *, scores: int, lite: bool) -> list[HeadCosts]:
+    """What the head costs on each level."""
     depthwise = 2 * 9 if lite else 0  # multiply-adds per channel of the two depthwise convolutions
     kernel = 1 if lite else 9
-    costs = [
+    return [
         HeadCosts(
             head_macs_fixed=depthwise * channels,
             head_macs_per_anchor=kernel * channels * (scores + 4),
             head_params_fixed=(depthwise + 4) * channels if lite else 0,  # with two numbers per batch norm and channel
             head_params_per_anchor=(kernel * channels + 1) * (scores + 4),
         )
-        for channels in trunk.channels[: len(shapes)]
+        for channels in trunk.channels
     ]
-    layout = blueprint.layout(measure_trunk(trunk, blueprint.size), costs)
-    return TorchvisionDetector(blueprint, module, layout, scores_of=_softmax, options=options)
 
 
 def _softmax(logits: Tensor) -> Tensor:

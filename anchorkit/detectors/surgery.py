@@ -11,6 +11,8 @@ import torch
 from anchorkit.anchors import Configuration
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Detector, structure
+from anchorkit.detectors.channel_surgery import CHANNELS, built, narrowed, widened
+from anchorkit.detectors.state_dicts import named_in_errors
 from anchorkit.errors import InputError
 
 
@@ -43,9 +45,43 @@ def prune(detector: Detector, configuration: Configuration) -> Detector:
         )
     if not configuration:
         raise InputError("prune: the configuration keeps no anchor; a detector needs at least one")
-    small = detector.pruned(configuration)
+    widths = detector.options.get(CHANNELS)
+    if widths:
+        # A family cuts anchors out of its own widths: so they are given back, empty, and taken away again.
+        small = widened(detector, _like(detector, whole=True)).pruned(configuration)
+        present = {path for path, _ in small.module.named_modules()}
+        small = narrowed(small, {layer: width for layer, width in widths.items() if layer in present})
+    else:
+        small = detector.pruned(configuration)
     small.begins_with = detector.begins_with
     return small
+
+
+def _like(detector: Detector, *, whole: bool = False) -> Detector:
+    """A detector of the same structure with fresh weights.
+
+    Args:
+        detector: whose structure is taken.
+        whole: with all channels.
+
+    Raises:
+        InputError: its family is not registered.
+    """
+    if detector.architecture not in BUILDERS:
+        raise InputError(
+            f"no builder is known for {detector.architecture!r}; register it first: register_detector(name, build)"
+        )
+    options = {name: value for name, value in detector.options.items() if not (whole and name == CHANNELS)}
+    made = built(
+        detector.architecture,
+        detector.categories,
+        postprocess=detector.postprocess,
+        name=detector.name,
+        **structure(detector.layout),
+        **options,
+    )
+    made.module.to(detector.device).train(detector.module.training)
+    return made
 
 
 def untrained(detector: Detector, seed: int) -> Detector:
@@ -65,19 +101,6 @@ def untrained(detector: Detector, seed: int) -> Detector:
         >>> fresh.layout == detector.layout
         True
     """
-    if detector.architecture not in BUILDERS:
-        raise InputError(
-            f"untrained: no builder is known for {detector.architecture!r}; register it first: "
-            "register_detector(name, build)"
-        )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), named_in_errors("untrained"):
         torch.manual_seed(seed)
-        fresh = BUILDERS[detector.architecture](
-            detector.categories,
-            postprocess=detector.postprocess,
-            name=detector.name,
-            **structure(detector.layout),
-            **detector.options,
-        )
-    fresh.module.to(detector.device)
-    return fresh
+        return _like(detector)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from anchorkit.detectors.base import (
     to_tensor,
 )
 from anchorkit.detectors.families import Blueprint
+from anchorkit.detectors.heads import HeadCosts
+from anchorkit.detectors.trunks import TrunkFacts, measure_trunk
 from anchorkit.postprocess import PostProcess
 
 
@@ -43,24 +46,37 @@ class TorchvisionDetector(Detector):
     Args:
         blueprint: what was built.
         module: the network.
-        layout: the anchors, level by level, and what each costs.
+        head_costs: what its head costs on each level, from the head and what the trunk costs.
         scores_of: turns the head's ``cls_logits`` (N, B, columns) into scores (N, B, K), 0..1.
         options: the family's options with which this was built.
+        trunk_facts: what the trunk costs, where that is known; else it is measured.
     """
 
     def __init__(
         self,
         blueprint: Blueprint,
-        module: nn.Module,
-        layout: AnchorLayout,
+        module: Any,
         *,
+        head_costs: Callable[[Any, TrunkFacts], Sequence[HeadCosts]],
         scores_of: Callable[[Tensor], Tensor],
         options: Mapping[str, Any] | None = None,
+        trunk_facts: TrunkFacts | None = None,
     ) -> None:
+        facts = trunk_facts or measure_trunk(module.backbone, blueprint.size)
+        layout = blueprint.layout(facts, head_costs(module.head, facts))
         family = blueprint.family
         super().__init__(family.architecture, module, layout, blueprint.categories, blueprint.postprocess, options)
+        self.blueprint = blueprint
         self.build = family
+        self.head_costs = head_costs
         self.scores_of = scores_of
+
+    def measured_layout(self, full: Detector) -> AnchorLayout:
+        """See `Detector.measured_layout`."""
+        trunk: Any = self.module.backbone
+        facts = measure_trunk(trunk, self.layout.input_size)
+        trunk.channels = facts.channels + trunk.channels[len(facts.channels) :]
+        return replace(self.blueprint.layout(facts, self.head_costs(self.module.head, facts)), detector=self.name)
 
     @torch.inference_mode()
     def raw_predictions(self, images: Sequence[np.ndarray]) -> list[RawPredictions]:

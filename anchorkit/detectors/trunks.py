@@ -84,11 +84,13 @@ class TrunkFacts:
         macs: multiply-adds in all.
         parts: the parts that only some levels need.
         grids: (height, width) of the map of each level up to the last used one.
+        channels: channels of those maps; of a level without anchors, those that its grid is taken from.
     """
 
     macs: int
     parts: tuple[TrunkPart, ...]
     grids: tuple[tuple[int, int], ...]
+    channels: tuple[int, ...]
 
 
 def measure_trunk(trunk: Trunk, size: tuple[int, int]) -> TrunkFacts:
@@ -97,15 +99,15 @@ def measure_trunk(trunk: Trunk, size: tuple[int, int]) -> TrunkFacts:
     Torch's own FLOP counter counts them on the meta device: nothing is computed, no memory is needed.
     """
     shadow = copy.deepcopy(trunk).to("meta").eval()
-    grids: dict[str, tuple[int, int]] = {}
+    shapes: dict[str, torch.Size] = {}
 
     def note(path: str, module: nn.Module, inputs: object, output: Tensor) -> None:
-        grids[path] = (output.shape[-2], output.shape[-1])
+        shapes[path] = output.shape
 
     for path in shadow.grid_at:
         shadow.get_submodule(path).register_forward_hook(partial(note, path))
     with torch.no_grad(), FlopCounterMode(display=False, depth=99) as counter:
-        shadow(torch.empty(1, 3, *size, device="meta"))
+        maps = shadow(torch.empty(1, 3, *size, device="meta"))
     root = type(trunk).__name__
     # A module's counts are by operator; two FLOPs are one multiply-add.
     macs = {name: sum(counts.values()) // 2 for name, counts in counter.get_flop_counts().items()}
@@ -113,5 +115,9 @@ def measure_trunk(trunk: Trunk, size: tuple[int, int]) -> TrunkFacts:
     return TrunkFacts(
         macs=counter.get_total_flops() // 2,
         parts=tuple(part for part in parts if part.macs),
-        grids=tuple(grids[path] for path in trunk.grid_at),
+        grids=tuple((shapes[path][-2], shapes[path][-1]) for path in trunk.grid_at),
+        channels=tuple(
+            (maps[str(level)].shape if level in trunk.used else shapes[path])[1]
+            for level, path in enumerate(trunk.grid_at)
+        ),
     )

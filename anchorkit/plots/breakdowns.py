@@ -17,15 +17,23 @@ from anchorkit.plots.theme import GHOST, INK, QUIET, SEARCH_COLOR, STAGE_COLORS,
 
 _LOSS_ROWS = 600
 _CLASSES = 20
+# What a training may do beside learning its task: the axis title and the factor of each column.
+_BESIDE_THE_LOSS = {
+    "penalty": (["Sparsity", "penalty"], 1),
+    "small_scales": (["Scales below", "0.01 (%)"], 100),
+    "distilling": (["Distance to", "the teacher"], 1),
+}
 
 
 def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
     """The loss and, below it, the accuracy on validation images, over the steps of a training.
 
-    Of more than 600 steps, equal stretches are averaged.
+    Between them, if the history has them: the penalty of a sparse training, the share of small scales, and the distance
+    to a teacher's attention. Of more than 600 steps, equal stretches are averaged.
 
     Args:
-        history: ``step``, ``loss`` and, if there, ``val_AP`` (0..1; empty where nothing was measured) and ``epoch``.
+        history: ``step``, ``loss`` and, if there, ``val_AP`` (0..1; empty where nothing was measured), ``epoch``,
+            ``penalty``, ``small_scales`` (0..1) and ``distilling``, as `anchorkit.training.History` has them.
         width: width of the plot in pixels.
 
     Raises:
@@ -52,6 +60,14 @@ def training_curve(history: pd.DataFrame, *, width: int = 640) -> AnyChart:
     raw = alt.Chart(loss.round(4)).mark_line(color=GHOST, strokeWidth=1, opacity=0.7).encode(x=x, y=y)
     even = alt.Chart(smooth.round(4)).mark_line(color=INK, strokeWidth=2.2).encode(x=x, y=y)
     panels: list[Any] = [alt.layer(raw, even).properties(width=width, height=190)]
+    for column, (name, factor) in _BESIDE_THE_LOSS.items():
+        if column in history and history[column].notna().any():
+            data = history[["step", column]].astype(float).dropna()
+            data = data.iloc[:: math.ceil(len(data) / _LOSS_ROWS)].assign(value=(factor * data[column]).round(4))
+            y = alt.Y("value:Q", title=name, scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=3))
+            line = alt.Chart(data[["step", "value"]]).mark_line(color=INK, strokeWidth=2.2)
+            line = line.encode(x=x.title(None), y=y, tooltip=["step:Q", "value:Q"])
+            panels.append(line.properties(width=width, height=90))
     if "val_AP" in history and history["val_AP"].notna().any():
         measured = history[history["val_AP"].notna()]
         if len(measured) > _LOSS_ROWS:

@@ -1,4 +1,4 @@
-"""Training: one readable loop, recipes as data, augmentation."""
+"""Training: one readable loop, recipes as data, augmentation, sparsity, distilling."""
 
 from anchorkit.training.loop import History, fit
 from anchorkit.training.recipes import RECIPES, Recipe

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 import torch
@@ -34,8 +34,10 @@ from anchorkit.files import replacing, write_json
 from anchorkit.findings import unchecked
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
+from anchorkit.training.distilling import Distilling, weights_digest
 from anchorkit.training.pace import Pace, check_length, planned_steps, said_after, say, write_plan
 from anchorkit.training.recipes import RECIPES, Recipe
+from anchorkit.training.sparsity import Sparsity
 
 CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
 TRIAL_IMAGES = 8
@@ -49,7 +51,9 @@ class History:
     Attributes:
         rows: one dict a lap, which is an epoch or, where steps are counted, a twelfth of them: ``epoch`` (passes over
             the images so far), ``step``, ``loss`` (mean of the lap), ``lr`` (at its end), ``seconds``, ``val_AP``
-            (0..1; NaN where it was not validated).
+            (0..1; NaN where it was not validated). With sparsity also ``penalty`` (at its end) and ``small_scales``
+            (0..1, the share of the scales below 0.01, of the weights that would be kept); with a teacher also
+            ``distilling`` (the weighted distance, mean of the lap). ``loss`` has neither.
 
     Example:
         >>> from anchorkit.training import History
@@ -64,7 +68,8 @@ class History:
     @property
     def frame(self) -> pd.DataFrame:
         """The rows as a DataFrame."""
-        return pd.DataFrame(list(self.rows), columns=["epoch", "step", "loss", "lr", "seconds", "val_AP"])
+        columns = ["epoch", "step", "loss", "lr", "seconds", "val_AP"]
+        return pd.DataFrame(list(self.rows), columns=list(self.rows[0]) if self.rows else columns)
 
     @property
     def seconds(self) -> float:
@@ -77,6 +82,7 @@ def fit(
     data: Dataset,
     recipe: str | Recipe = "tiny",
     *,
+    teacher: Detector | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     minutes: float | None = None,
@@ -100,6 +106,9 @@ def fit(
         detector: trained in place; stays on the CPU unless there is a GPU.
         data: `train` is trained on; `val` is looked at only to report.
         recipe: a name of `RECIPES`, or a `Recipe`.
+        teacher: a detector to learn from, such as the one before its channels were pruned: beside its task `detector`
+            learns to look where the teacher looks (spatial attention distilling). It has the same classes and input
+            and all of the detector's levels; it may have more anchors, levels and channels. None for no teacher.
         epochs: instead of the recipe's; the milestones move in proportion.
         steps: instead of epochs: so many steps, however many or few the images are.
         minutes: instead of epochs: as many steps as the machine does in about so long. The first steps are timed, and
@@ -120,7 +129,8 @@ def fit(
 
     Raises:
         InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
-            the first is read), `out` holds another training, the loss is not finite.
+            the first is read), `out` holds another training, the loss is not finite, the teacher does not fit, a
+            recipe with sparsity finds no norm to train.
         KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished lap.
 
     Example:
@@ -133,6 +143,9 @@ def fit(
     """
     check_length(epochs, steps, minutes)
     plan = _plan(recipe, epochs, batch_size, len(data.train))
+    additions: list[Addition] = [Sparsity(detector, plan)] if plan.sparsity else []
+    if teacher is not None:
+        additions.append(Distilling(detector, teacher, plan.distilling))
     for split in (data.train, data.val):
         split.check_images()
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
@@ -148,7 +161,7 @@ def fit(
     dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, _workers(workers))
     optimizer = _optimizer(module, plan)
-    facts = training_facts(detector, data, plan, None, seed, steps)
+    facts = training_facts(detector, data, plan, None, seed, steps, teacher)
     known = steps or planned_steps(out, minutes, facts)
     pace = Pace(plan.epochs, sampler.per_epoch, 2 * plan.warmup_steps, known, minutes, validate_every)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, pace.steps, plan))
@@ -180,6 +193,8 @@ def fit(
             (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size))
 
     try:
+        for addition in additions:
+            addition.open()
         for sampler.steps in pace.laps(len(rows), accelerator, lambda: checkpoint.load(before), chosen):
             started, total = time.perf_counter(), 0.0
             model.train()
@@ -191,17 +206,26 @@ def fit(
                         f"step {schedule.last_epoch + 1}: the loss is {loss.item()}; lower the learning rate, check "
                         "the boxes"
                     )
+                whole, done = loss, schedule.last_epoch / (pace.steps or math.inf)
+                for addition in additions:
+                    with accelerator.autocast():
+                        term = addition.loss(images, done)
+                    whole = whole if term is None else whole + term
                 optimizer.zero_grad(set_to_none=True)
-                accelerator.backward(loss)
+                accelerator.backward(whole)
                 if plan.clip_norm:
                     accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
                 optimizer.step()
+                for addition in additions:
+                    addition.after_step(done, float(schedule.get_last_lr()[0]))
                 schedule.step()
                 if mean is not None:
                     mean.update_parameters(accelerator.unwrap_model(model))
                 total += loss.item()
                 bar.update()
             if pace.trying:
+                for addition in additions:
+                    addition.columns(module)  # it begins its means again
                 continue
             row: dict[str, float] = {
                 "epoch": pace.epoch_at(sampler.steps.stop),
@@ -211,9 +235,12 @@ def fit(
                 "seconds": 0.0,
                 "val_AP": math.nan,
             }
+            kept = mean.module if mean is not None else module
             if pace.validates(len(rows) + 1):
-                row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val)
+                row["val_AP"] = validate(detector, kept, data.val)
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
+            for addition in additions:
+                row |= addition.columns(kept)
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
             if watched == "lines" and not math.isnan(row["val_AP"]):
@@ -222,6 +249,8 @@ def fit(
                 checkpoint.save(rows)
     finally:
         bar.close()
+        for addition in additions:
+            addition.close()
         # Mixed precision hangs a wrapper on the module; a stopped training must not leave it there either.
         for name in ("forward", "_original_forward"):
             vars(module).pop(name, None)
@@ -233,8 +262,33 @@ def fit(
     return History(tuple(rows))
 
 
+class Addition(Protocol):
+    """What a training does beside learning its task. It has no state but that of an epoch."""
+
+    def open(self) -> None:
+        """Called before the first step, when the detector is on its device."""
+
+    def loss(self, images: Sequence[Tensor], share: float) -> Tensor | None:
+        """A term of the loss, after the forward pass on `images`; `share` of the training, 0..1, is done."""
+
+    def after_step(self, share: float, lr: float) -> None:
+        """Called after the step of the optimizer with its learning rate."""
+
+    def columns(self, kept: nn.Module) -> dict[str, float]:
+        """What the history notes at the end of an epoch, after which the weights of `kept` could be kept."""
+
+    def close(self) -> None:
+        """Called when the training is over or stopped."""
+
+
 def training_facts(
-    detector: Detector, data: Dataset, recipe: str | Recipe, epochs: int | None, seed: int, steps: int | None = None
+    detector: Detector,
+    data: Dataset,
+    recipe: str | Recipe,
+    epochs: int | None,
+    seed: int,
+    steps: int | None = None,
+    teacher: Detector | None = None,
 ) -> dict[str, Any]:
     """What distinguishes one training from another, as `fit` writes it beside its checkpoints (not the first weights).
 
@@ -242,14 +296,19 @@ def training_facts(
         InputError: as `fit`, of the recipe and the epochs.
     """
     plan = _plan(recipe, epochs, None, len(data.train))
-    return {
-        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(plan).items()},
+    # A training that does not use them can be continued from the checkpoint of a version that did not know them.
+    unused = set() if plan.sparsity else {"sparsity", "sparsity_from"}
+    unused |= set() if teacher is not None else {"distilling"}
+    settings = {key: value for key, value in asdict(plan).items() if key not in unused}
+    facts = {
+        "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
         "seed": seed,
         "steps": steps,
         "begins_with": detector.begins_with,
         "layout": detector.layout.to_dict(),
         "data": data.fingerprint(),
     }
+    return facts if teacher is None else facts | {"teacher": weights_digest(teacher)}
 
 
 def validate(detector: Detector, module: nn.Module, split: Split) -> float:

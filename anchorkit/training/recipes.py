@@ -22,6 +22,12 @@ class Recipe:
         augment: a name of `anchorkit.training.data.augmentation`.
         ema_decay: decay of the running mean of the weights that is validated and kept; 0 for none.
         clip_norm: largest norm of the gradient; 0 for no limit.
+        sparsity: strength s of the penalty that pulls the scales of norms to zero, so that channels can be cut;
+            0 for none. See `anchorkit.training.sparsity`.
+        sparsity_from: the share of the training, 0..1, after which the penalty spares the strongest 35 % of the scales;
+            1 for never.
+        distilling: weight of the distance to a teacher's attention; used only if `fit` has a teacher. See
+            `anchorkit.training.distilling`.
 
     Example:
         >>> from dataclasses import replace
@@ -41,6 +47,9 @@ class Recipe:
     augment: str = "ssd"
     ema_decay: float = 0.0
     clip_norm: float = 0.0
+    sparsity: float = 0.0
+    sparsity_from: float = 0.4
+    distilling: float = 1.0
 
 
 # Small detectors from scratch on small data: AdamW, cosine, a running mean of the weights.
@@ -79,5 +88,8 @@ RECIPES: dict[str, Recipe] = {
     "tiny-short": replace(_TINY, epochs=15, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
     # For the trunk of a shipped detector and data of one's own: docs/results.md, "First run on one's own data".
     "tiny-transfer": replace(_TINY, epochs=150, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
+    # The first stage of channel pruning (Chu et al. 2022). The penalty is decoupled: a scale shrinks by lr * sparsity a
+    # step, while its gradient moves it by at most about lr. Scales near zero show in the mean only if that is fresh.
+    "tiny-sparse": replace(_TINY, ema_decay=0.98, sparsity=0.3),
     "tiny-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, ema_decay=0.98),
 }

@@ -168,6 +168,19 @@ def history() -> pd.DataFrame:
     return frame
 
 
+def sparse_history() -> pd.DataFrame:
+    """A training with sparsity and a teacher, one row an epoch."""
+    rng = np.random.default_rng(5)
+    epoch = np.arange(1, 31)
+    frame = pd.DataFrame({"epoch": epoch, "step": 60 * epoch, "lr": 1e-3, "val_AP": np.nan})
+    frame["loss"] = 4 * np.exp(-epoch / 7) + 1.4 + rng.normal(0, 0.05, len(epoch))
+    frame.loc[frame.index[-1], "val_AP"] = 0.56
+    frame["penalty"] = np.where(epoch <= 12, 300 * np.exp(-epoch / 20), 40 * np.exp(-epoch / 15))
+    frame["small_scales"] = 0.55 / (1 + np.exp((18 - epoch) / 2.5))
+    frame["distilling"] = 0.8 * np.exp(-epoch / 9) + 0.12
+    return frame
+
+
 def level_costs(kept: tuple[int, ...] | None = None) -> pd.DataFrame:
     lay = layout()
     kept = tuple(range(30)) if kept is None else kept

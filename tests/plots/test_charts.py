@@ -63,6 +63,7 @@ CHARTS: dict[str, Callable[[], Any]] = {
     "ground truth alone": lambda: plots.ground_truth_shapes(samples.ground_truth(20)),
     "training": lambda: plots.training_curve(samples.history()),
     "training without accuracy": lambda: plots.training_curve(samples.history()[["step", "loss"]]),
+    "training with sparsity and a teacher": lambda: plots.training_curve(samples.sparse_history()),
     "latency": lambda: plots.latency(samples.latency()),
     "level costs": lambda: plots.level_costs(samples.level_costs(samples.KEPT), samples.level_costs()),
     "level costs alone": lambda: plots.level_costs(samples.level_costs(), cost="boxes"),
@@ -313,6 +314,15 @@ def test_bad_frames_are_refused_in_one_line(call: Callable[[], Any], message: st
     with pytest.raises(InputError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_training_did_beside_its_task_has_a_panel_each() -> None:
+    history = samples.sparse_history()
+    titles = [panel.to_dict()["encoding"]["y"]["title"] for panel in plots.training_curve(history).vconcat[1:-1]]
+    assert titles == [["Sparsity", "penalty"], ["Scales below", "0.01 (%)"], ["Distance to", "the teacher"]]
+    shown = plots.training_curve(history).vconcat[2].data["value"].tolist()
+    assert shown == pytest.approx((100 * history["small_scales"]).tolist(), abs=1e-4)
+    assert len(plots.training_curve(history[["step", "loss", "distilling"]]).vconcat) == 2
 
 
 def test_frames_are_left_as_they_were() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from anchorkit.datasets import Dataset, load_dataset
+from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector, load_detector
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
 from anchorkit.training import RECIPES, Recipe, fit
 from anchorkit.training import loop as loop_module
 from anchorkit.training import pace as pace_module
-from anchorkit.training.data import StepSampler
+from anchorkit.training.data import StepSampler, TrainingSet, training_loader
 from anchorkit.training.loop import _rate
 from anchorkit.training.pace import Pace
 
@@ -23,9 +23,9 @@ SHORT = Recipe(
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return load_dataset("shapes", train=12, val=4, test=2, cache=tmp_path_factory.mktemp("cache"), progress=False)
+@pytest.fixture
+def data(few_shapes: Dataset) -> Dataset:
+    return few_shapes
 
 
 def fresh(data: Dataset) -> Detector:
@@ -50,6 +50,37 @@ def test_the_loss_falls(data: Dataset) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
+def test_without_additions_it_is_the_plain_loop_to_the_bit(data: Dataset) -> None:
+    trained, _ = train(data)
+
+    plain = fresh(data)
+    module, mean = plain.module, None
+    images = TrainingSet(data.train, plain.categories, plain.layout.input_size, SHORT.augment, seed=0)
+    loader, sampler = training_loader(images, SHORT.batch_size, seed=0, workers=0)
+    matrices, vectors = ([p for p in module.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
+    groups = [{"params": matrices, "weight_decay": SHORT.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=SHORT.lr)
+    mean, step = {name: value.clone() for name, value in module.state_dict().items()}, 0
+    module.train()
+    for epoch in range(SHORT.epochs):
+        sampler.steps = range(epoch * sampler.per_epoch, (epoch + 1) * sampler.per_epoch)
+        for batch, targets in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = SHORT.lr * _rate(step, SHORT.epochs * sampler.per_epoch, SHORT)
+            optimizer.zero_grad()
+            torch.stack(list(module(batch, targets).values())).sum().backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), SHORT.clip_norm)
+            optimizer.step()
+            for name, value in module.state_dict().items():
+                if step == 0 or not value.is_floating_point():
+                    mean[name].copy_(value)
+                else:
+                    mean[name].lerp_(value, max(1 - SHORT.ema_decay, 9 / (10 + step)))
+            step += 1
+    module.load_state_dict(mean)
+    assert same_weights(trained, plain)
+
+
 def test_a_seed_repeats_a_training(data: Dataset) -> None:
     first, losses = train(data, seed=3)
     second, again = train(data, seed=3)
@@ -68,38 +99,15 @@ def test_workers_do_not_change_the_result(data: Dataset) -> None:
 
 @pytest.mark.parametrize("killed_in_epoch", [1, 2, 3])
 def test_a_killed_training_goes_on_with_the_same_result(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in_epoch: int
+    data: Dataset, tmp_path: Path, killed: Callable, killed_in_epoch: int
 ) -> None:
     undisturbed, losses = train(data)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(loop_module, "training_loader", _killing(loop_module.training_loader, killed_in_epoch))
-        with pytest.raises(KeyboardInterrupt):
-            train(data, out=tmp_path)
+    killed(killed_in_epoch, lambda: train(data, out=tmp_path))
     resumed, again = train(data, out=tmp_path)
 
     assert again == losses
     assert same_weights(undisturbed, resumed)
-
-
-def _killing(make_loader: Callable, epoch_of_death: int) -> Callable:
-    """A loader that raises KeyboardInterrupt at the second batch of an epoch."""
-
-    def made(*args: object, **settings: object) -> tuple:
-        loader, sampler = make_loader(*args, **settings)
-        plain = loader.collate_fn
-        seen = []
-
-        def collate(samples: list) -> tuple:
-            seen.append(sampler.steps.stop // sampler.per_epoch)
-            if seen.count(epoch_of_death) == 2:
-                raise KeyboardInterrupt
-            return plain(samples)
-
-        loader.collate_fn = collate
-        return loader, sampler
-
-    return made
 
 
 def test_a_finished_training_is_not_done_again(data: Dataset, tmp_path: Path) -> None:
@@ -196,13 +204,11 @@ def test_minutes_become_steps_that_can_be_repeated(
 
 
 def test_a_killed_training_of_minutes_goes_on_with_its_own_plan(
-    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: Callable
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(pace_module, "_clock", itertools.count().__next__)
-        patch.setattr(loop_module, "training_loader", _killing(loop_module.training_loader, 2))
-        with pytest.raises(KeyboardInterrupt):
-            train(data, minutes=1 / 20, out=tmp_path)
+        killed(2, lambda: train(data, minutes=1 / 20, out=tmp_path))
         assert read_json(tmp_path / "plan.json")["steps"] == 12
     # A machine that is slower now has no say in it.
     monkeypatch.setattr(pace_module, "_clock", itertools.count(step=50).__next__)

@@ -1,0 +1,179 @@
+"""What images say about channels: Gram matrices of the maps that layers read, gathered in one pass.
+
+A channel's worth shows in the maps that the *readers* of its group get: after norm, activation and sum. For each
+distinct map `ChannelStatistics` keeps the Gram matrix over all images and cells, in float64. Folding needs no more. The
+nuclear-norm score needs each image alone, so it is computed in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from anchorkit.channels.nuclear import torch_nuclear_drops
+from anchorkit.datasets import Split
+from anchorkit.detectors import Detector, to_tensor, watch_maps
+from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels, Reader, coupled_channels
+from anchorkit.errors import InputError
+
+Array = npt.NDArray[np.float64]
+
+_PIXELS_AT_ONCE = 2**19
+"""Input pixels of a batch: some hundred megabytes of maps in the largest families."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStatistics:
+    """What a set of images says about the channels of a detector.
+
+    Attributes:
+        detector: whose channels they are; also the weights that scores look at.
+        channels: the detector's groups.
+        images: how many images were looked at.
+        grams: for each map id of the readers, float64 (C, C): sums over images and cells of products of two channels.
+        drops: for each map id, float64 (C,): by how much the nuclear norm falls without the channel, mean over the
+            images (`anchorkit.channels.nuclear`). Empty if they were not asked for.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> from anchorkit.channels import gather_statistics
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
+        >>> statistics = gather_statistics(detector, data.train, images=2)
+        >>> statistics
+        ChannelStatistics(tiny_ssd-shapes: 11 groups, 2 images)
+        >>> small = ak.prune_channels(detector, statistics, ratio=0.3)  # several ratios need one pass
+    """
+
+    detector: Detector
+    channels: CoupledChannels
+    images: int
+    grams: Mapping[int, Array]
+    drops: Mapping[int, Array]
+
+    def gram(self, reader: Reader) -> Array:
+        """float64 (C, C) of what a layer reads, over all the maps that it reads; C channels of these maps."""
+        return np.sum([self.grams[number] for number in reader.maps], axis=0)
+
+    def __repr__(self) -> str:
+        name, groups = self.detector.name, len(self.channels.groups)
+        return f"ChannelStatistics({name}: {groups} groups, {self.images} images)"
+
+
+def gather_statistics(
+    detector: Detector,
+    split: Split,
+    images: int = 64,
+    *,
+    nuclear: bool = True,
+    channels: CoupledChannels | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> ChannelStatistics:
+    """Look at some images through a detector, in one pass.
+
+    Args:
+        detector: in evaluation mode, on its device; it is left as it is.
+        split: the images; training images, as a rule.
+        images: how many, drawn at random; all if there are fewer.
+        nuclear: compute the nuclear-norm score as well, which takes most of the time.
+        channels: the detector's groups, if they are known already.
+        seed: of the draw of images.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        InputError: there is no image or no group, a map holds a value that is not finite (the message names the layer
+            that reads it), or the network cannot be followed.
+    """
+    channels = channels or coupled_channels(detector)
+    if not channels.groups:
+        raise InputError(f"{detector.name}: no channels can be pruned; coupled_channels(detector).fixed says why")
+    if images < 1:
+        raise InputError(f"images is {images}; channel statistics need at least 1 image")
+    if not split.image_ids:
+        raise InputError(f"{split.name}: has no images; channel statistics need at least 1 image")
+    drawn = np.random.default_rng(seed).permutation(len(split.image_ids))[:images]
+    ids = [split.image_ids[number] for number in sorted(drawn)]
+    gathered = _Gathered(detector, channels, nuclear)
+    height, width = detector.layout.input_size
+    size = max(1, _PIXELS_AT_ONCE // (height * width))
+    with tqdm(total=len(ids), desc="channels", unit="image", disable=not progress) as bar:
+        for first in range(0, len(ids), size):
+            batch = [_resized(split.image(i), height, width, detector) for i in ids[first : first + size]]
+            gathered.look_at(torch.cat(batch))
+            bar.update(len(batch))
+    return ChannelStatistics(
+        detector,
+        channels,
+        len(ids),
+        {number: gram.cpu().numpy() for number, gram in gathered.grams.items()},
+        {number: (drops / len(ids)).cpu().numpy() for number, drops in gathered.drops.items()},
+    )
+
+
+class _Gathered:
+    """The sums of one pass."""
+
+    def __init__(self, detector: Detector, channels: CoupledChannels, nuclear: bool) -> None:
+        self.detector, self.channels, self.nuclear = detector, channels, nuclear
+        self.cells = {
+            reader.layer: columns_per_channel(group, reader) for group in channels.groups for reader in group.readers
+        }
+        self.grams: dict[int, Tensor] = {}
+        self.drops: dict[int, Tensor] = {}
+
+    def look_at(self, images: Tensor) -> None:
+        """Add a batch (N, 3, H, W) in 0..1."""
+        seen: set[int] = set()
+
+        def visit(layer: str, features: Tensor, number: int) -> None:
+            if layer in self.cells and number not in seen:
+                seen.add(number)
+                self._add(layer, features, number, len(images))
+
+        watch_maps(self.channels, self.detector, images, visit)
+
+    def _add(self, layer: str, features: Tensor, number: int, images: int) -> None:
+        """Add one map (M, C, ...); M is the number of images, or a multiple where a layer sees regions of images."""
+        device = "cpu" if features.device.type == "mps" else features.device
+        maps = features.to(device).double().unflatten(1, (-1, self.cells[layer])).flatten(2)  # (M, C, cells)
+        if not bool(maps.isfinite().all()):
+            raise InputError(
+                f"{layer}: what this layer reads is not finite (on the images given); check the weights of "
+                f"{self.detector.name} and its training"
+            )
+        gram = torch.einsum("mci,mdi->cd", maps, maps)
+        self.grams[number] = self.grams.get(number, 0) + gram
+        if self.nuclear:
+            if len(maps) % images == 0:  # regions of one image are one map
+                maps = maps.unflatten(0, (images, -1)).transpose(1, 2).flatten(2)
+            else:
+                maps = maps.transpose(0, 1).flatten(1)[None]
+            self.drops[number] = self.drops.get(number, 0) + torch_nuclear_drops(maps).sum(0)
+
+
+def columns_per_channel(group: ChannelGroup, reader: Reader) -> int:
+    """How many columns of a reader's weight stand for one channel: 1, or the cells of a map that was flattened."""
+    return max(1, reader.channels.shape[1] // max(1, group.channels // group.atoms))
+
+
+def read_channels(group: ChannelGroup, reader: Reader) -> npt.NDArray[np.int64]:
+    """int64 (atoms, k): which channels of the map that a reader gets belong to each atom; indices into its Gram matrix.
+
+    The map's channels are the columns of the reader's weight, except where a linear layer reads a flattened map.
+    """
+    cells = columns_per_channel(group, reader)
+    found: npt.NDArray[np.int64] = reader.channels[:, ::cells] // cells
+    return found
+
+
+def _resized(image: npt.NDArray[np.uint8], height: int, width: int, detector: Detector) -> Tensor:
+    """(1, 3, height, width) in 0..1 on the detector's device."""
+    return F.interpolate(to_tensor(image, detector.device)[None], (height, width), mode="bilinear")
