@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,6 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap
 from anchorkit.findings import nothing_can_be_told
-from anchorkit.search import SearchResult
 from anchorkit.statistics.intervals import (
     LowerBounds,
     check_margin,
@@ -23,12 +24,13 @@ from anchorkit.statistics.intervals import (
     share_within,
     simultaneous_bounds,
 )
+from anchorkit.statistics.joint import AnyResult, as_one, point_of
 from anchorkit.statistics.tried import sample_of_tried, searched_on
 
 
 def frontier_changes(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
     margin: float = 0.005,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -38,8 +40,9 @@ def frontier_changes(
     """The change of AP against the full detector at every point of a frontier, with intervals from these images.
 
     Args:
-        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``).
-        result: the search whose frontier it is.
+        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``). For a joint
+            search the evaluators of all its detectors, in its order.
+        result: the search whose frontier it is, of anchors or joint.
         margin: a loss of AP that does not matter, 0..1 (0.005 is half a point).
         confidence: of the intervals and bounds, 0..1.
         draws: bootstrap samples of the images.
@@ -57,11 +60,12 @@ def frontier_changes(
         InputError: an option is out of range, the result belongs to another detector, or the bootstrap does not
             support the evaluator's metric.
     """
-    return _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)[0]
+    one = as_one(evaluator, result)
+    return _frontier_changes(one, result, margin, confidence, draws, seed, progress)[0]
 
 
 def _frontier_changes(
-    evaluator: Evaluator, result: SearchResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
+    evaluator: Any, result: AnyResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
 ) -> tuple[pd.DataFrame, LowerBounds]:
     check_margin(margin)
     check_share(confidence, "confidence")
@@ -85,7 +89,7 @@ def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[s
     return {"change": found.change, "low": low, "high": high, "within_margin": share_within(found.changes, margin)}
 
 
-def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
+def check_same_detector(evaluator: Any, result: AnyResult) -> None:
     """Refuse a result that belongs to other anchors.
 
     Raises:
@@ -115,6 +119,7 @@ class SafeRemoval:
         width: how many standard errors the bounds lie below the points.
         caveats: what the statement does not tell, a sentence each.
         unpruned: the figure of the full detector, 0..1; where it is very low, the sentence says that it tells nothing.
+        channels, hoped_channels: of a joint search, which detector `configuration` and `hoped` belong to.
     """
 
     configuration: Configuration = field(repr=False)
@@ -135,6 +140,8 @@ class SafeRemoval:
     width: float
     caveats: tuple[str, ...] = field(repr=False)
     unpruned: float = 1.0
+    channels: str = ""
+    hoped_channels: str = ""
 
     @property
     def n_removed(self) -> int:
@@ -151,6 +158,8 @@ class SafeRemoval:
         images = f"images like these {self.n_images:,}{', which the search has seen' if self.tried else ''}"
         falls = f"{self.metric} falls by less than {_points(self.margin)}"
         sure = f"{100 * self.confidence:g} % confidence"
+        if self.channels:
+            return self._of_joint(images, falls, sure)
         if self.n_removed:
             text = (
                 f"{self.n_removed} of {total} anchors are safe to remove, which saves {100 * self.saved:.0f} % of "
@@ -167,13 +176,32 @@ class SafeRemoval:
             )
         return text
 
+    def _of_joint(self, images: str, falls: str, sure: str) -> str:
+        def point(channels: str, configuration: Configuration) -> str:
+            return f"channels {channels} with {len(configuration)} of {len(configuration.layout)} anchors"
+
+        if self.saved > 0:
+            text = (
+                f"The point {point(self.channels, self.configuration)} is safe, which saves {100 * self.saved:.0f} % "
+                f"of {self.cost.words}: with {sure}, {falls} on {images} (measured: {100 * self.change:+.2f})."
+            )
+        else:
+            text = f"No point is shown to be safe: that {falls} cannot be told with {sure} from {images}."
+        if self.hoped_saved > self.saved:
+            text += (
+                f" At {point(self.hoped_channels, self.hoped)} (saving {100 * self.hoped_saved:.0f} %) no loss is "
+                f"measured, but that may be luck: it could be a loss of {-100 * self.hoped_least:.1f} points. "
+                f"About {self.images_needed:,} such images would tell."
+            )
+        return text
+
     def __str__(self) -> str:
         return self.sentence
 
 
 def safe_to_remove(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
     margin: float = 0.005,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -187,8 +215,9 @@ def safe_to_remove(
     sample of all that was tried, which was enough in simulations. Held-out images need no such correction.
 
     Args:
-        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``).
-        result: the search whose frontier it is.
+        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``). For a joint
+            search the evaluators of all its detectors, in its order.
+        result: the search whose frontier it is, of anchors or joint.
         margin: the loss of AP that does not matter, 0..1.
         confidence: in which share of cases the statement shall hold, 0..1.
         draws: bootstrap samples of the images.
@@ -198,6 +227,7 @@ def safe_to_remove(
     Raises:
         InputError: as for `frontier_changes`.
     """
+    evaluator = as_one(evaluator, result)
     points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
     least, change, cost = (points[name].to_numpy(np.float64) for name in ("least", "change", result.cost))
     n_images = len(evaluator.ground_truth.image_ids)
@@ -240,10 +270,12 @@ def safe_to_remove(
         width=bounds.width,
         caveats=_caveats(evaluator, chosen, n_images, tried),
         unpruned=unpruned,
+        channels=point_of(result, chosen),
+        hoped_channels=point_of(result, hoped),
     )
 
 
-def _caveats(evaluator: Evaluator, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
+def _caveats(evaluator: Any, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
     """The limits of a statement. `tried` is the number of configurations of a search on the same images, or 0."""
     rare = max(n_images // 3, 1)
     said = [
