@@ -21,7 +21,7 @@ import torch
 
 from anchorkit.channels.statistics import ChannelStatistics, columns_per_channel, read_channels
 from anchorkit.detectors import Detector
-from anchorkit.detectors.coupling import ChannelGroup, Reader
+from anchorkit.detectors.channel_groups import ChannelGroup, Reader
 
 Array = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from anchorkit.channels.folding import reader_matrix, regularised
 from anchorkit.channels.statistics import ChannelStatistics, read_channels
-from anchorkit.detectors.coupling import ChannelGroup, LayerChannels, Reader
+from anchorkit.detectors.channel_groups import ChannelGroup, LayerChannels, Reader
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from anchorkit.channels.nuclear import torch_nuclear_drops
 from anchorkit.datasets import Split
 from anchorkit.detectors import Detector, to_tensor, watch_maps
-from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels, Reader, coupled_channels
+from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels, Reader
+from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ class ChannelStatistics:
         >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
         >>> statistics = gather_statistics(detector, data.train, images=2)
         >>> statistics
-        ChannelStatistics(tiny_ssd-shapes: 11 groups, 2 images)
+        ChannelStatistics(tiny_ssd: 11 groups, 2 images)
         >>> small = ak.prune_channels(detector, statistics, ratio=0.3)  # several ratios need one pass
     """
 

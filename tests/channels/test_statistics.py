@@ -16,7 +16,8 @@ from anchorkit.channels import ChannelStatistics, gather_statistics, nuclear_dro
 from anchorkit.channels.statistics import columns_per_channel, read_channels
 from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector, to_tensor
-from anchorkit.detectors.coupling import LayerChannels, Reader, coupled_channels
+from anchorkit.detectors.channel_groups import LayerChannels, Reader
+from anchorkit.detectors.coupling import coupled_channels
 
 from .groups import group
 
