@@ -10,6 +10,7 @@ Levels are called as torchvision calls the maps: ``0``, ``1`` and so on, and ``p
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,15 +30,14 @@ from anchorkit.anchors import AnchorLayout, Configuration, Level
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, evaluation_mode, to_tensor
 from anchorkit.detectors.families import Blueprint, Family
-from anchorkit.detectors.state_dicts import State, fill
+from anchorkit.detectors.state_dicts import State, fill, thawed
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
 SMALLEST_BOX = 1e-2  # torchvision drops detections with a side below this many pixels
 RATIOS = (0.5, 1.0, 2.0)
 SIDES = (32, 64, 128, 256, 512)
-ALL_LAYERS = {"mobilenet": 6, "resnet": 5}
-"""All of a backbone's layers are trained."""
+COCO_IDS = 90
 
 
 class TwoStageDetector(Detector):
@@ -56,15 +56,13 @@ class TwoStageDetector(Detector):
 
     def measured_layout(self, full: Detector) -> AnchorLayout:
         """See `Detector.measured_layout`. The second stage counts as trunk, for as many proposals as it may get."""
-        size, module = self.layout.input_size, _on_meta(self.module)
+        size, module = self.layout.input_size, copy.deepcopy(self.module).to("meta").eval()
         images = torch.empty(1, 3, *size, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             _Stages(module)(images)
+        with torch.no_grad():
             maps = module.backbone(images)
-        with torch.no_grad(), FlopCounterMode(display=False) as again:
-            module.backbone(images)
-        total = (counter.get_total_flops() - again.get_total_flops()) // 2
-        head = module.rpn.head
+        head: Any = module.rpn.head
         fixed = sum(tensor.numel() for tensor in head.conv.parameters() if tensor.ndim > 1)
         per_anchor = head.cls_logits.in_channels * 5  # a score and four offsets
         levels = tuple(
@@ -81,7 +79,7 @@ class TwoStageDetector(Detector):
             for (name, features), anchors in zip(maps.items(), self.shapes, strict=True)
         )
         rpn = sum(level.cells * (fixed + len(level.anchors) * per_anchor) for level in levels)
-        return AnchorLayout(self.name, size, levels, shared_head=True, trunk_macs=total - rpn)
+        return AnchorLayout(self.name, size, levels, shared_head=True, trunk_macs=counter.get_total_flops() // 2 - rpn)
 
     @torch.inference_mode()
     def raw_predictions(self, images: Sequence[np.ndarray]) -> list[RawPredictions]:
@@ -187,9 +185,13 @@ class _AnchorBoxes(AnchorGenerator):  # type: ignore[misc]
         super().__init__(((32,),) * len(shapes), ((1.0,),) * len(shapes))
         self.cell_anchors = [torch.tensor([(-w / 2, -h / 2, w / 2, h / 2) for w, h in level]) for level in shapes]
 
+    def num_anchors_per_location(self) -> list[int]:
+        """See torchvision's."""
+        return [len(level) for level in self.cell_anchors]
+
 
 def _assemble(
-    blueprint: Blueprint, backbone: Callable[[], nn.Module], layers: int, **settings: Any
+    blueprint: Blueprint, backbone: Callable[[], nn.Module], **settings: Any
 ) -> TwoStageDetector:
     """A Faster R-CNN with fresh weights.
 
@@ -218,7 +220,7 @@ def _assemble(
     return TwoStageDetector(blueprint, module)
 
 
-def _shapes(size: tuple[int, int], sides: Sequence[Sequence[int]]) -> Shapes:
+def default_shapes(size: tuple[int, int], sides: Sequence[Sequence[int]]) -> Shapes:
     """torchvision's, in whole pixels; the same at every input size."""
     generator = AnchorGenerator(tuple(map(tuple, sides)), (RATIOS,) * len(sides))
     return [[(x2 - x1, y2 - y1) for x1, y1, x2, y2 in level.tolist()] for level in generator.cell_anchors]
@@ -240,10 +242,10 @@ MOBILENET = Family(
     size=(320, 640),
     sides=(64, 4096),
     levels=3,
-    shapes=partial(_shapes, sides=(SIDES,) * 3),
+    shapes=partial(default_shapes, sides=(SIDES,) * 3),
     postprocess=RULES,
     assemble=lambda blueprint: _assemble(
-        blueprint, _mobilenet, 6, rpn_pre_nms_top_n_test=150, rpn_post_nms_top_n_test=150, rpn_score_thresh=0.05
+        blueprint, _mobilenet, rpn_pre_nms_top_n_test=150, rpn_post_nms_top_n_test=150, rpn_score_thresh=0.05
     ),
     pyramid=True,
 )
@@ -253,18 +255,12 @@ RESNET = Family(
     size=(800, 1333),
     sides=(64, 4096),
     levels=5,
-    shapes=partial(_shapes, sides=[(side,) for side in SIDES]),
+    shapes=partial(default_shapes, sides=[(side,) for side in SIDES]),
     postprocess=RULES,
-    assemble=lambda blueprint: _assemble(blueprint, _resnet, 5),
+    assemble=lambda blueprint: _assemble(blueprint, _resnet),
     pyramid=True,
 )
 """As torchvision's."""
-
-
-def _on_meta(module: nn.Module) -> Any:
-    import copy
-
-    return copy.deepcopy(module).to("meta").eval()
 
 
 def adopt(detector: Detector, state: State) -> None:
@@ -279,4 +275,24 @@ def adopt(detector: Detector, state: State) -> None:
     Raises:
         InputError: the columns are not those of the categories, or the state is not that of such a detector.
     """
-    raise NotImplementedError
+    # torchvision computes the frozen norms of its ResNet with an epsilon of 0.
+    found = thawed(state, epsilon_zero=detector.architecture == RESNET.architecture)
+    classes, ids = classes_of(state), [category.id for category in detector.categories]
+    if classes is not None and classes != len(ids):
+        if classes != COCO_IDS or not all(1 <= number <= COCO_IDS for number in ids):
+            of_coco = f", not all with one of COCO's ids, 1 to {COCO_IDS}" if classes == COCO_IDS else ""
+            raise InputError(
+                f"weights for {classes} classes and the background; {len(ids)} categories are asked for{of_coco}"
+            )
+        for layer in ("cls_score", "bbox_pred"):
+            for tensor in ("weight", "bias"):
+                name = f"roi_heads.box_predictor.{layer}.{tensor}"
+                by_class = found[name].reshape(classes + 1, -1, *found[name].shape[1:])
+                found[name] = by_class[[0, *ids]].flatten(0, 1)
+    fill(detector, found)
+
+
+def classes_of(state: State) -> int | None:
+    """How many object classes a state dict is for; None if it is of something else."""
+    bias = state.get("roi_heads.box_predictor.cls_score.bias")
+    return None if bias is None else len(bias) - 1
