@@ -161,8 +161,17 @@ class _Gathered:
 
 
 def columns_per_channel(group: ChannelGroup, reader: Reader) -> int:
-    """How many columns of a reader's weight stand for one channel: 1, or the cells of a map that was flattened."""
-    return max(1, reader.channels.shape[1] // max(1, group.channels // group.atoms))
+    """How many columns of a reader's weight stand for one channel: 1, or the cells of a map that was flattened.
+
+    The cells of a channel lie side by side. Columns that do not are channels of their own (a map that was concatenated
+    with itself, say).
+    """
+    cells = reader.channels.shape[1] // (group.channels // group.atoms)
+    if cells < 2:
+        return 1
+    blocks = reader.channels.reshape(-1, cells)
+    together = bool((blocks == blocks[:, :1] + np.arange(cells)).all() and (blocks[:, 0] % cells == 0).all())
+    return cells if together else 1
 
 
 def read_channels(group: ChannelGroup, reader: Reader) -> npt.NDArray[np.int64]:

@@ -190,9 +190,7 @@ class _AnchorBoxes(AnchorGenerator):  # type: ignore[misc]
         return [len(level) for level in self.cell_anchors]
 
 
-def _assemble(
-    blueprint: Blueprint, backbone: Callable[[], nn.Module], **settings: Any
-) -> TwoStageDetector:
+def _assemble(blueprint: Blueprint, backbone: Callable[[], nn.Module], **settings: Any) -> TwoStageDetector:
     """A Faster R-CNN with fresh weights.
 
     Raises:
