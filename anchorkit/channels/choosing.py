@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels
+from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.errors import InputError
 
 Scores = Mapping[str, npt.NDArray[np.float64]]

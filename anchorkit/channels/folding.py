@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,8 @@ import torch
 
 from anchorkit.channels.statistics import ChannelStatistics, columns_per_channel, read_channels
 from anchorkit.detectors import Detector
-from anchorkit.detectors.coupling import ChannelGroup, Reader
+from anchorkit.detectors.channel_groups import ChannelGroup, Reader
+from anchorkit.errors import InputError
 
 Array = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def fold(detector: Detector, statistics: ChannelStatistics, keep: Mapping[str, S
     """
     rows = []
     for read in _readers(statistics, keep):
-        gram, weight = statistics.gram(read.reader), _weight_of(detector, read.reader)
+        gram, weight = statistics.gram(read.reader), oriented_weight(detector, read.reader.layer)
         kept = np.setdiff1d(np.arange(len(gram)), read.gone)
         shares = coefficients(gram, kept, read.gone)  # (kept, gone)
         matrix = _columns(weight, read.cells)  # (R, C)
@@ -94,7 +94,7 @@ def regularised(gram: Array) -> Array:
 
 def reader_matrix(group: ChannelGroup, reader: Reader, statistics: ChannelStatistics) -> Array:
     """float64 (R, C): a reader's weights, one column per channel of the map it reads."""
-    return _columns(_weight_of(statistics.detector, reader), columns_per_channel(group, reader))
+    return _columns(oriented_weight(statistics.detector, reader.layer), columns_per_channel(group, reader))
 
 
 def _readers(statistics: ChannelStatistics, keep: Mapping[str, Sequence[int]]) -> Iterator[_Read]:
@@ -110,10 +110,21 @@ def _readers(statistics: ChannelStatistics, keep: Mapping[str, Sequence[int]]) -
         yield _Read(*known[layer], np.unique(np.concatenate(channels)))
 
 
-def _weight_of(detector: Detector, reader: Reader) -> torch.Tensor:
-    weight: Any = detector.module.get_submodule(reader.layer).weight
-    found: torch.Tensor = weight.data
-    return found
+def oriented_weight(detector: Detector, layer: str) -> torch.Tensor:
+    """The weights of a layer, (outputs, inputs, ...), as a view: what is written there is written to the layer.
+
+    Raises:
+        InputError: the layer has no such weights.
+    """
+    module = detector.module.get_submodule(layer)
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor) or weight.ndim < 2:
+        raise InputError(
+            f"{layer}: {type(module).__name__} reads channels, but has no tensor `weight` (outputs, inputs, ...); "
+            "name the other groups with ratio={group: ...}, or cut with anchorkit.detectors.cut_channels"
+        )
+    transposed = isinstance(module, torch.nn.modules.conv._ConvTransposeNd)
+    return weight.data.transpose(0, 1) if transposed else weight.data
 
 
 def _columns(weight: torch.Tensor, cells: int) -> Array:

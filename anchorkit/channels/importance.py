@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anchorkit.channels.folding import reader_matrix, regularised
+from anchorkit.channels.folding import oriented_weight, reader_matrix, regularised
 from anchorkit.channels.statistics import ChannelStatistics, read_channels
-from anchorkit.detectors.coupling import ChannelGroup, LayerChannels, Reader
+from anchorkit.detectors.channel_groups import ChannelGroup, LayerChannels, Reader
 from anchorkit.errors import InputError
 from anchorkit.suggest import did_you_mean
 
@@ -51,14 +51,15 @@ def bn_scale(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
         raise InputError(
             f"importance 'bn_scale': the group {group.name} has no norm with a scale; use 'nuclear', 'surgeon' or 'l1'"
         )
-    return np.mean([np.abs(_weight(statistics, norm))[norm.channels].sum(1) for norm in group.norms], axis=0)
+    scales = [_scale(statistics, norm)[norm.channels].sum(1) for norm in group.norms]
+    return np.mean(scales, axis=0)
 
 
 def l1(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
     """Mean over the group's layers of the sum of the filter's absolute weights."""
     found = []
     for layer in group.layers:
-        weight = np.abs(_weight(statistics, layer))
+        weight = np.abs(oriented_weight(statistics.detector, layer.layer).double().cpu().numpy())
         found.append(weight.reshape(len(weight), -1).sum(1)[layer.channels].sum(1))
     return np.mean(found, axis=0)
 
@@ -183,7 +184,7 @@ def _name(importance: str | Importance) -> str:
     return importance if isinstance(importance, str) else getattr(importance, "__name__", "of your own")
 
 
-def _weight(statistics: ChannelStatistics, layer: LayerChannels) -> npt.NDArray[Any]:
-    weight: Any = statistics.detector.module.get_submodule(layer.layer).weight
-    found: npt.NDArray[Any] = weight.detach().double().cpu().numpy()
+def _scale(statistics: ChannelStatistics, norm: LayerChannels) -> Array:
+    weight: Any = statistics.detector.module.get_submodule(norm.layer).weight
+    found: Array = weight.detach().double().abs().cpu().numpy()
     return found

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from anchorkit.channels.nuclear import torch_nuclear_drops
 from anchorkit.datasets import Split
 from anchorkit.detectors import Detector, to_tensor, watch_maps
-from anchorkit.detectors.coupling import ChannelGroup, CoupledChannels, Reader, coupled_channels
+from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels, Reader
+from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ class ChannelStatistics:
         >>> data = ak.load_dataset("shapes", train=4, val=4, test=4, progress=False)
         >>> statistics = gather_statistics(detector, data.train, images=2)
         >>> statistics
-        ChannelStatistics(tiny_ssd-shapes: 11 groups, 2 images)
+        ChannelStatistics(tiny_ssd: 11 groups, 2 images)
         >>> small = ak.prune_channels(detector, statistics, ratio=0.3)  # several ratios need one pass
     """
 
@@ -160,8 +161,17 @@ class _Gathered:
 
 
 def columns_per_channel(group: ChannelGroup, reader: Reader) -> int:
-    """How many columns of a reader's weight stand for one channel: 1, or the cells of a map that was flattened."""
-    return max(1, reader.channels.shape[1] // max(1, group.channels // group.atoms))
+    """How many columns of a reader's weight stand for one channel: 1, or the cells of a map that was flattened.
+
+    The cells of a channel lie side by side. Columns that do not are channels of their own (a map that was concatenated
+    with itself, say).
+    """
+    cells = reader.channels.shape[1] // (group.channels // group.atoms)
+    if cells < 2:
+        return 1
+    blocks = reader.channels.reshape(-1, cells)
+    together = bool((blocks == blocks[:, :1] + np.arange(cells)).all() and (blocks[:, 0] % cells == 0).all())
+    return cells if together else 1
 
 
 def read_channels(group: ChannelGroup, reader: Reader) -> npt.NDArray[np.int64]:

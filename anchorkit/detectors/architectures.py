@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd300, ssdlite, tiny_retinanet, tiny_ssd
+from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd300, ssdlite, tiny_retinanet, tiny_ssd
 from anchorkit.detectors.base import Builder
 
 _FAMILIES = (
@@ -18,6 +18,8 @@ _FAMILIES = (
     tiny_retinanet.TINY_RETINANET,
     efficientdet.D0,
     efficientdet.D1,
+    faster_rcnn.MOBILENET,
+    faster_rcnn.RESNET,
 )
 BUILDERS: dict[str, Builder] = {family.architecture: family for family in _FAMILIES}
 """The builder of each family; `register_detector` adds to them."""

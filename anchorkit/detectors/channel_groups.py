@@ -124,7 +124,7 @@ class CoupledChannels:
         tensors: each parameter's size: a number, times how much of each dimension stays.
         outputs: outputs of each layer that makes channels, by its path.
         of_place: for each dimension of each tensor, by (name, dimension): the set of tied channels of every index.
-        free: the sets that are atoms.
+        free: the sets that could go, even if they are all that their layers have.
 
     Example:
         >>> import anchorkit as ak

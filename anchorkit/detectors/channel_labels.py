@@ -140,6 +140,7 @@ class LabelPass(TorchDispatchMode):
         links: which labels go together.
         norms: names of the scales of normalisations.
         enlarged: numbers of the calls whose map is enlarged before another call reads it.
+        last: numbers of the calls whose map reaches the network's outputs with no other call in between.
     """
 
     def __init__(self, network: nn.Module, names: Mapping[int, str], rules: Mapping[str, Rule]) -> None:
@@ -149,6 +150,7 @@ class LabelPass(TorchDispatchMode):
         self.places: dict[tuple[str, int], np.ndarray] = {}
         self.norms: set[str] = set()
         self.enlarged: set[int] = set()
+        self.last: set[int] = set()
         self._network, self._rules = network, rules
         self._known: dict[int, Known] = {}
         self._where = [""]
@@ -171,6 +173,7 @@ class LabelPass(TorchDispatchMode):
         with self._paths(), torch.no_grad(), self:
             outputs = self._network(images)
         for tensor in tensors_in(outputs):
+            self.last |= self.of(tensor).sources
             self.fix(self.of(tensor).factors, OUTPUT)
 
     @contextmanager

@@ -306,7 +306,11 @@ def _check_structure(small: Detector, before: CoupledChannels, gone: Mapping[str
     old, new = np.concatenate(olds), np.concatenate(news)
     free = np.isin(old, np.fromiter(before.free, np.int64))
     pairs = np.unique(np.stack([new[free], old[free]]), axis=1)
-    if len(np.unique(pairs[0])) != pairs.shape[1]:
+    mixed = len(np.unique(pairs[0])) != pairs.shape[1]
+    # A channel that is the only one left has no labels in the pass.
+    alone = [name for name, atoms in gone.items() if len(atoms) == before[name].atoms - 1]
+    lost = ~np.isin(pairs[0], np.fromiter(after.free, np.int64))
+    if mixed or (lost.any() and not alone):
         raise InputError(
             f"cut_channels: the code of {small.name} takes channels by fixed numbers, so that the cut network would "
             "mix up others; take the numbers from the tensors' shapes"

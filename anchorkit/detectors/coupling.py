@@ -161,7 +161,7 @@ class _Finder:
             tensors=tuple(self._sizes()),
             outputs={_owner(name): self.tensors[name].shape[dim] for name, dim in self.makes.items()},
             of_place=self.of_place,
-            free=frozenset(np.flatnonzero(self.group_of >= 0).tolist()),
+            free=frozenset(np.flatnonzero(self.group_of >= 0).tolist()) | alone,
         )
 
     def _groups_in(self, components: np.ndarray) -> Sequence[int]:
@@ -251,16 +251,15 @@ class _Finder:
 
     def _fixed(self, alone: set[int]) -> list[Fixed]:
         """Layers with outputs that cannot go, and why."""
-        read = set(np.concatenate(self.inputs).tolist())
         found: dict[tuple[str, str], set[int]] = {}
-        for call, rows in zip(self.calls, self.rows, strict=True):
+        for number, (call, rows) in enumerate(zip(self.calls, self.rows, strict=True)):
             for channel, component in enumerate(rows.tolist() if call.weight else ()):
                 reason = self.reasons.get(component)
-                if component < 0:
-                    reason = "a single channel, or one of weights that are computed"
-                elif component in alone:
+                if component in alone:
                     reason = "all its channels go together, and one must stay"
-                elif reason is not None and component not in read:
+                elif component < 0:
+                    reason = "a single channel, or one of weights that are computed"
+                if number in self.watch.last and reason is not None:
                     reason = OUTPUT
                 if reason is not None:
                     found.setdefault((_owner(call.weight), reason), set()).add(channel)

@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.models import resnet50
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -17,7 +16,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.retinanet import PaddedAnchorBoxes, build_retinanet
-from anchorkit.detectors.state_dicts import State, fill, fill_trunk
+from anchorkit.detectors.state_dicts import State, fill, fill_trunk, thawed
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
@@ -25,7 +24,6 @@ from anchorkit.postprocess import PostProcess
 SPACINGS = (8, 16, 32, 64, 128)
 CHANNELS = 256
 MAPS = {"layer2": 512, "layer3": 1024, "layer4": 2048}
-BATCH_NORM_EPSILON = 1e-5
 COCO_COLUMNS = 91
 """torchvision's detectors for COCO have one score for every category id from 0 (background) to 90."""
 
@@ -85,17 +83,11 @@ def adopt(detector: Detector, state: State) -> None:
     Raises:
         InputError: the columns are not those of the categories, or the state is not that of such a detector.
     """
-    found = {_own_name(name): value for name, value in state.items()}
+    found = thawed({_own_name(name): value for name, value in state.items()}, epsilon_zero=True)
     for tensor in ("weight", "bias"):
         name = f"head.classification.output.{tensor}"
         if name in found:
             found[name] = _own_columns(found[name], detector)
-    for name, variance in state.items():
-        norm = name.removesuffix(".running_var")
-        if norm != name and f"{norm}.num_batches_tracked" not in state and f"{norm}.weight" in state:
-            found[f"{norm}.num_batches_tracked"] = torch.tensor(0)
-            # Ours have an epsilon; scaled like this they give what others give without one.
-            found[f"{norm}.weight"] = state[f"{norm}.weight"] * ((variance + BATCH_NORM_EPSILON) / variance).sqrt()
     fill(detector, found)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from anchorkit.detectors.base import Detector
 from anchorkit.errors import InputError
 
+BATCH_NORM_EPSILON = 1e-5
 State = Mapping[str, Tensor]
 """Tensors by name, as ``module.state_dict()`` gives them."""
 
@@ -143,6 +144,24 @@ def fill_trunk(detector: Detector, state: State, names: Mapping[str, str]) -> No
                 f"{tuple(own[ours].shape)} for {ours}"
             )
     detector.module.load_state_dict(own | {ours: state[theirs] for ours, theirs in names.items()})
+
+
+def thawed(state: State, *, epsilon_zero: bool) -> dict[str, Tensor]:
+    """A state dict in which frozen batch norms, which count no batches, are ordinary ones.
+
+    Args:
+        state: the tensors.
+        epsilon_zero: whether the frozen ones are computed with an epsilon of 0, not with that of ordinary ones.
+    """
+    found = dict(state)
+    for name, variance in state.items():
+        norm = name.removesuffix(".running_var")
+        if norm != name and f"{norm}.num_batches_tracked" not in state and f"{norm}.weight" in state:
+            found[f"{norm}.num_batches_tracked"] = torch.tensor(0)
+            if epsilon_zero:  # scaled like this, norms with an epsilon give what others give without one
+                scale = ((variance + BATCH_NORM_EPSILON) / variance).sqrt()
+                found[f"{norm}.weight"] = state[f"{norm}.weight"] * scale
+    return found
 
 
 def prefix_hint(state: State) -> str:

@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from anchorkit.datasets import Category
-from anchorkit.detectors import efficientdet, retinanet_resnet50, ssd, ssd300, ssdlite
+from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.efficientdet import COCO_IDS
 from anchorkit.detectors.state_dicts import State, fill, named_in_errors, prefix_hint, read_state, without_prefix
@@ -73,6 +73,10 @@ def _columns(state: State, scores: str, boxes: str) -> int | None:
     return 4 * lengths[0] // lengths[1] if len(lengths) == 2 and lengths[1] else None
 
 
+def _faster_rcnn(model: str) -> Adoption:
+    return Adoption(faster_rcnn.classes_of, model, faster_rcnn.adopt)
+
+
 def _ssdlite(classifier: str, model: str | None = None) -> Adoption:
     adopt = partial(ssd.adopt, rename=ssdlite.own_name) if model else None
     return Adoption(ssd.classes_of, model, adopt, lambda detector: classifier, ssdlite.adopt_imagenet)
@@ -87,6 +91,8 @@ ADOPT: dict[str, Adoption] = {
     "ssdlite300_mobilenet_v3_small": _ssdlite("mobilenet_v3_small"),
     "retinanet_resnet50_fpn": _retinanet("retinanet_resnet50_fpn"),
     "retinanet_resnet50_fpn_v2": _retinanet("retinanet_resnet50_fpn_v2"),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": _faster_rcnn("fasterrcnn_mobilenet_v3_large_320_fpn"),
+    "fasterrcnn_resnet50_fpn": _faster_rcnn("fasterrcnn_resnet50_fpn"),
     "efficientdet_d0": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
     "efficientdet_d1": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
 }
@@ -156,7 +162,7 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
     """
     entry = ADOPT.get(detector.architecture)
     # torchvision's heads and effdet's are called so, and none of the kit's.
-    theirs = any(name.startswith(("head.classification_head.", "class_net.")) for name in found.state)
+    theirs = any(name.startswith(("head.classification_head.", "class_net.", "roi_heads.")) for name in found.state)
     with named_in_errors(found.source):
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)

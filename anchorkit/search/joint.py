@@ -22,7 +22,7 @@ from anchorkit.errors import InputError
 from anchorkit.search import search
 from anchorkit.search.frontier import cheapest, most_accurate, reaches, unbeaten
 from anchorkit.search.measuring import AccuracyOf
-from anchorkit.search.result import SearchInterrupted, SearchResult
+from anchorkit.search.result import Asked, SearchInterrupted, SearchResult
 from anchorkit.search.running import Strategy, Walk
 
 AnyCost = str | Cost | CostFunction
@@ -70,6 +70,11 @@ class JointResult:
     configurations: list[Configuration] = field(repr=False)
     origins: tuple[int, ...] = field(repr=False)
     complete: bool = True
+
+    @property
+    def asked(self) -> Asked:
+        """What each search was asked for; of costs that differ between detectors, that of the whole one."""
+        return self.results[self.whole].asked
 
     @property
     def cost(self) -> str:
@@ -172,8 +177,9 @@ def joint_search(
         >>> from dataclasses import replace
         >>> from anchorkit.search.toy import toy_evaluator
         >>> full = toy_evaluator()
-        >>> slim_layout = replace(full.layout, levels=tuple(replace(l, head_macs_per_anchor=70) for l in full.layout.levels))
-        >>> slim = replace(full, layout=slim_layout, worth=tuple(0.98 * worth for worth in full.worth))
+        >>> levels = tuple(replace(level, head_macs_per_anchor=70) for level in full.layout.levels)
+        >>> worth = tuple(0.98 * each for each in full.worth)
+        >>> slim = replace(full, layout=replace(full.layout, levels=levels), worth=worth)
         >>> both = ak.joint_search([(0, full), (0.3, slim)], cost="head_flops", progress=False)
         >>> both.frontier[["accuracy", "head_flops", "n_anchors", "channels"]].head(3)
            accuracy  head_flops  n_anchors  channels

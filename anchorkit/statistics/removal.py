@@ -43,6 +43,7 @@ class SafeRemoval:
         folds: of a cross-fitted statement, how many; otherwise 0.
         unseen: ids of the categories without an object in these images: nothing is told about them.
         names: of the categories, by id, for the words.
+        channels, hoped_channels: of a joint search, which detector `configuration` and `hoped` belong to.
     """
 
     configuration: Configuration = field(repr=False)
@@ -67,6 +68,8 @@ class SafeRemoval:
     folds: int = 0
     unseen: tuple[int, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict, repr=False)
+    channels: str = ""
+    hoped_channels: str = ""
 
     @property
     def n_removed(self) -> int:
@@ -85,6 +88,8 @@ class SafeRemoval:
         if nothing:
             return nothing
         total = len(self.configuration.layout)
+        if self.channels and (self._shown or self.margin):
+            return self._headline_of_joint
         if self.n_removed:
             return (
                 f"With {self._sure}, {self.n_removed} of {total} anchors can go and {self.metric} falls by less than "
@@ -112,7 +117,7 @@ class SafeRemoval:
             basis = f"the {images} of the search, which flatters the result"
         else:
             basis = f"{images} that took no part in the search"
-        if self.nothing or not self.n_removed:
+        if self.nothing or not self._shown:
             return f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
         return (
             f"Measured on {basis}: {self.metric} {_accuracy(self.unpruned)} \N{RIGHTWARDS ARROW} "
@@ -125,7 +130,8 @@ class SafeRemoval:
     def hope(self) -> str:
         """What more images might show beyond the statement; empty where nothing more is to be expected."""
         more = len(self.hoped.dropped)
-        if self.nothing or more <= self.n_removed or not self.images_needed:
+        beyond = self.hoped_saved > self.saved if self.channels else more > self.n_removed
+        if self.nothing or not beyond or not self.images_needed:
             return ""
         measured = "no loss" if self.hoped_change >= 0 else f"a change of {in_points(self.hoped_change)}"
         return (
@@ -167,6 +173,22 @@ class SafeRemoval:
 
     def __str__(self) -> str:
         return self.sentence
+
+    @property
+    def _shown(self) -> bool:
+        """Whether anything is shown to be safe beside the full detector."""
+        return self.saved > 0 if self.channels else self.n_removed > 0
+
+    @property
+    def _headline_of_joint(self) -> str:
+        if self._shown:
+            kept, total = len(self.configuration), len(self.configuration.layout)
+            return (
+                f"With {self._sure}, channels {self.channels} with {kept} of {total} anchors are enough and "
+                f"{self.metric} falls by less than {points_of(self.margin)} on images like these"
+            )
+        more = f": about {self.images_needed:,} would" if self.images_needed and self.margin else ""
+        return f"{self.n_images:,} images cannot tell which anchors and channels can go{more}"
 
     @property
     def _sure(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,6 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap
 from anchorkit.findings import nothing_can_be_told
-from anchorkit.search import SearchResult
 from anchorkit.statistics.intervals import (
     LowerBounds,
     check_margin,
@@ -21,13 +21,14 @@ from anchorkit.statistics.intervals import (
     share_within,
     simultaneous_bounds,
 )
+from anchorkit.statistics.joint import AnyResult, as_one, point_of
 from anchorkit.statistics.removal import SafeRemoval, hope_among
 from anchorkit.statistics.tried import sample_of_tried, searched_on
 
 
 def frontier_changes(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
     margin: float = 0.005,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -37,8 +38,9 @@ def frontier_changes(
     """The change of AP against the full detector at every point of a frontier, with intervals from these images.
 
     Args:
-        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``).
-        result: the search whose frontier it is.
+        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``). For a joint
+            search the evaluators of all its detectors, in its order.
+        result: the search whose frontier it is, of anchors or joint.
         margin: a loss of AP that does not matter, 0..1 (0.005 is half a point).
         confidence: of the intervals and bounds, 0..1.
         draws: bootstrap samples of the images.
@@ -56,11 +58,12 @@ def frontier_changes(
         InputError: an option is out of range, the result belongs to another detector, or the bootstrap does not
             support the evaluator's metric.
     """
-    return _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)[0]
+    one = as_one(evaluator, result)
+    return _frontier_changes(one, result, margin, confidence, draws, seed, progress)[0]
 
 
 def _frontier_changes(
-    evaluator: Evaluator, result: SearchResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
+    evaluator: Any, result: AnyResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
 ) -> tuple[pd.DataFrame, LowerBounds]:
     check_margin(margin)
     check_share(confidence, "confidence")
@@ -117,7 +120,7 @@ def detector_change(
     return change, float(low[0]), float(high[0])
 
 
-def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
+def check_same_detector(evaluator: Any, result: AnyResult) -> None:
     """Refuse a result that belongs to other anchors.
 
     Raises:
@@ -131,8 +134,8 @@ def check_same_detector(evaluator: Evaluator, result: SearchResult) -> None:
 
 
 def safe_to_remove(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
     margin: float = 0.005,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -146,8 +149,9 @@ def safe_to_remove(
     sample of all that was tried, which was enough in simulations. Held-out images need no such correction.
 
     Args:
-        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``).
-        result: the search whose frontier it is.
+        evaluator: of the images to evaluate on: those of the search, or others (``evaluator.subset``). For a joint
+            search the evaluators of all its detectors, in its order.
+        result: the search whose frontier it is, of anchors or joint.
         margin: the loss of AP that does not matter, 0..1.
         confidence: in which share of cases the statement shall hold, 0..1.
         draws: bootstrap samples of the images.
@@ -157,6 +161,7 @@ def safe_to_remove(
     Raises:
         InputError: as for `frontier_changes`.
     """
+    evaluator = as_one(evaluator, result)
     points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
     tried = len(result.evaluated) if searched_on(evaluator, result) else 0
     return removal_of(
@@ -165,8 +170,8 @@ def safe_to_remove(
 
 
 def removal_of(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Any,
+    result: AnyResult,
     points: pd.DataFrame,
     configurations: Sequence[Configuration],
     bounds: LowerBounds,
@@ -235,10 +240,12 @@ def removal_of(
         unpruned=unpruned,
         folds=folds,
         unseen=tuple(key for key, value in per_class.items() if value < 0),
+        channels=point_of(result, chosen),
+        hoped_channels=point_of(result, hoped),
     )
 
 
-def _caveats(evaluator: Evaluator, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
+def _caveats(evaluator: Any, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
     """The limits of a statement. `tried` is the number of configurations of a search on the same images, or 0."""
     rare = max(n_images // 3, 1)
     said = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from anchorkit.anchors import Configuration
-from anchorkit.evaluation import Evaluator
-from anchorkit.search import SearchResult
+from anchorkit.search.joint import JointResult
+from anchorkit.statistics.joint import AnyResult
 
 TRIED_ALLOWED_FOR = 200
 """How many of the configurations tried, drawn at random, the bounds on the images of a search include.
@@ -17,7 +19,7 @@ sample is as varied as all that was tried; docs/statistics.md has the simulation
 """
 
 
-def sample_of_tried(result: SearchResult, most: int = TRIED_ALLOWED_FOR, seed: int = 0) -> list[Configuration]:
+def sample_of_tried(result: AnyResult, most: int = TRIED_ALLOWED_FOR, seed: int = 0) -> list[Configuration]:
     """Configurations that a search tried and that are not on its frontier, drawn at random without replacement.
 
     Args:
@@ -25,12 +27,17 @@ def sample_of_tried(result: SearchResult, most: int = TRIED_ALLOWED_FOR, seed: i
         most: how many at most.
         seed: which ones.
     """
-    on_frontier = set(result.frontier["anchors"])
-    beaten = [ids for ids in result.evaluated["anchors"] if ids not in on_frontier]
+    joint = isinstance(result, JointResult)
+    searches = result.results if joint else (result,)
+    origins = result.origins if joint else [0] * len(result.frontier)
+    on_frontier = set(zip(origins, result.frontier["anchors"], strict=True))
+    tried = ((number, ids) for number, found in enumerate(searches) for ids in found.evaluated["anchors"])
+    beaten = [which for which in tried if which not in on_frontier]
     chosen = np.random.default_rng(seed).permutation(len(beaten))[:most]
-    return [result.layout.configuration(keep=beaten[row].split()) for row in chosen.tolist()]
+    rows = (beaten[row] for row in chosen.tolist())
+    return [searches[number].layout.configuration(keep=ids.split()) for number, ids in rows]
 
 
-def searched_on(evaluator: Evaluator, result: SearchResult) -> bool:
+def searched_on(evaluator: Any, result: AnyResult) -> bool:
     """Whether the search was one of these images: the full detector has the very same accuracy on them."""
     return float(result.baseline["accuracy"]) == evaluator.accuracy(evaluator.full)

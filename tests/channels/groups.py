@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from anchorkit.channels import ChannelStatistics
-from anchorkit.detectors.coupling import ChannelGroup, LayerChannels, Reader
+from anchorkit.detectors.channel_groups import ChannelGroup, LayerChannels, Reader
 from anchorkit.errors import InputError
 
 

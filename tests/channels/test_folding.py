@@ -15,12 +15,16 @@ from anchorkit.channels.importance import surgeon
 from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector
 from anchorkit.detectors.coupling import coupled_channels
+from anchorkit.errors import InputError
 
 from .groups import chain
 
 
-def test_dependent_channels_are_made_up_for_exactly_with_padding_too() -> None:
+@pytest.mark.parametrize("transposed", [False, True])
+def test_dependent_channels_are_made_up_for_exactly_with_padding_too(transposed: bool) -> None:
     network, rng = chain(6), np.random.default_rng(0)
+    if transposed:
+        network.second = torch.nn.ConvTranspose2d(6, 5, 3, stride=2, padding=1)  # type: ignore[assignment]
     features = rng.gamma(1, size=(6, 10, 10)).astype(np.float32)
     features[4] = 2 * features[1] - 0.5 * features[3]
     statistics = network.statistics(features.reshape(6, -1).astype(np.float64))
@@ -74,6 +78,30 @@ def test_depthwise_readers_are_left_as_they_are() -> None:
     assert fold(statistics.detector, statistics, {"first": [1, 2, 3]}).empty
     assert torch.equal(network.second.weight, before)
     assert np.argsort(surgeon(depthwise, statistics)).tolist() == [0, 1, 2, 3]  # nothing to go by: in order
+
+
+def test_a_flattened_map_is_folded_by_channel() -> None:
+    network, rng = chain(4), np.random.default_rng(0)
+    features = rng.gamma(1, size=(20, 4, 3, 3)).astype(np.float32)
+    features[:, 2] = features[:, 0] + 3 * features[:, 1]
+    network.second = torch.nn.Linear(36, 5)  # type: ignore[assignment]
+    maps = features.transpose(1, 0, 2, 3).reshape(4, -1).astype(np.float64)
+    statistics = network.statistics(maps)
+    [only] = statistics.channels.groups
+    reader = dataclasses.replace(only.readers[0], channels=np.arange(36).reshape(4, 9))
+    statistics.channels.__dict__["groups"] = (dataclasses.replace(only, readers=(reader,)),)
+    before = network.second(torch.from_numpy(features).flatten(1))
+    fold(statistics.detector, statistics, {"first": [0, 1, 3]})
+    features[:, 2] = 0
+    torch.testing.assert_close(network.second(torch.from_numpy(features).flatten(1)), before, rtol=1e-5, atol=1e-5)
+
+
+def test_a_reader_without_weights_of_its_own_is_refused() -> None:
+    network = chain(4)
+    statistics = network.statistics(np.eye(4))
+    network.second = torch.nn.Identity()  # type: ignore[assignment]
+    with pytest.raises(InputError, match="second: Identity reads channels, but has no tensor `weight`"):
+        fold(statistics.detector, statistics, {"first": [0, 1, 2]})
 
 
 def test_a_twin_takes_over_in_a_real_detector(detector: Detector, data: Dataset) -> None:

@@ -37,7 +37,7 @@ def test_weights_are_summed_over_an_atom(channels: int, atoms: int) -> None:
 
 
 def test_the_nuclear_score_is_the_mean_over_the_distinct_maps() -> None:
-    from anchorkit.detectors.coupling import Reader
+    from anchorkit.detectors.channel_groups import Reader
 
     channels = np.arange(3)[:, None]
     readers = (

@@ -16,10 +16,15 @@ from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector, to_tensor
 
 
-def points_of(detector: Detector, data: Dataset) -> float:
-    """AP in points on 200 validation images."""
+def evaluator_of(detector: Detector, data: Dataset) -> ak.Evaluator:
+    """On 200 validation images."""
     table = ak.collect_predictions(detector, data.val, progress=False)
-    evaluator = ak.Evaluator(table, data.val.ground_truth)
+    return ak.Evaluator(table, data.val.ground_truth)
+
+
+def points_of(detector: Detector, data: Dataset) -> float:
+    """AP in points."""
+    evaluator = evaluator_of(detector, data)
     return 100 * evaluator.accuracy(evaluator.full)
 
 
@@ -49,6 +54,22 @@ def test_a_fifth_of_the_channels_without_training(
     assert found["nuclear"] == pytest.approx(60.5, abs=1)
     assert found["random"] == pytest.approx(52, abs=4)
     assert found["surgeon"] >= found["nuclear"]
+
+
+def test_anchors_and_channels_together_save_more_than_either(
+    detector: Detector, data: Dataset, statistics: ChannelStatistics
+) -> None:
+    """One ratio; `benchmarks/channels.py` has four (85.1 M)."""
+    slim = ak.prune_channels(detector, statistics, ratio=0.1, importance="surgeon", progress=False)
+    pairs = [(0.0, evaluator_of(detector, data)), (0.1, evaluator_of(slim, data))]
+    full = pairs[0][1].accuracy(pairs[0][1].full)
+    both = ak.joint_search(pairs, threshold=full - 0.02, progress=False)
+    chosen = both.cheapest(max_loss=0.02)
+    assert chosen.channels == 0.1
+    assert chosen.cost <= 86e6
+    assert both.results[0].frontier["total_flops"].min() > 100e6  # anchors alone
+    assert both.results[1].baseline["total_flops"] > 93e6  # channels alone
+    assert ak.prune(slim, chosen.configuration).parameters < slim.parameters
 
 
 def test_the_fold_is_reported(detector: Detector, statistics: ChannelStatistics) -> None:

@@ -16,7 +16,8 @@ from anchorkit.channels import ChannelStatistics, gather_statistics, nuclear_dro
 from anchorkit.channels.statistics import columns_per_channel, read_channels
 from anchorkit.datasets import Dataset
 from anchorkit.detectors import Detector, to_tensor
-from anchorkit.detectors.coupling import LayerChannels, Reader, coupled_channels
+from anchorkit.detectors.channel_groups import LayerChannels, Reader
+from anchorkit.detectors.coupling import coupled_channels
 
 from .groups import group
 
@@ -77,6 +78,9 @@ def test_a_flattened_map_is_read_by_channel() -> None:
     plain = Reader("conv", np.arange(4).reshape(2, 2), False, (0,))
     assert columns_per_channel(grouped, plain) == 1
     assert read_channels(grouped, plain).tolist() == [[0, 1], [2, 3]]
+    doubled = Reader("conv", np.array([[0, 3], [1, 4], [2, 5]]), False, (0,))  # torch.cat([x, x], 1)
+    assert columns_per_channel(group("g", atoms), doubled) == 1
+    assert read_channels(group("g", atoms), doubled).tolist() == doubled.channels.tolist()
 
 
 def test_the_draw_is_repeatable_and_takes_all_if_there_are_few(detector: Detector, data: Dataset) -> None:

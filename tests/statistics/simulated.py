@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -19,6 +20,9 @@ LAYOUT = AnchorLayout(
         Level("coarse", 4, 4, ((48.0, 48.0), (48.0, 64.0), (64.0, 48.0), (64.0, 64.0)), 0, 20),
     ),
 )
+SLIM = replace(LAYOUT, levels=tuple(replace(each, head_macs_per_anchor=8) for each in LAYOUT.levels))
+"""The layout of a detector with fewer channels, which misses some objects that the other one finds."""
+
 POST = PostProcess(score_threshold=0.05, topk=None, topk_scope="class", nms_iou=0.5, max_detections=50)
 
 # Which share of objects each anchor sees, by class; how well it places its boxes; how many false alarms it gives.
@@ -28,7 +32,7 @@ ALARMS = 0.06
 
 
 @cache
-def population(images: int = 3000, seed: int = 0) -> Evaluator:
+def population(images: int = 3000, seed: int = 0, slim: bool = False) -> Evaluator:
     """An evaluator of all images; small sets of it are ``population().subset(ids)``."""
     random = np.random.default_rng(seed)
     n_anchors = len(LAYOUT)
@@ -52,14 +56,18 @@ def population(images: int = 3000, seed: int = 0) -> Evaluator:
     alarm_score = 1 / (1 + np.exp(-random.normal(-1.0, 1.2, m)))
     alarm_centre, alarm_extent = random.uniform(0, 384, (m, 2)), random.uniform(12, 60, (m, 2))
 
+    stays = np.ones(len(found) + m, bool)
+    if slim:
+        missed = np.random.default_rng(seed + 1).random(n) < 0.05
+        stays[: len(found)] = ~missed[found]
     middle, size = np.concatenate([centre, alarm_centre]), np.concatenate([extent, alarm_extent])
     table = PredictionTable(
-        1 + np.concatenate([image[found], alarm_image]),
-        np.concatenate([anchor, alarm_anchor]),
-        1 + np.concatenate([klass[found], random.integers(0, 2, m)]),
-        np.concatenate([score, alarm_score]),
-        np.concatenate([middle - size / 2, middle + size / 2], axis=1),
-        LAYOUT,
+        1 + np.concatenate([image[found], alarm_image])[stays],
+        np.concatenate([anchor, alarm_anchor])[stays],
+        1 + np.concatenate([klass[found], random.integers(0, 2, m)])[stays],
+        np.concatenate([score, alarm_score])[stays],
+        np.concatenate([middle - size / 2, middle + size / 2], axis=1)[stays],
+        SLIM if slim else LAYOUT,
         POST,
     )
     boxes = np.concatenate([corner, side], axis=1).tolist()
@@ -75,9 +83,9 @@ def population(images: int = 3000, seed: int = 0) -> Evaluator:
     return Evaluator(table, truth, threads=1)
 
 
-def some_images(images: int, repeat: int) -> Evaluator:
+def some_images(images: int, repeat: int, slim: bool = False) -> Evaluator:
     """A validation set of so many images, drawn from the population."""
     random = np.random.default_rng([repeat, images])
-    everything = population()
+    everything = population(slim=slim)
     ids = random.choice(everything.ground_truth.image_ids, images, replace=False)
     return everything.subset(ids)

@@ -1,0 +1,296 @@
+"""torchvision's Faster R-CNN (Ren et al. 2015) on a feature pyramid: two stages, so for channels, not for anchors.
+
+The first stage (RPN) scores anchors and turns the best of them into proposals; the second gives each proposal a score
+and a box per class. A raw prediction is a proposal's box for one class, made by the proposal's anchor: the detections
+that the kit makes of the full set are torchvision's. Without some anchors, other proposals would move up; so what an
+evaluator says of a subset is a guess, and `pruned` refuses.
+
+Levels are called as torchvision calls the maps: ``0``, ``1`` and so on, and ``pool``.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import mobilenet_v3_large, resnet50
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import _mobilenet_extractor, _resnet_fpn_extractor
+from torchvision.models.detection.faster_rcnn import FasterRCNN
+from torchvision.ops import clip_boxes_to_image, roi_align
+
+from anchorkit.anchors import AnchorLayout, Configuration, Level
+from anchorkit.detectors.anchor_boxes import Shapes
+from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, evaluation_mode, to_tensor
+from anchorkit.detectors.families import Blueprint, Family
+from anchorkit.detectors.state_dicts import State, fill, thawed
+from anchorkit.errors import InputError
+from anchorkit.postprocess import PostProcess
+
+SMALLEST_BOX = 1e-2  # torchvision drops detections with a side below this many pixels
+RATIOS = (0.5, 1.0, 2.0)
+SIDES = (32, 64, 128, 256, 512)
+COCO_IDS = 90
+
+
+class TwoStageDetector(Detector):
+    """A detector whose module is torchvision's `FasterRCNN`."""
+
+    def __init__(self, blueprint: Blueprint, module: Any) -> None:
+        super().__init__(
+            blueprint.family.architecture,
+            module,
+            AnchorLayout(blueprint.name, blueprint.size, ()),
+            blueprint.categories,
+            blueprint.postprocess,
+        )
+        self.shapes = blueprint.shapes
+        self.layout = self.measured_layout(self)
+
+    def measured_layout(self, full: Detector) -> AnchorLayout:
+        """See `Detector.measured_layout`. The second stage counts as trunk, for as many proposals as it may get."""
+        size, module = self.layout.input_size, copy.deepcopy(self.module).to("meta").eval()
+        images = torch.empty(1, 3, *size, device="meta")
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            _Stages(module)(images)
+        with torch.no_grad():
+            maps = module.backbone(images)
+        head: Any = module.rpn.head
+        fixed = sum(tensor.numel() for tensor in head.conv.parameters() if tensor.ndim > 1)
+        per_anchor = head.cls_logits.in_channels * 5  # a score and four offsets
+        levels = tuple(
+            Level(
+                name=name,
+                height=features.shape[-2],
+                width=features.shape[-1],
+                anchors=tuple(anchors),
+                head_macs_fixed=fixed,
+                head_macs_per_anchor=per_anchor,
+                head_params_fixed=sum(tensor.numel() for tensor in head.conv.parameters()),
+                head_params_per_anchor=per_anchor + 5,
+            )
+            for (name, features), anchors in zip(maps.items(), self.shapes, strict=True)
+        )
+        rpn = sum(level.cells * (fixed + len(level.anchors) * per_anchor) for level in levels)
+        return AnchorLayout(self.name, size, levels, shared_head=True, trunk_macs=counter.get_total_flops() // 2 - rpn)
+
+    @torch.inference_mode()
+    def raw_predictions(self, images: Sequence[np.ndarray]) -> list[RawPredictions]:
+        """See `Detector.raw_predictions`: a row for each proposal and class, with a score for that class alone."""
+        with evaluation_mode(self.module):
+            return [self._raw(image) for image in images]
+
+    def _raw(self, image: np.ndarray) -> RawPredictions:
+        module: Any = self.module
+        batch, _ = module.transform([to_tensor(image, self.device)])
+        size = batch.image_sizes[0]
+        features = module.backbone(batch.tensors)
+        [proposals], _ = module.rpn(batch, features)
+        grids = [(level.shape[-2], level.shape[-1]) for level in features.values()]
+        anchor = boxes_by_anchor(self.layout, grids)[self._made_by(batch, features, proposals)]
+        found = module.roi_heads.box_head(module.roi_heads.box_roi_pool(features, [proposals], [size]))
+        logits, offsets = module.roi_heads.box_predictor(found)
+        boxes = clip_boxes_to_image(module.roi_heads.box_coder.decode(offsets, [proposals]), size)[:, 1:]  # (P, K, 4)
+        scores = torch.softmax(logits, -1)[:, 1:]
+        scores = scores.masked_fill(((boxes[..., 2:] - boxes[..., :2]) < SMALLEST_BOX).any(-1), 0)
+        count, classes = scores.shape
+        alone = torch.zeros(count, classes, classes, device=scores.device)
+        alone.diagonal(dim1=1, dim2=2).copy_(scores)
+        scale = boxes.new_tensor([image.shape[1] / size[1], image.shape[0] / size[0]] * 2)
+        return RawPredictions(
+            (boxes * scale).flatten(0, 1).cpu().numpy(),
+            alone.flatten(0, 1).cpu().numpy(),
+            np.repeat(anchor, classes),
+        )
+
+    def _made_by(self, batch: Any, features: Any, proposals: Tensor) -> np.ndarray:
+        """For each proposal the number of the anchor box that it was made of: the one that is decoded to its bits."""
+        rpn: Any = self.module.rpn
+        maps = list(features.values())
+        _, offsets = rpn.head(maps)
+        flat = torch.cat([each.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4) for each in offsets])
+        [anchors] = rpn.anchor_generator(batch, maps)
+        decoded = clip_boxes_to_image(rpn.box_coder.decode(flat, [anchors])[:, 0], batch.image_sizes[0])
+        number = {box: index for index, box in enumerate(map(tuple, decoded.tolist()))}
+        return np.array([number[tuple(box)] for box in proposals.tolist()], np.int64)
+
+    def pruned(self, configuration: Configuration) -> Detector:
+        """Refused: proposals compete before the second stage, so the rows of the other anchors would not stay."""
+        raise InputError(
+            f"prune: {self.name} has two stages; without some anchors other proposals would reach the second one, so its "
+            "anchors cannot be pruned, only its channels: prune_channels"
+        )
+
+    def network(self) -> nn.Module:
+        """Refused: how many boxes there are depends on the image."""
+        raise InputError(
+            f"export: {self.name} has two stages; the number of its raw predictions depends on the image, which export "
+            "and timing of the bare network do not provide for"
+        )
+
+    def channel_network(self) -> nn.Module:
+        """Both stages, the second on a fixed grid of boxes in the place of proposals."""
+        return _Stages(self.module)
+
+
+class _Stages(nn.Module):
+    """All that has weights, with no choice that depends on values."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.backbone, self.rpn_head = module.backbone, module.rpn.head
+        self.box_head, self.box_predictor = module.roi_heads.box_head, module.roi_heads.box_predictor
+        self.side = module.roi_heads.box_roi_pool.output_size[0]
+        self.proposals = module.rpn._post_nms_top_n["testing"]
+        transform = module.transform
+        self.mean, self.std = list(transform.image_mean), list(transform.image_std)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        mean, std = (images.new_tensor(values).reshape(1, 3, 1, 1) for values in (self.mean, self.std))
+        maps = list(self.backbone((images - mean) / std).values())
+        scores, offsets = self.rpn_head(maps)
+        pooled = maps[:-1] or maps  # the last is for the first stage only
+        regions = [
+            roi_align(features, list(boxes), self.side, features.shape[-1] / images.shape[-1], 2)
+            for features, boxes in zip(pooled, self._boxes(images, len(pooled)), strict=True)
+        ]
+        return [*scores, *offsets, *self.box_predictor(self.box_head(torch.cat(regions)))]
+
+    def _boxes(self, images: Tensor, levels: int) -> list[Tensor]:
+        """For each level boxes (N, B, 4) side by side, larger ones on coarser levels; in all as many as proposals."""
+        height, width = images.shape[-2:]
+        shares = [self.proposals // levels + (level < self.proposals % levels) for level in range(levels)]
+        found = []
+        for level, count in enumerate(shares):
+            columns = math.ceil(math.sqrt(count))
+            at = torch.arange(count, device=images.device)
+            x, y = (at % columns) / columns * width, (at // columns) / columns * height
+            side = min(height, width) / 2.0 ** (levels - level)
+            boxes = torch.stack([x, y, (x + side).clamp(max=width), (y + side).clamp(max=height)], 1)
+            found.append(boxes.expand(len(images), -1, -1))
+        return found
+
+
+class _AnchorBoxes(AnchorGenerator):  # type: ignore[misc]
+    """torchvision's anchors with shapes in pixels as they are listed."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        super().__init__(((32,),) * len(shapes), ((1.0,),) * len(shapes))
+        self.cell_anchors = [torch.tensor([(-w / 2, -h / 2, w / 2, h / 2) for w, h in level]) for level in shapes]
+
+    def num_anchors_per_location(self) -> list[int]:
+        """See torchvision's."""
+        return [len(level) for level in self.cell_anchors]
+
+
+def _assemble(blueprint: Blueprint, backbone: Callable[[], nn.Module], **settings: Any) -> TwoStageDetector:
+    """A Faster R-CNN with fresh weights.
+
+    Raises:
+        InputError: levels do not have the same number of anchors, which torchvision's first stage needs.
+    """
+    name, rules = blueprint.family.architecture, blueprint.postprocess
+    counts = [len(level) for level in blueprint.shapes]
+    if len(counts) != blueprint.family.levels or len(set(counts)) != 1:
+        raise InputError(
+            f"{name}: anchors per level are {counts}; the same number is needed on all {blueprint.family.levels}"
+        )
+    if rules.topk is not None:
+        raise InputError(f"{name}: topk is {rules.topk}; the second stage has no top-k: leave it out")
+    module = FasterRCNN(
+        backbone(),
+        len(blueprint.categories) + 1,
+        min_size=min(blueprint.size),
+        max_size=max(blueprint.size),
+        rpn_anchor_generator=_AnchorBoxes(blueprint.shapes),
+        box_score_thresh=rules.score_threshold,
+        box_nms_thresh=rules.nms_iou,
+        box_detections_per_img=rules.max_detections or 10**9,
+        **settings,
+    )
+    return TwoStageDetector(blueprint, module)
+
+
+def default_shapes(size: tuple[int, int], sides: Sequence[Sequence[int]]) -> Shapes:
+    """torchvision's, in whole pixels; the same at every input size."""
+    generator = AnchorGenerator(tuple(map(tuple, sides)), (RATIOS,) * len(sides))
+    return [[(x2 - x1, y2 - y1) for x1, y1, x2, y2 in level.tolist()] for level in generator.cell_anchors]
+
+
+def _mobilenet() -> nn.Module:
+    found: nn.Module = _mobilenet_extractor(mobilenet_v3_large(norm_layer=nn.BatchNorm2d), True, 6)
+    return found
+
+
+def _resnet() -> nn.Module:
+    found: nn.Module = _resnet_fpn_extractor(resnet50(), 5)
+    return found
+
+
+RULES = PostProcess(score_threshold=0.05, topk=None, topk_scope="class", nms_iou=0.5, max_detections=100)
+MOBILENET = Family(
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    size=(320, 640),
+    sides=(64, 4096),
+    levels=3,
+    shapes=partial(default_shapes, sides=(SIDES,) * 3),
+    postprocess=RULES,
+    assemble=lambda blueprint: _assemble(
+        blueprint, _mobilenet, rpn_pre_nms_top_n_test=150, rpn_post_nms_top_n_test=150, rpn_score_thresh=0.05
+    ),
+    pyramid=True,
+)
+"""As torchvision's, for images of 320 pixels on the shorter side."""
+RESNET = Family(
+    "fasterrcnn_resnet50_fpn",
+    size=(800, 1333),
+    sides=(64, 4096),
+    levels=5,
+    shapes=partial(default_shapes, sides=[(side,) for side in SIDES]),
+    postprocess=RULES,
+    assemble=lambda blueprint: _assemble(blueprint, _resnet),
+    pyramid=True,
+)
+"""As torchvision's."""
+
+
+def adopt(detector: Detector, state: State) -> None:
+    """Take over the weights of torchvision's detector of the same name, in place.
+
+    Of the 91 columns that it has for COCO, those of the background and of the categories' ids are taken.
+
+    Args:
+        detector: one of this module.
+        state: torchvision's tensors. Batch norms that count no batches are the frozen ones of its COCO weights.
+
+    Raises:
+        InputError: the columns are not those of the categories, or the state is not that of such a detector.
+    """
+    # torchvision computes the frozen norms of its ResNet with an epsilon of 0.
+    found = thawed(state, epsilon_zero=detector.architecture == RESNET.architecture)
+    classes, ids = classes_of(state), [category.id for category in detector.categories]
+    if classes is not None and classes != len(ids):
+        if classes != COCO_IDS or not all(1 <= number <= COCO_IDS for number in ids):
+            of_coco = f", not all with one of COCO's ids, 1 to {COCO_IDS}" if classes == COCO_IDS else ""
+            raise InputError(
+                f"weights for {classes} classes and the background; {len(ids)} categories are asked for{of_coco}"
+            )
+        for layer in ("cls_score", "bbox_pred"):
+            for tensor in ("weight", "bias"):
+                name = f"roi_heads.box_predictor.{layer}.{tensor}"
+                by_class = found[name].reshape(classes + 1, -1, *found[name].shape[1:])
+                found[name] = by_class[[0, *ids]].flatten(0, 1)
+    fill(detector, found)
+
+
+def classes_of(state: State) -> int | None:
+    """How many object classes a state dict is for; None if it is of something else."""
+    bias = state.get("roi_heads.box_predictor.cls_score.bias")
+    return None if bias is None else len(bias) - 1

@@ -1,0 +1,118 @@
+"""A joint search's detectors as one: on the same images, configurations of any of them beside the whole detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from anchorkit.anchors import Configuration
+from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.bootstrapping import Bootstrap
+from anchorkit.search import SearchResult
+from anchorkit.search.joint import JointResult
+
+AnyResult = SearchResult | JointResult
+
+
+class JointEvaluator:
+    """Answers for the configurations of several detectors; compares all with the whole one.
+
+    A draw of the bootstrap weights the images, which are the same for all detectors, so differences between detectors
+    are paired too.
+
+    Args:
+        evaluators: of each detector of the joint search, in its order; all on the same images.
+        result: the joint search.
+
+    Raises:
+        InputError: there are more or fewer evaluators than detectors, one has other anchors or other images, or two
+            detectors have the same layout.
+    """
+
+    def __init__(self, evaluators: Sequence[Evaluator], result: JointResult) -> None:
+        if len(evaluators) != len(result.results):
+            raise InputError(
+                f"{len(evaluators)} evaluators for the {len(result.results)} detectors of the joint search; give one "
+                "for each, in its order"
+            )
+        for number, (evaluator, found, label) in enumerate(zip(evaluators, result.results, result.labels, strict=True)):
+            if evaluator.layout != found.layout:
+                raise InputError(f"evaluator {number} is not of the detector {label}: their layouts differ")
+            if list(evaluator.ground_truth.image_ids) != list(evaluators[0].ground_truth.image_ids):
+                raise InputError(f"the evaluator of {label} has other images than that of {result.labels[0]}")
+            for other, earlier in zip(result.labels, result.results[:number], strict=False):
+                if earlier.layout == found.layout:
+                    raise InputError(
+                        f"the detectors {other} and {label} have the same layout, so their configurations cannot be "
+                        "told apart; search with one of the two"
+                    )
+        self.evaluators = tuple(evaluators)
+        self.whole = evaluators[result.whole]
+        self.layout, self.full = self.whole.layout, self.whole.full
+        self.metric, self.ground_truth = self.whole.metric, self.whole.ground_truth
+
+    def accuracy(self, configuration: Configuration) -> float:
+        """The accuracy of a configuration of any of the detectors, 0..1."""
+        return self._of(configuration).accuracy(configuration)
+
+    def per_class(self, configuration: Configuration) -> dict[int, float]:
+        """See `Evaluator.per_class`."""
+        return self._of(configuration).per_class(configuration)
+
+    def bootstrap(
+        self, configurations: Sequence[Configuration], draws: int = 2000, seed: int = 0, progress: bool = False
+    ) -> Bootstrap:
+        """See `Evaluator.bootstrap`; ``full_accuracy`` and ``full_drawn`` are those of the whole detector."""
+        asked = list(configurations)
+        found = self.whole.bootstrap([], draws, seed, progress)
+        accuracy, drawn = np.empty(len(asked)), np.empty((len(found.full_drawn), len(asked)))
+        for evaluator in self.evaluators:
+            own = [place for place, c in enumerate(asked) if self._of(c) is evaluator]
+            if own:
+                part = evaluator.bootstrap([asked[place] for place in own], draws, seed, progress)
+                accuracy[own], drawn[:, own] = part.accuracy, part.drawn
+        return Bootstrap(
+            self.metric,
+            tuple(asked),
+            accuracy,
+            found.full_accuracy,
+            drawn,
+            found.full_drawn,
+            found.n_images,
+            seed,
+        )
+
+    def _of(self, configuration: Configuration) -> Evaluator:
+        for evaluator in self.evaluators:
+            if evaluator.layout == configuration.layout:
+                return evaluator
+        raise InputError(f"no detector of the joint search has the anchors of {configuration}")
+
+
+def as_one(evaluator: Evaluator | Sequence[Evaluator], result: AnyResult) -> Any:
+    """An evaluator for a search of anchors, or for a joint search.
+
+    Raises:
+        InputError: a joint search came with one evaluator, or a search of anchors with several.
+    """
+    several = isinstance(evaluator, Sequence)
+    if isinstance(result, JointResult):
+        if not isinstance(evaluator, Sequence):
+            raise InputError("a joint search needs the evaluators of all its detectors; give them as a list")
+        return JointEvaluator(evaluator, result)
+    if several:
+        raise InputError("several evaluators go with a joint search; give the one of this search")
+    return evaluator
+
+
+def point_of(result: AnyResult, configuration: Configuration) -> str:
+    """Which detector of a joint search a configuration belongs to, in words; empty for a search of anchors."""
+    if not isinstance(result, JointResult):
+        return ""
+    for label, found in zip(result.labels, result.results, strict=True):
+        if found.layout == configuration.layout:
+            return str(label)
+    return ""
