@@ -113,7 +113,9 @@ class SafeRemoval:
         else:
             basis = f"{images} that took no part in the search"
         if self.nothing or not self.n_removed:
-            return f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
+            looked = f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
+            asked = f"The question: can {self.metric} fall by less than {points_of(self.margin)}, with {self._sure}?"
+            return looked if self.nothing else f"{looked} {asked}"
         return (
             f"Measured on {basis}: {self.metric} {_accuracy(self.unpruned)} \N{RIGHTWARDS ARROW} "
             f"{_accuracy(self.unpruned + self.change)}, a change of {in_points(self.change)} "
@@ -128,11 +130,12 @@ class SafeRemoval:
         if self.nothing or more <= self.n_removed or not self.images_needed:
             return ""
         measured = "no loss" if self.hoped_change >= 0 else f"a change of {in_points(self.hoped_change)}"
-        return (
-            f"Without {more} of them (saving {100 * self.hoped_saved:.0f} %) {measured} is measured, but that may be "
-            f"luck: it could be a loss of {max(-100 * self.hoped_least, 0.0):.1f} points. About "
-            f"{self.images_needed:,} such images would tell."
+        text = (
+            f"Without {more} anchors (saving {100 * self.hoped_saved:.0f} %) {measured} is measured, but that may be "
+            f"luck: it could be a loss of {max(-100 * self.hoped_least, 0.0):.1f} points."
         )
+        # Where nothing is shown, the headline has the number.
+        return f"{text} About {self.images_needed:,} such images would tell." if self.n_removed else text
 
     @property
     def gap(self) -> str:
