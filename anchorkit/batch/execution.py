@@ -39,7 +39,7 @@ class Kernel:
         held: open files that the process keeps open as long as it lives, such as a lock file.
 
     Attributes:
-        heard: called with each line that a training reports on standard error; None for nobody.
+        heard: called with each line that a training reports; None for nobody.
     """
 
     heard: Callable[[str], None] | None = None
@@ -101,7 +101,7 @@ class Kernel:
                         progress_bar=False,
                         cwd=self.folder,
                         km=self._ready(),
-                        stderr_file=None if self.heard is None else _Reports(self.heard),
+                        stdout_file=None if self.heard is None else _Reports(self.heard),
                     )
             except PapermillExecutionError as error:
                 temporary.replace(failed)
@@ -151,7 +151,7 @@ class Kernel:
 
 
 class _Reports(io.TextIOBase):
-    """Takes what a notebook writes to standard error, and passes on the lines of a training as they come."""
+    """Takes what a notebook prints, and passes on the lines of a training as they come."""
 
     def __init__(self, heard: Callable[[str], None]) -> None:
         super().__init__()

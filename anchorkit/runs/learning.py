@@ -9,7 +9,7 @@ import math
 import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,10 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, write_json
 from anchorkit.findings import nothing_can_be_told
-from anchorkit.runs.record import RECORD_FILE, RunRecord
+from anchorkit.runs.record import RunRecord
 
 LEARNING_FILE = "learning.json"
+_LENGTHS = ("minutes", "epochs", "steps")
 RISING = 0.1
 """Share of its AP that a detector may have gained in the second half of its training and still count as settled."""
 
@@ -138,15 +139,36 @@ def judge_learning(
     )
 
 
-def command_to_train_longer(run_dir: str | Path) -> str:
-    """The command that trains the detector of a run longer; empty if no command made the run, or none trains longer."""
-    if not (Path(run_dir) / RECORD_FILE).exists():
-        return ""
-    record = RunRecord.read(run_dir)
+def longer_training(run_dir: str | Path, steps: int, passes: float, recipe_epochs: int) -> tuple[str, int]:
+    """How to train the detector of a run longer.
+
+    Args:
+        run_dir: the run's folder.
+        steps: of its training so far.
+        passes: over the images, so far.
+        recipe_epochs: passes of the recipe, which are those of profile ``full``.
+
+    Returns:
+        The command, with the user's own parameters, and the steps that it trains. After ``quick`` that is ``full``,
+        which goes on in the same folder; after ``full``, twice as many passes. The command is empty if no command made
+        the run, and the steps are 0 after ``smoke``, where they are not known.
+    """
+    record = RunRecord.read_if_there(run_dir)
+    if record is None or record.profile is None:
+        return "", 2 * steps
     words = ["anchorkit", "run", "--data", str(record.data), "--detector", str(record.detector)]
-    if record.profile == "quick":
+    given = [(name, value) for name, value in record.parameters.items() if name.rpartition(".")[2] not in _LENGTHS]
+    if record.profile == "smoke":
+        more = 0
+    else:
         words += ["--profile", "full", "--out", str(Path(run_dir).resolve())]
-    return shlex.join(words) if record.profile in ("smoke", "quick") else ""
+        more = round(recipe_epochs * steps / passes)
+    if record.profile == "full":
+        given.append(("02_detector.epochs", math.ceil(2 * passes)))
+        more = 2 * steps
+    for name, value in given:
+        words += ["-p", f"{name}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"]
+    return shlex.join(words), more
 
 
 def read_learning(run_dir: str | Path) -> Learning | None:
@@ -169,7 +191,9 @@ def read_learning_in(folder: str | Path) -> Learning | None:
         return None
     facts = read_json(path)
     try:
-        known = {one.name: math.nan if facts[one.name] is None else facts[one.name] for one in fields(Learning)}
+        known: dict[str, Any] = {
+            one.name: math.nan if facts[one.name] is None else facts[one.name] for one in fields(Learning)
+        }
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: lacks {error}; run 02_detector again") from None
     return Learning(**known)

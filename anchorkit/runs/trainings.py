@@ -54,7 +54,7 @@ def first_detector(
     Raises:
         InputError: as `load_detector`.
     """
-    about = {"categories": dataset.categories, "size": size, "seed": seed}
+    about: dict[str, Any] = {"categories": dataset.categories, "size": size, "seed": seed}
     if start == "scratch" or (start == "shipped" and dataset.name == "shapes"):
         return load_detector(name, **about), None
     fresh = load_detector(name, backbone_weights=start, **about)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -107,10 +108,12 @@ def fit(
         out: folder for checkpoints and the history; None keeps nothing on disk.
         seed: of the order of images and of the augmentation.
         precision: ``"no"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the hardware computes in it, else no.
-        workers: processes that load and augment images beside the training; the result does not depend on it.
+        workers: processes that load and augment images beside the training; the result does not depend on it. -1: one,
+            but none on a CPU with two cores, which the training itself uses.
         validate_every: laps between validations (a lap is an epoch, or a twelfth of the steps); 0 validates after the
             last only, None about ten times if that takes little of the time.
-        progress: show a progress bar on standard error; ``"lines"`` prints a line per validation instead.
+        progress: show a progress bar on standard error; ``"lines"`` prints a line per validation on standard
+            output instead.
 
     Returns:
         The history.
@@ -143,7 +146,7 @@ def fit(
         )
     module = detector.module.to(accelerator.device)
     dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
-    loader, sampler = training_loader(dataset, plan.batch_size, seed, workers)
+    loader, sampler = training_loader(dataset, plan.batch_size, seed, _workers(workers))
     optimizer = _optimizer(module, plan)
     facts = training_facts(detector, data, plan, None, seed, steps)
     known = steps or planned_steps(out, minutes, facts)
@@ -344,6 +347,11 @@ def _precision(name: str) -> str:
     if name not in ("no", "bf16", "fp16"):
         raise InputError(f"unknown precision {name!r}: use auto, no, bf16 or fp16")
     return name
+
+
+def _workers(asked: int) -> int:
+    few = (os.cpu_count() or 1) <= 2 and not torch.cuda.is_available()
+    return asked if asked >= 0 else int(not few)
 
 
 def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:

@@ -9,7 +9,6 @@ ends with the same weights.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -180,8 +179,8 @@ def check_length(epochs: int | None, steps: int | None, minutes: float | None) -
 
 
 def say(text: str) -> None:
-    """One line about the training, where nobody watches a progress bar."""
-    print(f"training: {text}", file=sys.stderr, flush=True)
+    """One line about the training on standard output, where nobody watches a progress bar."""
+    print(f"training: {text}", flush=True)
 
 
 def said_after(row: dict[str, float], pace: Pace, rows: list[dict[str, float]]) -> str:

@@ -316,3 +316,49 @@ def test_full_disk_while_the_notebook_is_written(three, lessons: Path, out: Path
     assert done.stderr.splitlines()[-1].startswith("anchorkit: ")
     assert "File too large" in done.stderr
     assert leftovers(out) == []
+
+
+def test_with_data_of_one_s_own_the_tour_on_shapes_is_not_run(
+    lessons: Path, tmp_path: Path, write_lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anchorkit.batch.runner.look_beforehand", lambda runs: None)
+    monkeypatch.setitem(PROFILES, "smoke", {})
+    for name in ("00_start_here", "01_lesson"):
+        write_lesson(name, [TRACE.format(name=name[:2])])
+    (tmp_path / "mine" / "annotations").mkdir(parents=True)
+    (tmp_path / "mine" / "annotations" / "instances_train.json").write_text("{}")
+    for data, expected in ((tmp_path / "mine", "010 "), ("shapes", "000 010 ")):
+        out = tmp_path / f"run-{Path(data).name}"
+        run_notebooks("smoke", data=data, out=out, notebooks=lessons)
+        assert (out / "trace").read_text() == expected
+
+
+LEARNS = """\
+from anchorkit.runs.learning import Learning
+before = Path(start) / "model.safetensors"
+said = before.read_text() + " " if before.exists() else ""
+(Path(run_dir) / "detector").mkdir(exist_ok=True)
+(Path(run_dir) / "detector" / "model.safetensors").write_text(f"{said}{minutes}")
+(Path(run_dir) / "detector" / "detector.json").write_text("{}")
+Learning("settled", 0.5, 0.0, 100, 1.0, "random weights").write(run_dir)
+"""
+
+
+def test_full_goes_on_from_where_quick_ended(lessons: Path, out: Path, write_lesson, monkeypatch) -> None:
+    own = PARAMETERS + 'start: str = "shipped"  # what it begins with\nminutes: float = 0.0  # how long\n'
+    write_lesson("02_detector", ["from pathlib import Path", LEARNS], parameters=own)
+    for profile, minutes in (("quick", 3.0), ("full", 40.0)):
+        monkeypatch.setitem(PROFILES, profile, {"02_detector": {"minutes": minutes}})
+    weights = out / "detector" / "model.safetensors"
+    run_notebooks("quick", out=out, notebooks=lessons)
+    assert weights.read_text() == "3.0"
+    for _ in range(2):  # a second time there is nothing left to do
+        run_notebooks("full", out=out, notebooks=lessons)
+        assert weights.read_text() == "3.0 40.0"
+        start = record_of(out)["notebooks"]["02_detector"]["parameters"]["start"]
+        assert start == str(out / "quick" / "detector")
+    # Whoever says what to begin with gets that.
+    run_notebooks("full", out=out, notebooks=lessons, parameters={"start": "scratch"})
+    assert weights.read_text() == "40.0"
+    with pytest.raises(InputError, match="holds a run with profile 'full', not 'quick'"):
+        run_notebooks("quick", out=out, notebooks=lessons)

@@ -447,3 +447,43 @@ def test_retinanet_takes_torchvisions_files(columns: int, classes: int, tmp_path
 
 def test_every_adoption_is_of_a_known_family() -> None:
     assert set(ADOPT) <= set(list_detectors())
+
+
+@pytest.mark.parametrize("name", ["tiny_ssd", "tiny_ssd_overanchorized"])
+@pytest.mark.parametrize("start", ["shipped", "tiny_ssd-shapes"])
+def test_a_detector_begins_with_the_trunk_of_a_shipped_one(name: str, start: str) -> None:
+    shipped = load_detector("tiny_ssd", weights="shapes").module.state_dict()
+    fresh = load_detector(name, categories=4, size=(128, 96), seed=0)
+    begun = load_detector(name, categories=4, size=(128, 96), seed=0, backbone_weights=start)
+    assert begun.begins_with == "the trunk of tiny_ssd-shapes (78 of 78 tensors)"
+    random, weights = fresh.module.state_dict(), begun.module.state_dict()
+    assert any(name.startswith("backbone.") for name in weights)
+    for tensor, value in weights.items():
+        assert torch.equal(value, (shipped if tensor.startswith("backbone.") else random)[tensor])
+
+
+def test_only_tensors_of_the_trunk_that_fit_are_taken(tmp_path: Path) -> None:
+    saved = load_detector("tiny_ssd", categories=2, seed=1)
+    state = {key: value.clone() for key, value in saved.module.state_dict().items()}
+    changed = next(key for key in state if key.endswith("weight"))
+    state[changed] = state[changed][:, :1].clone()  # another shape
+    save_detector(saved, tmp_path)
+    save_file(state, tmp_path / "model.safetensors")
+    fresh = load_detector("tiny_ssd", categories=2, seed=0).module.state_dict()
+    begun = load_detector("tiny_ssd", categories=2, seed=0, backbone_weights=tmp_path)
+    assert begun.begins_with.endswith("(77 of 78 tensors)")
+    assert torch.equal(begun.module.state_dict()[changed], fresh[changed])
+    assert all(torch.equal(begun.module.state_dict()[key], fresh[key]) for key in fresh if key.startswith("head."))
+    # It is said wherever the detector goes.
+    assert load_detector(save_detector(begun, tmp_path / "again")).begins_with == begun.begins_with
+    assert prune(begun, begun.layout.configuration(keep=[0])).begins_with == begun.begins_with
+
+
+def test_where_no_shipped_trunk_fits_the_weights_stay_random(tmp_path: Path) -> None:
+    about = {"categories": 2, "seed": 0, "width": 0.125}
+    fresh = load_detector("ssd300_vgg16", **about).module.state_dict()
+    begun = load_detector("ssd300_vgg16", backbone_weights="shipped", **about)
+    assert begun.begins_with == "random weights"
+    assert all(torch.equal(value, fresh[key]) for key, value in begun.module.state_dict().items())
+    with pytest.raises(InputError, match=r"model\.safetensors: no tensor of it fits the trunk of ssd300_vgg16"):
+        load_detector("ssd300_vgg16", backbone_weights="tiny_ssd-shapes", **about)

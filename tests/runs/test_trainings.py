@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import anchorkit as ak
 from anchorkit.datasets import Dataset
 from anchorkit.runs import trainings
+from anchorkit.runs.learning import Learning
 from anchorkit.runs.trainings import Trainer, row
 
 
@@ -134,3 +136,28 @@ def test_the_lesson_s_training_is_not_made_again(
     trainer.train(network(dataset, seed=1), "tiny", 1, seed=1)
     trainer.train(network(dataset), "tiny", 2, seed=0)
     assert steps == [4, 4, 4]
+
+
+def test_what_the_lesson_s_detector_begins_with(dataset: Dataset, tmp_path: Path) -> None:
+    mine = Dataset("mine", dataset.train, dataset.val, None)
+    shipped = ak.load_detector("tiny_ssd", weights="shapes").module.state_dict()
+    for data, start, trunk in ((mine, "shipped", True), (mine, "scratch", False), (dataset, "shipped", False)):
+        first, before = trainings.first_detector("tiny_ssd", data, start, seed=0)
+        weights = first.module.state_dict()
+        same = {name: torch.equal(value, shipped[name]) for name, value in weights.items() if "backbone" in name}
+        assert all(same.values()) == trunk
+        assert first.begins_with == ("the trunk of tiny_ssd-shapes (78 of 78 tensors)" if trunk else "random weights")
+        assert before is None
+    # A saved detector of the same family, classes and anchors goes on learning with its head.
+    saved = ak.load_detector("tiny_ssd", categories=dataset.categories, seed=3)
+    ak.save_detector(saved, tmp_path / "detector")
+    Learning("settled", 0.3, 0.0, 850, 3.0, "random weights").write(tmp_path)
+    on, before = trainings.first_detector("tiny_ssd", mine, str(tmp_path / "detector"))
+    assert all(torch.equal(value, on.module.state_dict()[name]) for name, value in saved.module.state_dict().items())
+    assert on.begins_with == "the weights after 850 steps of training, which began with random weights"
+    assert before is not None
+    assert before.accuracy == 0.3
+    # One with another input size has other anchors: it gives its trunk.
+    other, before = trainings.first_detector("tiny_ssd", mine, str(tmp_path / "detector"), size=(96, 96))
+    assert "trunk" in other.begins_with
+    assert before is None

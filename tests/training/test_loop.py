@@ -185,7 +185,7 @@ def test_minutes_become_steps_that_can_be_repeated(
     plan = read_json(tmp_path / "timed" / "plan.json")
     assert plan["steps"] == 6
     assert len(losses) == 6
-    assert "training: about 2 s: 6 steps of 4 images (2 passes over 12)" in capsys.readouterr().err
+    assert "training: about 2 s: 6 steps of 4 images (2 passes over 12)" in capsys.readouterr().out
     # What was timed was taken back: the same number of steps gives the same weights.
     explicit, again = train(data, steps=6)
     assert again == losses
