@@ -72,7 +72,7 @@ class Measuring:
         Returns:
             What was found, in a line.
         """
-        facts = {**costs(configuration), "anchors": " ".join(configuration.ids)}
+        facts: dict[str, Any] = {**costs(configuration), "anchors": " ".join(configuration.ids)}
         found = []
         for name, split in self._splits.items():
             table = self._predictions(point, detector, name, split)
@@ -82,7 +82,8 @@ class Measuring:
             self._note(point, stage, name, accuracy, low, high, facts)
             found.append(f"{100 * accuracy:.1f} on {name}")
         if self.told_on == "val" and stage in ("full", "pruned"):
-            fitted = cross_fitted_change(self._run, float(facts[self._result.cost]))
+            spent = self._result.asked.cost.compute(configuration)
+            fitted = cross_fitted_change(self._run, spent)
             if fitted is not None:
                 change, low, high = fitted if stage == "pruned" else (0.0, 0.0, 0.0)
                 accuracy = float(self._result.baseline["accuracy"]) + change

@@ -114,7 +114,10 @@ class SafeRemoval:
             basis = f"{images} that took no part in the search"
         if self.nothing or not self.n_removed:
             looked = f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
-            asked = f"The question: can {self.metric} fall by less than {points_of(self.margin)}, with {self._sure}?"
+            asked = (
+                f"The question was which anchors can go so that, with {self._sure}, {self.metric} falls by less than "
+                f"{points_of(self.margin)}."
+            )
             return looked if self.nothing else f"{looked} {asked}"
         return (
             f"Measured on {basis}: {self.metric} {_accuracy(self.unpruned)} \N{RIGHTWARDS ARROW} "
