@@ -24,7 +24,7 @@ NOTHING_FOUND = 0.0005
 FEWEST_IMAGES = 30
 """With fewer images no statement about anchors is made.
 
-In simulations with 12 images a third of the statements that were made were wrong (docs/statistics.md), and what occurs
+In simulations with 12 images 41 % of the statements that were made were wrong (docs/statistics.md), and what occurs
 in one image of ten is missing from 30 images in 4 % of all cases, from 12 images in 28 %.
 """
 

@@ -105,6 +105,16 @@ def to_ship(trained: Points | None, nothing: str | None) -> tuple[str, str] | No
     return what, shipment.why
 
 
+def nothing_told(run_dir: str | Path) -> str | None:
+    """Why nothing can be told of a run, by its search and its statement; None where something can.
+
+    Raises:
+        InputError: a file of the run is damaged.
+    """
+    search = read_search(Path(run_dir))
+    return None if search is None else why_nothing(search, read_holding(run_dir))
+
+
 def last_words(run_dir: str | Path) -> list[str]:
     """What a run found, in the words of its page, for the end of a command: a line per statement.
 

@@ -208,7 +208,7 @@ class Points:
         nothing = nothing_can_be_told(self._full_accuracy(self._chosen_on))
         if nothing:
             return Shipment(*UNPRUNED, f"{nothing}.")
-        passed_over = []
+        passed_over: list[str] = []
         for point, stage in self._ordered():
             against = self._refuted(point, stage)
             if against is None:

@@ -118,7 +118,12 @@ class SafeRemoval:
         else:
             basis = f"{images} that took no part in the search"
         if self.nothing or not self._shown:
-            return f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
+            looked = f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
+            asked = (
+                f"The question was which anchors can go so that, with {self._sure}, {self.metric} falls by less than "
+                f"{points_of(self.margin)}."
+            )
+            return looked if self.nothing else f"{looked} {asked}"
         return (
             f"Measured on {basis}: {self.metric} {_accuracy(self.unpruned)} \N{RIGHTWARDS ARROW} "
             f"{_accuracy(self.unpruned + self.change)}, a change of {in_points(self.change)} "
@@ -134,11 +139,17 @@ class SafeRemoval:
         if self.nothing or not beyond or not self.images_needed:
             return ""
         measured = "no loss" if self.hoped_change >= 0 else f"a change of {in_points(self.hoped_change)}"
-        return (
-            f"Without {more} of them (saving {100 * self.hoped_saved:.0f} %) {measured} is measured, but that may be "
-            f"luck: it could be a loss of {max(-100 * self.hoped_least, 0.0):.1f} points. About "
-            f"{self.images_needed:,} such images would tell."
+        point = (
+            f"With channels {self.hoped_channels} and without {more} anchors"
+            if self.channels
+            else f"Without {more} anchors"
         )
+        text = (
+            f"{point} (saving {100 * self.hoped_saved:.0f} %) {measured} is measured, but that may be "
+            f"luck: it could be a loss of {max(-100 * self.hoped_least, 0.0):.1f} points."
+        )
+        # Where nothing is shown, the headline has the number.
+        return f"{text} About {self.images_needed:,} such images would tell." if self._shown else text
 
     @property
     def gap(self) -> str:

@@ -147,6 +147,10 @@ def test_search_refuses_where_the_full_detector_finds_nothing(files, capsys):
     out, err = capsys.readouterr()
     assert json.loads(out)["AP"] < HARDLY_TRAINED
     assert "class indices from 0" in err
+    assert main(["evaluate", table, str(files / "truth.json")]) == 0
+    assert "so nothing can be told about its anchors." in capsys.readouterr().out.splitlines()[0]
+    assert main(["search", table, str(files / "truth.json"), "--cost", "boxes", "--threshold", "0"]) == 0
+    assert "so nothing can be told about its anchors." in capsys.readouterr().out.splitlines()[0]
     nothing = remade(made_up()[0], made_up()[0].boxes + 5000)
     evaluator = Evaluator(nothing, made_up()[1])
     with pytest.raises(InputError, match="finds nothing .* so nothing can be told"):

@@ -224,12 +224,12 @@ def test_the_report_tells_the_answer_first(run: Path, capsys: pytest.CaptureFixt
     answer = capsys.readouterr().out
     few = "12 images are too few to tell which anchors the detector needs"
     assert answer.startswith(few)  # so does the page
-    assert "No detector to ship: 6 images are too few" in answer
+    assert "No detector to ship." in answer
     assert np.isfinite(known["found"]["boxes"].detach().numpy()).all()
     page = (run / "index.html").read_text()
     assert remote_references(page) == []
     assert f"<h1>{few}" in page
-    for praise in ("can go", "To ship", "flatter"):
+    for praise in ("can go", "To ship", "which flatter what they chose"):
         assert praise not in page
     assert "Not there yet: the search" not in page
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from anchorkit.errors import InputError
-from anchorkit.runs.compare import main_effects, open_results, rank_runs, varied_parameters, within
+from anchorkit.findings import nothing_can_be_told
+from anchorkit.runs.compare import main_effects, nothing_told_of, open_results, rank_runs, varied_parameters, within
 from anchorkit.runs.results_table import results_table, run_summary, write_results
 from anchorkit.search.frontier import hypervolume
 
@@ -56,6 +57,20 @@ def test_parameters_of_notebooks_that_differ_are_named_apart(tmp_path: Path) -> 
     (run / "run.json").write_text(json.dumps(record))
     parameters = run_summary(run)["parameters"]
     assert parameters == {"04_search.seed": 0, "05_x.seed": 7, "cost": "boxes", "sizes": "[1, 2]"}
+
+
+def test_a_hopeless_run_has_no_savings_and_says_why(tmp_path: Path) -> None:
+    good = write_run(tmp_path / "good", search_result())
+    result = search_result(threshold=0.0)
+    for frame in (result.frontier, result.evaluated):
+        frame["accuracy"] *= 0.05
+    poor = write_run(tmp_path / "poor", result)
+    assert run_summary(good)["nothing"] is None
+    assert "free.saved" in run_summary(good)["figures"]
+    summary = run_summary(poor)
+    assert summary["nothing"] == nothing_can_be_told(0.025)
+    assert not [name for name in summary["figures"] if name.endswith(".saved")]
+    assert nothing_told_of(results_table([good, poor])) == {"poor": nothing_can_be_told(0.025)}
 
 
 def test_figures_of_a_notebooks_own_and_of_points(tmp_path: Path) -> None:

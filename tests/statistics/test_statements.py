@@ -128,8 +128,8 @@ def test_nothing_may_be_safe_and_then_it_says_what_would_tell(small, result):
     assert said.images_needed > 120
     saved = 1 - ak.costs.cost_of(said.hoped, "head_flops") / ak.costs.cost_of(small.full, "head_flops")
     assert (said.saved, said.hoped_saved) == (0.0, pytest.approx(saved))
-    assert f"Without {8 - len(said.hoped)} of them (saving {100 * saved:.0f} %) no loss is measured" in str(said)
-    assert f"About {said.images_needed:,} such images would tell" in str(said)
+    assert f"Without {8 - len(said.hoped)} anchors (saving {100 * saved:.0f} %) no loss is measured" in str(said)
+    assert str(said).count(f"{said.images_needed:,}") == 1
     seen = dataclasses.replace(said, configuration=said.hoped, margin=0.01)
     assert "less than 1 point on" in str(seen)
     assert "flatters" in str(seen)
