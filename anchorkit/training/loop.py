@@ -163,13 +163,15 @@ def fit(
     trial = data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed)
     validate(detector, module, trial)
     if minutes:
-        pace.time_validation(lambda: validate(detector, module, trial), len(trial) / len(data.val))
+        # A detector without training predicts far more boxes than it will later, and is slower to evaluate.
+        pace.timed(lambda: validate(detector, module, trial), 4 * len(trial) / len(data.val))
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     watched = accelerator.is_local_main_process and progress
     bar = tqdm(total=pace.steps or None, disable=watched is not True, unit="step", desc="training")
     bar.update(int(rows[-1]["step"]) if rows else 0)
     before = {} if pace.steps else checkpoint.state()
+    kept = mean.module if mean is not None else module
 
     def chosen() -> None:
         checkpoint.facts["steps"] = pace.steps
@@ -177,7 +179,7 @@ def fit(
             write_plan(out, pace, facts)
         bar.reset(total=pace.steps)
         if watched:
-            (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size))
+            (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size, len(dataset)))
 
     try:
         for sampler.steps in pace.laps(len(rows), accelerator, lambda: checkpoint.load(before), chosen):
@@ -212,7 +214,7 @@ def fit(
                 "val_AP": math.nan,
             }
             if pace.validates(len(rows) + 1):
-                row["val_AP"] = validate(detector, mean.module if mean is not None else module, data.val)
+                row["val_AP"] = pace.timed(lambda: validate(detector, kept, data.val))
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
