@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,14 +165,13 @@ def fit(
     validate(detector, module, trial)
     if minutes:
         # A detector without training predicts far more boxes than it will later, and is slower to evaluate.
-        pace.timed(lambda: validate(detector, module, trial), 4 * len(trial) / len(data.val))
+        pace.timed(partial(validate, detector, module, trial), 4 * len(trial) / len(data.val))
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     watched = accelerator.is_local_main_process and progress
     bar = tqdm(total=pace.steps or None, disable=watched is not True, unit="step", desc="training")
     bar.update(int(rows[-1]["step"]) if rows else 0)
     before = {} if pace.steps else checkpoint.state()
-    kept = mean.module if mean is not None else module
 
     def chosen() -> None:
         checkpoint.facts["steps"] = pace.steps
@@ -213,8 +213,9 @@ def fit(
                 "seconds": 0.0,
                 "val_AP": math.nan,
             }
+            kept = mean.module if mean is not None else module
             if pace.validates(len(rows) + 1):
-                row["val_AP"] = pace.timed(lambda: validate(detector, kept, data.val))
+                row["val_AP"] = pace.timed(partial(validate, detector, kept, data.val))
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
             row["seconds"] = time.perf_counter() - started
             rows.append(row)
