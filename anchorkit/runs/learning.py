@@ -73,8 +73,9 @@ class Learning:
                 f"The detector still learns fast: {points}, {100 * self.gain:.1f} of them from the second half. "
                 "A longer training may change which anchors it needs."
             )
-        gained = "" if math.isnan(self.gain) else f", {100 * self.gain:.1f} of them from the second half"
-        return f"The training has settled: {points}{gained}."
+        if math.isnan(self.gain):
+            return f"{points}; it was measured at the end only, so whether it still rises is not known."
+        return f"The training has settled: {points}, {100 * self.gain:.1f} of them from the second half."
 
     @property
     def advice(self) -> str:

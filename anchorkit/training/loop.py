@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -176,7 +177,8 @@ def fit(
     trial = data.val.subset(min(TRIAL_IMAGES, len(data.val)), seed)
     validate(detector, module, trial)
     if minutes:
-        pace.time_validation(lambda: validate(detector, module, trial), len(trial) / len(data.val))
+        # A detector without training predicts far more boxes than it will later, and is slower to evaluate.
+        pace.timed(partial(validate, detector, module, trial), 4 * len(trial) / len(data.val))
     model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
 
     watched = accelerator.is_local_main_process and progress
@@ -190,7 +192,7 @@ def fit(
             write_plan(out, pace, facts)
         bar.reset(total=pace.steps)
         if watched:
-            (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size))
+            (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size, len(dataset)))
 
     try:
         for addition in additions:
@@ -237,7 +239,7 @@ def fit(
             }
             kept = mean.module if mean is not None else module
             if pace.validates(len(rows) + 1):
-                row["val_AP"] = validate(detector, kept, data.val)
+                row["val_AP"] = pace.timed(partial(validate, detector, kept, data.val))
                 bar.set_postfix(loss=f"{row['loss']:.2f}", val_AP=f"{100 * row['val_AP']:.1f}")
             for addition in additions:
                 row |= addition.columns(kept)

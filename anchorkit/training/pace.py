@@ -104,11 +104,12 @@ class Pace:
         for lap in range(done, len(ends)):
             yield range(ends[lap - 1] if lap else 0, ends[lap])
 
-    def time_validation(self, validate: Callable[[], object], share: float) -> None:
-        """Time a validation on a `share` (0..1) of the images."""
+    def timed(self, validate: Callable[[], float], share: float = 1.0) -> float:
+        """The accuracy that a validation finds, on a `share` (0..1) of the images; notes how long all of them take."""
         started = _clock()
-        validate()
+        accuracy = validate()
         self.validation = (_clock() - started) / share
+        return accuracy
 
     @property
     def validations(self) -> int:
@@ -130,11 +131,11 @@ class Pace:
             return bool(self.validate_every) and lap % self.validate_every == 0
         return lap * self.validations // laps > (lap - 1) * self.validations // laps
 
-    def said(self, batch_size: int) -> str:
+    def said(self, batch_size: int, images: int) -> str:
         """One line: how long it takes, and how long the recipe's own epochs would."""
         about = f"about {_time(self.seconds_of(self.steps))}: {self.steps:,} steps of {batch_size} images"
         whole = _time(self.seconds_of(self.epochs * self.per_epoch))
-        passes = f"{self.epoch_at(self.steps):.0f} passes over {self.per_epoch * batch_size:,}"
+        passes = f"{self.epoch_at(self.steps):.0f} passes over {images:,}"
         return f"{about} ({passes}); the recipe's {self.epochs} passes would take about {whole}"
 
     def seconds_of(self, steps: int) -> float:
@@ -205,4 +206,7 @@ def _time(seconds: float) -> str:
     """A time for people, without false precision."""
     if seconds < 90:
         return f"{seconds:.0f} s"
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds, -1), 60)
+        return f"{minutes:.0f} min {rest:.0f} s" if rest else f"{minutes:.0f} min"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

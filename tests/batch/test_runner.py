@@ -362,3 +362,12 @@ def test_full_goes_on_from_where_quick_ended(lessons: Path, out: Path, write_les
     assert weights.read_text() == "40.0"
     with pytest.raises(InputError, match="holds a run with profile 'full', not 'quick'"):
         run_notebooks("quick", out=out, notebooks=lessons)
+
+
+def test_what_a_training_reports_is_passed_on_as_it_comes(lessons: Path, out: Path, write_lesson, capsys) -> None:
+    write_lesson("02_lesson", ["print('training: step 3 of 9')\nprint('not for the terminal')"])
+    run_notebooks("smoke", out=out, notebooks=lessons)
+    lines = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert lines[:2] == ["[1/1] 02_lesson:", "step 3 of 9"]
+    assert lines[2].endswith(" s")
+    assert len(lines) == 3

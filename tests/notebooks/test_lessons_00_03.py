@@ -73,7 +73,12 @@ def texts(notebook: nbformat.NotebookNode) -> str:
 def test_they_leave_what_the_next_lessons_need(run: Path) -> None:
     assert json.loads((run / "data.json").read_text())["images"] == {"train": 32, "val": 8, "test": 8}
     predictions = ak.PredictionTable.load(run / "predictions.parquet")
-    assert ak.load_detector(run / "detector").layout == predictions.layout
+    detector = ak.load_detector(run / "detector")
+    assert detector.layout == predictions.layout
+    learning = ak.runs.learning.read_learning(run)  # judged before anything is searched
+    assert learning is not None
+    assert (learning.steps, learning.begins_with) == (4, "random weights")
+    assert detector.begins_with == "random weights"  # the shipped detector has learnt these very images
     assert sorted(path.name for path in (run / "figures").iterdir()) == list(PICTURES)
 
 

@@ -59,6 +59,8 @@ def test_the_words_say_what_the_one_rule_says() -> None:
     assert str(low).endswith("To train longer (about 1 min of training): anchorkit run")
     settled = judge_learning(history(0.3, 0.31), "random weights", "anchorkit run")
     assert str(settled) == "The training has settled: AP 31.0 points after 20 steps, 1.0 of them from the second half."
+    once = judge_learning(history(math.nan, 0.31), "random weights", "anchorkit run")
+    assert str(once).endswith("measured at the end only, so whether it still rises is not known.")
 
 
 def test_a_training_that_went_on_counts_both() -> None:

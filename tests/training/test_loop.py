@@ -187,13 +187,13 @@ def test_steps_are_as_good_as_epochs(data: Dataset, tmp_path: Path) -> None:
 def test_minutes_become_steps_that_can_be_repeated(
     data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A second at each look: a validation takes one, and six steps do, which are the steps of the remaining second.
+    # A second at each look: so long do six steps take, and four validations.
     monkeypatch.setattr(pace_module, "_clock", itertools.count().__next__)
-    timed, losses = train(data, minutes=1 / 30, out=tmp_path / "timed", progress="lines")
+    timed, losses = train(data, minutes=1.25 / 60, out=tmp_path / "timed", progress="lines")
     plan = read_json(tmp_path / "timed" / "plan.json")
     assert plan["steps"] == 6
     assert len(losses) == 6
-    assert "training: about 2 s: 6 steps of 4 images (2 passes over 12)" in capsys.readouterr().out
+    assert "training: about 1 s: 6 steps of 4 images (2 passes over 12)" in capsys.readouterr().out
     # What was timed was taken back: the same number of steps gives the same weights.
     explicit, again = train(data, steps=6)
     assert again == losses
@@ -208,11 +208,11 @@ def test_a_killed_training_of_minutes_goes_on_with_its_own_plan(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(pace_module, "_clock", itertools.count().__next__)
-        killed(2, lambda: train(data, minutes=1 / 20, out=tmp_path))
+        killed(2, lambda: train(data, minutes=2.25 / 60, out=tmp_path))
         assert read_json(tmp_path / "plan.json")["steps"] == 12
     # A machine that is slower now has no say in it.
     monkeypatch.setattr(pace_module, "_clock", itertools.count(step=50).__next__)
-    resumed, losses = train(data, minutes=1 / 20, out=tmp_path)
+    resumed, losses = train(data, minutes=2.25 / 60, out=tmp_path)
     undisturbed, again = train(data, steps=12)
     assert losses == again
     assert same_weights(undisturbed, resumed)
