@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torchvision.models import resnet50
 from torchvision.models.detection.anchor_utils import AnchorGenerator
