@@ -2,9 +2,10 @@
 
 from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
 from anchorkit.detectors.export import export_onnx
+from anchorkit.detectors.fresh import untrained
 from anchorkit.detectors.heads import keep_filters
 from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
-from anchorkit.detectors.surgery import prune, untrained
+from anchorkit.pruning import prune
 
 __all__ = [
     "Builder",

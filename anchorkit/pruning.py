@@ -1,20 +1,32 @@
 """Head surgery: a detector without the anchors it does not need.
 
 Cutting an anchor cuts its filters out of the head. A level without anchors loses its head, and what the trunk computes
-for such levels only is cut off with it (paper section 3.8). How that is done, each family of detectors knows.
+for such levels only is cut off with it (paper section 3.8). How that is done, each family of detectors knows, and
+`anchorkit.onnx` for detectors that are only a file.
 """
 
 from __future__ import annotations
 
-import torch
+from typing import Any, Protocol, TypeVar
 
-from anchorkit.anchors import Configuration
-from anchorkit.detectors.architectures import BUILDERS
-from anchorkit.detectors.base import Detector, structure
+from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.errors import InputError
 
+__all__ = ["prune"]
 
-def prune(detector: Detector, configuration: Configuration) -> Detector:
+
+class Prunable(Protocol):
+    """What `prune` needs of a detector."""
+
+    layout: AnchorLayout
+
+    def pruned(self, configuration: Configuration) -> Any: ...
+
+
+D = TypeVar("D", bound=Prunable)
+
+
+def prune(detector: D, configuration: Configuration) -> D:
     """A smaller detector that keeps only the anchors of `configuration`, with the weights of `detector`.
 
     Its raw predictions are those of `detector` for the kept anchors, up to float rounding. Its layout numbers the kept
@@ -43,39 +55,5 @@ def prune(detector: Detector, configuration: Configuration) -> Detector:
         )
     if not configuration:
         raise InputError("prune: the configuration keeps no anchor; a detector needs at least one")
-    return detector.pruned(configuration)
-
-
-def untrained(detector: Detector, seed: int) -> Detector:
-    """A detector with the same anchors and classes and fresh weights, to train from the beginning (paper section 3.3).
-
-    Args:
-        detector: whose structure is taken; a pruned one, as a rule.
-        seed: of the fresh weights.
-
-    Raises:
-        InputError: the detector's family is not registered.
-
-    Example:
-        >>> import anchorkit as ak
-        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
-        >>> fresh = ak.untrained(detector, seed=0)
-        >>> fresh.layout == detector.layout
-        True
-    """
-    if detector.architecture not in BUILDERS:
-        raise InputError(
-            f"untrained: no builder is known for {detector.architecture!r}; register it first: "
-            "register_detector(name, build)"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = BUILDERS[detector.architecture](
-            detector.categories,
-            postprocess=detector.postprocess,
-            name=detector.name,
-            **structure(detector.layout),
-            **detector.options,
-        )
-    fresh.module.to(detector.device)
-    return fresh
+    found: D = detector.pruned(configuration)
+    return found
