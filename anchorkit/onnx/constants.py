@@ -159,6 +159,8 @@ class Constants:
             for place, axis in enumerate(order):
                 moved[axis] = block[place]
             new.input[0] = self.cut(node.input[0], tuple(moved))
+        elif kind in ("Gather", "Slice", "Tile") and (moved_on := self._same_axes(node, block)) is not None:
+            new.input[0] = self.cut(node.input[0], moved_on)
         elif kind in ("Unsqueeze", "Squeeze"):
             new.input[0] = self.cut(node.input[0], self._through_unit_axes(node, block))
         elif kind == "Expand":
@@ -175,6 +177,21 @@ class Constants:
                 "has to be cut; export the file for a fixed size of the image"
             )
         return self._placed(new)
+
+    def _same_axes(self, node: Any, block: Block) -> Block | None:
+        """The block before a node that leaves the axes to be cut as they are; None if it does not."""
+        before, after = self.value(node.input[0]).shape, self.value(node.output[0]).shape
+        moved = list(block)
+        lengths = list(after)
+        if node.op_type == "Gather":
+            axis = attribute(node, "axis", 0) % len(before)
+            rank = self.value(node.input[1]).ndim
+            if any(keep is not None for keep in moved[axis : axis + rank]):
+                return None
+            moved[axis : axis + rank], lengths[axis : axis + rank] = [None], [before[axis]]
+        if any(keep is not None and length != own for keep, length, own in zip(moved, lengths, before, strict=True)):
+            return None
+        return tuple(moved)
 
     def _through_unit_axes(self, node: Any, block: Block) -> Block:
         """The block before a Squeeze or an Unsqueeze."""
