@@ -193,6 +193,26 @@ class Constants:
             return None
         return tuple(moved)
 
+    def shifted(self, name: str, part: list[np.ndarray], by: np.ndarray) -> str | None:
+        """Indices that depend on the size of the image: a part of them, and a number added to each; None if that number
+        depends on the size as well."""
+        cut_axes = [axis for axis, keep in enumerate(part) if len(keep) < self.value(name).shape[axis]]
+        other = self._other[1][name] if self._other is not None else self.value(name)
+        if any(other.shape[axis] != self.value(name).shape[axis] for axis in cut_axes):
+            return None
+        for axis in range(len(part)):
+            first = by.take([0], axis)
+            if axis not in cut_axes:
+                if not (by == first).all():
+                    return None
+                by = first
+        for axis in cut_axes:
+            indices = self.new(part[axis], f"{name}/kept")
+            name = self._placed(helper.make_node("Gather", [name, indices], [name], name=f"{name}/part", axis=axis))
+        if not by.any():
+            return name
+        return self._placed(helper.make_node("Add", [name, self.new(by, f"{name}/by")], [name], name=f"{name}/moved"))
+
     def _through_unit_axes(self, node: Any, block: Block) -> Block:
         """The block before a Squeeze or an Unsqueeze."""
         before, after = self.value(node.input[0]).shape, self.value(node.output[0]).shape
@@ -288,6 +308,21 @@ class Constants:
             helper.make_node("Gather", [f"{name}/image", inputs[0]], [f"{name}/lengths"], axis=0),
             helper.make_node("Div", [f"{name}/lengths", inputs[1]], [f"{name}/cells"]),
             helper.make_node("Where", [inputs[2], inputs[3], f"{name}/cells"], [name]),
+        ]
+
+    def shape_as_before(self, node: Any) -> list[Any]:
+        """Nodes that say the shape of a tensor as it was before the cut: what is computed from it is recounted later."""
+        shape = self.shapes[node.input[0]]
+        larger = shape if self._other is None else self._other[0][node.input[0]]
+        fixed = np.array([length == other for length, other in zip(shape, larger, strict=True)])
+        name = node.output[0]
+        numbers = np.array(shape, np.int64)
+        if fixed.all():
+            return [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(numbers))]
+        inputs = [self.new(fixed, f"{name}/fixed"), self.new(numbers, f"{name}/numbers")]
+        return [
+            helper.make_node("Shape", [node.input[0]], [f"{name}/after"]),
+            helper.make_node("Where", [*inputs, f"{name}/after"], [name]),
         ]
 
     def _open(self, node: Any, name: str) -> InputError:
