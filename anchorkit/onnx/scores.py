@@ -87,8 +87,8 @@ def find_scores(
     activation = said.activation or _activation(group, columns[-1:], zero, three)
     if activation == "none":
         notes.append(
-            "the scores are not activated in the file; activation='sigmoid' or 'softmax' says what the decoding program "
-            "does"
+            "the scores are not activated in the file; activation='sigmoid' or 'softmax' says what the decoding "
+            "program does"
         )
     first = columns[0]
     background: Column | None = None
@@ -107,20 +107,18 @@ def find_scores(
             notes += [note] if note else []
         elif note:
             notes.append(note)
-    if not joint and objectness is None and len(columns) == 1:
+    if not joint and objectness is None:
         objectness = _single(group, boxes, columns, zero, three)
-    elif not joint and objectness is None:
-        objectness = _single(group, boxes, columns, zero, three)
-    if said.classes is not None and background is None and len(columns) == said.classes + 1 and objectness is None:
-        if said.objectness is None and activation != "softmax":
-            background = columns[0] if said.background != "last" else columns[-1]
-            columns = columns[1:] if said.background != "last" else columns[:-1]
-            notes.append("one column more than there are classes is taken for the background; background= says which")
+    one_more = said.classes is not None and len(columns) == said.classes + 1
+    if one_more and background is None and objectness is None and said.objectness is None and activation != "softmax":
+        background = columns[0] if said.background != "last" else columns[-1]
+        columns = columns[1:] if said.background != "last" else columns[:-1]
+        notes.append("one column more than there are classes is taken for the background; background= says which")
     if said.classes is not None and len(columns) != said.classes:
         extra = " beside an objectness" if objectness or applied else " beside a background" if background else ""
         raise InputError(
-            f"{source}: categories: {said.classes} classes were given, and the file has scores of {len(columns)}{extra} "
-            f"(outputs {names}); give as many names, or say objectness= or background="
+            f"{source}: categories: {said.classes} classes were given, and the file has scores of {len(columns)}"
+            f"{extra} (outputs {names}); give as many names, or say objectness= or background="
         )
     return Scores(tuple(columns), objectness, applied, background, activation, tuple(notes))
 
