@@ -12,8 +12,8 @@ from anchorkit.onnx.understand import Analysis, Reading
 from anchorkit.onnx.zero_head import to_pixels
 
 DECODERS = ("yolov3", "yolov5", "ssd", "distance")
-"""How the program that uses a file decodes boxes which the file leaves as they are: ``yolov3`` (sigmoid and exp; that of
-darknet too), ``yolov5`` (twice the sigmoid; that of YOLOv7 too), ``ssd`` (with variances 0.1 and 0.2), ``distance`` (of
+"""How the program that uses a file decodes boxes which the file leaves as they are: ``yolov3`` (sigmoid and exp;
+darknet's), ``yolov5`` (twice the sigmoid; that of YOLOv7 too), ``ssd`` (with variances 0.1 and 0.2), ``distance`` (of
 the four sides from the cell, in cells; SCRFD and the like)."""
 
 

@@ -126,7 +126,7 @@ def yolov5(
             axes = [np.arange(length) for length in (1, count, height, width, 2)]
             places = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
             y = g.op("ScatterND", y, g.constant(places), xy)
-            y = g.op("ScatterND", y, g.constant(places + (0, 0, 0, 0, 2)), wh)
+            y = g.op("ScatterND", y, g.constant(places + np.array([0, 0, 0, 0, 2])), wh)
         else:
             y = g.op("Concat", xy, wh, rest, axis=4)
         found.append(g.op("Reshape", y, g.ints(1, -1, columns)))
