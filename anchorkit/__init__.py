@@ -35,7 +35,8 @@ _HOME = {
     "save_detector": "detectors",
     "untrained": "detectors",
     "prune_channels": "channels",
-    "prune": "detectors",
+    "prune": "pruning",
+    "load_onnx": "onnx",
     "fit": "training",
     "MeasuredLatency": "latency",
     "PostprocessModel": "latency",
@@ -79,6 +80,7 @@ _SUBMODULES = {
     "diagnosis": "analysis.diagnosis",
     "latency": "latency",
     "metrics": "evaluation.metrics",
+    "onnx": "onnx",
     "plots": "plots",
     "predictions": "predictions",
     "redundancy": "analysis.redundancy",
@@ -102,7 +104,6 @@ if TYPE_CHECKING:
         coupled_channels,
         export_onnx,
         load_detector,
-        prune,
         register_detector,
         save_detector,
         untrained,
@@ -117,7 +118,9 @@ if TYPE_CHECKING:
         fit_postprocess_time,
         measure_latency,
     )
+    from anchorkit.onnx import load_onnx
     from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions
+    from anchorkit.pruning import prune
     from anchorkit.search import (
         SearchResult,
         exhaustive_search,

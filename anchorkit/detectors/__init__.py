@@ -6,9 +6,10 @@ from anchorkit.detectors.channel_maps import watch_maps
 from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
 from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.detectors.export import export_onnx
+from anchorkit.detectors.fresh import untrained
 from anchorkit.detectors.heads import keep_filters
 from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
-from anchorkit.detectors.surgery import prune, untrained
+from anchorkit.pruning import prune
 
 __all__ = [
     "Builder",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,9 @@ from torch import Tensor, nn
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.datasets import Category
 from anchorkit.errors import InputError
-from anchorkit.postprocess import PostProcess
+from anchorkit.postprocess import PostProcess, RawPredictions
 
 FRESH = "random weights"
-
-
-@dataclass(frozen=True)
-class RawPredictions:
-    """Everything a detector predicts for one image, before top-k and NMS.
-
-    Attributes:
-        boxes: float32 (B, 4), x1 y1 x2 y2 in pixels of the original image, clipped to it, in the detector's own order.
-        scores: float32 (B, K), 0..1, for each object class in the order of the detector's categories.
-        anchor: int32 (B,), the index of the anchor that made the box.
-
-    Example:
-        >>> import anchorkit as ak
-        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
-        >>> import numpy as np
-        >>> [raw] = detector.raw_predictions([np.zeros((120, 90, 3), np.uint8)])
-        >>> raw.boxes.shape, raw.scores.shape, raw.anchor.shape
-        ((2424, 4), (2424, 7), (2424,))
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    anchor: np.ndarray
 
 
 class Detector:
@@ -59,6 +35,7 @@ class Detector:
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
         options: what the family's builder needs beside anchors, size and classes; plain JSON values.
+        anchor_surgery: what `prune` calls in the place of `pruned`: channel surgery sets it. None for `pruned`.
         begins_with: what its weights began with, in words: ``"random weights"``, ``"the trunk of tiny_ssd-shapes"``.
 
     Example:
@@ -71,6 +48,7 @@ class Detector:
     """
 
     begins_with = FRESH
+    anchor_surgery: Callable[[Any, Configuration], Any] | None = None
 
     def __init__(
         self,

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anchorkit.anchors import Configuration
 from anchorkit.detectors.architectures import BUILDERS
-from anchorkit.detectors.base import Detector
+from anchorkit.detectors.base import Detector, structure
 from anchorkit.detectors.channel_costs import layout_after
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.coupling import coupled_channels
@@ -65,6 +66,7 @@ def cut_channels(
     if gone:
         _cut(small.module, channels, gone)
         small.options[CHANNELS] = {**detector.options.get(CHANNELS, {}), **_widths(channels, gone)}
+        small.anchor_surgery = prune_narrow
         after = _check_structure(small, channels, gone)
         small.layout = small.measured_layout() or layout_after(detector.layout, channels, after)
     return small
@@ -122,8 +124,47 @@ def narrowed(detector: Detector, widths: Widths) -> Detector:
     small = copy.copy(detector)
     _cut(small.module, channels, gone)
     small.options = {**detector.options, CHANNELS: dict(widths)}
+    small.anchor_surgery = prune_narrow
     small.layout = small.measured_layout() or layout_after(detector.layout, channels, coupled_channels(small))
     return small
+
+
+def same_structure(detector: Detector, *, whole: bool = False) -> Detector:
+    """A detector of the same structure with fresh weights.
+
+    Args:
+        detector: whose structure is taken.
+        whole: with all channels.
+
+    Raises:
+        InputError: its family is not registered.
+    """
+    if detector.architecture not in BUILDERS:
+        raise InputError(
+            f"no builder is known for {detector.architecture!r}; register it first: register_detector(name, build)"
+        )
+    options = {name: value for name, value in detector.options.items() if not (whole and name == CHANNELS)}
+    made = built(
+        detector.architecture,
+        detector.categories,
+        postprocess=detector.postprocess,
+        name=detector.name,
+        **structure(detector.layout),
+        **options,
+    )
+    made.module.to(detector.device).train(detector.module.training)
+    return made
+
+
+def prune_narrow(detector: Detector, configuration: Configuration) -> Detector:
+    """`anchorkit.prune` for a detector whose channels are cut.
+
+    A family cuts anchors out of its own widths: so they are given back, empty, and taken away again.
+    """
+    small = widened(detector, same_structure(detector, whole=True)).pruned(configuration)
+    present = {path for path, _ in small.module.named_modules()}
+    widths = {layer: width for layer, width in detector.options[CHANNELS].items() if layer in present}
+    return narrowed(small, widths) if widths else small
 
 
 @torch.no_grad()
