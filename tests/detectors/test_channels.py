@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 import anchorkit as ak
@@ -61,8 +62,8 @@ def predicted(detector: Detector, seed: int = 0) -> tuple[Tensor, ...]:
     """What the network says of a random image."""
     image = torch.rand(1, 3, *detector.layout.input_size, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        found: tuple[Tensor, ...] = detector.network()(image)
-    return found
+        found = detector.network()(image)
+    return (found,) if isinstance(found, Tensor) else tuple(found)
 
 
 def apart(one: Detector, other: Detector) -> float:
@@ -387,6 +388,20 @@ def test_maps_of_another_detector_are_refused() -> None:
     detector, _ = built("tiny_ssd")
     with pytest.raises(InputError, match="found in this detector"):
         watch_maps(channels, detector, torch.rand(1, 3, *detector.layout.input_size), lambda *seen: None)
+
+
+def test_frozen_batch_norms_of_a_residual_network() -> None:
+    torch.manual_seed(0)
+    detector = bare(nn.Sequential(*list(resnet18(norm_layer=FrozenBatchNorm2d).children())[:-2]), size=64)
+    channels = ak.coupled_channels(detector)
+    kept = {group.name: group.atoms - int(0.3 * group.atoms) for group in channels.groups}
+    assert (len(channels.groups), detector.parameters) == (11, 11_166_912)
+    assert channels.parameters(kept) == 7_012_071
+    assert all(len(group.norms) == len(group.layers) for group in channels.groups)
+    keep = some(channels)
+    small = cut_channels(detector, keep, channels=channels)
+    assert small.module[1].weight.shape == (45,)
+    assert apart(small, masked_channels(detector, keep, channels=channels)) < 1e-5
 
 
 def test_a_detector_of_ones_own_is_cut_like_the_kits(example: ModuleType, data: ak.datasets.Dataset) -> None:
