@@ -450,6 +450,7 @@ def test_groups_and_atoms_must_exist() -> None:
 @pytest.mark.parametrize(
     ("widths", "message"),
     [
+        ([3, 4], "is not a number of outputs for each layer"),
         ({"backbone.stages.9.0": 3}, "has no 'backbone.stages.9.0' to cut"),
         ({"backbone.stages.0.0": 17}, "keeps 17 of 16 outputs; 1 to all of them can stay"),
         ({"backbone.stages.0.0": 0}, "keeps 0 of 16 outputs"),
@@ -458,7 +459,7 @@ def test_groups_and_atoms_must_exist() -> None:
         ({"head.regression.levels.0": 3}, "its outputs cannot be cut"),
     ],
 )
-def test_widths_that_do_not_fit(widths: dict[str, Any], message: str) -> None:
+def test_widths_that_do_not_fit(widths: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ak.load_detector("tiny_ssd", categories=2, size=(96, 128), channels=widths)
 
