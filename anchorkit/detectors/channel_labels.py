@@ -81,7 +81,7 @@ class Links:
 
     def unite(self, one: Tensor, other: Tensor, reason: str) -> None:
         """Labels that go together, pair by pair; a label without a partner is fixed."""
-        a, b = (labels.reshape(-1).numpy() for labels in torch.broadcast_tensors(one, other))
+        a, b = (labels.reshape(-1).numpy() for labels in torch.broadcast_tensors(one, other))  # type: ignore[no-untyped-call]
         both = (a >= 0) & (b >= 0)
         self.pairs.append((a[both], b[both]))
         self.fix(np.concatenate([a[~both], b[~both]]), reason)
@@ -128,7 +128,7 @@ class Known:
     sources: frozenset[int] = frozenset()
 
 
-class LabelPass(TorchDispatchMode):
+class LabelPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches one pass of a network on the meta device.
 
     Args:
@@ -146,7 +146,7 @@ class LabelPass(TorchDispatchMode):
     """
 
     def __init__(self, network: nn.Module, names: Mapping[int, str], rules: Mapping[str, Rule]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.links = Links()
         self.calls: list[Call] = []
         self.places: dict[tuple[str, int], np.ndarray] = {}

@@ -50,11 +50,11 @@ def watch_maps(
     replay.finish()
 
 
-class _Replay(TorchDispatchMode):
+class _Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees the multiplications that the pass on the meta device saw, in the same order, with real maps."""
 
     def __init__(self, channels: CoupledChannels, visit: Callable[[str, torch.Tensor, int], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.channels, self.visit = channels, visit
         self.number = 0
 

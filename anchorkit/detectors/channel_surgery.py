@@ -108,7 +108,9 @@ def built(architecture: str, categories: Any, **known: Any) -> Detector:
     Raises:
         InputError: as the builder, or the channels do not fit the network.
     """
-    widths = known.pop(CHANNELS, None)
+    widths = known.pop(CHANNELS, None) or {}
+    if not isinstance(widths, Mapping):
+        raise InputError(f"channels: {widths!r} is not a number of outputs for each layer that was cut, by its path")
     detector = BUILDERS[architecture](categories, **known)
     return narrowed(detector, widths) if widths else detector
 
@@ -250,7 +252,7 @@ def _cut(module: nn.Module, channels: CoupledChannels, gone: Mapping[str, np.nda
 
 def _say(layer: Any) -> None:
     """Make a layer's attributes say what its weights are."""
-    weight = getattr(layer, "weight", None)
+    weight: Any = getattr(layer, "weight", None)
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         if layer.groups > 1:
             per_group = layer.out_channels // layer.groups

@@ -56,7 +56,8 @@ class TwoStageDetector(Detector):
 
     def measured_layout(self) -> AnchorLayout:
         """See `Detector.measured_layout`. The second stage counts as trunk, for as many proposals as it may get."""
-        size, module = self.layout.input_size, copy.deepcopy(self.module).to("meta").eval()
+        size = self.layout.input_size
+        module: Any = copy.deepcopy(self.module).to("meta").eval()
         images = torch.empty(1, 3, *size, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             _Stages(module)(images)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import resnet18
 from torchvision.ops import FrozenBatchNorm2d
 
 import anchorkit as ak
@@ -61,8 +62,8 @@ def predicted(detector: Detector, seed: int = 0) -> tuple[Tensor, ...]:
     """What the network says of a random image."""
     image = torch.rand(1, 3, *detector.layout.input_size, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        found: tuple[Tensor, ...] = detector.network()(image)
-    return found
+        found = detector.network()(image)
+    return (found,) if isinstance(found, Tensor) else tuple(found)
 
 
 def apart(one: Detector, other: Detector) -> float:
@@ -389,6 +390,20 @@ def test_maps_of_another_detector_are_refused() -> None:
         watch_maps(channels, detector, torch.rand(1, 3, *detector.layout.input_size), lambda *seen: None)
 
 
+def test_frozen_batch_norms_of_a_residual_network() -> None:
+    torch.manual_seed(0)
+    detector = bare(nn.Sequential(*list(resnet18(norm_layer=FrozenBatchNorm2d).children())[:-2]), size=64)
+    channels = ak.coupled_channels(detector)
+    kept = {group.name: group.atoms - int(0.3 * group.atoms) for group in channels.groups}
+    assert (len(channels.groups), detector.parameters) == (11, 11_166_912)
+    assert channels.parameters(kept) == 7_012_071
+    assert all(len(group.norms) == len(group.layers) for group in channels.groups)
+    keep = some(channels)
+    small = cut_channels(detector, keep, channels=channels)
+    assert small.module[1].weight.shape == (45,)
+    assert apart(small, masked_channels(detector, keep, channels=channels)) < 1e-5
+
+
 def test_a_detector_of_ones_own_is_cut_like_the_kits(example: ModuleType, data: ak.datasets.Dataset) -> None:
     detector = properties.spread_example(example.build(data.categories))
     channels = ak.coupled_channels(detector)
@@ -435,6 +450,7 @@ def test_groups_and_atoms_must_exist() -> None:
 @pytest.mark.parametrize(
     ("widths", "message"),
     [
+        ([3, 4], "is not a number of outputs for each layer"),
         ({"backbone.stages.9.0": 3}, "has no 'backbone.stages.9.0' to cut"),
         ({"backbone.stages.0.0": 17}, "keeps 17 of 16 outputs; 1 to all of them can stay"),
         ({"backbone.stages.0.0": 0}, "keeps 0 of 16 outputs"),
@@ -443,7 +459,7 @@ def test_groups_and_atoms_must_exist() -> None:
         ({"head.regression.levels.0": 3}, "its outputs cannot be cut"),
     ],
 )
-def test_widths_that_do_not_fit(widths: dict[str, Any], message: str) -> None:
+def test_widths_that_do_not_fit(widths: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ak.load_detector("tiny_ssd", categories=2, size=(96, 128), channels=widths)
 
