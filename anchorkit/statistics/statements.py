@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from anchorkit.statistics.intervals import (
     share_within,
     simultaneous_bounds,
 )
-from anchorkit.statistics.joint import AnyResult, as_one, point_of
+from anchorkit.statistics.joint import AnyResult, Evaluated, as_one, point_of
 from anchorkit.statistics.tried import sample_of_tried, searched_on
 
 
@@ -65,7 +64,7 @@ def frontier_changes(
 
 
 def _frontier_changes(
-    evaluator: Any, result: AnyResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
+    evaluator: Evaluated, result: AnyResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
 ) -> tuple[pd.DataFrame, LowerBounds]:
     check_margin(margin)
     check_share(confidence, "confidence")
@@ -89,7 +88,7 @@ def change_columns(found: Bootstrap, margin: float, confidence: float) -> dict[s
     return {"change": found.change, "low": low, "high": high, "within_margin": share_within(found.changes, margin)}
 
 
-def check_same_detector(evaluator: Any, result: AnyResult) -> None:
+def check_same_detector(evaluator: Evaluated, result: AnyResult) -> None:
     """Refuse a result that belongs to other anchors.
 
     Raises:
@@ -227,15 +226,15 @@ def safe_to_remove(
     Raises:
         InputError: as for `frontier_changes`.
     """
-    evaluator = as_one(evaluator, result)
-    points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
+    one = as_one(evaluator, result)
+    points, bounds = _frontier_changes(one, result, margin, confidence, draws, seed, progress)
     least, change, cost = (points[name].to_numpy(np.float64) for name in ("least", "change", result.cost))
-    n_images = len(evaluator.ground_truth.image_ids)
-    unpruned = evaluator.accuracy(evaluator.full)
-    told = nothing_can_be_told(unpruned, evaluator.metric) is None
+    n_images = len(one.ground_truth.image_ids)
+    unpruned = one.accuracy(one.full)
+    told = nothing_can_be_told(unpruned, one.metric) is None
     safe = np.flatnonzero(points["safe"])
     # A search may have dropped the full configuration from its frontier: it is safe all the same.
-    chosen, own_change, own_least = evaluator.full, 0.0, 0.0
+    chosen, own_change, own_least = one.full, 0.0, 0.0
     if len(safe):
         at = int(safe[cost[safe].argmin()])
         chosen, own_change, own_least = result.configurations[at], float(change[at]), float(least[at])
@@ -247,7 +246,7 @@ def safe_to_remove(
         room = margin + float(change[best])
         error = bounds.width * float(bounds.standard_error[best])
         needed = math.ceil(n_images * max((error / room) ** 2, 1.0)) if room > 0 else 0
-    tried = len(result.evaluated) if searched_on(evaluator, result) else 0
+    tried = len(result.evaluated) if searched_on(one, result) else 0
     spent = dict(zip(result.configurations, result.frontier[result.cost], strict=True))
     whole = float(result.baseline[result.cost])
     saved, hoped_saved = (1.0 - spent.get(c, whole) / whole for c in (chosen, hoped))
@@ -258,7 +257,7 @@ def safe_to_remove(
         cost=result.asked.cost,
         saved=float(saved),
         hoped_saved=float(hoped_saved),
-        metric=evaluator.metric,
+        metric=one.metric,
         margin=margin,
         confidence=confidence,
         n_images=n_images,
@@ -268,14 +267,14 @@ def safe_to_remove(
         tried=tried,
         points=points,
         width=bounds.width,
-        caveats=_caveats(evaluator, chosen, n_images, tried),
+        caveats=_caveats(one, chosen, n_images, tried),
         unpruned=unpruned,
         channels=point_of(result, chosen),
         hoped_channels=point_of(result, hoped),
     )
 
 
-def _caveats(evaluator: Any, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
+def _caveats(evaluator: Evaluated, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
     """The limits of a statement. `tried` is the number of configurations of a search on the same images, or 0."""
     rare = max(n_images // 3, 1)
     said = [
