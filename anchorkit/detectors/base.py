@@ -132,16 +132,14 @@ class Detector:
             f"export: {type(self).__name__} ({self.architecture}) does not implement network(); override it"
         )
 
-    def measured_layout(self, full: Detector) -> AnchorLayout:
-        """The layout with what the network costs now that channels of it were cut.
+    def measured_layout(self) -> AnchorLayout | None:
+        """The layout with what the network costs after channels of it were cut.
 
-        Args:
-            full: the detector before the cut.
+        Returns:
+            None to derive it from the layout before the cut, which is possible where only the last convolutions are a
+            level's own.
         """
-        raise InputError(
-            f"channels: {type(self).__name__} ({self.architecture}) does not implement measured_layout(); override it "
-            "to support cutting channels"
-        )
+        return None
 
     def channel_network(self) -> nn.Module:
         """What `anchorkit.coupled_channels` runs on the meta device, by default `network`.

@@ -122,6 +122,7 @@ class CoupledChannels:
         calls: the multiplications of the pass, in order of execution.
         products: each call's multiply-adds: a number, times how many rows and columns stay.
         tensors: each parameter's size: a number, times how much of each dimension stays.
+        last: numbers of the calls that make the network's outputs.
         outputs: outputs of each layer that makes channels, by its path.
         of_place: for each dimension of each tensor, by (name, dimension): the set of tied channels of every index.
         free: the sets that could go, even if they are all that their layers have.
@@ -143,6 +144,7 @@ class CoupledChannels:
     calls: tuple[Call, ...] = field(repr=False)
     products: tuple[tuple[int, tuple[Counts, ...]], ...] = field(repr=False)
     tensors: tuple[tuple[int, tuple[Counts, ...]], ...] = field(repr=False)
+    last: frozenset[int] = field(repr=False)
     outputs: Mapping[str, int] = field(repr=False)
     of_place: Mapping[tuple[str, int], np.ndarray] = field(repr=False)
     free: frozenset[int] = field(repr=False)

@@ -40,6 +40,7 @@ class Call:
         columns: label of each input channel in the weights; -1 where they are not cut (grouped convolutions).
         inputs: label of each input channel in the map that is read.
         factor: multiply-adds of one image per row and column.
+        positions: cells, or rows of a matrix, for which it is done.
         groups: of a convolution.
         map: number of the map that is read; the same for the same tensor.
         operand: which of the two things that are multiplied is the map.
@@ -55,6 +56,7 @@ class Call:
     columns: np.ndarray
     inputs: np.ndarray
     factor: int
+    positions: int
     groups: int
     map: int
     operand: int
@@ -277,7 +279,8 @@ class LabelPass(TorchDispatchMode):
         inputs: Tensor | None,
         *,
         counts: tuple[int, int],
-        factor: int,
+        positions: int,
+        kernel: int = 1,
         groups: int = 1,
         stride: float | None = None,
         operand: int = 0,
@@ -298,7 +301,8 @@ class LabelPass(TorchDispatchMode):
                 rows=labels[0],
                 columns=labels[1],
                 inputs=labels_read,
-                factor=factor,
+                factor=positions * kernel,
+                positions=positions,
                 groups=groups,
                 map=id(known.tensor),
                 operand=operand,

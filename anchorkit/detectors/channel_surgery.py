@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Detector
+from anchorkit.detectors.channel_costs import layout_after
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.errors import InputError
@@ -64,8 +65,8 @@ def cut_channels(
     if gone:
         _cut(small.module, channels, gone)
         small.options[CHANNELS] = {**detector.options.get(CHANNELS, {}), **_widths(channels, gone)}
-        _check_structure(small, channels, gone)
-        small.layout = small.measured_layout(detector)
+        after = _check_structure(small, channels, gone)
+        small.layout = small.measured_layout() or layout_after(detector.layout, channels, after)
     return small
 
 
@@ -121,7 +122,7 @@ def narrowed(detector: Detector, widths: Widths) -> Detector:
     small = copy.copy(detector)
     _cut(small.module, channels, gone)
     small.options = {**detector.options, CHANNELS: dict(widths)}
-    small.layout = small.measured_layout(detector)
+    small.layout = small.measured_layout() or layout_after(detector.layout, channels, coupled_channels(small))
     return small
 
 
@@ -285,10 +286,13 @@ def _first(channels: CoupledChannels, widths: Widths) -> dict[str, range]:
     return keep
 
 
-def _check_structure(small: Detector, before: CoupledChannels, gone: Mapping[str, np.ndarray]) -> None:
+def _check_structure(small: Detector, before: CoupledChannels, gone: Mapping[str, np.ndarray]) -> CoupledChannels:
     """See that the cut network ties the same channels as the whole one did.
 
     Where its code takes channels by fixed numbers (``x[:, :32]``), it now takes others.
+
+    Returns:
+        The channels of the cut network.
 
     Raises:
         InputError: it does not run any more, or ties other channels.
@@ -315,3 +319,4 @@ def _check_structure(small: Detector, before: CoupledChannels, gone: Mapping[str
             f"cut_channels: the code of {small.name} takes channels by fixed numbers, so that the cut network would "
             "mix up others; take the numbers from the tensors' shapes"
         )
+    return after

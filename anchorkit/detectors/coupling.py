@@ -159,6 +159,7 @@ class _Finder:
                 for call, rows in zip(self.calls, self.rows, strict=True)
             ),
             tensors=tuple(self._sizes()),
+            last=frozenset(self.watch.last),
             outputs={_owner(name): self.tensors[name].shape[dim] for name, dim in self.makes.items()},
             of_place=self.of_place,
             free=frozenset(np.flatnonzero(self.group_of >= 0).tolist()) | alone,

@@ -52,9 +52,9 @@ class TwoStageDetector(Detector):
             blueprint.postprocess,
         )
         self.shapes = blueprint.shapes
-        self.layout = self.measured_layout(self)
+        self.layout = self.measured_layout()
 
-    def measured_layout(self, full: Detector) -> AnchorLayout:
+    def measured_layout(self) -> AnchorLayout:
         """See `Detector.measured_layout`. The second stage counts as trunk, for as many proposals as it may get."""
         size, module = self.layout.input_size, copy.deepcopy(self.module).to("meta").eval()
         images = torch.empty(1, 3, *size, device="meta")
@@ -124,8 +124,8 @@ class TwoStageDetector(Detector):
     def pruned(self, configuration: Configuration) -> Detector:
         """Refused: proposals compete before the second stage, so the rows of the other anchors would not stay."""
         raise InputError(
-            f"prune: {self.name} has two stages; without some anchors other proposals would reach the second one, so its "
-            "anchors cannot be pruned, only its channels: prune_channels"
+            f"prune: {self.name} has two stages; without some anchors other proposals would reach the second one, so "
+            "its anchors cannot be pruned, only its channels: prune_channels"
         )
 
     def network(self) -> nn.Module:

@@ -71,7 +71,7 @@ class TorchvisionDetector(Detector):
         self.head_costs = head_costs
         self.scores_of = scores_of
 
-    def measured_layout(self, full: Detector) -> AnchorLayout:
+    def measured_layout(self) -> AnchorLayout:
         """See `Detector.measured_layout`."""
         trunk: Any = self.module.backbone
         facts = measure_trunk(trunk, self.layout.input_size)

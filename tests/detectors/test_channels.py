@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -221,7 +223,7 @@ class Bare(Detector):
     def network(self) -> nn.Module:
         return self.module.eval()
 
-    def measured_layout(self, full: Detector) -> ak.AnchorLayout:
+    def measured_layout(self) -> ak.AnchorLayout:
         return self.layout
 
 
@@ -385,6 +387,19 @@ def test_maps_of_another_detector_are_refused() -> None:
     detector, _ = built("tiny_ssd")
     with pytest.raises(InputError, match="found in this detector"):
         watch_maps(channels, detector, torch.rand(1, 3, *detector.layout.input_size), lambda *seen: None)
+
+
+def test_a_detector_of_ones_own_is_cut_like_the_kits(example: ModuleType, data: ak.datasets.Dataset) -> None:
+    detector = properties.spread_example(example.build(data.categories))
+    channels = ak.coupled_channels(detector)
+    small = cut_channels(detector, some(channels), channels=channels)
+    report = testing.check_detector(small, data.val, images=1, configurations=0)
+    assert set(report.values()) == {"kept"}
+    assert small.layout.trunk_macs < 0.7 * detector.layout.trunk_macs
+    wrong = copy.copy(detector)
+    wrong.layout = replace(detector.layout, trunk_macs=1)
+    with pytest.raises(InputError, match="says trunk_macs is 1, counted are .*measured_layout"):
+        cut_channels(wrong, some(channels), channels=channels)
 
 
 # ------------------------------------------------------------------------------------------- bad input

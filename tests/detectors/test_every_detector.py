@@ -62,7 +62,8 @@ every_detector = pytest.mark.parametrize("name", [_case(name) for name in CASES]
 
 
 def test_every_detector_of_the_kit_is_here() -> None:
-    assert set(CASES) == {name for name in list_detectors() if not name.startswith("test_")}
+    two_stages = {"fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn"}  # test_faster_rcnn.py
+    assert set(CASES) | two_stages == {name for name in list_detectors() if not name.startswith("test_")}
 
 
 @every_detector
