@@ -38,7 +38,8 @@ def nuclear(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
         for reader in group.readers
         for number in reader.maps
     }
-    return np.mean(list(found.values()), axis=0)
+    scores: Array = np.mean(list(found.values()), axis=0)
+    return scores
 
 
 def bn_scale(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
@@ -52,7 +53,8 @@ def bn_scale(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
             f"importance 'bn_scale': the group {group.name} has no norm with a scale; use 'nuclear', 'surgeon' or 'l1'"
         )
     scales = [_scale(statistics, norm)[norm.channels].sum(1) for norm in group.norms]
-    return np.mean(scales, axis=0)
+    scores: Array = np.mean(scales, axis=0)
+    return scores
 
 
 def l1(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
@@ -61,7 +63,8 @@ def l1(group: ChannelGroup, statistics: ChannelStatistics) -> Array:
     for layer in group.layers:
         weight = np.abs(oriented_weight(statistics.detector, layer.layer).double().cpu().numpy())
         found.append(weight.reshape(len(weight), -1).sum(1)[layer.channels].sum(1))
-    return np.mean(found, axis=0)
+    scores: Array = np.mean(found, axis=0)
+    return scores
 
 
 def random(group: ChannelGroup, statistics: ChannelStatistics, seed: int = 0) -> Array:
@@ -95,9 +98,9 @@ class _Operated:
 
     def __init__(self, group: ChannelGroup, reader: Reader, statistics: ChannelStatistics) -> None:
         weights, gram = reader_matrix(group, reader, statistics), regularised(statistics.gram(reader))
-        self.products = weights.T @ weights  # (C, C)
+        self.products: Array = weights.T @ weights  # (C, C)
         self.products /= np.sum(self.products * gram) or 1.0
-        self.inverse = np.linalg.inv(gram)
+        self.inverse: Array = np.asarray(np.linalg.inv(gram), np.float64)
         self.channels = read_channels(group, reader).copy()  # (atoms, k), where they are in the matrices now
         self.there = np.ones(len(gram), bool)
 
@@ -108,7 +111,8 @@ class _Operated:
             only = channels[:, 0]
             return self.products[only, only] / self.inverse[only, only]
         several = channels[:, :, None], channels[:, None, :]
-        return np.trace(np.linalg.solve(self.inverse[several], self.products[several]), axis1=1, axis2=2)
+        found: Array = np.trace(np.linalg.solve(self.inverse[several], self.products[several]), axis1=1, axis2=2)
+        return found
 
     def remove(self, atom: int) -> None:
         """Fold the channels of an atom into those that are left: W'W and G^-1 of what is left."""
@@ -121,7 +125,8 @@ class _Operated:
             self.there[channel] = False
         if self.there.mean() < 0.8:  # smaller matrices are faster
             kept = np.flatnonzero(self.there)
-            self.products, self.inverse = (m[np.ix_(kept, kept)] for m in (self.products, self.inverse))
+            self.products = self.products[np.ix_(kept, kept)]
+            self.inverse = self.inverse[np.ix_(kept, kept)]
             self.channels = (np.cumsum(self.there) - 1)[self.channels]  # those of gone atoms are not asked for
             self.there = np.ones(len(kept), bool)
 

@@ -61,7 +61,8 @@ class ChannelStatistics:
 
     def gram(self, reader: Reader) -> Array:
         """float64 (C, C) of what a layer reads, over all the maps that it reads; C channels of these maps."""
-        return np.sum([self.grams[number] for number in reader.maps], axis=0)
+        found: Array = np.sum([self.grams[number] for number in reader.maps], axis=0)
+        return found
 
     def __repr__(self) -> str:
         name, groups = self.detector.name, len(self.channels.groups)
@@ -144,7 +145,8 @@ class _Gathered:
     def _add(self, layer: str, features: Tensor, number: int, images: int) -> None:
         """Add one map (M, C, ...); M is the number of images, or a multiple where a layer sees regions of images."""
         device = "cpu" if features.device.type == "mps" else features.device
-        maps = features.to(device).double().unflatten(1, (-1, self.cells[layer])).flatten(2)  # (M, C, cells)
+        channels = features.shape[1] // self.cells[layer]
+        maps = features.to(device).double().reshape(len(features), channels, -1)  # (M, C, cells)
         if not bool(maps.isfinite().all()):
             raise InputError(
                 f"{layer}: what this layer reads is not finite (on the images given); check the weights of "
@@ -154,7 +156,7 @@ class _Gathered:
         self.grams[number] = self.grams.get(number, 0) + gram
         if self.nuclear:
             if len(maps) % images == 0:  # regions of one image are one map
-                maps = maps.unflatten(0, (images, -1)).transpose(1, 2).flatten(2)
+                maps = maps.reshape(images, -1, channels, maps.shape[2]).transpose(1, 2).flatten(2)
             else:
                 maps = maps.transpose(0, 1).flatten(1)[None]
             self.drops[number] = self.drops.get(number, 0) + torch_nuclear_drops(maps).sum(0)

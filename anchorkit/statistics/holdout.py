@@ -50,13 +50,13 @@ def holdout_report(
     Raises:
         InputError: an option is out of range, or the layouts differ.
     """
-    holdout = as_one(holdout, result)
-    check_same_detector(holdout, result)
+    one = as_one(holdout, result)
+    check_same_detector(one, result)
     if not losses:
         raise InputError("holdout_report: losses is empty; give one or more, such as (0.0, 0.005)")
     choices = [result.cheapest(max_loss=loss) for loss in losses]
     chosen = [choice.configuration if isinstance(choice, JointChoice) else choice for choice in choices]
-    found = holdout.bootstrap(chosen, draws, seed, progress)
+    found = one.bootstrap(chosen, draws, seed, progress)
     rows = result.frontier.iloc[[result.configurations.index(c) for c in chosen]].reset_index(drop=True)
     names = [name for name in ("channels", "n_anchors", "anchors", result.cost) if name in rows]
     frame = rows[names].astype({"n_anchors": int})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -92,18 +91,20 @@ class JointEvaluator:
         raise InputError(f"no detector of the joint search has the anchors of {configuration}")
 
 
-def as_one(evaluator: Evaluator | Sequence[Evaluator], result: AnyResult) -> Any:
+Evaluated = Evaluator | JointEvaluator
+
+
+def as_one(evaluator: Evaluator | Sequence[Evaluator], result: AnyResult) -> Evaluated:
     """An evaluator for a search of anchors, or for a joint search.
 
     Raises:
         InputError: a joint search came with one evaluator, or a search of anchors with several.
     """
-    several = isinstance(evaluator, Sequence)
     if isinstance(result, JointResult):
         if not isinstance(evaluator, Sequence):
             raise InputError("a joint search needs the evaluators of all its detectors; give them as a list")
         return JointEvaluator(evaluator, result)
-    if several:
+    if isinstance(evaluator, Sequence):
         raise InputError("several evaluators go with a joint search; give the one of this search")
     return evaluator
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from anchorkit.statistics.intervals import (
     share_within,
     simultaneous_bounds,
 )
-from anchorkit.statistics.joint import AnyResult, as_one, point_of
+from anchorkit.statistics.joint import AnyResult, Evaluated, as_one, point_of
 from anchorkit.statistics.removal import SafeRemoval, hope_among
 from anchorkit.statistics.tried import sample_of_tried, searched_on
 
@@ -63,7 +62,7 @@ def frontier_changes(
 
 
 def _frontier_changes(
-    evaluator: Any, result: AnyResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
+    evaluator: Evaluated, result: AnyResult, margin: float, confidence: float, draws: int, seed: int, progress: bool
 ) -> tuple[pd.DataFrame, LowerBounds]:
     check_margin(margin)
     check_share(confidence, "confidence")
@@ -120,7 +119,7 @@ def detector_change(
     return change, float(low[0]), float(high[0])
 
 
-def check_same_detector(evaluator: Any, result: AnyResult) -> None:
+def check_same_detector(evaluator: Evaluated, result: AnyResult) -> None:
     """Refuse a result that belongs to other anchors.
 
     Raises:
@@ -161,16 +160,16 @@ def safe_to_remove(
     Raises:
         InputError: as for `frontier_changes`.
     """
-    evaluator = as_one(evaluator, result)
-    points, bounds = _frontier_changes(evaluator, result, margin, confidence, draws, seed, progress)
-    tried = len(result.evaluated) if searched_on(evaluator, result) else 0
+    one = as_one(evaluator, result)
+    points, bounds = _frontier_changes(one, result, margin, confidence, draws, seed, progress)
+    tried = len(result.evaluated) if searched_on(one, result) else 0
     return removal_of(
-        evaluator, result, points, result.configurations, bounds, margin=margin, confidence=confidence, tried=tried
+        one, result, points, result.configurations, bounds, margin=margin, confidence=confidence, tried=tried
     )
 
 
 def removal_of(
-    evaluator: Any,
+    evaluator: Evaluated,
     result: AnyResult,
     points: pd.DataFrame,
     configurations: Sequence[Configuration],
@@ -245,7 +244,7 @@ def removal_of(
     )
 
 
-def _caveats(evaluator: Any, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
+def _caveats(evaluator: Evaluated, chosen: Configuration, n_images: int, tried: int) -> tuple[str, ...]:
     """The limits of a statement. `tried` is the number of configurations of a search on the same images, or 0."""
     rare = max(n_images // 3, 1)
     said = [

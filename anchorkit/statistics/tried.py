@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from anchorkit.anchors import Configuration
 from anchorkit.search.joint import JointResult
-from anchorkit.statistics.joint import AnyResult
+from anchorkit.statistics.joint import AnyResult, Evaluated
 
 TRIED_ALLOWED_FOR = 200
 """How many of the configurations tried, drawn at random, the bounds on the images of a search include.
@@ -27,9 +25,11 @@ def sample_of_tried(result: AnyResult, most: int = TRIED_ALLOWED_FOR, seed: int 
         most: how many at most.
         seed: which ones.
     """
-    joint = isinstance(result, JointResult)
-    searches = result.results if joint else (result,)
-    origins = result.origins if joint else [0] * len(result.frontier)
+    searches, origins = (
+        (result.results, result.origins)
+        if isinstance(result, JointResult)
+        else ((result,), (0,) * len(result.frontier))
+    )
     on_frontier = set(zip(origins, result.frontier["anchors"], strict=True))
     tried = ((number, ids) for number, found in enumerate(searches) for ids in found.evaluated["anchors"])
     beaten = [which for which in tried if which not in on_frontier]
@@ -38,6 +38,6 @@ def sample_of_tried(result: AnyResult, most: int = TRIED_ALLOWED_FOR, seed: int 
     return [searches[number].layout.configuration(keep=ids.split()) for number, ids in rows]
 
 
-def searched_on(evaluator: Any, result: AnyResult) -> bool:
+def searched_on(evaluator: Evaluated, result: AnyResult) -> bool:
     """Whether the search was one of these images: the full detector has the very same accuracy on them."""
-    return float(result.baseline["accuracy"]) == evaluator.accuracy(evaluator.full)
+    return bool(float(result.baseline["accuracy"]) == evaluator.accuracy(evaluator.full))
