@@ -39,8 +39,8 @@ def cost_axis(title: str | None, values: Iterable[float], width: int, padding: f
         padding: pixels beside the outermost marks; fewer on the left where there is 0.
 
     Examples:
-        >>> cost_axis("Head FLOPs (M)", [0.4, 14.0], width=400).scale.domain
-        [0, 14.512]
+        >>> cost_axis("Head FLOPs (M)", [0.4, 14.0], width=400).to_dict()["scale"]["domain"]
+        [0, 14.511828]
     """
     known = np.array([*values], np.float64)
     known = known[np.isfinite(known)]
