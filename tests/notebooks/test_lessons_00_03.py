@@ -14,6 +14,7 @@ import pytest
 
 import anchorkit as ak
 from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.runs.learning import read_learning
 
 # After one pass nearly all boxes are above the score threshold: on the smallest input there are fewest.
 TRAINING = {"weights": "none", "epochs": 1, "workers": 0, "input_size": 96}
@@ -75,7 +76,7 @@ def test_they_leave_what_the_next_lessons_need(run: Path) -> None:
     predictions = ak.PredictionTable.load(run / "predictions.parquet")
     detector = ak.load_detector(run / "detector")
     assert detector.layout == predictions.layout
-    learning = ak.runs.learning.read_learning(run)  # judged before anything is searched
+    learning = read_learning(run)  # judged before anything is searched
     assert learning is not None
     assert (learning.steps, learning.begins_with) == (4, "random weights")
     assert detector.begins_with == "random weights"  # the shipped detector has learnt these very images
