@@ -280,6 +280,7 @@ class PredictionTable:
         try:
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
+                columns: dict[str, Any]
                 for name in COLUMNS:
                     _check_type(schema, name, source)
                 columns = _read_columns(file, source) if images is None else _read_images(file, source, images)
@@ -356,7 +357,7 @@ def collect_predictions(
                 found["score"].append(scores[box, column])
                 found["boxes"].append(np.asarray(raw.boxes, np.float32).reshape(-1, 4)[box])
             bar.update(len(ids))
-    columns: dict[str, Array] = {name: np.concatenate(parts or [np.empty(0)]) for name, parts in found.items()}
+    columns: dict[str, Any] = {name: np.concatenate(parts or [np.empty(0)]) for name, parts in found.items()}
     source = f"predictions of {detector.name}"
     how: dict[str, Any] = {"layout": detector.layout, "postprocess": detector.postprocess, "source": source}
     empty = np.setdiff1d(np.array(split.image_ids, np.int64), columns["image_id"])

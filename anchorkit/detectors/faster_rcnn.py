@@ -28,11 +28,11 @@ from torchvision.ops import clip_boxes_to_image, roi_align
 
 from anchorkit.anchors import AnchorLayout, Configuration, Level
 from anchorkit.detectors.anchor_boxes import Shapes
-from anchorkit.detectors.base import Detector, RawPredictions, boxes_by_anchor, evaluation_mode, to_tensor
+from anchorkit.detectors.base import Detector, boxes_by_anchor, evaluation_mode, to_tensor
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.state_dicts import State, fill, thawed
 from anchorkit.errors import InputError
-from anchorkit.postprocess import PostProcess
+from anchorkit.postprocess import PostProcess, RawPredictions
 
 SMALLEST_BOX = 1e-2  # torchvision drops detections with a side below this many pixels
 RATIOS = (0.5, 1.0, 2.0)

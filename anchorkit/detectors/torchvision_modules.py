@@ -17,7 +17,6 @@ from torchvision.ops import clip_boxes_to_image
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.detectors.base import (
     Detector,
-    RawPredictions,
     boxes_by_anchor,
     evaluation_mode,
     kept_by_level,
@@ -27,7 +26,7 @@ from anchorkit.detectors.base import (
 from anchorkit.detectors.families import Blueprint
 from anchorkit.detectors.heads import HeadCosts
 from anchorkit.detectors.trunks import TrunkFacts, measure_trunk
-from anchorkit.postprocess import PostProcess
+from anchorkit.postprocess import PostProcess, RawPredictions
 
 
 def postprocess_settings(postprocess: PostProcess) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pandas as pd
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, replacing, write_json
-from anchorkit.findings import FEWEST_IMAGES, not_reported, nothing_can_be_told
+from anchorkit.findings import FEWEST_IMAGES, nothing_can_be_told, unchecked
 from anchorkit.runs.provenance import content_hash
 from anchorkit.search import SearchResult
 from anchorkit.statistics import SafeRemoval, cross_fitted_removal, safe_to_remove
@@ -97,7 +97,7 @@ def find_what_holds(
     if test is not None and _n_images(test) >= min(FEWEST_IMAGES, _n_images(evaluator)):
         found = safe_to_remove(test, _spread(result), **options, progress=progress)
     elif told:
-        with not_reported():  # of the folds, which have fewer images
+        with unchecked():  # of the folds, which have fewer images
             found = cross_fitted_removal(
                 evaluator, result, **options, ledgers=Path(run_dir) / "search", progress=progress
             )
