@@ -280,7 +280,6 @@ class PredictionTable:
         try:
             with pq.ParquetFile(path) as file:
                 schema = file.schema_arrow
-                columns: dict[str, Any]
                 for name in COLUMNS:
                     _check_type(schema, name, source)
                 columns = _read_columns(file, source) if images is None else _read_images(file, source, images)
@@ -298,8 +297,8 @@ class PredictionTable:
         layout = AnchorLayout.from_dict(_metadata(metadata, LAYOUT_KEY, source), source)
         postprocess = PostProcess.from_dict(_metadata(metadata, POSTPROCESS_KEY, source), source)
         empty = np.asarray(_metadata(metadata, EMPTY_IMAGES_KEY, source) if EMPTY_IMAGES_KEY in metadata else ())
-        how: dict[str, Any] = {"layout": layout, "postprocess": postprocess, "source": source, "copy": False}
-        return cls(**columns, empty_images=empty, **how)
+        parts: dict[str, Any] = {**columns, "layout": layout, "postprocess": postprocess, "source": source}
+        return cls(**parts, empty_images=empty, copy=False)
 
     def _columns(self) -> dict[str, Array]:
         sides = {name: np.ascontiguousarray(self.boxes[:, i]) for i, name in enumerate(_SIDES)}
