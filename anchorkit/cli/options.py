@@ -42,6 +42,17 @@ def add_keep_drop(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--drop", metavar="IDS", help="the anchors to remove")
 
 
+def add_named_detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--classes", type=int, metavar="N", help="object classes of a named detector (default: 80)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="input size of a named detector in pixels"
+    )
+
+
+def named_size(options: argparse.Namespace) -> tuple[int, int] | None:
+    return None if options.size is None else (options.size[0], options.size[1])
+
+
 def add_scheduler(parser: argparse.ArgumentParser) -> None:
     """Add the option that runs the work on a cluster."""
     parser.add_argument(

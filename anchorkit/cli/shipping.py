@@ -41,9 +41,9 @@ def add_commands(add: AddCommand) -> None:
         default="shapes",
         help="the name of a data set, or a folder; best the data of the detectors (default: shapes)",
     )
-    runtimes = ("torch", "onnxruntime")
+    runtimes = ("torch", "onnxruntime", "openvino")
     latency.add_argument(
-        "--runtime", type=one_of("runtime", runtimes), default="torch", help="torch (default) or onnxruntime"
+        "--runtime", type=one_of("runtime", runtimes), default="torch", help="torch (default), onnxruntime or openvino"
     )
     latency.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
     add_json(latency)

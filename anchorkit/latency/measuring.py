@@ -40,9 +40,9 @@ def measure_latency(
     *Network* is ``detector.network()`` on images that lie ready: resized, 0..1, on the detector's device. It gives
     scores and decoded boxes. *Post-processing* is everything from there to the final detections: score threshold,
     top-k, NMS per class, cap (`anchorkit.latency.postprocessing.detect`, in torch). *Total* is the two together.
-    Reading, resizing and copying images, and scaling boxes back to the image, are not timed. With
-    ``runtime="onnxruntime"`` the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is
-    the same torch code on its outputs, not the one that the file may have inside.
+    Reading, resizing and copying images, and scaling boxes back to the image, are not timed. In another runtime than
+    torch the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is the same torch code
+    on its outputs, not the one that the file may have inside.
 
     In each round every detector runs once on the same batch, in a new random order, so that other work on the machine
     slows all of them alike: compare detectors of one report with `LatencyReport.compare`, not medians of two reports. A
@@ -55,7 +55,7 @@ def measure_latency(
         detectors: one detector, or several by name.
         images: uint8 (H, W, 3) RGB, each of its own size. Round r takes batch r, and starts again after the last;
             images beyond the last whole batch, or the last round, are not used.
-        runtime: ``"torch"`` or ``"onnxruntime"``.
+        runtime: ``"torch"``, ``"onnxruntime"`` or ``"openvino"``.
         threads: on how many threads network and post-processing run; torch's own setting comes back afterwards.
         repeats: number of rounds.
         warmup: rounds before those, not timed.
@@ -68,7 +68,7 @@ def measure_latency(
 
     Raises:
         InputError: no detectors or images are given, an option is out of range, or a detector has no ``network()``.
-        MissingExtraError: onnxruntime is asked for and not installed.
+        MissingExtraError: the runtime is not installed.
 
     Example:
         >>> import anchorkit as ak
@@ -127,7 +127,8 @@ class MeasuredLatency:
     Args:
         detector: the unpruned detector, trained; its layout is that of the configurations.
         images: see `measure_latency`.
-        runtime: ``"torch"`` or ``"onnxruntime"``, which takes seconds more for each configuration, to export it.
+        runtime: ``"torch"``, or ``"onnxruntime"`` or ``"openvino"``, which take seconds more for each configuration, to
+            export it.
         threads: on how many threads network and post-processing run.
         repeats: rounds for each configuration.
         warmup: rounds before those, not timed.
@@ -137,7 +138,7 @@ class MeasuredLatency:
 
     Raises:
         InputError: an option is out of range; on a call, a configuration is empty or of another detector.
-        MissingExtraError: on a call, onnxruntime is asked for and not installed.
+        MissingExtraError: on a call, the runtime is not installed.
 
     Example:
         >>> import anchorkit as ak

@@ -1,4 +1,4 @@
-"""Detectors made ready to be timed: images prepared, network in torch or in onnxruntime."""
+"""Detectors made ready to be timed: images prepared, network in torch, onnxruntime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from torch.nn.functional import interpolate
 
 from anchorkit.detectors import Detector
 from anchorkit.detectors.base import evaluation_mode, to_tensor
-from anchorkit.errors import InputError, MissingExtraError
+from anchorkit.errors import InputError
 from anchorkit.latency.postprocessing import detect, level_of_boxes
 from anchorkit.latency.rounds import Subject
-
-RUNTIMES = ("torch", "onnxruntime")
+from anchorkit.latency.runtimes import RUNTIMES, open_network
 
 
 def make_subject(
@@ -29,10 +28,10 @@ def make_subject(
 
     Raises:
         InputError: the detector has no bare network, or cannot be exported.
-        MissingExtraError: onnxruntime is asked for and not installed.
+        MissingExtraError: the runtime is not installed.
     """
     batches = prepare(detector, images, batch_size)
-    return TorchSubject(detector, batches) if runtime == "torch" else OnnxSubject(detector, batches, threads)
+    return TorchSubject(detector, batches) if runtime == "torch" else ExportSubject(detector, batches, runtime, threads)
 
 
 class TorchSubject:
@@ -65,20 +64,23 @@ class TorchSubject:
             torch.cuda.synchronize(self.device)
 
 
-class OnnxSubject(TorchSubject):
-    """A detector whose network runs in onnxruntime on the CPU; the post-processing is that of torch."""
+class ExportSubject(TorchSubject):
+    """A detector whose network is exported and runs in another runtime; the post-processing is that of torch."""
 
-    def __init__(self, detector: Detector, batches: Sequence[Tensor], threads: int) -> None:
+    def __init__(self, detector: Detector, batches: Sequence[Tensor], runtime: str, threads: int) -> None:
+        from anchorkit.detectors.export import export_onnx
+
         self.device = torch.device("cpu")
         self._images = [batch.cpu().numpy() for batch in batches]
-        self._session = _session(detector, threads)
+        with tempfile.TemporaryDirectory() as folder:
+            self._run = open_network(export_onnx(detector, Path(folder) / "network.onnx"), runtime, threads)
         self._postprocess = detector.postprocess
         self._levels = level_of_boxes(detector.layout)
 
     def network(self, batch: int, /) -> tuple[Tensor, Tensor]:
         """See `TorchSubject.network`."""
-        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._images[batch]})
-        return torch.from_numpy(scores), torch.from_numpy(boxes)
+        outputs = self._run(self._images[batch])
+        return torch.from_numpy(outputs["scores"]), torch.from_numpy(outputs["boxes"])
 
 
 def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:
@@ -107,24 +109,6 @@ def _resized(detector: Detector, image: np.ndarray) -> Tensor:
     return interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
 
 
-def _session(detector: Detector, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError(
-            "runtime 'onnxruntime' needs the package onnxruntime, which is not installed: pip install 'anchorkit[onnx]'"
-        ) from None
-    from anchorkit.detectors.export import export_onnx
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(detector, path)
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 @contextmanager
 def timing_conditions(threads: int) -> Iterator[None]:
     """No gradients, and torch on so many threads; on leaving, as many as before."""
@@ -146,7 +130,7 @@ def check_options(
         InputError: an option is out of range, or an image is not uint8 (H, W, 3).
     """
     if runtime not in RUNTIMES:
-        raise InputError(f"latency: unknown runtime {runtime!r}: use {' or '.join(map(repr, RUNTIMES))}")
+        raise InputError(f"latency: unknown runtime {runtime!r}: use {', '.join(map(repr, RUNTIMES))}")
     least = {"threads": (threads, 1), "repeats": (repeats, 2), "warmup": (warmup, 0), "batch_size": (batch_size, 1)}
     for name, (value, low) in least.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
