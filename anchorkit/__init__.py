@@ -77,6 +77,7 @@ _SUBMODULES = {
     "metrics": "evaluation.metrics",
     "plots": "plots",
     "predictions": "predictions",
+    "preprocessing": "analysis.preprocessing",
     "redundancy": "analysis.redundancy",
     "runs": "runs",
     "search": "search",  # a module that can be called

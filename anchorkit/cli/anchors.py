@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from anchorkit.cli.answers import Answer, count, table
 from anchorkit.cli.layouts import find_layout
-from anchorkit.cli.options import AddCommand, add_json, add_named_detector, named_size
+from anchorkit.cli.options import AddCommand, add_facts, add_json, add_named_detector, named_size
+from anchorkit.runs.onnx_file import is_onnx, load_with_facts, parse_facts
 
 if TYPE_CHECKING:
     from anchorkit.anchors import AnchorLayout
@@ -29,15 +30,22 @@ def add_commands(add: AddCommand) -> None:
         "prediction table",
     )
     add_named_detector(anchors)
+    add_facts(anchors)
     anchors.add_argument("--out", type=Path, metavar="FILE", help="also draw them to scale: a .png, .svg or .html file")
     add_json(anchors)
 
 
 def anchors_command(options: argparse.Namespace) -> Answer:
     """``anchorkit anchors``: which anchors a detector has."""
-    layout = find_layout(options.subject, options.classes, named_size(options))
-    data = anchors_data(layout)
-    text = _text(layout.detector, data)
+    if is_onnx(options.subject):
+        detector = load_with_facts(options.subject, parse_facts(options.facts))
+        layout, understood = detector.layout, detector.understanding.to_dict()
+        data = {**anchors_data(layout), **{name: understood[name] for name in ("box_format", "outputs")}}
+        text = [str(detector), *_text(layout.detector, data)]
+    else:
+        layout = find_layout(options.subject, options.classes, named_size(options))
+        data = anchors_data(layout)
+        text = _text(layout.detector, data)
     if options.out is not None:
         from anchorkit import plots
         from anchorkit.analysis.redundancy import anchor_frame
@@ -50,6 +58,7 @@ def anchors_data(layout: AnchorLayout) -> dict[str, Any]:
     """The levels, from the one with the most cells to the coarsest, and the anchors in the order of their indices."""
     order = sorted(range(len(layout.levels)), key=lambda number: -layout.levels[number].cells)
     levels = [layout.levels[number] for number in order]
+    known = [level.shapes_known for level in layout.levels]
     return {
         "input": list(layout.input_size),
         "levels": [
@@ -66,8 +75,8 @@ def anchors_data(layout: AnchorLayout) -> dict[str, Any]:
                 "index": anchor.index,
                 "id": anchor.id,
                 "level": order.index(anchor.level),
-                "width": anchor.width,
-                "height": anchor.height,
+                "width": anchor.width if known[anchor.level] else None,
+                "height": anchor.height if known[anchor.level] else None,
             }
             for anchor in layout.anchors
         ],

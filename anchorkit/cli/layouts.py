@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anchorkit.errors import InputError
+from anchorkit.runs.onnx_file import is_onnx, load_with_facts, parse_facts
 
 if TYPE_CHECKING:
     from anchorkit.anchors import AnchorLayout
@@ -14,7 +16,12 @@ _CLASSES = 80
 """Object classes of a named detector, where none are given: as COCO."""
 
 
-def find_layout(subject: str, classes: int | None = None, size: tuple[int, int] | None = None) -> AnchorLayout:
+def find_layout(
+    subject: str,
+    classes: int | None = None,
+    size: tuple[int, int] | None = None,
+    facts: Sequence[str] | None = None,
+) -> AnchorLayout:
     """The layout of what a command was given; torch is imported only for a detector's name.
 
     Args:
@@ -22,6 +29,7 @@ def find_layout(subject: str, classes: int | None = None, size: tuple[int, int] 
             or the name of a detector.
         classes: object classes of a named detector, 80 by default.
         size: input size (height, width) of a named detector in pixels.
+        facts: what an .onnx file cannot say, as ``NAME=VALUE``.
 
     Raises:
         InputError: there is no such file or name, it cannot be read, or it contains its classes and size and others
@@ -33,7 +41,7 @@ def find_layout(subject: str, classes: int | None = None, size: tuple[int, int] 
             raise InputError(
                 f"{path}: contains its classes and size; use --classes and --size only with a detector's name"
             )
-        return _read_layout(path)
+        return _read_layout(path, facts)
     if path.exists() or len(path.parts) > 1:
         raise InputError(
             f"{path}: not a layout .json, a prediction table .parquet, an .onnx file or the folder of a detector or run"
@@ -43,9 +51,11 @@ def find_layout(subject: str, classes: int | None = None, size: tuple[int, int] 
     return layout_of(subject, _CLASSES if classes is None else classes, size)
 
 
-def _read_layout(path: Path) -> AnchorLayout:
+def _read_layout(path: Path, facts: Sequence[str] | None) -> AnchorLayout:
     if path.is_dir():
         path = next((found for name in _IN_FOLDER if (found := path / name).is_file()), path / _IN_FOLDER[0])
+    if is_onnx(path):
+        return load_with_facts(path, parse_facts(facts)).layout
     if path.suffix == ".parquet":
         from anchorkit.predictions import PredictionTable
 

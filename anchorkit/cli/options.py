@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from anchorkit.cli.answers import Answer
 from anchorkit.costs import COSTS
@@ -14,6 +14,9 @@ from anchorkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from anchorkit.anchors import AnchorLayout, Configuration
+    from anchorkit.datasets import Split
+    from anchorkit.onnx import OnnxDetector
+    from anchorkit.predictions import PredictionTable
 
 
 class AddCommand(Protocol):
@@ -32,8 +35,55 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a prediction table (.parquet)")
-    parser.add_argument("ground_truth", type=Path, metavar="GROUND_TRUTH", help="annotations (COCO .json)")
+    parser.add_argument(
+        "predictions",
+        type=Path,
+        metavar="PREDICTIONS",
+        help="a prediction table (.parquet), or a detector's .onnx file",
+    )
+    parser.add_argument(
+        "ground_truth",
+        type=Path,
+        metavar="GROUND_TRUTH",
+        help="annotations (COCO .json); for an .onnx file a data set, whose validation images it looks at",
+    )
+    add_facts(parser)
+
+
+def add_facts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p",
+        dest="facts",
+        action="append",
+        metavar="NAME=VALUE",
+        help="what an .onnx file cannot say, such as preset=ultralytics, color=BGR or outputs=boxes,scores; repeatable "
+        "(see docs/onnx.md)",
+    )
+
+
+def predictions_and_truth(options: argparse.Namespace) -> tuple[PredictionTable, Any]:
+    """The prediction table and the ground truth that a command was given; an ONNX file predicts first."""
+    from anchorkit.predictions import PredictionTable, collect_predictions
+    from anchorkit.runs.onnx_file import is_onnx
+
+    if not is_onnx(options.predictions):
+        if options.facts:
+            raise InputError(f"-p {options.facts[0]}: {options.predictions} is not an .onnx file")
+        return PredictionTable.load(options.predictions), options.ground_truth
+    detector, split = onnx_and_split(options.predictions, options.ground_truth, options.facts)
+    return collect_predictions(detector, split), split.ground_truth
+
+
+def onnx_and_split(
+    file: Path, data: Path | str, facts: Sequence[str] | None, split: str = "val"
+) -> tuple[OnnxDetector, Split]:
+    """The detector of an ONNX file, and the images of a data set that it looks at."""
+    from anchorkit.datasets import load_dataset
+    from anchorkit.runs.onnx_file import open_onnx, parse_facts
+
+    said = parse_facts(facts)
+    images = load_dataset(str(data)).splits()[split]
+    return open_onnx(file, said, images.categories), images
 
 
 def add_keep_drop(parser: argparse.ArgumentParser) -> None:

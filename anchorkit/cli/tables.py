@@ -13,6 +13,7 @@ from anchorkit.cli.layouts import find_layout
 from anchorkit.cli.options import (
     AddCommand,
     add_cost,
+    add_facts,
     add_inputs,
     add_json,
     add_keep_drop,
@@ -22,9 +23,11 @@ from anchorkit.cli.options import (
     chosen_configuration,
     named_size,
     one_of,
+    predictions_and_truth,
 )
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
+from anchorkit.runs.onnx_file import is_onnx
 from anchorkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ def add_commands(add: AddCommand) -> None:
         "detector's name",
     )
     add_named_detector(costs)
+    add_facts(costs)
     add_keep_drop(costs)
     add_json(costs)
 
@@ -85,11 +89,10 @@ def add_commands(add: AddCommand) -> None:
 def evaluate_command(options: argparse.Namespace) -> Answer:
     """``anchorkit evaluate``: compute the 12 COCO figures of a configuration."""
     from anchorkit.evaluation import single
-    from anchorkit.predictions import PredictionTable
 
-    predictions = PredictionTable.load(options.predictions)
+    predictions, truth = predictions_and_truth(options)
     configuration = chosen_configuration(predictions.layout, options)
-    found = single.stats(predictions, options.ground_truth, configuration, options.max_dets)
+    found = single.stats(predictions, truth, configuration, options.max_dets)
     stats = {name: float(value) for name, value in found.items()}
     rows = [(name, points(value)) for name, value in stats.items()]
     return Answer(f"{kept(configuration)}\n{table(('', 'points'), rows)}", stats)
@@ -131,6 +134,8 @@ def search_command(options: argparse.Namespace) -> Answer:
 def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
     """The evaluator of the table: in this process, or on the given cluster."""
     if options.scheduler is not None:
+        if is_onnx(options.predictions):
+            raise InputError(f"--scheduler: {options.predictions} has to predict first; give a prediction table")
         from anchorkit.cluster import ShardedEvaluator, connect
 
         with (
@@ -142,17 +147,16 @@ def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
             yield spread
     else:
         from anchorkit.evaluation import Evaluator
-        from anchorkit.predictions import PredictionTable
 
-        predictions = PredictionTable.load(options.predictions)
-        yield Evaluator(predictions, options.ground_truth, metric=options.metric, max_dets=options.max_dets)
+        predictions, truth = predictions_and_truth(options)
+        yield Evaluator(predictions, truth, metric=options.metric, max_dets=options.max_dets)
 
 
 def costs_command(options: argparse.Namespace) -> Answer:
     """``anchorkit costs``: compute the costs of a configuration, in total and per level."""
     from anchorkit.costs import costs, level_costs
 
-    layout = find_layout(options.layout, options.classes, named_size(options))
+    layout = find_layout(options.layout, options.classes, named_size(options), options.facts)
     configuration = chosen_configuration(layout, options)
     total, levels = costs(configuration), level_costs(configuration)
     rows = [

@@ -1,9 +1,24 @@
 """Detectors: build, load, raw predictions, head surgery, save, export."""
 
-from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.detectors.base import (
+    Builder,
+    Detector,
+    RawPredictions,
+    boxes_by_anchor,
+    cannot_be_trained,
+    kept_by_level,
+    to_tensor,
+)
 from anchorkit.detectors.export import export_onnx
 from anchorkit.detectors.heads import keep_filters
-from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
+from anchorkit.detectors.registry import (
+    layout_of,
+    list_detectors,
+    load_detector,
+    register_detector,
+    save_detector,
+    weights_file,
+)
 from anchorkit.detectors.surgery import prune, untrained
 
 __all__ = [
@@ -11,6 +26,7 @@ __all__ = [
     "Detector",
     "RawPredictions",
     "boxes_by_anchor",
+    "cannot_be_trained",
     "export_onnx",
     "keep_filters",
     "kept_by_level",
@@ -22,4 +38,5 @@ __all__ = [
     "save_detector",
     "to_tensor",
     "untrained",
+    "weights_file",
 ]

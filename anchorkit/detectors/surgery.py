@@ -10,7 +10,7 @@ import torch
 
 from anchorkit.anchors import Configuration
 from anchorkit.detectors.architectures import BUILDERS
-from anchorkit.detectors.base import Detector, structure
+from anchorkit.detectors.base import Detector, cannot_be_trained, structure
 from anchorkit.errors import InputError
 
 
@@ -54,7 +54,7 @@ def untrained(detector: Detector, seed: int) -> Detector:
         seed: of the fresh weights.
 
     Raises:
-        InputError: the detector's family is not registered.
+        InputError: the detector is only an ONNX file, or its family is not registered.
 
     Example:
         >>> import anchorkit as ak
@@ -63,6 +63,8 @@ def untrained(detector: Detector, seed: int) -> Detector:
         >>> fresh.layout == detector.layout
         True
     """
+    if reason := cannot_be_trained(detector):
+        raise InputError(reason)
     if detector.architecture not in BUILDERS:
         raise InputError(
             f"untrained: no builder is known for {detector.architecture!r}; register it first: "

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from anchorkit.datasets import Dataset, Split
-from anchorkit.detectors import Detector
+from anchorkit.detectors import Detector, cannot_be_trained
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import replacing, write_json
@@ -107,8 +107,9 @@ def fit(
         The history.
 
     Raises:
-        InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
-            the first is read), `out` holds another training, the loss is not finite.
+        InputError: the detector is only an ONNX file, a setting is unknown or out of range, images are missing or
+            broken (all of them are counted before the first is read), `out` holds another training, the loss is not
+            finite.
         KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished epoch.
 
     Example:
@@ -119,6 +120,8 @@ def fit(
         >>> len(history.rows)
         1
     """
+    if reason := cannot_be_trained(detector):
+        raise InputError(reason)
     plan = _plan(recipe, epochs, batch_size, len(data.train))
     for split in (data.train, data.val):
         split.check_images()
