@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anchorkit.cli.answers import EXIT_BAD_INPUT, Answer, points, table
-from anchorkit.cli.options import AddCommand, add_facts, add_json, add_max_dets, onnx_and_split
+from anchorkit.cli.options import AddCommand, add_facts, add_json, add_max_dets, add_split, onnx_and_split
 from anchorkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def add_commands(add: AddCommand) -> None:
         help="annotations of the table; for an .onnx file the data set that it is to look at",
     )
     add_facts(check)
+    add_split(check)
     check.add_argument("--out", type=Path, metavar="FILE", help="draw what the .onnx file finds: a .png file")
     add_max_dets(check)
     add_json(check)
@@ -65,7 +66,7 @@ def _preparation(options: argparse.Namespace) -> Answer:
 
     if options.ground_truth is None:
         raise InputError(f"{options.subject}: give the data set that it is to look at: check {options.subject} DATA")
-    detector, split = onnx_and_split(options.subject, options.ground_truth, options.facts)
+    detector, split = onnx_and_split(options.subject, options)
     tried = try_preprocessing(detector, split)
     better = better_preprocessing(tried)
     rows = [

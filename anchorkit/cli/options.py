@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -45,9 +45,10 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         "ground_truth",
         type=Path,
         metavar="GROUND_TRUTH",
-        help="annotations (COCO .json); for an .onnx file a data set, whose validation images it looks at",
+        help="annotations (COCO .json); for an .onnx file the data set that it looks at",
     )
     add_facts(parser)
+    add_split(parser)
 
 
 def add_facts(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +62,15 @@ def add_facts(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--split",
+        choices=("train", "val", "test"),
+        default="val",
+        help="which images of the data set an .onnx file looks at (default: val)",
+    )
+
+
 def predictions_and_truth(options: argparse.Namespace) -> tuple[PredictionTable, Any]:
     """The prediction table and the ground truth that a command was given; an ONNX file predicts first."""
     from anchorkit.predictions import PredictionTable, collect_predictions
@@ -70,20 +80,21 @@ def predictions_and_truth(options: argparse.Namespace) -> tuple[PredictionTable,
         if options.facts:
             raise InputError(f"-p {options.facts[0]}: {options.predictions} is not an .onnx file")
         return PredictionTable.load(options.predictions), options.ground_truth
-    detector, split = onnx_and_split(options.predictions, options.ground_truth, options.facts)
+    detector, split = onnx_and_split(options.predictions, options)
     return collect_predictions(detector, split), split.ground_truth
 
 
-def onnx_and_split(
-    file: Path, data: Path | str, facts: Sequence[str] | None, split: str = "val"
-) -> tuple[OnnxDetector, Split]:
-    """The detector of an ONNX file, and the images of a data set that it looks at."""
+def onnx_and_split(file: Path, options: argparse.Namespace) -> tuple[OnnxDetector, Split]:
+    """The detector of an ONNX file, and the images of the data set that it looks at."""
     from anchorkit.datasets import load_dataset
     from anchorkit.runs.onnx_file import open_onnx, parse_facts
 
-    said = parse_facts(facts)
-    images = load_dataset(str(data)).splits()[split]
-    return open_onnx(file, said, images.categories), images
+    facts = parse_facts(options.facts)
+    splits = load_dataset(str(options.ground_truth)).splits()
+    if options.split not in splits:
+        raise InputError(f"--split {options.split}: {options.ground_truth} has {', '.join(splits)}")
+    split = splits[options.split]
+    return open_onnx(file, facts, split.categories), split
 
 
 def add_keep_drop(parser: argparse.ArgumentParser) -> None:
