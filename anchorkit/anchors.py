@@ -75,6 +75,9 @@ class Level:
         head_params_per_anchor: parameters that each anchor adds.
         positions: in a shared head, which of the head's filters make each anchor; empty for 0, 1, 2 ... in order.
             Anchors of different levels with the same position are made by the same filters.
+        shapes_known: False if nothing says the anchors' shapes (a file that leaves the decoding of boxes to another
+            program, or a detector with one box per cell). Those in `anchors` are then as large as a cell, and ids count
+            the anchors instead: ``L0/a0``.
 
     Example:
         >>> import anchorkit as ak
@@ -92,6 +95,7 @@ class Level:
     head_params_fixed: int = 0
     head_params_per_anchor: int = 0
     positions: tuple[int, ...] = ()
+    shapes_known: bool = True
 
     @property
     def cells(self) -> int:
@@ -154,7 +158,8 @@ class AnchorLayout:
         for level_index, level in enumerate(self.levels):
             seen: dict[str, int] = {}
             for position, (width, height) in enumerate(level.anchors):
-                name = f"L{level_index}/{round(width)}x{round(height)}"
+                shape = f"{round(width)}x{round(height)}" if level.shapes_known else f"a{position}"
+                name = f"L{level_index}/{shape}"
                 repeat = seen.get(name, 0)
                 seen[name] = repeat + 1
                 of_head = level.positions[position] if level.positions else position
@@ -264,6 +269,8 @@ class AnchorLayout:
             }
             if level.positions:
                 entry["positions"] = list(level.positions)
+            if not level.shapes_known:
+                entry["shapes_known"] = False
             levels.append(entry)
         data: dict[str, Any] = {
             "version": LAYOUT_VERSION,
@@ -515,6 +522,7 @@ def _read_level(entry: Mapping[str, Any], position: int, source: str) -> Level:
         anchors=tuple(shapes),
         **{name: _natural(entry[name], name, where) for name in _HEAD_NUMBERS},
         positions=_read_positions(entry.get("positions", ()), len(shapes), where),
+        shapes_known=bool(entry.get("shapes_known", True)),
     )
 
 

@@ -1,0 +1,375 @@
+"""Understand an ONNX file: its levels, its anchors and their filters, its boxes and scores, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from anchorkit.anchors import AnchorLayout
+from anchorkit.errors import InputError
+from anchorkit.onnx.constants import Constants
+from anchorkit.onnx.extents import Extents
+from anchorkit.onnx.graph import Graph, ending_with, inputs_of, probe, refuse_custom_operators
+from anchorkit.onnx.heads import layout_of_file
+from anchorkit.onnx.provenance import BlockedError, Head, Labels, describe_heads, filters_in, head_nodes
+from anchorkit.onnx.rows import FoundAnchor, Group, read_groups
+from anchorkit.onnx.scores import Said, Scores, find_scores
+from anchorkit.onnx.surgery import cut
+from anchorkit.onnx.zero_head import Boxes, find_boxes, outputs_of_heads
+
+OTHER_SIZE = (64, 128)
+"""What is added to an open height and width to see what depends on them."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How boxes are read from outputs with the same boxes.
+
+    Attributes:
+        group: the outputs.
+        boxes: where the boxes are.
+        scores: where the scores are.
+        anchor: the anchor of each row.
+    """
+
+    group: Group
+    boxes: Boxes
+    scores: Scores
+    anchor: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that is known of a file. Anchors are numbered level by level, as in the layout.
+
+    Attributes:
+        graph: the file.
+        input_size: (height, width) with which it was looked at.
+        heads: its last convolutions.
+        region: the nodes behind them.
+        readings: how its outputs are read.
+        filters: of each anchor, as a bit mask over the heads' filters.
+        shapes: (width, height) of each anchor in pixels; None where the file does not say it.
+        layout: levels and costs.
+        extents: what part of each tensor belongs to whom.
+        others: outputs that are cut but not read.
+        notes: what was assumed or left out.
+        constants: makes the constants of a cut.
+    """
+
+    graph: Graph
+    input_size: tuple[int, int]
+    heads: tuple[Head, ...]
+    region: tuple[Any, ...]
+    readings: tuple[Reading, ...]
+    filters: tuple[int, ...]
+    shapes: tuple[tuple[float, float] | None, ...]
+    layout: AnchorLayout
+    extents: Extents
+    others: tuple[str, ...]
+    notes: tuple[str, ...]
+    constants: Any = field(repr=False)
+
+    def cut(self, kept: int) -> tuple[Any, dict[str, tuple[int, ...]]]:
+        """A model with the anchors of a bit mask only; see `surgery.cut`."""
+        return cut(self.graph, self.heads, self.region, self.extents, self.constants(), kept)
+
+    def named_filters(self, anchor: int) -> dict[str, tuple[int, ...]]:
+        """Which filters of which weights make an anchor."""
+        found: dict[str, list[int]] = {}
+        for number in filters_in(self.filters[anchor]):
+            head = next(one for one in reversed(self.heads) if one.first <= number)
+            found.setdefault(head.weight, []).append(number - head.first)
+        return {name: tuple(sorted(set(numbers))) for name, numbers in found.items()}
+
+
+def understand(
+    graph: Graph,
+    name: str,
+    *,
+    input_size: tuple[int, int] | None,
+    said: Said,
+    anchors_per_cell: int | Sequence[int] | None,
+    shapes: Sequence[Sequence[tuple[float, float]]] | None,
+    named_outputs: bool = False,
+) -> Analysis:
+    """Understand a file.
+
+    Args:
+        graph: the file.
+        name: of the detector.
+        input_size: (height, width), where the file leaves it open.
+        said: what the user says of its scores.
+        anchors_per_cell: for bare heads, see `rows.read_groups`.
+        shapes: (width, height) of the anchors of each level, where the file does not say them.
+        named_outputs: whether the user chose the outputs.
+
+    Raises:
+        InputError: it is no detector that can be cut; the message says why, and what to do.
+    """
+    refuse_custom_operators(graph)
+    size = _input(graph, input_size)
+    nodes, region = head_nodes(graph)
+    needed = _constants_behind(graph, region)
+    measured, values = probe(graph, size, [*needed, *graph.outputs])
+    notes: list[str] = []
+    heads = describe_heads(graph, nodes, measured)
+    labels = Labels(graph, heads, region, measured, values)
+    if labels.blocked:
+        graph, ends = _before(labels, named_outputs)
+        notes.append(
+            f"the file goes on behind its raw predictions with {labels.blocked[0].node.op_type}; the cut file ends with "
+            f"{' and '.join(ends)}"
+        )
+        return _with_notes(
+            understand(
+                graph,
+                name,
+                input_size=input_size,
+                said=said,
+                anchors_per_cell=anchors_per_cell,
+                shapes=shapes,
+                named_outputs=True,
+            ),
+            notes,
+        )
+    zero, three = (outputs_of_heads(labels, region, graph.outputs, number) for number in (0.0, 3.0))
+    groups = read_groups(labels, graph.outputs, anchors_per_cell, said.classes)
+    found, others = _with_boxes(labels, groups, zero, (size[2], size[3]), anchors_per_cell)
+    order, level_of = _by_level(heads, [anchor for group, _ in found for anchor in group.anchors])
+    number = {anchor: place for place, anchor in enumerate(order)}
+    readings, known_shapes = [], [None] * len(order)
+    position = 0
+    for group, boxes in found:
+        scores = find_scores(labels, group, boxes, zero, three, values, said)
+        notes += [note for note in scores.notes if note not in notes]
+        made_by = np.empty(group.rows, np.int32)
+        for anchor, shape in zip(group.anchors, boxes.shapes, strict=True):
+            made_by[anchor.rows] = number[position]
+            known_shapes[number[position]] = shape
+            position += 1
+        readings.append(Reading(group, boxes, scores, made_by))
+    every = [anchor for group, _ in found for anchor in group.anchors]
+    ordered = [every[place] for place in order]
+    levels = [level_of[place] for place in order]
+    if shapes is not None:
+        known_shapes = _given_shapes(graph.source, shapes, levels)
+    extents = Extents(labels, [anchor.filters for anchor in ordered])
+    layout, uneven = layout_of_file(
+        graph, name, (size[2], size[3]), heads, region, measured, extents, ordered, levels, known_shapes, labels
+    )
+    notes += uneven
+    elsewhere = _elsewhere(graph, size, needed)
+    distinct = {name: extents.of[name].shape for name in extents.of}
+    shapes_of = {**measured, **distinct}
+    return Analysis(
+        graph,
+        (size[2], size[3]),
+        heads,
+        tuple(region),
+        tuple(readings),
+        tuple(anchor.filters for anchor in ordered),
+        tuple(known_shapes),
+        layout,
+        extents,
+        others,
+        tuple(notes),
+        lambda: Constants(graph, shapes_of, values, elsewhere),
+    )
+
+
+def _with_notes(analysis: Analysis, notes: Sequence[str]) -> Analysis:
+    from dataclasses import replace
+
+    return replace(analysis, notes=(*notes, *analysis.notes))
+
+
+def _input(graph: Graph, input_size: tuple[int, int] | None) -> tuple[int, int, int, int]:
+    """The input's (N, C, H, W) to look at the file with: one image."""
+    batch, channels, height, width = graph.declared_input()
+    if channels not in (None, 3, 1):
+        raise InputError(
+            f"{graph.source}: the input {graph.image.name} has {channels} channels on its second axis; an image "
+            "(N, 3, H, W) is needed (a file that takes (N, H, W, 3) has to be exported with the channels first)"
+        )
+    if input_size is not None:
+        for fixed, given, word in ((height, input_size[0], "height"), (width, input_size[1], "width")):
+            if fixed is not None and fixed != given:
+                raise InputError(f"{graph.source}: input_size says {word} {given}, and the file is made for {fixed}")
+        height, width = input_size
+    if height is None or width is None:
+        raise InputError(
+            f"{graph.source}: the file leaves the size of its input open; give input_size=(height, width), the size that "
+            "you use it with"
+        )
+    return batch or 1, channels or 3, height, width
+
+
+def _constants_behind(graph: Graph, region: Sequence[Any]) -> list[str]:
+    """Image-independent tensors that nodes behind the heads read, and what these are computed from."""
+    read = {name for node in region for name in inputs_of(node) if name not in graph.image_dependent}
+    nodes = graph.ancestors(read, stop=graph.image_dependent)
+    for node in nodes:
+        if node.op_type not in ("Shape", "Size"):
+            read.update(name for name in inputs_of(node) if name not in graph.image_dependent)
+    made = {name for node in nodes for name in node.output}
+    return [name for name in sorted(read) if name in graph.initializers or name in made]
+
+
+def _elsewhere(
+    graph: Graph, size: tuple[int, int, int, int], needed: Sequence[str]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, np.ndarray]] | None:
+    """Shapes and constants for another batch and size, where the file leaves them open and does as it says."""
+    batch, _, height, width = graph.declared_input()
+    if None not in (batch, height, width):
+        return None
+    more = (2 if batch is None else batch, size[1], size[2], size[3])
+    larger = (
+        more[0],
+        size[1],
+        size[2] + (OTHER_SIZE[0] if height is None else 0),
+        size[3] + (OTHER_SIZE[1] if width is None else 0),
+    )
+    for other in (larger, more):
+        try:
+            return probe(graph, other, needed)
+        except InputError:
+            continue
+    return None
+
+
+def _before(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
+    """The graph that ends before what labels cannot pass.
+
+    Raises:
+        InputError: nothing before it can be boxes and scores.
+    """
+    graph, blocked = labels.graph, labels.blocked
+    first = blocked[0]
+    selecting = [error for error in blocked if error.node.op_type in ("NonMaxSuppression", "TopK", "GatherND", "NonZero")]
+    selecting.sort(key=lambda error: error.node.op_type != "NonMaxSuppression")
+    cells = sum(head.height * head.width for head in labels.heads)
+    for error in selecting if not named else []:
+        ends = [name for name in error.node.input[:2] if name in labels.of and labels.of[name].size >= cells // 2]
+        if error.node.op_type != "NonMaxSuppression":
+            ends = list(
+                dict.fromkeys(
+                    name
+                    for one in blocked
+                    for name in one.node.input
+                    if name in labels.of and labels.of[name].ndim > 1 and labels.of[name].size >= cells // 2
+                )
+            )
+        if len(ends) > 1:
+            return Graph(ending_with(graph.model, ends, graph.source), graph.source), ends
+    where = first.node.name or first.node.output[0]
+    if selecting:
+        raise InputError(
+            f"{graph.source}: boxes are selected inside the file ({selecting[0].node.op_type} "
+            f"{selecting[0].node.name or selecting[0].node.output[0]}), and the raw boxes and scores before it were not "
+            "found; name them with outputs=, or export without NMS"
+        )
+    raise InputError(
+        f"{graph.source}: no anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose boxes "
+        "and scores come from single cells is needed, or name such tensors with outputs="
+    )
+
+
+def _with_boxes(
+    labels: Labels,
+    groups: Sequence[Group],
+    zero: dict[str, np.ndarray],
+    input_size: tuple[int, int],
+    per_cell: int | Sequence[int] | None,
+) -> tuple[list[tuple[Group, Boxes]], tuple[str, ...]]:
+    """The groups that say boxes, and the names of the outputs that only follow them.
+
+    Raises:
+        InputError: none does, or an output is made of other filters.
+    """
+    source = labels.graph.source
+    read = [(group, find_boxes(group, zero, labels.sets, input_size)) for group in groups]
+    read.sort(key=lambda one: one[1] is None or one[1].box_format is None)
+    chosen: list[tuple[Group, Boxes]] = []
+    others: list[str] = []
+    used = 0
+    for group, boxes in read:
+        names = " and ".join(table.name for table in group.tables)
+        made_by = [anchor.filters for anchor in group.anchors]
+        if all(not mask & ~used for mask in made_by):
+            others += [table.name for table in group.tables]
+            continue
+        if boxes is None or (boxes.box_format is None and any(one.box_format is not None for _, one in chosen)):
+            known = [table.name for one, _ in chosen for table in one.tables]
+            hint = f"outputs={known}" if known else "outputs= if there are such tensors"
+            raise InputError(
+                f"{source}: the output {names} has neither boxes nor scores of boxes (a segmentation, a classifier or a "
+                f"map of features?); leave it out with {hint}"
+            )
+        if boxes.box_format is None and per_cell is None and _is_bare(group):
+            channels = len(group.sets[boxes.table][0])
+            raise InputError(
+                f"{source}: the output {names} is a bare convolution with {channels} channels, which may be those of "
+                f"several anchors; say how many with anchors_per_cell= (3 for most YOLO: {channels} = 3 x "
+                f"{channels // 3}; 1 for one box a cell)"
+            )
+        for mask in made_by:
+            used |= mask
+        chosen.append((group, boxes))
+    return chosen, tuple(others)
+
+
+def _is_bare(group: Group) -> bool:
+    """Whether channels stand on an axis of their own beside those of height and width."""
+    return any(table.axis is not None and len(table.shape) >= 4 and not table.parts for table in group.tables) and len(
+        group.anchors
+    ) == 1
+
+
+def _by_level(heads: Sequence[Head], anchors: Sequence[FoundAnchor]) -> tuple[list[int], list[int]]:
+    """Positions of the anchors level by level, finest first; and the level of each position.
+
+    Heads that make one anchor together are on one level.
+    """
+    parent = list(range(len(heads)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            number = parent[number]
+        return number
+
+    used: list[int] = []
+    for anchor in anchors:
+        of = [
+            number
+            for number, head in enumerate(heads)
+            if anchor.filters >> head.first & ((1 << head.filters) - 1)
+        ]  # fmt: skip
+        used.append(of[0])
+        for number in of[1:]:
+            parent[root(number)] = root(of[0])
+    first: dict[int, int] = {}
+    for position in range(len(anchors)):
+        first.setdefault(root(used[position]), position)
+    finest = sorted(first, key=lambda level: (-anchors[first[level]].height * anchors[first[level]].width, first[level]))
+    rank = {level: number for number, level in enumerate(finest)}
+    level_of = [rank[root(used[position])] for position in range(len(anchors))]
+    return sorted(range(len(anchors)), key=lambda position: (level_of[position], position)), level_of
+
+
+def _given_shapes(
+    source: str, shapes: Sequence[Sequence[tuple[float, float]]], levels: Sequence[int]
+) -> list[tuple[float, float] | None]:
+    counts = [levels.count(level) for level in range(max(levels) + 1)]
+    if [len(of_level) for of_level in shapes] != counts:
+        raise InputError(
+            f"{source}: shapes has {[len(of_level) for of_level in shapes]} anchors by level, and the file {counts}, "
+            "finest level first; give (width, height) in pixels for each"
+        )
+    return [(float(width), float(height)) for of_level in shapes for width, height in of_level]
+
+
+__all__ = ["Analysis", "BlockedError", "Reading", "understand"]
