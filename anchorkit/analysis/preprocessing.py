@@ -22,7 +22,7 @@ from anchorkit.predictions import collect_predictions
 if TYPE_CHECKING:
     from anchorkit.datasets import Split
 
-__all__ = ["LOW", "VARIANTS", "Preparing", "better_preprocessing", "samples", "try_preprocessing"]
+__all__ = ["COLORS", "LOW", "RESIZES", "SCALES", "Preparing", "better_preprocessing", "samples", "try_preprocessing"]
 
 LOW = 0.2
 """Below this AP (0..1) of all anchors the preparation is worth a doubt; small detectors reach no more even so."""
@@ -30,17 +30,15 @@ LOW = 0.2
 _CLEARLY = 0.01
 """A variant is named only if its AP (0..1) is higher by more than this: 50 images tell no finer."""
 
-VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "scale": (
-        {"mean": 0.0, "scale": 255.0},
-        {"mean": 0.0, "scale": 1.0},
-        {"mean": (123.675, 116.28, 103.53), "scale": (58.395, 57.12, 57.375)},  # ImageNet's mean and deviation
-        {"mean": 127.5, "scale": 127.5},
-    ),
-    "color": ({"color": "RGB"}, {"color": "BGR"}),
-    "resize": ({"resize": "stretch"}, {"resize": "letterbox"}),
-}
-"""The usual ways to prepare an image, as arguments of ``with_preprocess``: pixels become (pixel - mean) / scale."""
+SCALES: Sequence[Mapping[str, Any]] = (
+    {"mean": 0.0, "scale": 255.0},
+    {"mean": 0.0, "scale": 1.0},
+    {"mean": 127.5, "scale": 127.5},
+    {"mean": (123.675, 116.28, 103.53), "scale": (58.395, 57.12, 57.375)},  # of ImageNet, for red, green, blue
+)
+"""The usual scales, as arguments of ``with_preprocess``: pixels become (pixel - mean) / scale."""
+COLORS, RESIZES = ("RGB", "BGR"), ("stretch", "letterbox", "letterbox-corner")
+"""The usual orders of colours and ways to resize, likewise."""
 
 
 class Preparing(Protocol):
@@ -55,7 +53,9 @@ class Preparing(Protocol):
 
 
 def try_preprocessing(detector: Preparing, split: Split, *, images: int = 50, progress: bool = True) -> pd.DataFrame:
-    """Measure the AP of all anchors under every combination of `VARIANTS`, and under the detector's own preparation.
+    """Measure the AP of all anchors under the usual preparations of images, and under the detector's own.
+
+    First it tries every scale with both orders of colours, then every way to resize with the best of these.
 
     Args:
         detector: as `anchorkit.load_onnx` returns it.
@@ -70,29 +70,34 @@ def try_preprocessing(detector: Preparing, split: Split, *, images: int = 50, pr
     from tqdm.auto import tqdm
 
     some = split.subset(min(images, len(split.image_ids)), seed=0)
-    ways = [detector]
-    for parts in itertools.product(*VARIANTS.values()):
-        said = {name: value for part in parts for name, value in part.items()}
-        way = detector.with_preprocess(**said)
-        if not any(_same(way.preprocess, other.preprocess) for other in ways):
-            ways.append(way)
-    rows = []
-    for way in tqdm(ways, desc="preprocessing", unit="way", disable=not progress):
+    rows: list[dict[str, Any]] = []
+    bar = tqdm(total=len(SCALES) * len(COLORS) + len(RESIZES), desc="preprocessing", unit="way", disable=not progress)
+
+    def measure(way: Any) -> None:
+        bar.update(1)
+        facts = _facts(way)
+        if any(facts == {name: row[name] for name in facts} for row in rows):
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ImplausibleDataWarning)  # a wrong preparation gives implausible boxes
             table = collect_predictions(way, some, progress=False)
             found = stats(table, some.ground_truth, table.layout.full)
-        facts = way.preprocess.to_dict()
-        rows.append(
-            {
-                "used": way is detector,
-                "AP": float(found["AP"]),
-                "AP50": float(found["AP50"]),
-                **{name: facts[name] for name in ("resize", "color")},
-                **{name: _three(facts[name]) for name in ("mean", "scale")},
-                "preprocess": way.preprocess.describe(),
+        figures = {name: float(found[name]) for name in ("AP", "AP50")}
+        rows.append({"used": way is detector, **figures, **facts, "preprocess": way.preprocess.describe()})
+
+    with bar:
+        measure(detector)
+        for scale, color in itertools.product(SCALES, COLORS):
+            # Means and scales stand in the order of the colours.
+            ordered = {
+                name: np.flip(np.atleast_1d(value)) if color == "BGR" else value for name, value in scale.items()
             }
-        )
+            measure(detector.with_preprocess(color=color, **{name: _three(value) for name, value in ordered.items()}))
+        best = max(rows, key=lambda row: row["AP"])
+        for resize in RESIZES:
+            measure(
+                detector.with_preprocess(resize=resize, **{name: best[name] for name in ("color", "mean", "scale")})
+            )
     return pd.DataFrame(rows).sort_values("AP", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -145,10 +150,9 @@ def samples(
     return pictures, found, pd.DataFrame(true, columns=columns)
 
 
-def _same(one: Any, other: Any) -> bool:
-    return all(
-        np.array_equal(one.to_dict()[name], other.to_dict()[name]) for name in ("resize", "color", "mean", "scale")
-    )
+def _facts(way: Preparing) -> dict[str, Any]:
+    said = way.preprocess.to_dict()
+    return {name: said[name] for name in ("resize", "color")} | {name: _three(said[name]) for name in ("mean", "scale")}
 
 
 def _three(value: Any) -> tuple[float, ...]:

@@ -159,8 +159,8 @@ def export_command(options: argparse.Namespace) -> Answer:
         "model": str(model),
         "description": str(description),
         "bytes": sizes[str(model)],
-        "nms": facts["nms"],
-        "verified": facts["verified"],
+        "nms": options.nms,
+        "verified": facts.get("verified"),
         "costs": after,
         "costs_before": before,
     }

@@ -85,13 +85,12 @@ def open_onnx(
     detector = load_with_facts(path, facts)
     if categories is not None:
         detector.categories = _of_data(detector, categories, path)
-    missing = detector.preprocess.missing() if detector.preprocess is not None else ("preprocess",)
-    if missing:
+    if detector.preprocess is None:
         from anchorkit.onnx import PRESETS
 
         raise InputError(
-            f"{path}: the file does not say how its images were prepared ({', '.join(missing)}); give "
-            f"-p preset=NAME, one of {', '.join(PRESETS)}, or -p resize=, color=, mean= and scale="
+            f"{path}: the file does not say how its images were prepared; give preset=NAME, one of "
+            f"{', '.join(PRESETS)}, or resize=, color=, mean= and scale= (on a command line each after -p)"
         )
     return detector
 
@@ -185,6 +184,8 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "objectness": _yes_or_no,
     "background": str,
     "box_format": str,
+    "decode": str,
+    "activation": str,
     "outputs": _names,
     "anchors_per_cell": _counts,
     "shapes": _shapes,
