@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,16 +20,22 @@ from anchorkit.latency.postprocessing import detect, level_of_boxes
 from anchorkit.latency.rounds import Subject
 from anchorkit.latency.runtimes import RUNTIMES, open_network
 
+if TYPE_CHECKING:
+    from anchorkit.onnx import OnnxDetector
+
 
 def make_subject(
-    detector: Detector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
+    detector: Detector | OnnxDetector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
 ) -> Subject:
     """Make a detector ready to be timed.
 
     Raises:
-        InputError: the detector has no bare network, or cannot be exported.
+        InputError: the detector has no bare network, or cannot be exported; or it is only an ONNX file, and is to run in
+            torch or on more than one image at once.
         MissingExtraError: the runtime is not installed.
     """
+    if not isinstance(detector, Detector):
+        return FileSubject(detector, images, batch_size, runtime, threads)
     batches = prepare(detector, images, batch_size)
     return TorchSubject(detector, batches) if runtime == "torch" else ExportSubject(detector, batches, runtime, threads)
 
@@ -81,6 +87,36 @@ class ExportSubject(TorchSubject):
         """See `TorchSubject.network`."""
         outputs = self._run(self._images[batch])
         return torch.from_numpy(outputs["scores"]), torch.from_numpy(outputs["boxes"])
+
+
+class FileSubject:
+    """A detector that is only an ONNX file; what it leaves to decode counts as post-processing, which torch does."""
+
+    def __init__(
+        self, detector: OnnxDetector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
+    ) -> None:
+        if runtime == "torch":
+            raise InputError(f"latency: {detector.name} is an ONNX file; use runtime 'onnxruntime' or 'openvino'")
+        if batch_size != 1:
+            raise InputError(f"latency: {detector.name} is an ONNX file, which is timed with one image at a time")
+        self._detector = detector
+        self._inputs = [detector.prepare(image)[0] for image in images]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "network.onnx"
+            file.write_bytes(detector.model.SerializeToString())
+            self._run = open_network(file, runtime, threads)
+        self._level_of = torch.tensor([anchor.level for anchor in detector.layout.anchors])
+
+    def network(self, batch: int, /) -> dict[str, np.ndarray]:
+        """The outputs of the file, by name."""
+        return self._run(self._inputs[batch])
+
+    def postprocess(self, outputs: dict[str, np.ndarray], /) -> int:
+        """See `Subject.postprocess`."""
+        boxes, scores, anchors = self._detector.read(outputs)
+        levels = self._level_of[torch.from_numpy(anchors).long()]
+        found = detect(torch.from_numpy(scores), torch.from_numpy(boxes), levels, self._detector.postprocess)
+        return found.reached_nms
 
 
 def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:
