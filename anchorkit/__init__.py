@@ -33,7 +33,8 @@ _HOME = {
     "register_detector": "detectors",
     "save_detector": "detectors",
     "untrained": "detectors",
-    "prune": "detectors",
+    "prune": "pruning",
+    "load_onnx": "onnx",
     "fit": "training",
     "MeasuredLatency": "latency",
     "PostprocessModel": "latency",
@@ -75,6 +76,7 @@ _SUBMODULES = {
     "diagnosis": "analysis.diagnosis",
     "latency": "latency",
     "metrics": "evaluation.metrics",
+    "onnx": "onnx",
     "plots": "plots",
     "predictions": "predictions",
     "preprocessing": "analysis.preprocessing",
@@ -94,7 +96,7 @@ if TYPE_CHECKING:
     from anchorkit.anchors import Anchor, AnchorLayout, Configuration, Level, Move, moves
     from anchorkit.batch.parameters import check_parameters
     from anchorkit.datasets import load_dataset
-    from anchorkit.detectors import export_onnx, load_detector, prune, register_detector, save_detector, untrained
+    from anchorkit.detectors import export_onnx, load_detector, register_detector, save_detector, untrained
     from anchorkit.errors import InputError, MissingExtraError
     from anchorkit.evaluation import Evaluator
     from anchorkit.evaluation.metrics import FScore, VocAP, WeightedAP
@@ -105,7 +107,9 @@ if TYPE_CHECKING:
         fit_postprocess_time,
         measure_latency,
     )
+    from anchorkit.onnx import load_onnx
     from anchorkit.predictions import PostProcess, PredictionTable, collect_predictions
+    from anchorkit.pruning import prune
     from anchorkit.search import (
         SearchResult,
         exhaustive_search,

@@ -1,4 +1,4 @@
-"""How raw predictions become detections: threshold, top-k, NMS, cap.
+"""Raw predictions, and how they become detections: threshold, top-k, NMS, cap.
 
 Facts only: `evaluation` carries them out. Detectors state them, prediction tables carry them.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anchorkit.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TOPK_SCOPES = ("class", "level", "image")
 
@@ -86,3 +89,26 @@ class PostProcess:
             return cls(**{name: data[name] for name in names})
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
+
+
+@dataclass(frozen=True)
+class RawPredictions:
+    """Everything a detector predicts for one image, before top-k and NMS.
+
+    Attributes:
+        boxes: float32 (B, 4), x1 y1 x2 y2 in pixels of the original image, clipped to it, in the detector's own order.
+        scores: float32 (B, K), 0..1, for each object class in the order of the detector's categories.
+        anchor: int32 (B,), the index of the anchor that made the box.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> import numpy as np
+        >>> [raw] = detector.raw_predictions([np.zeros((120, 90, 3), np.uint8)])
+        >>> raw.boxes.shape, raw.scores.shape, raw.anchor.shape
+        ((2424, 4), (2424, 7), (2424,))
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    anchor: np.ndarray

@@ -10,6 +10,7 @@ from anchorkit.detectors.base import (
     to_tensor,
 )
 from anchorkit.detectors.export import export_onnx
+from anchorkit.detectors.fresh import untrained
 from anchorkit.detectors.heads import keep_filters
 from anchorkit.detectors.registry import (
     layout_of,
@@ -19,7 +20,7 @@ from anchorkit.detectors.registry import (
     save_detector,
     weights_file,
 )
-from anchorkit.detectors.surgery import prune, untrained
+from anchorkit.pruning import prune
 
 __all__ = [
     "Builder",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,30 +13,7 @@ from torch import Tensor, nn
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.datasets import Category
 from anchorkit.errors import InputError
-from anchorkit.postprocess import PostProcess
-
-
-@dataclass(frozen=True)
-class RawPredictions:
-    """Everything a detector predicts for one image, before top-k and NMS.
-
-    Attributes:
-        boxes: float32 (B, 4), x1 y1 x2 y2 in pixels of the original image, clipped to it, in the detector's own order.
-        scores: float32 (B, K), 0..1, for each object class in the order of the detector's categories.
-        anchor: int32 (B,), the index of the anchor that made the box.
-
-    Example:
-        >>> import anchorkit as ak
-        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
-        >>> import numpy as np
-        >>> [raw] = detector.raw_predictions([np.zeros((120, 90, 3), np.uint8)])
-        >>> raw.boxes.shape, raw.scores.shape, raw.anchor.shape
-        ((2424, 4), (2424, 7), (2424,))
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    anchor: np.ndarray
+from anchorkit.postprocess import PostProcess, RawPredictions
 
 
 class Detector:

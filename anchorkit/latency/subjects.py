@@ -30,8 +30,8 @@ def make_subject(
     """Make a detector ready to be timed.
 
     Raises:
-        InputError: the detector has no bare network, or cannot be exported; or it is only an ONNX file, and is to run in
-            torch or on more than one image at once.
+        InputError: the detector has no bare network, or cannot be exported; or it is only an ONNX file, and is to run
+            in torch or on more than one image at once.
         MissingExtraError: the runtime is not installed.
     """
     if not isinstance(detector, Detector):

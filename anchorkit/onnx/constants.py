@@ -165,7 +165,8 @@ class Constants:
             new.input[0] = self.cut_to(node.input[0], block)
             inner = self.value(node.input[0]).shape
             own = (None,) * (len(block) - len(inner)) + tuple(
-                None if length == 1 else keep for length, keep in zip(inner, block[len(block) - len(inner) :], strict=True)
+                None if length == 1 else keep
+                for length, keep in zip(inner, block[len(block) - len(inner) :], strict=True)
             )
             new.input[1] = self._shape_with(node.input[1], self.value(node.output[0]).shape, own, block, expands=True)
         else:
@@ -244,7 +245,9 @@ class Constants:
         """Nodes that say the shape of a tensor that is gone: from the shape of the image."""
         shape, image = self.shapes[node.input[0]], self.shapes[self.graph.image.name]
         if self._other is None or self._other[0][node.input[0]] == shape:
-            return [helper.make_node("Constant", [], node.output, value=numpy_helper.from_array(np.array(shape, np.int64)))]
+            return [
+                helper.make_node("Constant", [], node.output, value=numpy_helper.from_array(np.array(shape, np.int64)))
+            ]
         larger, larger_image = self._other[0][node.input[0]], self._other[0][self.graph.image.name]
         axes, steps, fixed = [], [], []
         for length, other in zip(shape, larger, strict=True):

@@ -80,7 +80,9 @@ def layout_of_file(
             first = graph.nodes[place].name or graph.nodes[place].output[0]
             title, before = parts.get(levels, (first, 0))
             parts[levels] = (title, before + count)
-    weights = [{head.weight for head, of in zip(heads, level_of_head, strict=True) if of == level} for level in range(counts)]
+    weights = [
+        {head.weight for head, of in zip(heads, level_of_head, strict=True) if of == level} for level in range(counts)
+    ]
     shared = counts > 1 and all(weights[0] == others for others in weights)
     notes: list[str] = []
     made, names = [], set()
@@ -127,7 +129,9 @@ def _level_of(head: Head, anchors: Sequence[FoundAnchor], level_of: Sequence[int
         if anchor.filters & inside:
             return level
     return next(
-        level for anchor, level in zip(anchors, level_of, strict=True) if (anchor.height, anchor.width) == (head.height, head.width)
+        level
+        for anchor, level in zip(anchors, level_of, strict=True)
+        if (anchor.height, anchor.width) == (head.height, head.width)
     )
 
 

@@ -26,7 +26,9 @@ ELEMENTWISE = frozenset(
 )
 # The inputs that hold the elements which are moved; None for all. All other inputs say where to.
 MOVING: dict[str, tuple[int, ...] | None] = {
-    **dict.fromkeys("DepthToSpace Flatten Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze".split(), (0,)),
+    **dict.fromkeys(
+        "DepthToSpace Flatten Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze".split(), (0,)
+    ),
     **dict.fromkeys("Expand Gather GatherElements GatherND".split(), (0,)),
     "Concat": None,
     "ScatterND": (0, 2),

@@ -87,7 +87,10 @@ def _state_shapes(model: Any, graph: Graph, blocks: dict[str, Block | None], ext
         block, shape = blocks[value.name], list(extents.of[value.name].shape)
         if block is None:
             # Nothing of it is left; an output without rows keeps its name.
-            empty = [length if keep is None else 0 for length, keep in zip(shape, _all_gone(value.name, extents), strict=True)]
+            empty = [
+                length if keep is None else 0
+                for length, keep in zip(shape, _all_gone(value.name, extents), strict=True)
+            ]
             kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
             model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(empty, kind), value.name + "/none"))
             model.graph.node.append(helper.make_node("Identity", [value.name + "/none"], [value.name]))

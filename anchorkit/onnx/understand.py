@@ -249,7 +249,9 @@ def _before(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
     """
     graph, blocked = labels.graph, labels.blocked
     first = blocked[0]
-    selecting = [error for error in blocked if error.node.op_type in ("NonMaxSuppression", "TopK", "GatherND", "NonZero")]
+    selecting = [
+        error for error in blocked if error.node.op_type in ("NonMaxSuppression", "TopK", "GatherND", "NonZero")
+    ]
     selecting.sort(key=lambda error: error.node.op_type != "NonMaxSuppression")
     cells = sum(head.height * head.width for head in labels.heads)
     for error in selecting if not named else []:
@@ -324,9 +326,10 @@ def _with_boxes(
 
 def _is_bare(group: Group) -> bool:
     """Whether channels stand on an axis of their own beside those of height and width."""
-    return any(table.axis is not None and len(table.shape) >= 4 and not table.parts for table in group.tables) and len(
-        group.anchors
-    ) == 1
+    return (
+        any(table.axis is not None and len(table.shape) >= 4 and not table.parts for table in group.tables)
+        and len(group.anchors) == 1
+    )
 
 
 def _by_level(heads: Sequence[Head], anchors: Sequence[FoundAnchor]) -> tuple[list[int], list[int]]:
@@ -354,7 +357,9 @@ def _by_level(heads: Sequence[Head], anchors: Sequence[FoundAnchor]) -> tuple[li
     first: dict[int, int] = {}
     for position in range(len(anchors)):
         first.setdefault(root(used[position]), position)
-    finest = sorted(first, key=lambda level: (-anchors[first[level]].height * anchors[first[level]].width, first[level]))
+    finest = sorted(
+        first, key=lambda level: (-anchors[first[level]].height * anchors[first[level]].width, first[level])
+    )
     rank = {level: number for number, level in enumerate(finest)}
     level_of = [rank[root(used[position])] for position in range(len(anchors))]
     return sorted(range(len(anchors)), key=lambda position: (level_of[position], position)), level_of

@@ -190,7 +190,9 @@ def _spread(numbers: np.ndarray, sets: Sequence[int]) -> bool:
     return any(sets[int(number)].bit_count() > 4 for number in numbers if number >= 0)
 
 
-def activation_of(table: Table, columns: Sequence[int], zero: dict[str, np.ndarray], three: dict[str, np.ndarray]) -> str:
+def activation_of(
+    table: Table, columns: Sequence[int], zero: dict[str, np.ndarray], three: dict[str, np.ndarray]
+) -> str:
     """``"softmax"``, ``"sigmoid"`` or ``"none"``: what was done to scores, from what the heads' 0 and 3 become."""
     low = table.rows(zero[table.name])[:, columns]
     high = table.rows(three[table.name])[:, columns]
