@@ -83,7 +83,7 @@ def try_preprocessing(detector: Preparing, split: Split, *, images: int = 50, pr
             table = collect_predictions(way, some, progress=False)
             found = stats(table, some.ground_truth, table.layout.full)
         figures = {name: float(found[name]) for name in ("AP", "AP50")}
-        rows.append({"used": way is detector, **figures, **facts, "preprocess": way.preprocess.describe()})
+        rows.append({"used": way is detector, **figures, **facts, "preprocess": _words(facts)})
 
     with bar:
         measure(detector)
@@ -153,6 +153,15 @@ def samples(
 def _facts(way: Preparing) -> dict[str, Any]:
     said = way.preprocess.to_dict()
     return {name: said[name] for name in ("resize", "color")} | {name: _three(said[name]) for name in ("mean", "scale")}
+
+
+def _words(facts: Mapping[str, Any]) -> str:
+    mean, scale = (_short(facts[name]) for name in ("mean", "scale"))
+    return f"{facts['resize']}, {facts['color']}, (pixel - {mean}) / {scale}"
+
+
+def _short(values: Sequence[float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else f"({', '.join(f'{value:g}' for value in values)})"
 
 
 def _three(value: Any) -> tuple[float, ...]:

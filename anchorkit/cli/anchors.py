@@ -106,7 +106,7 @@ def _text(name: str, data: Mapping[str, Any]) -> list[str]:
         ]
         shapes = [(anchor["width"], anchor["height"]) for anchor in anchors if anchor["width"] is not None]
         if shapes and _draws():
-            drawings += [f"{level['name']}, {level['height']}x{level['width']} cells", *draw(shapes)]
+            drawings += [f"{level['name']}: {level['height']}x{level['width']} cells", *draw(shapes)]
     height, width = data["input"]
     heading = (
         f"{name}: {len(of_id)} anchors on {len(levels)} levels; input {height}x{width} (height x width), "

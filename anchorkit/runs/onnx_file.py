@@ -83,7 +83,16 @@ def open_onnx(
             classes than the data.
     """
     detector = load_with_facts(path, facts)
-    if categories is not None:
+    if categories is not None and not _named(detector) and "categories" not in (facts or {}):
+        # How many classes there are also says whether the first score is an objectness, or one is of the background.
+        try:
+            detector = load_with_facts(path, {**(facts or {}), "categories": list(categories)})
+        except InputError as error:
+            raise InputError(
+                f"{error}. If the file knows more classes than the data, give the names of its classes in its order, "
+                "those of the data among them (-p categories=names.txt)"
+            ) from None
+    elif categories is not None:
         detector.categories = _of_data(detector, categories, path)
     if detector.preprocess is None:
         from anchorkit.onnx import PRESETS
@@ -109,6 +118,11 @@ def load_with_facts(path: str | Path, facts: Mapping[str, Any] | None = None) ->
     if steps:
         detector.postprocess = replace(detector.postprocess, **steps)
     return detector
+
+
+def _named(detector: OnnxDetector) -> bool:
+    """Whether the file, or the description beside it, says what its classes are called."""
+    return any(category.name != f"class {number}" for number, category in enumerate(detector.categories))
 
 
 def _of_data(detector: OnnxDetector, categories: Sequence[Category], path: str | Path) -> tuple[Category, ...]:

@@ -98,7 +98,10 @@ def test_every_usual_way_is_tried_once_and_the_right_one_is_best(split: Split) -
     assert best["AP"] == pytest.approx(1.0)
     used = tried[tried["used"]].iloc[0]
     assert (used["color"], used["AP"] < 0.8) == ("RGB", True)
-    assert better_preprocessing(tried) == f"{best['preprocess']}: AP 100.0 points in place of {100 * used['AP']:.1f}"
+    assert (
+        better_preprocessing(tried)
+        == f"stretch, BGR, (pixel - 0) / 1: AP 100.0 points in place of {100 * used['AP']:.1f}"
+    )
 
 
 def test_the_right_way_is_left_in_peace(split: Split) -> None:
