@@ -115,7 +115,8 @@ class FileSubject:
         """See `Subject.postprocess`."""
         boxes, scores, anchors = self._detector.read(outputs)
         levels = self._level_of[torch.from_numpy(anchors).long()]
-        found = detect(torch.from_numpy(scores), torch.from_numpy(boxes), levels, self._detector.postprocess)
+        corners = torch.from_numpy(boxes).float()
+        found = detect(torch.from_numpy(scores), corners, levels, self._detector.postprocess)
         return found.reached_nms
 
 

@@ -16,6 +16,8 @@ from anchorkit.plots.theme import LEVEL_COLORS, level_color, look
 _LEAST_SIDE = 320
 _SIDES = ("x1", "y1", "x2", "y2")
 _ANNOTATED = "#1f2328"
+_LOOK = (640, 480)
+"""The largest picture of a first look, in pixels."""
 
 
 def draw_boxes(
@@ -107,7 +109,9 @@ def first_look(
         labels = [f"{name} {100 * score:.0f}".strip() for name, score in zip(names, found["score"], strict=True)]
         boxes = pd.concat([true[[*_SIDES]], found[[*_SIDES]]]).to_numpy(float)
         colors = [_ANNOTATED] * len(true) + [level_color(int(level)) for level in levels]
-        pictures.append(draw_boxes(image, boxes, [""] * len(true) + labels, colors))
+        picture = draw_boxes(image, boxes, [""] * len(true) + labels, colors)
+        picture.thumbnail(_LOOK)  # one panorama would make all cells as wide as itself
+        pictures.append(picture)
         captions.append(f"{len(true)} annotated, {len(found)} found with a score of {min_score:g} or more")
     sheet = contact_sheet(pictures, columns, captions)
     return _below(heading, sheet) if heading else sheet
