@@ -159,6 +159,8 @@ class Constants:
             for place, axis in enumerate(order):
                 moved[axis] = block[place]
             new.input[0] = self.cut(node.input[0], tuple(moved))
+        elif kind in ("Gather", "Slice", "Tile") and (moved_on := self._same_axes(node, block)) is not None:
+            new.input[0] = self.cut(node.input[0], moved_on)
         elif kind in ("Unsqueeze", "Squeeze"):
             new.input[0] = self.cut(node.input[0], self._through_unit_axes(node, block))
         elif kind == "Expand":
@@ -175,6 +177,41 @@ class Constants:
                 "has to be cut; export the file for a fixed size of the image"
             )
         return self._placed(new)
+
+    def _same_axes(self, node: Any, block: Block) -> Block | None:
+        """The block before a node that leaves the axes to be cut as they are; None if it does not."""
+        before, after = self.value(node.input[0]).shape, self.value(node.output[0]).shape
+        moved = list(block)
+        lengths = list(after)
+        if node.op_type == "Gather":
+            axis = attribute(node, "axis", 0) % len(before)
+            rank = self.value(node.input[1]).ndim
+            if any(keep is not None for keep in moved[axis : axis + rank]):
+                return None
+            moved[axis : axis + rank], lengths[axis : axis + rank] = [None], [before[axis]]
+        if any(keep is not None and length != own for keep, length, own in zip(moved, lengths, before, strict=True)):
+            return None
+        return tuple(moved)
+
+    def shifted(self, name: str, part: list[np.ndarray], by: np.ndarray) -> str | None:
+        """Indices that depend on the size of the image: a part of them, and a number added to each; None if that number
+        depends on the size as well."""
+        cut_axes = [axis for axis, keep in enumerate(part) if len(keep) < self.value(name).shape[axis]]
+        other = self._other[1][name] if self._other is not None else self.value(name)
+        if any(other.shape[axis] != self.value(name).shape[axis] for axis in cut_axes):
+            return None
+        for axis in range(len(part)):
+            first = by.take([0], axis)
+            if axis not in cut_axes:
+                if not (by == first).all():
+                    return None
+                by = first
+        for axis in cut_axes:
+            indices = self.new(part[axis], f"{name}/kept")
+            name = self._placed(helper.make_node("Gather", [name, indices], [name], name=f"{name}/part", axis=axis))
+        if not by.any():
+            return name
+        return self._placed(helper.make_node("Add", [name, self.new(by, f"{name}/by")], [name], name=f"{name}/moved"))
 
     def _through_unit_axes(self, node: Any, block: Block) -> Block:
         """The block before a Squeeze or an Unsqueeze."""
@@ -271,6 +308,21 @@ class Constants:
             helper.make_node("Gather", [f"{name}/image", inputs[0]], [f"{name}/lengths"], axis=0),
             helper.make_node("Div", [f"{name}/lengths", inputs[1]], [f"{name}/cells"]),
             helper.make_node("Where", [inputs[2], inputs[3], f"{name}/cells"], [name]),
+        ]
+
+    def shape_as_before(self, node: Any) -> list[Any]:
+        """Nodes that say the shape of a tensor as it was before the cut: what is computed from it is recounted later."""
+        shape = self.shapes[node.input[0]]
+        larger = shape if self._other is None else self._other[0][node.input[0]]
+        fixed = np.array([length == other for length, other in zip(shape, larger, strict=True)])
+        name = node.output[0]
+        numbers = np.array(shape, np.int64)
+        if fixed.all():
+            return [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(numbers))]
+        inputs = [self.new(fixed, f"{name}/fixed"), self.new(numbers, f"{name}/numbers")]
+        return [
+            helper.make_node("Shape", [node.input[0]], [f"{name}/after"]),
+            helper.make_node("Where", [*inputs, f"{name}/after"], [name]),
         ]
 
     def _open(self, node: Any, name: str) -> InputError:

@@ -128,7 +128,7 @@ class Extents:
             for number in sorted(here):
                 for axis in range(sets.ndim):
                     slices = np.flatnonzero((sets == number).any(tuple(set(range(sets.ndim)) - {axis})))
-                    if len(slices) > 1 or sets.shape[axis] == 1:
+                    if sets.shape[axis] == 1:
                         continue
                     around = {makes[int(other)] for other in np.unique(sets.take(slices, axis)) if other >= 0} - {0}
                     if len(around) == 1:

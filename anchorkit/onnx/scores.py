@@ -181,7 +181,7 @@ def _without_background(
     where, note = said.background, None
     if where not in ("first", "last"):
         means = _read(group, columns, real).mean(0)
-        where = "last" if means[-1] > means[0] else "first"
+        where = "last" if means[-1] > max(0.5, means[0]) else "first"
         if max(means[0], means[-1]) < 0.5:
             note = f"the background is taken for the {where} column; background= says otherwise"
     return (columns[1:], columns[0], note) if where == "first" else (columns[:-1], columns[-1], note)

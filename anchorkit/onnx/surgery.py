@@ -52,8 +52,9 @@ def cut(
     for node in region:
         surgeon.node(node)
     for node in graph.nodes:
-        if node.op_type == "Shape" and node.input[0] in blocks and blocks[node.input[0]] is None:
-            surgeon.made[id(node)] = constants.shape_without(node)
+        if node.op_type == "Shape" and node.input[0] in blocks and _changed(blocks[node.input[0]]):
+            gone = blocks[node.input[0]] is None
+            surgeon.made[id(node)] = constants.shape_without(node) if gone else constants.shape_as_before(node)
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     del model.graph.node[:]
@@ -338,7 +339,14 @@ class _Surgeon:
             lengths = inside.shape
             keeps = [None if len(keep) == length else keep for keep, length in zip(part, lengths, strict=True)]
             node.input[2] = self.constants.cut(node.input[2], (*keeps, *block[depth:]))
-        node.input[1] = self.constants.new(new, node.name + "/indices")
+        if node.input[1] in self.constants.varying:
+            moved_by = new - indices[np.ix_(*part)]
+            found = self.constants.shifted(node.input[1], part, moved_by)
+            if found is None:
+                raise self._refusal(node, "writes where the size of the image, which is open, says,")
+            node.input[1] = found
+        else:
+            node.input[1] = self.constants.new(new, node.name + "/indices")
 
 
 def _copy(node: Any) -> Any:

@@ -12,7 +12,7 @@ from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
 from anchorkit.onnx.constants import Constants
 from anchorkit.onnx.extents import Extents
-from anchorkit.onnx.graph import Graph, ending_with, inputs_of, probe, refuse_custom_operators
+from anchorkit.onnx.graph import Graph, ending_with, inputs_of, probe, custom_operators
 from anchorkit.onnx.heads import layout_of_file
 from anchorkit.onnx.provenance import BlockedError, Head, Labels, describe_heads, filters_in, head_nodes
 from anchorkit.onnx.rows import FoundAnchor, Group, read_groups
@@ -110,20 +110,16 @@ def understand(
     Raises:
         InputError: it is no detector that can be cut; the message says why, and what to do.
     """
-    refuse_custom_operators(graph)
+    graph, notes = _without_custom_operators(graph)
     size = _input(graph, input_size)
     nodes, region = head_nodes(graph)
     needed = _constants_behind(graph, region)
     measured, values = probe(graph, size, [*needed, *graph.outputs])
-    notes: list[str] = []
     heads = describe_heads(graph, nodes, measured)
     labels = Labels(graph, heads, region, measured, values)
     if labels.blocked:
         graph, ends = _before(labels, named_outputs)
-        notes.append(
-            f"the file goes on behind its raw predictions with {labels.blocked[0].node.op_type}; the cut file ends with "
-            f"{' and '.join(ends)}"
-        )
+        notes.append(_ends_early(labels.blocked[0].node, ends))
         return _with_notes(
             understand(
                 graph,
@@ -178,6 +174,33 @@ def understand(
         others,
         tuple(notes),
         lambda: Constants(graph, shapes_of, values, elsewhere),
+    )
+
+
+def _ends_early(node: Any, ends: Sequence[str]) -> str:
+    return (
+        f"behind its raw predictions the file goes on with {node.op_type}, which is left out: the cut file ends with "
+        f"{' and '.join(ends)}"
+    )
+
+
+def _without_custom_operators(graph: Graph) -> tuple[Graph, list[str]]:
+    """The graph before a selection of boxes that only one runtime knows (EfficientNMS_TRT), and what was left out.
+
+    Raises:
+        InputError: there is another custom operator.
+    """
+    found = custom_operators(graph)
+    if not found:
+        return graph, []
+    first = found[0]
+    ends = [name for name in first.input[:2] if name in graph.image_dependent]
+    if "NMS" in first.op_type and ends:
+        return Graph(ending_with(graph.model, ends, graph.source), graph.source), [_ends_early(first, ends)]
+    where = f"{first.domain}.{first.op_type}" if first.domain else first.op_type
+    raise InputError(
+        f"{graph.source}: the operator {where} is not part of ONNX, so it cannot be run here; name the tensors before it "
+        f"with outputs= (it reads {', '.join(inputs_of(first)[:3])})"
     )
 
 

@@ -50,7 +50,8 @@ def outputs_of_heads(labels: Labels, region: Sequence[Any], names: Sequence[str]
             continue
         clipping = node.op_type in ("Max", "Min") and len(node.input) == 2
         variable = [name for name in node.input if name in graph.image_dependent]
-        if node.op_type in _BYPASSED or (clipping and len(variable) == 1):
+        hides = node.op_type in _BYPASSED or (clipping and len(variable) == 1)
+        if hides or (len(variable) == 1 and _is_bias(labels, node, variable[0])):
             node = helper.make_node("Identity", variable, node.output)
         nodes.append(node)
     inputs, given = [], {}
@@ -71,6 +72,24 @@ def outputs_of_heads(labels: Labels, region: Sequence[Any], names: Sequence[str]
     model = helper.make_model(made, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
     found = session(model, optimized=False).run(list(names), given)
     return {name: np.asarray(value, np.float64) for name, value in zip(names, found, strict=True)}
+
+
+def _is_bias(labels: Labels, node: Any, name: str) -> bool:
+    """Whether a node adds one number to each filter of a head: what other files have inside the convolution."""
+    values = labels.of[name]
+    if node.op_type == "BatchNormalization":
+        return True
+    if node.op_type not in ("Add", "Sub") or values.ndim != 4 or node.input[0] != name:
+        return False
+    constant = labels.values.get(node.input[1])
+    if constant is None or constant.size == 1:
+        return False
+    lengths = (1,) * (4 - constant.ndim) + constant.shape
+    axes = [axis for axis, length in enumerate(lengths) if length > 1]
+    filters = values[:, 0, 0, 0], values[0, :, 0, 0], values[0, 0, :, 0], values[0, 0, 0, :]
+    if len(axes) != 1 or len(np.unique(filters[axes[0]] % labels.cells)) > 1:
+        return False
+    return any(head.filters == lengths[axes[0]] for head in labels.heads)
 
 
 def kinds_of_columns(values: np.ndarray, anchors: Sequence[FoundAnchor]) -> tuple[str, float, float]:
@@ -159,10 +178,7 @@ def _shape(
     boxes: np.ndarray, box_format: str, unit: str, anchor: FoundAnchor, input_size: tuple[int, int]
 ) -> tuple[float, float] | None:
     """(width, height) of an anchor in pixels; None where a box of zeros has no extent or one that is not constant."""
-    if box_format in ("xyxy", "yxyx"):
-        sides = boxes[:, 2:] - boxes[:, :2]
-    else:
-        sides = boxes[:, 2:]
+    sides = boxes[:, 2:] - boxes[:, :2] if box_format in ("xyxy", "yxyx") else boxes[:, 2:]
     if box_format in ("yxyx", "cycxhw"):
         sides = sides[:, ::-1]
     across, down = to_pixels(unit, anchor, input_size)
