@@ -99,13 +99,13 @@ class FileSubject:
             raise InputError(f"latency: {detector.name} is an ONNX file; use runtime 'onnxruntime' or 'openvino'")
         if batch_size != 1:
             raise InputError(f"latency: {detector.name} is an ONNX file, which is timed with one image at a time")
-        self._detector = detector
         self._inputs = [detector.prepare(image)[0] for image in images]
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "network.onnx"
-            file.write_bytes(detector.model.SerializeToString())
+            file = detector.with_preprocess().save(Path(folder) / "network.onnx")
             self._run = open_network(file, runtime, threads)
-        self._level_of = torch.tensor([anchor.level for anchor in detector.layout.anchors])
+            # A cut detector reads its rows at their places among those of the whole one, which no program would do.
+            self._detector = _as_whole(detector, file)
+        self._level_of = torch.tensor([anchor.level for anchor in self._detector.layout.anchors])
 
     def network(self, batch: int, /) -> dict[str, np.ndarray]:
         """The outputs of the file, by name."""
@@ -118,6 +118,15 @@ class FileSubject:
         corners = torch.from_numpy(boxes).float()
         found = detect(torch.from_numpy(scores), corners, levels, self._detector.postprocess)
         return found.reached_nms
+
+
+def _as_whole(detector: OnnxDetector, file: Path) -> OnnxDetector:
+    """The detector of a file that was cut, as if nothing was known of the whole one."""
+    from anchorkit.onnx import load_onnx
+
+    if detector.check is None:
+        return detector
+    return load_onnx(file, postprocess=detector.postprocess)
 
 
 def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:

@@ -197,7 +197,6 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "categories": _categories,
     "objectness": _yes_or_no,
     "background": str,
-    "box_format": str,
     "decode": str,
     "activation": str,
     "outputs": _names,
