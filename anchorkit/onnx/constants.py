@@ -12,7 +12,7 @@ import numpy as np
 
 from anchorkit.errors import InputError
 from anchorkit.onnx.extents import Block
-from anchorkit.onnx.graph import Graph, attribute, helper, inputs_of, numpy_helper, onnx
+from anchorkit.onnx.graph import Graph, attribute, helper, inputs_of, numpy_helper, onnx, stored
 
 _BY_ELEMENT = frozenset("Abs Add Cast Div Exp Identity Log Mul Neg Pow Reciprocal Sigmoid Sqrt Sub".split())
 _QUANTIZING = ("DequantizeLinear", "QuantizeLinear")
@@ -67,7 +67,10 @@ class Constants:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of any tensor."""
-        return self.shapes[name] if name in self.shapes else self.value(name).shape
+        if name in self.shapes:
+            return self.shapes[name]
+        behind = stored(self.graph, name)  # quantized weights are not computed here
+        return self.value(name if name in self._values or behind is None else behind).shape
 
     def varies_along(self, names: Any, axis: int) -> bool:
         """Whether the length of an axis of image-dependent tensors depends on the size of the image."""
