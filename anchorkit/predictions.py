@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from anchorkit.datasets import Split
     from anchorkit.detectors import Detector
+    from anchorkit.onnx import OnnxDetector
 
 __all__ = ["COLUMNS", "PostProcess", "PredictionTable", "collect_predictions"]
 
@@ -295,7 +296,7 @@ class PredictionTable:
 
 
 def collect_predictions(
-    detector: Detector, split: Split, *, batch_size: int = 32, progress: bool = True
+    detector: Detector | OnnxDetector, split: Split, *, batch_size: int = 32, progress: bool = True
 ) -> PredictionTable:
     """Run a detector over all images of a split and keep every raw prediction above its score threshold.
 

@@ -19,6 +19,8 @@ NEEDS = {
     "anchorkit.cluster.evaluator": ["distributed"],
     "anchorkit.cluster.scheduler": ["distributed"],
     "anchorkit.detectors.export": ["onnx", "onnxruntime", "onnxscript"],
+    "anchorkit.onnx.loading": ["onnx", "onnxruntime", "onnxscript"],
+    "anchorkit.onnx.preprocess": ["onnx", "onnxruntime"],
 }
 """Packages of extras that the examples of a module use."""
 PACKAGE = Path(ak.__file__).parent

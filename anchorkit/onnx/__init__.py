@@ -3,7 +3,7 @@
 from anchorkit.onnx.detector import OnnxDetector
 from anchorkit.onnx.loading import load_onnx
 from anchorkit.onnx.preprocess import PRESETS, Preprocess
-from anchorkit.onnx.understanding import UnderstoodLevel, UnderstoodOutput, Understanding
+from anchorkit.onnx.understanding import Understanding, UnderstoodLevel, UnderstoodOutput
 
 __all__ = [
     "PRESETS",

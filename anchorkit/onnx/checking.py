@@ -47,7 +47,7 @@ def check_cut(analysis: Analysis, model: Any, kept: int) -> Check:
     except Exception as error:  # the checker's errors have no common base
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{source}: the cut file would not be valid ({reason}); nothing was made") from None
-    _, channels, height, width = analysis.graph.declared_input()
+    _, channels, _, _ = analysis.graph.declared_input()
     size = (1, channels or 3, *analysis.input_size)
     kind = helper.tensor_dtype_to_np_dtype(analysis.graph.image.type.tensor_type.elem_type)
     image = np.random.default_rng(0).random(size) * (1 if kind.kind == "f" else 255)
@@ -77,15 +77,15 @@ def _difference(analysis: Analysis, model: Any, kept: int, image: np.ndarray, op
             before = before if keep is None else before.take(keep, axis)
         if before.shape != after.shape:
             raise InputError(
-                f"{source}: the output {name} of the cut file has the shape {after.shape}, and {before.shape} is kept of "
-                "the whole one; nothing was made"
+                f"{source}: the output {name} of the cut file has the shape {after.shape}, and {before.shape} is kept "
+                "of the whole one; nothing was made"
             )
         before, after = before.astype(np.float64), after.astype(np.float64)
         difference = float(np.abs(before - after).max()) if before.size else 0.0
         if not optimized and not difference <= ROOM * max(1.0, float(np.abs(before).max())):
             raise InputError(
-                f"{source}: rows of the output {name} differ by {difference:.2g} from those of the whole file on a random "
-                "image; nothing was made"
+                f"{source}: rows of the output {name} differ by {difference:.2g} from those of the whole file on a "
+                "random image; nothing was made"
             )
         largest = max(largest, difference)
     return largest

@@ -14,7 +14,9 @@ from anchorkit.errors import InputError
 from anchorkit.onnx.extents import Block
 from anchorkit.onnx.graph import Graph, attribute, helper, inputs_of, numpy_helper, onnx, stored
 
-_BY_ELEMENT = frozenset("Abs Add Cast Div Exp Identity Log Mul Neg Pow Reciprocal Sigmoid Sqrt Sub".split())
+_BY_ELEMENT = frozenset(
+    ["Abs", "Add", "Cast", "Div", "Exp", "Identity", "Log", "Mul", "Neg", "Pow", "Reciprocal", "Sigmoid", "Sqrt", "Sub"]
+)
 _QUANTIZING = ("DequantizeLinear", "QuantizeLinear")
 
 
@@ -176,8 +178,8 @@ class Constants:
             new.input[1] = self._shape_with(node.input[1], self.value(node.output[0]).shape, own, block, expands=True)
         else:
             raise InputError(
-                f"{self.graph.source}: the {kind} {node.name or node.output[0]} computes from the size of the image what "
-                "has to be cut; export the file for a fixed size of the image"
+                f"{self.graph.source}: the {kind} {node.name or node.output[0]} computes from the size of the image "
+                "what has to be cut; export the file for a fixed size of the image"
             )
         return self._placed(new)
 
@@ -198,7 +200,8 @@ class Constants:
 
     def shifted(self, name: str, part: list[np.ndarray], by: np.ndarray) -> str | None:
         """Indices that depend on the size of the image: a part of them, and a number added to each; None if that number
-        depends on the size as well."""
+        depends on the size as well.
+        """
         cut_axes = [axis for axis, keep in enumerate(part) if len(keep) < self.value(name).shape[axis]]
         other = self._other[1][name] if self._other is not None else self.value(name)
         if any(other.shape[axis] != self.value(name).shape[axis] for axis in cut_axes):
@@ -314,7 +317,7 @@ class Constants:
         ]
 
     def shape_as_before(self, node: Any) -> list[Any]:
-        """Nodes that say the shape of a tensor as it was before the cut: what is computed from it is recounted later."""
+        """Nodes that say the shape of a tensor as before the cut: what is computed from it is recounted later."""
         shape = self.shapes[node.input[0]]
         larger = shape if self._other is None else self._other[0][node.input[0]]
         fixed = np.array([length == other for length, other in zip(shape, larger, strict=True)])

@@ -12,9 +12,9 @@ from anchorkit.onnx.understand import Analysis, Reading
 from anchorkit.onnx.zero_head import to_pixels
 
 DECODERS = ("yolov3", "yolov5", "ssd", "distance")
-"""How the program that uses a file decodes boxes which the file leaves as they are: ``yolov3`` (sigmoid and exp, darknet
-too), ``yolov5`` (twice the sigmoid; YOLOv7 too), ``ssd`` (with variances 0.1 and 0.2), ``distance`` (of the four sides
-from the cell, in cells; SCRFD and the like)."""
+"""How the program that uses a file decodes boxes which the file leaves as they are: ``yolov3`` (sigmoid and exp;
+darknet's), ``yolov5`` (twice the sigmoid; that of YOLOv7 too), ``ssd`` (with variances 0.1 and 0.2), ``distance`` (of
+the four sides from the cell, in cells; SCRFD and the like)."""
 
 
 def decoded(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class OnnxDetector:
 
     @property
     def kept_filters(self) -> dict[str, tuple[int, ...]]:
-        """For each initializer of the whole file with filters of a head, those that a cut file keeps; empty if whole."""
+        """For each initializer of the whole file with filters of a head, those that are kept; empty if whole."""
         return {} if self._cut is None else self._cut.filters
 
     @property
@@ -240,7 +241,8 @@ class OnnxDetector:
         self, found: dict[str, np.ndarray], reading: Any
     ) -> tuple[dict[str, np.ndarray], np.ndarray, Any] | None:
         """Values in the shape of the whole file's outputs (NaN where a cut file has none), the rows that it has, and
-        the anchor of each row."""
+        the anchor of each row.
+        """
         if self._cut is None:
             return found, np.ones(len(reading.anchor), np.bool_), reading.anchor
         mask = self._cut.configuration.mask
@@ -373,7 +375,7 @@ class OnnxDetector:
             for place in range(1, len(rows) + 1):
                 if place == len(rows) or level[place] != level[start]:
                     some = rows[start:place]
-                    changes = sum(one != other for one, other in zip(some, some[1:], strict=False))
+                    changes = sum(one != other for one, other in pairwise(some))
                     by = "cell by cell" if changes >= len(some) // 2 and len(set(some)) > 1 else "anchor by anchor"
                     found = list(dict.fromkeys(some))
                     runs.append({"outputs": names, "rows": len(some), "anchors": found, "order": by})
@@ -399,7 +401,7 @@ class OnnxDetector:
 
 
 def _pruned_layout(layout: AnchorLayout, configuration: Configuration) -> AnchorLayout:
-    """The layout of the anchors kept; empty levels before the last used one stay, and parts of the trunk go with levels."""
+    """The layout of the anchors kept; empty levels before the last used one stay, parts of the trunk go with theirs."""
     levels = []
     used = max(anchor.level for anchor in configuration.anchors) + 1
     for number, level in enumerate(layout.levels[:used]):

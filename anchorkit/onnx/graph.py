@@ -79,7 +79,7 @@ class Graph:
     @cached_property
     def types(self) -> dict[str, int]:
         """Element types of tensors, where ONNX can infer them."""
-        inferred = onnx.shape_inference.infer_shapes(self.model).graph
+        inferred = _inferred(self.model)
         values = (*inferred.value_info, *inferred.input, *inferred.output)
         return {value.name: value.type.tensor_type.elem_type for value in values}
 
@@ -158,7 +158,7 @@ def ending_with(model: Any, outputs: Sequence[str], source: str) -> Any:
             raise InputError(
                 f"{source}: outputs: no tensor {name!r} in the file{f'; did you mean {near[0]}?' if near else ''}"
             )
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    inferred = _inferred(model)
     known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     ending = onnx.ModelProto()
     ending.CopyFrom(model)
@@ -170,6 +170,14 @@ def ending_with(model: Any, outputs: Sequence[str], source: str) -> Any:
             value = helper.make_tensor_value_info(name, kind or onnx.TensorProto.FLOAT, None)
         ending.graph.output.append(value)
     return without_dead_code(ending)
+
+
+def _inferred(model: Any) -> Any:
+    """The graph with the types and shapes that ONNX infers; as it is if it has operators that ONNX does not know."""
+    try:
+        return onnx.shape_inference.infer_shapes(model).graph
+    except onnx.shape_inference.InferenceError:
+        return model.graph
 
 
 def without_dead_code(model: Any) -> Any:

@@ -173,7 +173,7 @@ def _parameters(graph: Graph, node: Any) -> int:
 
 
 def _positions(members: Sequence[int], anchors: Sequence[FoundAnchor], heads: Sequence[Head]) -> tuple[int, ...]:
-    """By which filters of the shared head each anchor of a level is made, as numbers from 0: in order of the filters."""
+    """By which filters of the shared head each anchor of a level is made, as numbers from 0 in their order."""
     lowest = []
     for place in members:
         numbers = filters_in(anchors[place].filters)

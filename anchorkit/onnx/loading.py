@@ -14,7 +14,7 @@ from anchorkit.onnx.decode import DECODERS
 from anchorkit.onnx.detector import FORMAT, OnnxDetector
 from anchorkit.onnx.graph import Graph, attribute, ending_with, load
 from anchorkit.onnx.names import Categories, categories_of
-from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, triple, preprocess_of
+from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
 from anchorkit.onnx.scores import ACTIVATIONS, Said
 from anchorkit.onnx.understand import understand
 from anchorkit.postprocess import PostProcess

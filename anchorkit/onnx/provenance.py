@@ -19,24 +19,103 @@ from anchorkit.errors import InputError
 from anchorkit.onnx.graph import Graph, attribute, helper, inputs_of, onnx, session, stored, weight_of
 
 ELEMENTWISE = frozenset(
-    "Abs Add And BatchNormalization Cast CastLike Ceil Clip DequantizeLinear Div Dropout Elu Equal Erf Exp Floor Gelu "
-    "Greater GreaterOrEqual HardSigmoid HardSwish Identity LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg "
-    "Not Or PRelu Pow QuantizeLinear Reciprocal Relu Round Selu Sigmoid Sign Softplus Softsign Sqrt Sub Sum Swish Tanh "
-    "ThresholdedRelu Where Xor".split()
+    [
+        "Abs",
+        "Add",
+        "And",
+        "BatchNormalization",
+        "Cast",
+        "CastLike",
+        "Ceil",
+        "Clip",
+        "DequantizeLinear",
+        "Div",
+        "Dropout",
+        "Elu",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "Greater",
+        "GreaterOrEqual",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "Max",
+        "Mean",
+        "Min",
+        "Mish",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "PRelu",
+        "Pow",
+        "QuantizeLinear",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Sign",
+        "Softplus",
+        "Softsign",
+        "Sqrt",
+        "Sub",
+        "Sum",
+        "Swish",
+        "Tanh",
+        "ThresholdedRelu",
+        "Where",
+        "Xor",
+    ]
 )
 # The inputs that hold the elements which are moved; None for all. All other inputs say where to.
 MOVING: dict[str, tuple[int, ...] | None] = {
     **dict.fromkeys(
-        "DepthToSpace Flatten Reshape Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze".split(), (0,)
+        [
+            "DepthToSpace",
+            "Flatten",
+            "Reshape",
+            "Slice",
+            "SpaceToDepth",
+            "Split",
+            "Squeeze",
+            "Tile",
+            "Transpose",
+            "Unsqueeze",
+        ],
+        (0,),
     ),
-    **dict.fromkeys("Expand Gather GatherElements GatherND".split(), (0,)),
+    **dict.fromkeys(["Expand", "Gather", "GatherElements", "GatherND"], (0,)),
     "Concat": None,
     "ScatterND": (0, 2),
     "ScatterElements": (0, 2),
 }
 MIXING = frozenset(
-    "ArgMax Conv Gemm LogSoftmax MatMul ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum ReduceSumSquare Softmax".split()
+    [
+        "ArgMax",
+        "Conv",
+        "Gemm",
+        "LogSoftmax",
+        "MatMul",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Softmax",
+    ]
 )
 HEADS = ("Conv", "QLinearConv")
 

@@ -161,12 +161,12 @@ def _bare(
         shared = len(places) % anchors != 0 or (
             classes is not None and len(heads) != len(places) and len(places) in (classes, classes + 1)
         )
-        if shared and len(places) == len(heads):
-            if classes is None or len(places) not in (classes, classes + 1):
-                raise InputError(
-                    f"{labels.graph.source}: the {len(places)} channels of the output {name} cannot be divided among "
-                    f"anchors_per_cell={anchors}"
-                )
+        alone = len(places) == len(heads) and (classes is None or len(places) not in (classes, classes + 1))
+        if shared and alone:
+            raise InputError(
+                f"{labels.graph.source}: the {len(places)} channels of the output {name} cannot be divided among "
+                f"anchors_per_cell={anchors}"
+            )
         each = len(places) // anchors
         for anchor, part in enumerate(parts):
             part += places if shared else places[anchor * each : (anchor + 1) * each]

@@ -84,18 +84,19 @@ def find_scores(
     if not columns:
         raise InputError(f"{source}: the outputs {names} have boxes but no scores; a detector's classes are needed")
     notes: list[str] = []
-    activation = said.activation or _activation(group, columns[-1:], zero, three)
+    done = _activation(group, columns[-1:], zero, three)
+    activation = said.activation or "none" if done == "none" else done
     if activation == "none":
         notes.append(
-            "the scores are not activated in the file; activation='sigmoid' or 'softmax' says what the decoding program "
-            "does"
+            "the scores are not activated in the file; activation='sigmoid' or 'softmax' says what the decoding "
+            "program does"
         )
     first = columns[0]
     background: Column | None = None
     objectness = applied = None
-    if _dropped_background(group, columns, zero, activation, said):
+    if done == "softmax" and _dropped_background(group, columns, zero, said):
         pass
-    elif activation == "softmax" and _activation(group, [first], zero, three) == "softmax":
+    elif activation == "softmax" and _activation(group, [first], zero, three) == done:
         columns, background, note = _without_background(group, columns, real, said)
         notes += [note] if note else []
     elif len(columns) > 1 and _contains(labels, group, columns):
@@ -107,22 +108,20 @@ def find_scores(
             notes += [note] if note else []
         elif note:
             notes.append(note)
-    if not joint and objectness is None and len(columns) == 1:
+    if not joint and objectness is None:
         objectness = _single(group, boxes, columns, zero, three)
-    elif not joint and objectness is None:
-        objectness = _single(group, boxes, columns, zero, three)
-    if said.classes is not None and background is None and len(columns) == said.classes + 1 and objectness is None:
-        if said.objectness is None and activation != "softmax":
-            background = columns[0] if said.background != "last" else columns[-1]
-            columns = columns[1:] if said.background != "last" else columns[:-1]
-            notes.append("one column more than there are classes is taken for the background; background= says which")
+    one_more = said.classes is not None and len(columns) == said.classes + 1
+    if one_more and background is None and objectness is None and said.objectness is None and activation != "softmax":
+        background = columns[0] if said.background != "last" else columns[-1]
+        columns = columns[1:] if said.background != "last" else columns[:-1]
+        notes.append("one column more than there are classes is taken for the background; background= says which")
     if said.classes is not None and len(columns) != said.classes:
         extra = " beside an objectness" if objectness or applied else " beside a background" if background else ""
         raise InputError(
-            f"{source}: categories: {said.classes} classes were given, and the file has scores of {len(columns)}{extra} "
-            f"(outputs {names}); give as many names, or say objectness= or background="
+            f"{source}: categories: {said.classes} classes were given, and the file has scores of {len(columns)}"
+            f"{extra} (outputs {names}); give as many names, or say objectness= or background="
         )
-    return Scores(tuple(columns), objectness, applied, background, activation, tuple(notes))
+    return Scores(tuple(columns), objectness, applied, background, done, tuple(notes))
 
 
 def _candidates(
@@ -165,11 +164,9 @@ def _read(group: Group, columns: Sequence[Column], values: dict[str, np.ndarray]
     return table.rows(values[table.name])[:, [column for _, column in columns]]
 
 
-def _dropped_background(
-    group: Group, columns: Sequence[Column], zero: dict[str, np.ndarray], activation: str, said: Said
-) -> bool:
+def _dropped_background(group: Group, columns: Sequence[Column], zero: dict[str, np.ndarray], said: Said) -> bool:
     """Whether a softmax was taken over one class more than there are columns."""
-    if activation != "softmax" or said.background in ("first", "last"):
+    if said.background in ("first", "last"):
         return False
     total = float(_read(group, columns, zero)[0].sum())
     return said.background == "none" or total < 1 - 0.5 / (len(columns) + 1)

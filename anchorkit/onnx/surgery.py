@@ -13,7 +13,9 @@ from anchorkit.onnx.extents import Block, Extents
 from anchorkit.onnx.graph import Graph, attribute, helper, in_order, onnx, stored, without_dead_code
 from anchorkit.onnx.provenance import ELEMENTWISE, Head
 
-UNTOUCHED = frozenset("Flatten Transpose Unsqueeze Softmax LogSoftmax MatMul Gemm ArgMax Conv".split())
+UNTOUCHED = frozenset(
+    ["Flatten", "Transpose", "Unsqueeze", "Softmax", "LogSoftmax", "MatMul", "Gemm", "ArgMax", "Conv"]
+)
 
 
 def cut(
@@ -156,9 +158,7 @@ class _Surgeon:
         kind = node.op_type
         if kind in ELEMENTWISE:
             self._elementwise(new)
-        elif kind in UNTOUCHED:
-            pass
-        elif kind.startswith("Reduce"):
+        elif kind in UNTOUCHED or kind.startswith("Reduce"):
             pass
         else:
             rewrite = getattr(self, f"_{kind.lower()}", None)
@@ -181,8 +181,8 @@ class _Surgeon:
 
     def _refusal(self, node: Any, why: str) -> InputError:
         return InputError(
-            f"{self.graph.source}: the {node.op_type} {node.name or node.output[0]} {why} for these anchors; drop whole "
-            "levels, or end the file before it with outputs="
+            f"{self.graph.source}: the {node.op_type} {node.name or node.output[0]} {why} for these anchors; drop "
+            "whole levels, or end the file before it with outputs="
         )
 
     def _elementwise(self, node: Any) -> None:

@@ -12,7 +12,7 @@ from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
 from anchorkit.onnx.constants import Constants
 from anchorkit.onnx.extents import Extents
-from anchorkit.onnx.graph import Graph, ending_with, inputs_of, probe, custom_operators
+from anchorkit.onnx.graph import Graph, custom_operators, ending_with, inputs_of, probe
 from anchorkit.onnx.heads import layout_of_file
 from anchorkit.onnx.provenance import BlockedError, Head, Labels, describe_heads, filters_in, head_nodes
 from anchorkit.onnx.rows import FoundAnchor, Group, read_groups
@@ -199,8 +199,8 @@ def _without_custom_operators(graph: Graph) -> tuple[Graph, list[str]]:
         return Graph(ending_with(graph.model, ends, graph.source), graph.source), [_ends_early(first, ends)]
     where = f"{first.domain}.{first.op_type}" if first.domain else first.op_type
     raise InputError(
-        f"{graph.source}: the operator {where} is not part of ONNX, so it cannot be run here; name the tensors before it "
-        f"with outputs= (it reads {', '.join(inputs_of(first)[:3])})"
+        f"{graph.source}: the operator {where} is not part of ONNX, so it cannot be run here; name the tensors before "
+        f"it with outputs= (it reads {', '.join(inputs_of(first)[:3])})"
     )
 
 
@@ -225,8 +225,8 @@ def _input(graph: Graph, input_size: tuple[int, int] | None) -> tuple[int, int, 
         height, width = input_size
     if height is None or width is None:
         raise InputError(
-            f"{graph.source}: the file leaves the size of its input open; give input_size=(height, width), the size that "
-            "you use it with"
+            f"{graph.source}: the file leaves the size of its input open; give input_size=(height, width), the size "
+            "that you use it with"
         )
     return batch or 1, channels or 3, height, width
 
@@ -294,12 +294,12 @@ def _before(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
     if selecting:
         raise InputError(
             f"{graph.source}: boxes are selected inside the file ({selecting[0].node.op_type} "
-            f"{selecting[0].node.name or selecting[0].node.output[0]}), and the raw boxes and scores before it were not "
-            "found; name them with outputs=, or export without NMS"
+            f"{selecting[0].node.name or selecting[0].node.output[0]}), and the raw boxes and scores before it were "
+            "not found; name them with outputs=, or export without NMS"
         )
     raise InputError(
-        f"{graph.source}: no anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose boxes "
-        "and scores come from single cells is needed, or name such tensors with outputs="
+        f"{graph.source}: no anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose "
+        "boxes and scores come from single cells is needed, or name such tensors with outputs="
     )
 
 
@@ -331,8 +331,8 @@ def _with_boxes(
             known = [table.name for one, _ in chosen for table in one.tables]
             hint = f"outputs={known}" if known else "outputs= if there are such tensors"
             raise InputError(
-                f"{source}: the output {names} has neither boxes nor scores of boxes (a segmentation, a classifier or a "
-                f"map of features?); leave it out with {hint}"
+                f"{source}: the output {names} has neither boxes nor scores of boxes (a segmentation, a classifier or "
+                f"a map of features?); leave it out with {hint}"
             )
         if boxes.box_format is None and per_cell is None and _is_bare(group):
             channels = len(group.sets[boxes.table][0])

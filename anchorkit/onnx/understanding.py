@@ -62,7 +62,7 @@ class Understanding:
         filters: for each anchor, which filters of which weights make it.
         box_format: the order of a box's numbers; None if the file does not decode boxes.
         box_unit: ``"pixels"``, ``"0..1"`` or ``"cells"``; None if it does not.
-        columns: positions of ``box``, ``objectness``, ``classes`` and ``background`` among the columns of their outputs.
+        columns: positions of ``box``, ``objectness``, ``classes`` and ``background`` among their outputs' columns.
         activation: of the scores: ``"sigmoid"``, ``"softmax"`` or ``"none"``.
         outputs: in the file's order.
         sure: ``"sure"``, ``"likely"`` if something was assumed, or ``"ask"`` if something has to be said.
@@ -141,7 +141,7 @@ def understanding_of(analysis: Analysis) -> Understanding:
         )
     elif None in analysis.shapes:
         notes.append(
-            "the shapes of anchors are not in the file (its boxes are distances from a cell, or there is one box a cell)"
+            "the shapes of anchors are not in the file (boxes are distances from a cell, or there is one box a cell)"
         )
     open_points += scores.activation == "none"
     return Understanding(

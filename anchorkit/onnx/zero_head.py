@@ -94,7 +94,8 @@ def _is_bias(labels: Labels, node: Any, name: str) -> bool:
 
 def kinds_of_columns(values: np.ndarray, anchors: Sequence[FoundAnchor]) -> tuple[str, float, float]:
     """One letter for each column: ``x`` or ``y`` if it counts cells along that axis, ``c`` if all cells say the same,
-    ``?`` otherwise; and the steps along both axes."""
+    ``?`` otherwise; and the steps along both axes.
+    """
     usable = [anchor for anchor in anchors if anchor.height > 1 and anchor.width > 1]
     if not usable:
         return "?" * values.shape[1], 0.0, 0.0
