@@ -67,7 +67,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=("train", "val", "test"),
         default="val",
-        help="which images of the data set an .onnx file looks at (default: val)",
+        help="the images of the data set that are looked at (default: val)",
     )
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.cli.answers import Answer, count, kept, table
-from anchorkit.cli.options import AddCommand, add_facts, add_json, add_keep_drop, chosen_configuration, one_of
+from anchorkit.cli.options import (
+    AddCommand,
+    add_facts,
+    add_json,
+    add_keep_drop,
+    add_split,
+    chosen_configuration,
+    one_of,
+)
 from anchorkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +73,7 @@ def add_commands(add: AddCommand) -> None:
         help="torch (default for saved detectors), onnxruntime (default for .onnx files) or openvino",
     )
     add_facts(latency)
+    add_split(latency)
     latency.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
     add_json(latency)
 
@@ -181,8 +190,11 @@ def latency_command(options: argparse.Namespace) -> Answer:
     if len(detectors) < len(options.detectors):
         raise InputError("latency: the same detector is given twice; name each once")
     runtime = options.runtime or ("onnxruntime" if any(map(is_onnx, options.detectors)) else "torch")
-    val = load_dataset(options.data).val
-    images = [val.image(image_id) for image_id in val.image_ids[:_LATENCY_IMAGES]]
+    splits = load_dataset(options.data).splits()
+    if options.split not in splits:
+        raise InputError(f"--split {options.split}: {options.data} has {', '.join(splits)}")
+    split = splits[options.split]
+    images = [split.image(image_id) for image_id in split.image_ids[:_LATENCY_IMAGES]]
     report = measure_latency(detectors, images, runtime=runtime, threads=options.threads)
     first, *others = detectors
     comparisons = [report.compare(first, other, clock=clock) for other in others for clock in ("wall", "processor")]
