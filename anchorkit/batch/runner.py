@@ -19,7 +19,7 @@ from anchorkit.errors import InputError
 from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import SOURCES, remove_left
 from anchorkit.runs.lock import locked
-from anchorkit.runs.onnx_file import is_onnx
+from anchorkit.runs.onnx_file import is_onnx, with_absolute_paths
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
@@ -69,6 +69,7 @@ def run_notebooks(
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(lessons)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
+    given |= {name: with_absolute_paths(value) for name, value in given.items() if name.endswith("onnx_facts")}
     detector = _detector_name(detector)
     common = {"data": data, "detector": detector}
     if data_root is not None:

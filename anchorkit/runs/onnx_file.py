@@ -54,6 +54,16 @@ def parse_facts(texts: Iterable[str] | None, where: str = "-p") -> dict[str, Any
     return facts
 
 
+def with_absolute_paths(texts: Sequence[str]) -> list[str]:
+    """Facts for a lesson, which runs in another folder: the path of a file with the classes' names is made absolute."""
+    found = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        path = Path(value.strip()).expanduser()
+        found.append(f"categories={path.resolve()}" if name.strip() == "categories" and path.is_file() else text)
+    return found
+
+
 def lesson_facts(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `anchorkit.load_onnx` from the parameters of a lesson: those of the same names, and ``onnx_facts``.
 
@@ -76,7 +86,7 @@ def open_onnx(
         path: the file.
         facts: what the file cannot say, as from `parse_facts`; empty values count as not given.
         categories: the object classes of the data. Those that the file names too are found by their names, in whatever
-            order; else the classes of the file are taken to be these, in this order.
+            order. If the file names none of them, its classes are taken to be these, in this order.
 
     Raises:
         InputError: the file cannot be read or understood, does not say how its images were prepared, or has other
@@ -134,6 +144,12 @@ def _of_data(detector: OnnxDetector, categories: Sequence[Category], path: str |
         return tuple(
             own if own is not None else replace(of_file, id=next(unused))
             for own, of_file in zip(named, detector.categories, strict=True)
+        )
+    lacking = [category.name for category in categories if category not in named]
+    if len(lacking) < len(categories):
+        raise InputError(
+            f"{path}: has no class {lacking[0]!r}, which the data have, but has others of theirs; give the names of the "
+            "file's classes as the data write them, in the file's order (-p categories=names.txt)"
         )
     if len(categories) != len(detector.categories):
         raise InputError(

@@ -15,6 +15,7 @@ import pytest
 import anchorkit as ak
 from anchorkit import cli
 from anchorkit.batch.execution import Kernel
+from anchorkit.runs.onnx_file import open_onnx, parse_facts
 
 from ..datasets.samples import coco_dict, coco_folder, put_json
 
@@ -109,6 +110,24 @@ def test_evaluate_and_search_let_the_file_predict(command: Command, unknown: Pat
     searched = answer(command, "search", unknown, data, *SAID, "--cost", "boxes", "--threshold", "0")
     assert searched["evaluated"] > 1
     assert all(set(point["anchors"]) <= set(range(5)) for point in searched["frontier"])
+
+
+def test_classes_are_found_by_their_names(command: Command, unknown: Path, data: Path, tmp_path: Path) -> None:
+    """The file has the classes of the data in another order; with the names, they are not mixed up."""
+    (tmp_path / "file.names").write_text("dog\ncat\n")
+    detector = open_onnx(
+        unknown,
+        parse_facts(["preset=anchorkit", f"categories={tmp_path / 'file.names'}"]),
+        ak.load_dataset(data).val.categories,
+    )
+    assert [(category.id, category.name) for category in detector.categories] == [(7, "dog"), (3, "cat")]
+    named = ("-p", f"categories={tmp_path / 'file.names'}")
+    (tmp_path / "file.names").write_text("Katze\nHund\n")  # in another language, they are taken in their order
+    assert answer(command, "evaluate", unknown, data, *SAID, *named) == answer(
+        command, "evaluate", unknown, data, *SAID
+    )
+    (tmp_path / "file.names").write_text("dog\nhorse\n")
+    assert "has no class 'cat', which the data have" in refused(command, "evaluate", unknown, data, *SAID, *named)
 
 
 def test_check_says_how_the_file_wants_its_images(command: Command, unknown: Path, data: Path, tmp_path: Path) -> None:

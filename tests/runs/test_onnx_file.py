@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from anchorkit.errors import InputError
-from anchorkit.runs.onnx_file import lesson_facts, parse_facts
+from anchorkit.runs.onnx_file import lesson_facts, parse_facts, with_absolute_paths
 
 
 def test_values_have_the_types_that_load_onnx_takes() -> None:
@@ -56,6 +58,15 @@ def test_what_cannot_be_read_is_refused_in_the_users_words(text: str, said: str)
     with pytest.raises(InputError, match=r"-p " + text.split(",")[0]) as refused:
         parse_facts([text])
     assert said in str(refused.value)
+
+
+def test_a_lesson_finds_the_names_of_classes_in_its_own_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "coco.names").write_text("person\nbicycle\n")
+    monkeypatch.chdir(tmp_path)
+    texts = ["categories=coco.names", "nms_iou=0.6", "categories=80"]
+    assert with_absolute_paths(texts) == [f"categories={tmp_path.resolve() / 'coco.names'}", *texts[1:]]
 
 
 def test_a_lesson_passes_on_what_it_was_given_and_nothing_else() -> None:
