@@ -67,7 +67,7 @@ def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: boo
     if not isinstance(detector, Detector):
         if nms:
             raise InputError(f"export: {detector.name} is an ONNX file, and NMS cannot be put into it; leave out nms")
-        return detector.save(Path(path) / "detector.onnx" if Path(path).is_dir() else path)
+        return _written_again(detector, Path(path) / "detector.onnx" if Path(path).is_dir() else Path(path))
     target = _target(Path(path))
     try:
         import onnx
@@ -96,6 +96,18 @@ def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: boo
         temporary.write_bytes(model.SerializeToString())
         write_json(temporary_description, description)
     return target
+
+
+def _written_again(detector: OnnxDetector, path: Path) -> Path:
+    """Save a detector that is only a file; what it was cut out of stays in its description, although it was read anew."""
+    beside = None if detector.path is None else detector.path.with_suffix(".json")
+    before = read_json(beside) if beside is not None and beside.is_file() else {}
+    written = detector.save(path)
+    if not detector.kept_filters and isinstance(before, dict) and before.get("kept_filters"):
+        facts = read_json(written.with_suffix(".json"))
+        kept = {name: before[name] for name in ("kept_anchors", "kept_filters", "verified") if name in before}
+        write_json(written.with_suffix(".json"), {**facts, **kept})
+    return written
 
 
 def _target(path: Path) -> Path:

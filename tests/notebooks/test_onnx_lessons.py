@@ -97,6 +97,11 @@ def test_the_lessons_work_with_a_file(run: tuple[Path, dict[str, dict[str, Any]]
     assert np.isfinite(left["06_report"]["found"]["boxes"].numpy()).all()
     assert "torch" not in left["07_deploy"]["reports"]
     assert (place / "deploy" / "unpruned.onnx").is_file()
+    cut = ak.load_detector(place / "retrained" / "A-pruned")
+    again = read_json(ak.export_onnx(cut, place / "again.onnx").with_suffix(".json"))
+    assert again["kept_filters"] == read_json(place / "retrained" / "A-pruned" / "model.json")["kept_filters"]
+    with pytest.raises(ak.InputError, match="NMS cannot be put into it"):
+        ak.export_onnx(cut, place / "again.onnx", nms=True)
 
 
 def test_training_cells_say_what_to_do_instead(
