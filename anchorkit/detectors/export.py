@@ -99,7 +99,7 @@ def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: boo
 
 
 def _written_again(detector: OnnxDetector, path: Path) -> Path:
-    """Save a detector that is only a file; what it was cut out of stays in its description, although it was read anew."""
+    """Save a detector that is only a file. Its description keeps what it was cut out of, although it was read anew."""
     beside = None if detector.path is None else detector.path.with_suffix(".json")
     before = read_json(beside) if beside is not None and beside.is_file() else {}
     written = detector.save(path)
