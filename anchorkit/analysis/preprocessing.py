@@ -113,7 +113,7 @@ def better_preprocessing(tried: pd.DataFrame) -> str | None:
         >>> better_preprocessing(pd.DataFrame(rows, columns=["used", "AP", "preprocess"]))
         'RGB, stretched: AP 24.1 points in place of 11.8'
     """
-    best, used = tried.loc[tried["AP"].idxmax()], tried[tried["used"]].iloc[0]
+    best, used = tried.iloc[int(tried["AP"].to_numpy().argmax())], tried[tried["used"]].iloc[0]
     if best["AP"] <= used["AP"] + _CLEARLY:
         return None
     return f"{best['preprocess']}: AP {100 * best['AP']:.1f} points in place of {100 * max(used['AP'], 0.0):.1f}"

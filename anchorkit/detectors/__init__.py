@@ -3,7 +3,6 @@
 from anchorkit.detectors.base import (
     Builder,
     Detector,
-    RawPredictions,
     boxes_by_anchor,
     cannot_be_trained,
     kept_by_level,
@@ -20,6 +19,7 @@ from anchorkit.detectors.registry import (
     save_detector,
     weights_file,
 )
+from anchorkit.postprocess import RawPredictions
 from anchorkit.pruning import prune
 
 __all__ = [

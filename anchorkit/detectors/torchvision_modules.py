@@ -16,7 +16,6 @@ from torchvision.ops import clip_boxes_to_image
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.detectors.base import (
     Detector,
-    RawPredictions,
     boxes_by_anchor,
     evaluation_mode,
     kept_by_level,
