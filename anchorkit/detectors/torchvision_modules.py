@@ -23,7 +23,7 @@ from anchorkit.detectors.base import (
     to_tensor,
 )
 from anchorkit.detectors.families import Blueprint
-from anchorkit.postprocess import PostProcess
+from anchorkit.postprocess import PostProcess, RawPredictions
 
 
 def postprocess_settings(postprocess: PostProcess) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from anchorkit.datasets import Category
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
 from anchorkit.onnx.decode import DECODERS
-from anchorkit.onnx.detector import FORMAT, OnnxDetector
+from anchorkit.onnx.detector import OnnxDetector
+from anchorkit.onnx.device import FORMAT
 from anchorkit.onnx.graph import Graph, attribute, ending_with, load
 from anchorkit.onnx.names import Categories, categories_of
 from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
@@ -91,9 +92,9 @@ def load_onnx(
         ('small.onnx', 0.0)
     """
     file = Path(path)
-    for word, value, known in (("activation", activation, ACTIVATIONS), ("decode", decode, DECODERS)):
-        if value is not None and value not in known:
-            raise InputError(f"{word} is {value!r}: {did_you_mean(value, known)}")
+    for word, value, words in (("activation", activation, ACTIVATIONS), ("decode", decode, DECODERS)):
+        if value is not None and value not in words:
+            raise InputError(f"{word} is {value!r}: {did_you_mean(value, words)}")
     if background not in (None, "first", "last", "none"):
         raise InputError(f"background is {background!r}: use 'first', 'last' or 'none'")
     whole = load(file)

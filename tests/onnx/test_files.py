@@ -88,7 +88,7 @@ def test_costs_are_those_of_the_cut_file(load: Load) -> None:
         detector = load(model, categories=3)
         size = (1, 3, *detector.layout.input_size)
         for kept in subsets(detector, 12):
-            cut = Graph(detector._analysis.cut(kept.mask)[0], "cut")
+            cut = Graph(detector.analysis.cut(kept.mask)[0], "cut")
             shapes, _ = probe(cut, size, [])
             assert sum(macs(cut, shapes).values()) == costs(kept)["total_flops"]
 
@@ -225,8 +225,8 @@ def test_open_batch_and_size_stay_open(load: Load, tmp_path: Path) -> None:
     larger = load(model, categories=3, input_size=(96, 128))
     image = np.random.default_rng(0).random((2, 3, 96, 128), np.float32)
     whole = run(model, image)["boxes"]
-    [reading] = larger._analysis.readings
+    [reading] = larger.analysis.readings
     for keep in ([0], [8], [0, 1, 2], [0, 4, 8], [1, 2, 6, 7]):
-        small, _ = detector._analysis.cut(detector.layout.configuration(keep=keep).mask)
+        small, _ = detector.analysis.cut(detector.layout.configuration(keep=keep).mask)
         assert np.array_equal(run(small, image)["boxes"], whole[:, np.isin(reading.anchor, keep)])
         assert [dim.dim_param for dim in small.graph.input[0].type.tensor_type.shape.dim] == ["n", "", "h", "w"]
