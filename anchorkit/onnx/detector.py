@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -55,7 +55,8 @@ class OnnxDetector:
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
         preprocess: what is done to an image before it is the input; None if that is not known.
-        options: empty; other detectors have some.
+        options: what had to be said to understand the file (``anchors_per_cell``, ``shapes``, ``objectness``,
+            ``background``), as far as it was.
         analysis: all that is known of the file (of a cut one: of the whole file).
         cut: how it was cut; None if it is whole.
         decode: how boxes are decoded that the file leaves as they are.
@@ -77,13 +78,14 @@ class OnnxDetector:
         decode: str | None = None,
         activation: str | None = None,
         cut: Cut | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.analysis, self.cut = analysis, cut
         self.decode, self.activation = decode, activation
         self.model, self.layout, self.path = model, layout, path
         self.categories = tuple(categories)
         self.postprocess, self.preprocess = postprocess, preprocess
-        self.options: dict[str, Any] = {}
+        self.options = dict(options or {})
 
     @property
     def name(self) -> str:
@@ -150,6 +152,7 @@ class OnnxDetector:
             "decode": self.decode,
             "activation": self.activation,
             "cut": self.cut,
+            "options": self.options,
         }
         return OnnxDetector(**{**values, **changes})
 

@@ -34,6 +34,7 @@ def device_facts(detector: OnnxDetector) -> dict[str, Any]:
             "activation": None if found.activation == "none" else found.activation,
             "objectness": reading.scores.objectness is None,
         },
+        "given": _given(detector),
         "decode": detector.decode,
         "activation": detector.activation,
         "levels": [
@@ -65,6 +66,16 @@ def device_facts(detector: OnnxDetector) -> dict[str, Any]:
         "kept_filters": {name: list(numbers) for name, numbers in detector.kept_filters.items()},
         "verified": None if detector.cut is None else detector.cut.check.to_dict(),
     }
+
+
+def _given(detector: OnnxDetector) -> dict[str, Any]:
+    """What had to be said to understand the file, as it is for this one: a cut file has fewer anchors."""
+    used = [level for level in detector.layout.levels if level.anchors]
+    now = {
+        "anchors_per_cell": [len(level.anchors) for level in used],
+        "shapes": [[list(shape) for shape in level.anchors] for level in used],
+    }
+    return {name: now.get(name, value) for name, value in detector.options.items()}
 
 
 def _row_order(detector: OnnxDetector) -> list[dict[str, Any]]:
