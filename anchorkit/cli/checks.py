@@ -79,12 +79,13 @@ def _preparation(options: argparse.Namespace) -> Answer:
         "No other way gives clearly more." if better is None else f"Better: {better}",
     ]
     if options.out is not None:
-        text.append(f"Drawn in {_first_look(options.out, detector, split)}")
+        in_use = str(tried.loc[tried["used"], "preprocess"].iloc[0])
+        text.append(f"Drawn in {_first_look(options.out, detector, split, in_use)}")
     data = {"tried": tried.to_dict("records"), "better": better, "findings": []}
     return Answer("\n".join(text), data)
 
 
-def _first_look(path: Path, detector: OnnxDetector, split: Split) -> Path:
+def _first_look(path: Path, detector: OnnxDetector, split: Split, preparation: str) -> Path:
     from anchorkit import plots
     from anchorkit.analysis.preprocessing import samples
     from anchorkit.evaluation import Evaluator
@@ -92,7 +93,7 @@ def _first_look(path: Path, detector: OnnxDetector, split: Split) -> Path:
 
     some = split.subset(min(50, len(split)))
     evaluator = Evaluator(collect_predictions(detector, some), some.ground_truth)
-    heading = f"AP {points(evaluator.accuracy(evaluator.full))} on {len(some)} images\n{detector.preprocess.describe()}"
+    heading = f"AP {points(evaluator.accuracy(evaluator.full))} on {len(some)} images\n{preparation}"
     return plots.save(plots.first_look(*samples(evaluator, some), heading), path)
 
 

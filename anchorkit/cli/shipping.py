@@ -116,7 +116,7 @@ def prune_command(options: argparse.Namespace) -> Answer:
         sizes = [weights_file(place).stat().st_size for place in (folder, written)]
         places = str(written)
     before, after = costs(whole.layout.full), costs(small.layout.full)
-    data = {
+    data: dict[str, Any] = {
         "anchors": list(chosen),
         **{name: [before[name], after[name]] for name in ("boxes", "total_flops")},
         "bytes": sizes,
