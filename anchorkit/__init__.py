@@ -83,6 +83,7 @@ _SUBMODULES = {
     "onnx": "onnx",
     "plots": "plots",
     "predictions": "predictions",
+    "preprocessing": "analysis.preprocessing",
     "redundancy": "analysis.redundancy",
     "runs": "runs",
     "search": "search",  # a module that can be called

@@ -94,18 +94,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 Command = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line in this process: exit code, standard output, standard error."""
-
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def complaint(result: tuple[int, str, str]) -> str:
     """The one line that bad input is answered with."""
     code, out, err = result

@@ -9,6 +9,7 @@ from typing import Any
 
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
+from anchorkit.runs.onnx_file import is_onnx, lesson_facts, open_onnx
 
 _NEEDED = ("ipykernel", "nbclient", "nbconvert", "papermill")
 
@@ -34,9 +35,23 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
 
             for split in load_dataset(data, root=root or None).splits().values():
                 split.check_images()
+    for run in runs:
+        _look_at_onnx(run)
     for weights in dict.fromkeys(str(run.get("02_detector", {}).get("weights", "")) for run in runs):
         if Path(weights).is_absolute():
             _look_at_weights(Path(weights))
+
+
+def _look_at_onnx(run: Mapping[str, Mapping[str, Any]]) -> None:
+    """Open the ONNX file of a run as lesson 2 will, with the classes of its data."""
+    own, data = run.get("02_detector", {}), run.get("01_data", {})
+    if is_onnx(str(own.get("detector", ""))):
+        from anchorkit.datasets import load_dataset
+
+        name = str(data.get("data", "shapes"))
+        few = {"train": 1, "val": 1, "test": 1, "progress": False} if name == "shapes" else {}
+        loaded = load_dataset(name, root=data.get("data_root") or None, **few)
+        open_onnx(own["detector"], lesson_facts(own), loaded.categories)
 
 
 def _look_at_weights(path: Path) -> None:

@@ -21,7 +21,8 @@ from anchorkit.runs.record import Executed, RunRecord
 from anchorkit.suggest import did_you_mean
 
 # What experiments read of a run.
-_INPUTS = ("data.json", "predictions.parquet", "detector/detector.json", "detector/model.safetensors")
+_DETECTOR = ("detector.json", "model.safetensors", "model.onnx")
+_INPUTS = ("data.json", "predictions.parquet", *(f"detector/{name}" for name in _DETECTOR))
 _SEARCH_INPUTS = ("search/search.json", "search/frontier.csv")
 
 

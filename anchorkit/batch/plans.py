@@ -224,7 +224,7 @@ def make_step(
     texts = {name: value for name, value in parameters.items() if isinstance(value, str) and Path(value).is_absolute()}
     # Files may change while their names do not.
     contents = {
-        name: place_hash(Path(value), hash_of) if name == "data" else hash_of(Path(value))
+        name: place_hash(Path(value), hash_of) if name in ("data", "detector") else hash_of(Path(value))
         for name, value in texts.items()
         if Path(value).exists()
     }

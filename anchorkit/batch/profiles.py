@@ -22,6 +22,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "04_search": {"max_drop": 0.005, "random_draws": 20},
         "05_prune_and_retrain": {"points": 1, "finetune_epochs": 1, "finetune_steps": 0, "workers": 0},
         "07_deploy": {"rounds": 3},
+        "08_any_onnx": {"images": 24, "draws": 50, "rounds": 3},
         "10_baselines": {"max_drop": 0.05, "random_draws": 20},
         "11_better_searches": {"anchors": 6, "draws": 2, "budget": 400, "splits": 2},
         "12_finetune_or_retrain": {

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import SOURCES, remove_left
 from anchorkit.runs.learning import LEARNING_FILE
 from anchorkit.runs.lock import locked
+from anchorkit.runs.onnx_file import is_onnx, with_absolute_paths
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
 TOUR, DETECTOR_LESSON = "00_start_here", "02_detector"
+# What a lesson needs of the extra onnx; all other lessons do without extras.
+_EXTRA = {"08_any_onnx": ("onnx", "onnxruntime", "onnxscript")}
 _ELSEWHERE = {"run_dir": "use --out for that", "data": "use --data for that", "detector": "use --detector for that"}
 
 
@@ -48,7 +52,7 @@ def run_notebooks(
         profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson computes.
         data: name of a data set, or a folder or file as for `anchorkit.load_dataset`.
         data_root: the folder of a named data set, if the lessons have a parameter of that name.
-        detector: name of the detector.
+        detector: name of the detector, or an ONNX file.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
         parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they
             take precedence over the profile.
@@ -66,10 +70,13 @@ def run_notebooks(
     data = _data_name(data)
     # The first lesson is a tour on the built-in shapes.
     lessons = [path for path in find_notebooks(notebooks, LESSONS) if data == "shapes" or path.stem != TOUR]
+    lessons = _executable(lessons, progress)
     called = Path(data).parent.name if Path(data).is_file() else Path(data).name
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(lessons)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
+    given |= {name: with_absolute_paths(value) for name, value in given.items() if name.endswith("onnx_facts")}
+    detector = _detector_name(detector)
     common = {"data": data, "detector": detector}
     if data_root is not None:
         common["data_root"] = str(Path(data_root).resolve())
@@ -197,6 +204,27 @@ class _RunFolder:
 
     def _executed(self, step: Step) -> Path:
         return self.folder / "notebooks" / step.notebook.name
+
+
+def _executable(lessons: Sequence[Path], progress: bool) -> list[Path]:
+    """The lessons without those that need an extra which is not installed; with `progress`, one line about each."""
+    missing = {
+        lesson: [name for name in _EXTRA.get(lesson.stem, ()) if util.find_spec(name) is None] for lesson in lessons
+    }
+    for lesson, names in missing.items():
+        if names and progress:
+            print(f"{lesson.stem}: left out, it needs {names[0]}: pip install 'anchorkit[onnx]'", file=sys.stderr)
+    return [lesson for lesson in lessons if not missing[lesson]]
+
+
+def _detector_name(detector: str) -> str:
+    """The absolute path of an ONNX file, because notebooks run in another folder; a name is unchanged."""
+    if not is_onnx(detector):
+        return detector
+    path = Path(detector).expanduser().resolve()
+    if not path.is_file():
+        raise InputError(f"{detector}: no such file")
+    return str(path)
 
 
 def _data_name(data: str | Path) -> str:

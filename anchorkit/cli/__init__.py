@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from anchorkit import __version__
-from anchorkit.cli import checks, experiments, runs, shipping, sweeps, tables, workplace
+from anchorkit.cli import anchors, checks, experiments, runs, shipping, sweeps, tables, workplace
 from anchorkit.cli.answers import EXIT_BAD_INPUT, EXIT_INTERRUPTED, Answer
 from anchorkit.cli.options import Parser
 from anchorkit.cli.runs import PROFILES
@@ -29,7 +29,7 @@ from anchorkit.suggest import did_you_mean
 __all__ = ["PROFILES", "Answer", "main"]
 
 # In the order of `anchorkit --help`.
-_FAMILIES = (runs, sweeps, experiments, tables, checks, shipping, workplace)
+_FAMILIES = (runs, sweeps, experiments, tables, anchors, checks, shipping, workplace)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

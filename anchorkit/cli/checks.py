@@ -7,12 +7,14 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anchorkit.cli.answers import EXIT_BAD_INPUT, Answer
-from anchorkit.cli.options import AddCommand, add_json, add_max_dets
+from anchorkit.cli.answers import EXIT_BAD_INPUT, Answer, points, table
+from anchorkit.cli.options import AddCommand, add_facts, add_json, add_max_dets, add_split, onnx_and_split
 from anchorkit.errors import InputError
 
 if TYPE_CHECKING:
+    from anchorkit.datasets import Split
     from anchorkit.findings import Finding
+    from anchorkit.onnx import OnnxDetector
 
 
 def add_commands(add: AddCommand) -> None:
@@ -20,9 +22,18 @@ def add_commands(add: AddCommand) -> None:
     check.add_argument(
         "subject",
         metavar="PREDICTIONS|DATA",
-        help="a prediction table (.parquet), or a data set: its folder, a COCO .json, or shapes",
+        help="a prediction table (.parquet), a data set (its folder, a COCO .json, or shapes), or an .onnx file",
     )
-    check.add_argument("ground_truth", type=Path, nargs="?", metavar="GROUND_TRUTH", help="annotations of the table")
+    check.add_argument(
+        "ground_truth",
+        type=Path,
+        nargs="?",
+        metavar="GROUND_TRUTH|DATA",
+        help="annotations of the table; for an .onnx file the data set that it is to look at",
+    )
+    add_facts(check)
+    add_split(check)
+    check.add_argument("--out", type=Path, metavar="FILE", help="draw what the .onnx file finds: a .png file")
     add_max_dets(check)
     add_json(check)
 
@@ -30,7 +41,10 @@ def add_commands(add: AddCommand) -> None:
 def check_command(options: argparse.Namespace) -> Answer:
     """``anchorkit check``: one line per finding; exit code 2 where the kit refuses the data."""
     from anchorkit.findings import ImplausibleDataError, ImplausibleDataWarning
+    from anchorkit.runs.onnx_file import is_onnx
 
+    if is_onnx(options.subject):
+        return _preparation(options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImplausibleDataWarning)  # the answer says it
         try:
@@ -44,6 +58,43 @@ def check_command(options: argparse.Namespace) -> Answer:
         {"findings": [finding.to_dict() for finding in findings]},
         EXIT_BAD_INPUT if refused else 0,
     )
+
+
+def _preparation(options: argparse.Namespace) -> Answer:
+    """Whether an ONNX file is fed as it was trained: AP of all anchors, and of other ways to prepare the images."""
+    from anchorkit.analysis.preprocessing import better_preprocessing, try_preprocessing
+
+    if options.ground_truth is None:
+        raise InputError(f"{options.subject}: give the data set that it is to look at: check {options.subject} DATA")
+    detector, split = onnx_and_split(options.subject, options)
+    tried = try_preprocessing(detector, split)
+    better = better_preprocessing(tried)
+    rows = [
+        (f"{row['preprocess']}{' (in use)' if row['used'] else ''}", points(row["AP"]), points(row["AP50"]))
+        for row in tried.to_dict("records")
+    ]
+    text = [
+        str(detector),
+        table((f"on {min(len(split), 50)} images", "AP", "AP50"), rows),
+        "No other way gives clearly more." if better is None else f"Better: {better}",
+    ]
+    if options.out is not None:
+        in_use = str(tried.loc[tried["used"], "preprocess"].iloc[0])
+        text.append(f"Drawn in {_first_look(options.out, detector, split, in_use)}")
+    data = {"tried": tried.to_dict("records"), "better": better, "findings": []}
+    return Answer("\n".join(text), data)
+
+
+def _first_look(path: Path, detector: OnnxDetector, split: Split, preparation: str) -> Path:
+    from anchorkit import plots
+    from anchorkit.analysis.preprocessing import samples
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.predictions import collect_predictions
+
+    some = split.subset(min(50, len(split)))
+    evaluator = Evaluator(collect_predictions(detector, some), some.ground_truth)
+    heading = f"AP {points(evaluator.accuracy(evaluator.full))} on {len(some)} images\n{preparation}"
+    return plots.save(plots.first_look(*samples(evaluator, some), heading), path)
 
 
 def _table(options: argparse.Namespace) -> tuple[Finding, ...]:

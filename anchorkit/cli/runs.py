@@ -22,7 +22,11 @@ def add_commands(add: AddCommand) -> None:
         help="a data set's name, a folder with COCO json, VOC xml, CVAT xml or YOLO txt files, or a data.yaml",
     )
     run.add_argument(
-        "--detector", default="tiny_ssd", metavar="NAME", help="the name of a detector (default: tiny_ssd)"
+        "--detector",
+        default="tiny_ssd",
+        metavar="NAME",
+        help="the name of a detector (default: tiny_ssd), or an .onnx file; -p says what the file cannot say, such as "
+        "-p preset=ultralytics",
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
     run.add_argument(

@@ -1,19 +1,42 @@
-"""Commands for deployment: ``export``, ``latency``."""
+"""Commands for deployment: ``prune``, ``export``, ``latency``."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from anchorkit.cli.answers import Answer, count, table
-from anchorkit.cli.options import AddCommand, add_json, one_of
+from anchorkit.cli.answers import Answer, count, kept, table
+from anchorkit.cli.options import (
+    AddCommand,
+    add_facts,
+    add_json,
+    add_keep_drop,
+    add_split,
+    chosen_configuration,
+    one_of,
+)
 from anchorkit.errors import InputError
+
+if TYPE_CHECKING:
+    from anchorkit.detectors import Detector
 
 _LATENCY_IMAGES = 50
 
 
 def add_commands(add: AddCommand) -> None:
+    prune = add("prune", prune_command, "remove anchors from an .onnx file or a saved detector")
+    prune.add_argument(
+        "detector", type=Path, metavar="FILE.onnx|DIR", help="an .onnx file, or the folder of a saved detector or a run"
+    )
+    add_keep_drop(prune)
+    prune.add_argument("--channels", type=float, metavar="RATIO", help="also remove this share of the channels, 0..1")
+    prune.add_argument("--data", metavar="DIR", help="the data set whose training images show which channels can go")
+    prune.add_argument("--out", type=Path, required=True, metavar="OUT", help="the smaller .onnx file, or folder")
+    add_facts(prune)
+    add_json(prune)
+
     export = add(
         "export", export_command, "write a detector of a run as an ONNX file, with a description for other programs"
     )
@@ -35,18 +58,85 @@ def add_commands(add: AddCommand) -> None:
     latency = add(
         "latency", latency_command, "measure how long detectors take, for network and NMS separately, interleaved"
     )
-    latency.add_argument("detectors", type=Path, nargs="+", metavar="DETECTOR", help="the folders of saved detectors")
+    latency.add_argument(
+        "detectors", type=Path, nargs="+", metavar="DETECTOR", help="the folders of saved detectors, or .onnx files"
+    )
     latency.add_argument(
         "--data",
         default="shapes",
         help="the name of a data set, or a folder; best the data of the detectors (default: shapes)",
     )
-    runtimes = ("torch", "onnxruntime")
+    runtimes = ("torch", "onnxruntime", "openvino")
     latency.add_argument(
-        "--runtime", type=one_of("runtime", runtimes), default="torch", help="torch (default) or onnxruntime"
+        "--runtime",
+        type=one_of("runtime", runtimes),
+        help="torch (default for saved detectors), onnxruntime (default for .onnx files) or openvino",
     )
+    add_facts(latency)
+    add_split(latency)
     latency.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
     add_json(latency)
+
+
+def prune_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit prune``: the smaller file or folder."""
+    from anchorkit.costs import costs
+    from anchorkit.runs.onnx_file import is_onnx, load_with_facts, parse_facts
+
+    source, out = options.detector, options.out
+    if options.keep is None and options.drop is None and options.channels is None:
+        raise InputError(f"prune: give --keep IDS or --drop IDS; `anchorkit anchors {source}` lists them")
+    if out.resolve() == source.resolve():
+        raise InputError(f"prune: --out {out}: would replace the detector itself; give another place")
+    if is_onnx(source):
+        if not is_onnx(out):
+            raise InputError(f"prune: --out {out}: a file ending in .onnx is needed")
+        if options.channels is not None:
+            raise InputError(f"prune: --channels: {source}: only anchors can be removed from an .onnx file")
+        whole: Any = load_with_facts(source, parse_facts(options.facts))
+        chosen = chosen_configuration(whole.layout, options)
+        if not chosen:
+            raise InputError("prune: --keep keeps no anchor; a detector needs at least one")
+        small = whole.pruned(chosen)
+        written = small.save(out)
+        sizes = [whole.bytes, small.bytes]
+        places = f"{written} and, for the program that decodes, {written.with_suffix('.json')}"
+    else:
+        from anchorkit.detectors import load_detector, prune, save_detector, weights_file
+
+        folder = source / "detector" if (source / "detector").is_dir() else source
+        if is_onnx(out):
+            raise InputError(f"prune: --out {out}: {source} is a saved detector; give a folder, and export that")
+        whole = load_detector(folder)
+        chosen = chosen_configuration(whole.layout, options)
+        small = prune(whole, chosen)
+        if options.channels is not None:
+            small = _without_channels(small, options)
+        written = save_detector(small, out)
+        sizes = [weights_file(place).stat().st_size for place in (folder, written)]
+        places = str(written)
+    before, after = costs(whole.layout.full), costs(small.layout.full)
+    data: dict[str, Any] = {
+        "anchors": list(chosen),
+        **{name: [before[name], after[name]] for name in ("boxes", "total_flops")},
+        "bytes": sizes,
+    }
+    rows = [(name.replace("_", " "), *map(count, data[name])) for name in ("boxes", "total_flops", "bytes")]
+    return Answer("\n".join([kept(chosen), table(("", "before", "after"), rows), f"Written to {places}"]), data)
+
+
+def _without_channels(detector: Detector, options: argparse.Namespace) -> Detector:
+    """The detector with fewer channels, chosen on the training images of a data set."""
+    import anchorkit
+    from anchorkit.datasets import load_dataset
+
+    prune_channels = getattr(anchorkit, "prune_channels", None)
+    if prune_channels is None:
+        raise InputError("prune: --channels: this version of anchorkit does not prune channels; leave it out")
+    if options.data is None:
+        raise InputError("prune: --channels needs --data, the data set whose training images show which can go")
+    smaller: Detector = prune_channels(detector, load_dataset(options.data).train, ratio=options.channels)
+    return smaller
 
 
 def export_command(options: argparse.Namespace) -> Answer:
@@ -78,8 +168,8 @@ def export_command(options: argparse.Namespace) -> Answer:
         "model": str(model),
         "description": str(description),
         "bytes": sizes[str(model)],
-        "nms": facts["nms"],
-        "verified": facts["verified"],
+        "nms": options.nms,
+        "verified": facts.get("verified"),
         "costs": after,
         "costs_before": before,
     }
@@ -91,13 +181,21 @@ def latency_command(options: argparse.Namespace) -> Answer:
     from anchorkit.datasets import load_dataset
     from anchorkit.detectors import load_detector
     from anchorkit.latency import measure_latency
+    from anchorkit.runs.onnx_file import is_onnx, open_onnx, parse_facts
 
-    detectors = {str(folder): load_detector(folder) for folder in options.detectors}
+    facts = parse_facts(options.facts)
+    detectors = {
+        str(place): open_onnx(place, facts) if is_onnx(place) else load_detector(place) for place in options.detectors
+    }
     if len(detectors) < len(options.detectors):
-        raise InputError("latency: the same detector is given twice; name each folder once")
-    val = load_dataset(options.data).val
-    images = [val.image(image_id) for image_id in val.image_ids[:_LATENCY_IMAGES]]
-    report = measure_latency(detectors, images, runtime=options.runtime, threads=options.threads)
+        raise InputError("latency: the same detector is given twice; name each once")
+    runtime = options.runtime or ("onnxruntime" if any(map(is_onnx, options.detectors)) else "torch")
+    splits = load_dataset(options.data).splits()
+    if options.split not in splits:
+        raise InputError(f"--split {options.split}: {options.data} has {', '.join(splits)}")
+    split = splits[options.split]
+    images = [split.image(image_id) for image_id in split.image_ids[:_LATENCY_IMAGES]]
+    report = measure_latency(detectors, images, runtime=runtime, threads=options.threads)
     first, *others = detectors
     comparisons = [report.compare(first, other, clock=clock) for other in others for clock in ("wall", "processor")]
     columns = ("median_ms", "q25_ms", "q75_ms", "cpu_ms")

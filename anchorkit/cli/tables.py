@@ -9,26 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.cli.answers import Answer, count, kept, points, table
+from anchorkit.cli.layouts import find_layout
 from anchorkit.cli.options import (
     AddCommand,
     add_cost,
+    add_facts,
     add_inputs,
     add_json,
     add_keep_drop,
     add_max_dets,
+    add_named_detector,
     add_scheduler,
     chosen_configuration,
+    named_size,
     one_of,
+    predictions_and_truth,
 )
 from anchorkit.costs import COSTS
 from anchorkit.errors import InputError
 from anchorkit.findings import nothing_can_be_told
+from anchorkit.runs.onnx_file import is_onnx
 from anchorkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from anchorkit.anchors import AnchorLayout
     from anchorkit.search import AccuracyOf, SearchResult
 
 _FRONTIER_ROWS = 20
@@ -73,10 +78,11 @@ def add_commands(add: AddCommand) -> None:
     costs.add_argument(
         "layout",
         metavar="LAYOUT",
-        help="a layout .json, a prediction table, a saved detector's folder, or a detector's name",
+        help="a layout .json, a prediction table, an .onnx file, the folder of a saved detector or of a run, or a "
+        "detector's name",
     )
-    costs.add_argument("--classes", type=int, metavar="N", help="object classes of a named detector (default: 80)")
-    costs.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input size of a named detector in pixels")
+    add_named_detector(costs)
+    add_facts(costs)
     add_keep_drop(costs)
     add_json(costs)
 
@@ -84,11 +90,10 @@ def add_commands(add: AddCommand) -> None:
 def evaluate_command(options: argparse.Namespace) -> Answer:
     """``anchorkit evaluate``: compute the 12 COCO figures of a configuration."""
     from anchorkit.evaluation import single
-    from anchorkit.predictions import PredictionTable
 
-    predictions = PredictionTable.load(options.predictions)
+    predictions, truth = predictions_and_truth(options)
     configuration = chosen_configuration(predictions.layout, options)
-    found = single.stats(predictions, options.ground_truth, configuration, options.max_dets)
+    found = single.stats(predictions, truth, configuration, options.max_dets)
     stats = {name: float(value) for name, value in found.items()}
     rows = [(name, points(value)) for name, value in stats.items()]
     # Of a subset of the anchors a low AP may be what was asked for.
@@ -134,6 +139,8 @@ def search_command(options: argparse.Namespace) -> Answer:
 def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
     """The evaluator of the table: in this process, or on the given cluster."""
     if options.scheduler is not None:
+        if is_onnx(options.predictions):
+            raise InputError(f"--scheduler: {options.predictions} has to predict first; give a prediction table")
         from anchorkit.cluster import ShardedEvaluator, connect
 
         with (
@@ -145,17 +152,17 @@ def _evaluator(options: argparse.Namespace) -> Iterator[AccuracyOf]:
             yield spread
     else:
         from anchorkit.evaluation import Evaluator
-        from anchorkit.predictions import PredictionTable
 
-        predictions = PredictionTable.load(options.predictions)
-        yield Evaluator(predictions, options.ground_truth, metric=options.metric, max_dets=options.max_dets)
+        predictions, truth = predictions_and_truth(options)
+        yield Evaluator(predictions, truth, metric=options.metric, max_dets=options.max_dets)
 
 
 def costs_command(options: argparse.Namespace) -> Answer:
     """``anchorkit costs``: compute the costs of a configuration, in total and per level."""
     from anchorkit.costs import costs, level_costs
 
-    configuration = chosen_configuration(_layout(options), options)
+    layout = find_layout(options.layout, options.classes, named_size(options), options.facts)
+    configuration = chosen_configuration(layout, options)
     total, levels = costs(configuration), level_costs(configuration)
     rows = [
         (level["name"], f"{level['height']}x{level['width']}", *(count(level[key]) for key in _LEVEL_COUNTS))
@@ -168,37 +175,6 @@ def costs_command(options: argparse.Namespace) -> Answer:
         "; ".join(f"{cost.words}: {count(total[name])}" for name, cost in COSTS.items() if name not in _LEVEL_COUNTS),
     ]
     return Answer("\n".join(text), {**total, "levels": levels})
-
-
-def _layout(options: argparse.Namespace) -> AnchorLayout:
-    path = Path(options.layout)
-    if path.suffix in {".json", ".parquet"} or path.is_dir():
-        if options.classes is not None or options.size is not None:
-            raise InputError(
-                f"{path}: contains its classes and size; use --classes and --size only with a detector's name"
-            )
-        return _read_layout(path)
-    if path.exists() or len(path.parts) > 1:
-        raise InputError(f"{path}: not a layout .json, a prediction table .parquet or a detector's folder")
-    from anchorkit.detectors import layout_of
-
-    size = None if options.size is None else (options.size[0], options.size[1])
-    return layout_of(options.layout, 80 if options.classes is None else options.classes, size)
-
-
-def _read_layout(path: Path) -> AnchorLayout:
-    if path.suffix == ".parquet":
-        from anchorkit.predictions import PredictionTable
-
-        return PredictionTable.load(path).layout
-    from anchorkit.anchors import AnchorLayout
-    from anchorkit.files import read_json
-
-    source = path / "detector.json" if path.is_dir() else path
-    data = read_json(source)
-    if isinstance(data, dict) and "layout" in data:  # the file of a saved detector contains the layout
-        data = data["layout"]
-    return AnchorLayout.from_dict(data, str(source))
 
 
 def _save_search(result: SearchResult, out: Path) -> None:

@@ -1,6 +1,13 @@
 """Detectors: build, load, raw predictions, head surgery, save, export."""
 
-from anchorkit.detectors.base import Builder, Detector, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.detectors.base import (
+    Builder,
+    Detector,
+    boxes_by_anchor,
+    cannot_be_trained,
+    kept_by_level,
+    to_tensor,
+)
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.channel_maps import watch_maps
 from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
@@ -8,7 +15,14 @@ from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.detectors.export import export_onnx
 from anchorkit.detectors.fresh import untrained
 from anchorkit.detectors.heads import keep_filters
-from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
+from anchorkit.detectors.registry import (
+    layout_of,
+    list_detectors,
+    load_detector,
+    register_detector,
+    save_detector,
+    weights_file,
+)
 from anchorkit.postprocess import RawPredictions
 from anchorkit.pruning import prune
 
@@ -19,6 +33,7 @@ __all__ = [
     "Detector",
     "RawPredictions",
     "boxes_by_anchor",
+    "cannot_be_trained",
     "coupled_channels",
     "cut_channels",
     "export_onnx",
@@ -34,4 +49,5 @@ __all__ = [
     "to_tensor",
     "untrained",
     "watch_maps",
+    "weights_file",
 ]

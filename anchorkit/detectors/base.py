@@ -140,6 +140,24 @@ class Detector:
         )
 
 
+def cannot_be_trained(detector: Any) -> str | None:
+    """Why a detector cannot be trained, and what to do instead; None if it can.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> from anchorkit.detectors import cannot_be_trained
+        >>> cannot_be_trained(ak.load_detector("tiny_ssd", weights="shapes")) is None
+        True
+    """
+    if isinstance(getattr(detector, "module", None), nn.Module):
+        return None
+    return (
+        f"{detector.name}: an ONNX file cannot be trained, because it holds no training code. Fine-tune in the "
+        "framework that made it: keep those filters of your checkpoint that the .json beside the pruned file lists "
+        "under kept_filters, train, and export again (docs/onnx.md)"
+    )
+
+
 Builder = Callable[..., Detector]
 """Makes a detector with fresh weights: ``build(categories, size=, shapes=, postprocess=, name=, **options)``, and
 ``positions=`` if its head is shared. All but the categories may be None or missing: then they are the family's own.

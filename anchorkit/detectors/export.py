@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from anchorkit.detectors.onnx_nms import with_nms
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.files import read_json, replacing, write_json
 
+if TYPE_CHECKING:
+    from anchorkit.onnx import OnnxDetector
+
 FORMAT, VERSION = "anchorkit.export", 1
 OPSET = 18
 ROOM, LEAST = 4.0, 1e-5
@@ -28,7 +31,7 @@ ROOM, LEAST = 4.0, 1e-5
 this share of the range (1 for scores, the longer side of the input for boxes)."""
 
 
-def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> Path:
+def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: bool = False) -> Path:
     """Write a detector as an ONNX file, and its description as a ``.json`` of the same name.
 
     The input ``images`` is float32 (N, 3, H, W), RGB, 0..1, resized to the layout's input size; it is normalised
@@ -42,7 +45,8 @@ def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> P
     says so if onnxruntime is not installed). How far they may differ: see `ROOM`.
 
     Args:
-        detector: any that has a `network`; it is left as it is.
+        detector: any that has a `network`; it is left as it is. One that is only an ONNX file is written as it is, with
+            the description that `OnnxDetector.save` writes.
         path: the ``.onnx`` file, or a folder, which then gets ``detector.onnx`` and ``detector.json``.
         nms: put threshold, top-k, NMS and cap of the detector's post-processing inside.
 
@@ -51,7 +55,7 @@ def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> P
 
     Raises:
         InputError: the path cannot be written or belongs to something else, or the detector cannot be exported, or the
-            file says something else than torch.
+            file says something else than torch, or NMS is to be put into a detector that is only an ONNX file.
         MissingExtraError: `onnx` or `onnxscript` is not installed.
 
     Example:
@@ -60,6 +64,10 @@ def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> P
         >>> ak.export_onnx(detector, "small.onnx").name
         'small.onnx'
     """
+    if not isinstance(detector, Detector):
+        if nms:
+            raise InputError(f"export: {detector.name} is an ONNX file, and NMS cannot be put into it; leave out nms")
+        return _written_again(detector, Path(path) / "detector.onnx" if Path(path).is_dir() else Path(path))
     target = _target(Path(path))
     try:
         import onnx
@@ -88,6 +96,18 @@ def export_onnx(detector: Detector, path: str | Path, *, nms: bool = False) -> P
         temporary.write_bytes(model.SerializeToString())
         write_json(temporary_description, description)
     return target
+
+
+def _written_again(detector: OnnxDetector, path: Path) -> Path:
+    """Save a detector that is only a file. Its description keeps what it was cut out of, although it was read anew."""
+    beside = None if detector.path is None else detector.path.with_suffix(".json")
+    before = read_json(beside) if beside is not None and beside.is_file() else {}
+    written = detector.save(path)
+    if not detector.kept_filters and isinstance(before, dict) and before.get("kept_filters"):
+        facts = read_json(written.with_suffix(".json"))
+        kept = {name: before[name] for name in ("kept_anchors", "kept_filters", "verified") if name in before}
+        write_json(written.with_suffix(".json"), {**facts, **kept})
+    return written
 
 
 def _target(path: Path) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from anchorkit.detectors.base import Detector
+from anchorkit.detectors.base import Detector, cannot_be_trained
 from anchorkit.detectors.channel_surgery import same_structure
 from anchorkit.detectors.state_dicts import named_in_errors
+from anchorkit.errors import InputError
 
 
 def untrained(detector: Detector, seed: int) -> Detector:
@@ -17,7 +18,7 @@ def untrained(detector: Detector, seed: int) -> Detector:
         seed: of the fresh weights.
 
     Raises:
-        InputError: the detector's family is not registered.
+        InputError: the detector is only an ONNX file, or its family is not registered.
 
     Example:
         >>> import anchorkit as ak
@@ -26,6 +27,8 @@ def untrained(detector: Detector, seed: int) -> Detector:
         >>> fresh.layout == detector.layout
         True
     """
+    if reason := cannot_be_trained(detector):
+        raise InputError(reason)
     with torch.random.fork_rng(devices=[]), named_in_errors("untrained"):
         torch.manual_seed(seed)
         return same_structure(detector)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import safe_open
@@ -36,8 +36,13 @@ from anchorkit.files import read_json, replacing, write_json
 from anchorkit.postprocess import PostProcess
 from anchorkit.suggest import did_you_mean
 
+if TYPE_CHECKING:
+    from anchorkit.onnx import OnnxDetector
+
 FILE_VERSION = 1
-WEIGHTS_FILE, FACTS_FILE = "model.safetensors", "detector.json"
+WEIGHTS_FILE, ONNX_FILE, FACTS_FILE = "model.safetensors", "model.onnx", "detector.json"
+ONNX = "onnx"
+"""The architecture of a detector that is only an ONNX file."""
 
 
 def list_detectors() -> tuple[str, ...]:
@@ -187,8 +192,10 @@ def layout_of(name: str, classes: int, size: tuple[int, int] | None = None) -> A
     return load_detector(name, categories=classes, size=size).layout
 
 
-def save_detector(detector: Detector, folder: str | Path) -> Path:
+def save_detector(detector: Detector | OnnxDetector, folder: str | Path) -> Path:
     """Write a detector to a folder: ``model.safetensors`` and ``detector.json``.
+
+    In place of the first, a detector that is only an ONNX file has ``model.onnx`` and ``model.json``.
 
     Returns:
         The folder.
@@ -206,9 +213,12 @@ def save_detector(detector: Detector, folder: str | Path) -> Path:
         True
     """
     folder = Path(folder)
-    state = {key: value.detach().cpu().contiguous() for key, value in detector.module.state_dict().items()}
-    with replacing(folder / WEIGHTS_FILE) as temporary:
-        save_file(state, temporary)
+    if isinstance(detector, Detector):
+        state = {key: value.detach().cpu().contiguous() for key, value in detector.module.state_dict().items()}
+        with replacing(folder / WEIGHTS_FILE) as temporary:
+            save_file(state, temporary)
+    else:
+        detector.save(folder / ONNX_FILE)
     write_json(
         folder / FACTS_FILE,
         {
@@ -224,6 +234,24 @@ def save_detector(detector: Detector, folder: str | Path) -> Path:
     return folder
 
 
+def weights_file(folder: str | Path) -> Path:
+    """The file with the weights in the folder of a saved detector.
+
+    Raises:
+        InputError: the folder has none.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> from anchorkit.detectors import weights_file
+        >>> weights_file(ak.save_detector(ak.load_detector("tiny_ssd", weights="shapes"), "small")).name
+        'model.safetensors'
+    """
+    for name in (WEIGHTS_FILE, ONNX_FILE):
+        if (Path(folder) / name).is_file():
+            return Path(folder) / name
+    raise InputError(f"{folder}: not a saved detector; it has neither {WEIGHTS_FILE} nor {ONNX_FILE}")
+
+
 def _load_folder(folder: Path) -> Detector:
     source = folder / FACTS_FILE
     facts: dict[str, Any] = read_json(source)
@@ -237,6 +265,11 @@ def _load_folder(folder: Path) -> Detector:
         options = dict(facts.get("options", {}))
     except (KeyError, TypeError) as error:
         raise InputError(f"{source}: lacks or garbles {error}") from None
+    if architecture == ONNX:
+        from anchorkit.onnx import load_onnx
+
+        file: Any = load_onnx(folder / ONNX_FILE, categories=categories, postprocess=postprocess, name=layout.detector)
+        return cast(Detector, file)
     if architecture not in BUILDERS:
         raise InputError(
             f"{source}: unknown architecture {architecture!r}; known are {', '.join(BUILDERS)}. One of your own has to "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from anchorkit.anchors import Configuration
@@ -19,12 +21,17 @@ from anchorkit.latency.report import Comparison, LatencyReport, column_of, compa
 from anchorkit.latency.rounds import Subject, time_rounds
 from anchorkit.latency.subjects import check_options, make_subject, timing_conditions
 
+if TYPE_CHECKING:
+    from anchorkit.onnx import OnnxDetector
+
+    Timed = Detector | OnnxDetector
+
 QUIET = 0.9
 """The least share of the time on a processor that passes for a machine with nothing else to do."""
 
 
 def measure_latency(
-    detectors: Detector | Mapping[str, Detector],
+    detectors: Timed | Mapping[str, Timed],
     images: Sequence[np.ndarray],
     *,
     runtime: str = "torch",
@@ -40,9 +47,10 @@ def measure_latency(
     *Network* is ``detector.network()`` on images that lie ready: resized, 0..1, on the detector's device. It gives
     scores and decoded boxes. *Post-processing* is everything from there to the final detections: score threshold,
     top-k, NMS per class, cap (`anchorkit.latency.postprocessing.detect`, in torch). *Total* is the two together.
-    Reading, resizing and copying images, and scaling boxes back to the image, are not timed. With
-    ``runtime="onnxruntime"`` the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is
-    the same torch code on its outputs, not the one that the file may have inside.
+    Reading, resizing and copying images, and scaling boxes back to the image, are not timed. In another runtime than
+    torch the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is the same torch code
+    on its outputs, not the one that the file may have inside. A detector that is only an ONNX file runs as it is; what
+    it leaves to decode counts as post-processing.
 
     In each round every detector runs once on the same batch, in a new random order, so that other work on the machine
     slows all of them alike: compare detectors of one report with `LatencyReport.compare`, not medians of two reports. A
@@ -55,7 +63,7 @@ def measure_latency(
         detectors: one detector, or several by name.
         images: uint8 (H, W, 3) RGB, each of its own size. Round r takes batch r, and starts again after the last;
             images beyond the last whole batch, or the last round, are not used.
-        runtime: ``"torch"`` or ``"onnxruntime"``.
+        runtime: ``"torch"``, ``"onnxruntime"`` or ``"openvino"``.
         threads: on how many threads network and post-processing run; torch's own setting comes back afterwards.
         repeats: number of rounds.
         warmup: rounds before those, not timed.
@@ -68,7 +76,7 @@ def measure_latency(
 
     Raises:
         InputError: no detectors or images are given, an option is out of range, or a detector has no ``network()``.
-        MissingExtraError: onnxruntime is asked for and not installed.
+        MissingExtraError: the runtime is not installed.
 
     Example:
         >>> import anchorkit as ak
@@ -86,7 +94,7 @@ def measure_latency(
         4    small  postprocess       4
         5    small        total       4
     """
-    named = {detectors.name: detectors} if isinstance(detectors, Detector) else dict(detectors)
+    named = dict(detectors) if isinstance(detectors, Mapping) else {detectors.name: detectors}
     if not named:
         raise InputError("latency: no detectors are given")
     check_options(images, runtime, threads, repeats, warmup, batch_size)
@@ -94,7 +102,7 @@ def measure_latency(
     devices = sorted({_device_name(detector, runtime) for detector in named.values()})
     machine = machine_facts(", ".join(devices), runtime)
     with (
-        evaluation_mode(*(detector.module for detector in named.values())),
+        evaluation_mode(*_modules(named.values())),
         tqdm(total=warmup + repeats, desc="latency", unit="round", disable=not progress) as bar,
     ):
         subjects = {
@@ -127,7 +135,8 @@ class MeasuredLatency:
     Args:
         detector: the unpruned detector, trained; its layout is that of the configurations.
         images: see `measure_latency`.
-        runtime: ``"torch"`` or ``"onnxruntime"``, which takes seconds more for each configuration, to export it.
+        runtime: ``"torch"``, or ``"onnxruntime"`` or ``"openvino"``, which take seconds more for each configuration, to
+            export it.
         threads: on how many threads network and post-processing run.
         repeats: rounds for each configuration.
         warmup: rounds before those, not timed.
@@ -137,7 +146,7 @@ class MeasuredLatency:
 
     Raises:
         InputError: an option is out of range; on a call, a configuration is empty or of another detector.
-        MissingExtraError: on a call, onnxruntime is asked for and not installed.
+        MissingExtraError: on a call, the runtime is not installed.
 
     Example:
         >>> import anchorkit as ak
@@ -154,7 +163,7 @@ class MeasuredLatency:
 
     def __init__(
         self,
-        detector: Detector,
+        detector: Timed,
         images: Sequence[np.ndarray],
         *,
         runtime: str = "torch",
@@ -186,7 +195,7 @@ class MeasuredLatency:
     @cached_property
     def full_ms(self) -> float:
         """The unpruned detector's median in milliseconds per batch."""
-        with evaluation_mode(self._detector.module):
+        with evaluation_mode(*_modules([self._detector])):
             samples = self._timed({_FULL: self._full})
         return float(samples.loc[samples["part"] == "total", self._column].median())
 
@@ -195,7 +204,7 @@ class MeasuredLatency:
             return Comparison(_FULL, _FULL, "total", self._clock, 1.0, 1.0, 1.0, self._repeats)
         if configuration not in self._comparisons:
             pruned = prune(self._detector, configuration)
-            with evaluation_mode(self._detector.module, pruned.module):
+            with evaluation_mode(*_modules([self._detector, pruned])):
                 samples = self._timed({_FULL: self._full, _PRUNED: self._subject(pruned)})
             self._comparisons[configuration] = compare_samples(samples, _FULL, _PRUNED, "total", self._clock)
         return self._comparisons[configuration]
@@ -212,7 +221,12 @@ class MeasuredLatency:
 _FULL, _PRUNED = "full", "pruned"
 
 
-def _device_name(detector: Detector, runtime: str) -> str:
-    if runtime == "torch" and detector.device.type == "cuda":
+def _modules(detectors: Iterable[Timed]) -> list[nn.Module]:
+    """The torch modules of some detectors; those that are only ONNX files have none."""
+    return [detector.module for detector in detectors if isinstance(detector, Detector)]
+
+
+def _device_name(detector: Timed, runtime: str) -> str:
+    if runtime == "torch" and isinstance(detector, Detector) and detector.device.type == "cuda":
         return torch.cuda.get_device_name(detector.device)
     return "cpu"

@@ -72,7 +72,7 @@ class LatencyReport:
             was on a processor, all threads together), ``boxes`` (rows of the batch that reached NMS), in the order in
             which they were taken.
         detectors: their names, in the order in which they were given.
-        runtime: ``"torch"`` or ``"onnxruntime"``.
+        runtime: ``"torch"``, ``"onnxruntime"`` or ``"openvino"``.
         threads: on how many threads network and post-processing ran.
         batch_size: images per batch.
         machine: where: ``cpu``, ``cores``, ``device``, ``load`` (processes that wanted to run at the start, on average
@@ -184,7 +184,7 @@ def median_interval(values: np.ndarray) -> tuple[float, float]:
 
 def machine_facts(device: str, runtime: str) -> dict[str, Any]:
     """What is needed to interpret times: processor, load and versions."""
-    packages = ["torch", "torchvision", "numpy"] + (["onnxruntime"] if runtime == "onnxruntime" else [])
+    packages = ["torch", "torchvision", "numpy"] + ([] if runtime == "torch" else [runtime])
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""Detectors made ready to be timed: images prepared, network in torch or in onnxruntime."""
+"""Detectors made ready to be timed: images prepared, network in torch, onnxruntime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,24 +15,29 @@ from torch.nn.functional import interpolate
 
 from anchorkit.detectors import Detector
 from anchorkit.detectors.base import evaluation_mode, to_tensor
-from anchorkit.errors import InputError, MissingExtraError
+from anchorkit.errors import InputError
 from anchorkit.latency.postprocessing import detect, level_of_boxes
 from anchorkit.latency.rounds import Subject
+from anchorkit.latency.runtimes import RUNTIMES, open_network
 
-RUNTIMES = ("torch", "onnxruntime")
+if TYPE_CHECKING:
+    from anchorkit.onnx import OnnxDetector
 
 
 def make_subject(
-    detector: Detector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
+    detector: Detector | OnnxDetector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
 ) -> Subject:
     """Make a detector ready to be timed.
 
     Raises:
-        InputError: the detector has no bare network, or cannot be exported.
-        MissingExtraError: onnxruntime is asked for and not installed.
+        InputError: the detector has no bare network, or cannot be exported; or it is only an ONNX file, and is to run
+            in torch or on more than one image at once.
+        MissingExtraError: the runtime is not installed.
     """
+    if not isinstance(detector, Detector):
+        return FileSubject(detector, images, batch_size, runtime, threads)
     batches = prepare(detector, images, batch_size)
-    return TorchSubject(detector, batches) if runtime == "torch" else OnnxSubject(detector, batches, threads)
+    return TorchSubject(detector, batches) if runtime == "torch" else ExportSubject(detector, batches, runtime, threads)
 
 
 class TorchSubject:
@@ -65,20 +70,63 @@ class TorchSubject:
             torch.cuda.synchronize(self.device)
 
 
-class OnnxSubject(TorchSubject):
-    """A detector whose network runs in onnxruntime on the CPU; the post-processing is that of torch."""
+class ExportSubject(TorchSubject):
+    """A detector whose network is exported and runs in another runtime; the post-processing is that of torch."""
 
-    def __init__(self, detector: Detector, batches: Sequence[Tensor], threads: int) -> None:
+    def __init__(self, detector: Detector, batches: Sequence[Tensor], runtime: str, threads: int) -> None:
+        from anchorkit.detectors.export import export_onnx
+
         self.device = torch.device("cpu")
         self._images = [batch.cpu().numpy() for batch in batches]
-        self._session = _session(detector, threads)
+        with tempfile.TemporaryDirectory() as folder:
+            self._run = open_network(export_onnx(detector, Path(folder) / "network.onnx"), runtime, threads)
         self._postprocess = detector.postprocess
         self._levels = level_of_boxes(detector.layout)
 
     def network(self, batch: int, /) -> tuple[Tensor, Tensor]:
         """See `TorchSubject.network`."""
-        scores, boxes = self._session.run(["scores", "boxes"], {"images": self._images[batch]})
-        return torch.from_numpy(scores), torch.from_numpy(boxes)
+        outputs = self._run(self._images[batch])
+        return torch.from_numpy(outputs["scores"]), torch.from_numpy(outputs["boxes"])
+
+
+class FileSubject:
+    """A detector that is only an ONNX file; what it leaves to decode counts as post-processing, which torch does."""
+
+    def __init__(
+        self, detector: OnnxDetector, images: Sequence[np.ndarray], batch_size: int, runtime: str, threads: int
+    ) -> None:
+        if runtime == "torch":
+            raise InputError(f"latency: {detector.name} is an ONNX file; use runtime 'onnxruntime' or 'openvino'")
+        if batch_size != 1:
+            raise InputError(f"latency: {detector.name} is an ONNX file, which is timed with one image at a time")
+        self._inputs = [detector.prepare(image)[0] for image in images]
+        with tempfile.TemporaryDirectory() as folder:
+            file = detector.with_preprocess().save(Path(folder) / "network.onnx")
+            self._run = open_network(file, runtime, threads)
+            # A cut detector reads its rows at their places among those of the whole one, which no program would do.
+            self._detector = _as_whole(detector, file)
+        self._level_of = torch.tensor([anchor.level for anchor in self._detector.layout.anchors])
+
+    def network(self, batch: int, /) -> dict[str, np.ndarray]:
+        """The outputs of the file, by name."""
+        return self._run(self._inputs[batch])
+
+    def postprocess(self, outputs: dict[str, np.ndarray], /) -> int:
+        """See `Subject.postprocess`."""
+        boxes, scores, anchors = self._detector.read(outputs)
+        levels = self._level_of[torch.from_numpy(anchors).long()]
+        corners = torch.from_numpy(boxes).float()
+        found = detect(torch.from_numpy(scores), corners, levels, self._detector.postprocess)
+        return found.reached_nms
+
+
+def _as_whole(detector: OnnxDetector, file: Path) -> OnnxDetector:
+    """The detector of a file that was cut, as if nothing was known of the whole one."""
+    from anchorkit.onnx import load_onnx
+
+    if detector.check is None:
+        return detector
+    return load_onnx(file, postprocess=detector.postprocess)
 
 
 def prepare(detector: Detector, images: Sequence[np.ndarray], batch_size: int) -> list[Tensor]:
@@ -107,24 +155,6 @@ def _resized(detector: Detector, image: np.ndarray) -> Tensor:
     return interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
 
 
-def _session(detector: Detector, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError(
-            "runtime 'onnxruntime' needs the package onnxruntime, which is not installed: pip install 'anchorkit[onnx]'"
-        ) from None
-    from anchorkit.detectors.export import export_onnx
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(detector, path)
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 @contextmanager
 def timing_conditions(threads: int) -> Iterator[None]:
     """No gradients, and torch on so many threads; on leaving, as many as before."""
@@ -146,7 +176,7 @@ def check_options(
         InputError: an option is out of range, or an image is not uint8 (H, W, 3).
     """
     if runtime not in RUNTIMES:
-        raise InputError(f"latency: unknown runtime {runtime!r}: use {' or '.join(map(repr, RUNTIMES))}")
+        raise InputError(f"latency: unknown runtime {runtime!r}: use {', '.join(map(repr, RUNTIMES))}")
     least = {"threads": (threads, 1), "repeats": (repeats, 2), "warmup": (warmup, 0), "batch_size": (batch_size, 1)}
     for name, (value, low) in least.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < low:

@@ -62,7 +62,7 @@ def _decode(analysis: Analysis, reading: Reading, numbers: np.ndarray, decoder: 
     for anchor in reading.group.anchors:
         rows = anchor.rows
         number = int(reading.anchor[rows[0]])
-        shape = analysis.shapes[number]
+        known = analysis.shapes[number]
         step = np.array([analysis.input_size[1] / anchor.width, analysis.input_size[0] / anchor.height])
         cell = np.arange(len(rows))
         grid = np.stack([cell % anchor.width, cell // anchor.width], axis=1)
@@ -71,8 +71,9 @@ def _decode(analysis: Analysis, reading: Reading, numbers: np.ndarray, decoder: 
             corner = grid * step
             boxes[rows] = np.concatenate([corner - first * step, corner + second * step], axis=1)
             continue
-        if shape is None:
+        if known is None:
             raise InputError(f"{source}: decode={decoder!r} needs the anchors: give shapes=, finest level first")
+        shape = np.array(known)
         if decoder == "ssd":
             middle, sides = (grid + 0.5) * step + 0.1 * first * shape, shape * np.exp(0.2 * second)
         elif decoder == "yolov3":
@@ -111,4 +112,5 @@ def _scores(analysis: Analysis, reading: Reading, values: dict[str, np.ndarray],
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-values))
+        activated: np.ndarray = 1 / (1 + np.exp(-values))
+    return activated

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from anchorkit.errors import InputError
 from anchorkit.files import replacing, write_json
 from anchorkit.onnx.checking import Check, check_cut
 from anchorkit.onnx.decode import decoded
+from anchorkit.onnx.device import device_facts
 from anchorkit.onnx.graph import helper, session
-from anchorkit.onnx.preprocess import PRESETS, Preprocess, preprocess_of
+from anchorkit.onnx.preprocess import PRESETS, Placement, Preprocess, preprocess_of
 from anchorkit.onnx.understand import Analysis
 from anchorkit.onnx.understanding import Understanding, described, understanding_of
 from anchorkit.postprocess import PostProcess, RawPredictions
-
-FORMAT, VERSION = "anchorkit.onnx", 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,12 @@ class OnnxDetector:
         categories: the object classes, in the order of the scores.
         postprocess: how raw predictions become detections.
         preprocess: what is done to an image before it is the input; None if that is not known.
-        options: empty; other detectors have some.
+        options: what had to be said to understand the file (``anchors_per_cell``, ``shapes``, ``objectness``,
+            ``background``), as far as it was.
+        analysis: all that is known of the file (of a cut one: of the whole file).
+        cut: how it was cut; None if it is whole.
+        decode: how boxes are decoded that the file leaves as they are.
+        activation: how scores are activated that the file leaves as they are.
     """
 
     architecture = "onnx"
@@ -75,13 +78,14 @@ class OnnxDetector:
         decode: str | None = None,
         activation: str | None = None,
         cut: Cut | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._analysis, self._cut = analysis, cut
-        self._decode, self._activation = decode, activation
+        self.analysis, self.cut = analysis, cut
+        self.decode, self.activation = decode, activation
         self.model, self.layout, self.path = model, layout, path
         self.categories = tuple(categories)
         self.postprocess, self.preprocess = postprocess, preprocess
-        self.options: dict[str, Any] = {}
+        self.options = dict(options or {})
 
     @property
     def name(self) -> str:
@@ -101,17 +105,17 @@ class OnnxDetector:
     @cached_property
     def understanding(self) -> Understanding:
         """What the file was found to be (of a cut file: the whole one that it was cut out of)."""
-        return understanding_of(self._analysis)
+        return understanding_of(self.analysis)
 
     @property
     def kept_filters(self) -> dict[str, tuple[int, ...]]:
         """For each initializer of the whole file with filters of a head, those that are kept; empty if whole."""
-        return {} if self._cut is None else self._cut.filters
+        return {} if self.cut is None else self.cut.filters
 
     @property
     def check(self) -> Check | None:
         """How far the rows of a cut file are from those of the whole one; None if this one is whole."""
-        return None if self._cut is None else self._cut.check
+        return None if self.cut is None else self.cut.check
 
     def costs(self) -> dict[str, float | None]:
         """The costs of the kit (see `anchorkit.costs.costs`), with ``parameters`` and ``bytes`` of the whole file."""
@@ -120,10 +124,10 @@ class OnnxDetector:
     def missing(self) -> tuple[str, ...]:
         """What `raw_predictions` still needs and the file does not say, in words; empty if nothing."""
         lacking = ["how images are resized, their mean, scale and order of colours"] if self.preprocess is None else []
-        reading = self._analysis.readings[0]
-        if reading.boxes.box_format is None and self._decode is None:
+        reading = self.analysis.readings[0]
+        if reading.boxes.box_format is None and self.decode is None:
             lacking.append("how boxes are decoded (decode=)")
-        if reading.scores.activation == "none" and self._activation is None:
+        if reading.scores.activation == "none" and self.activation is None:
             lacking.append("how scores are activated (activation=)")
         return tuple(lacking)
 
@@ -138,16 +142,17 @@ class OnnxDetector:
 
     def _like(self, **changes: Any) -> OnnxDetector:
         values: dict[str, Any] = {
-            "analysis": self._analysis,
+            "analysis": self.analysis,
             "model": self.model,
             "layout": self.layout,
             "categories": self.categories,
             "postprocess": self.postprocess,
             "preprocess": self.preprocess,
             "path": self.path,
-            "decode": self._decode,
-            "activation": self._activation,
-            "cut": self._cut,
+            "decode": self.decode,
+            "activation": self.activation,
+            "cut": self.cut,
+            "options": self.options,
         }
         return OnnxDetector(**{**values, **changes})
 
@@ -188,33 +193,54 @@ class OnnxDetector:
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self._raw, images))
 
-    def _raw(self, image: np.ndarray) -> RawPredictions:
-        preprocess = self.preprocess
-        assert preprocess is not None
-        graph = self._analysis.graph
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
+        """An image as the file's input (1, C, H, W), and where the image lies in it.
+
+        Raises:
+            InputError: it is not known how an image becomes an input.
+        """
+        if self.preprocess is None:
+            raise InputError(f"{self.name}: the file does not say {self.missing()[0]}")
+        graph = self.analysis.graph
         channels = graph.declared_input()[1] or 3
-        pixels, placement = preprocess.apply(image, self._analysis.input_size, channels)
+        pixels, placement = self.preprocess.apply(image, self.analysis.input_size, channels)
         kind = helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type)
         if kind.kind in "iu":
             limits = np.iinfo(kind)
             pixels = np.clip(np.round(pixels), limits.min, limits.max)
-        names = [value.name for value in self.model.graph.output if value.name not in self._empty]
-        found = dict(zip(names, self._session.run(names, {graph.image.name: pixels.astype(kind)}), strict=True))
+        return pixels.astype(kind), placement
+
+    def read(self, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes and scores from the file's outputs for one image.
+
+        Args:
+            found: the outputs by name.
+
+        Returns:
+            float64 (B, 4), x1 y1 x2 y2 in pixels of the input; float32 (B, K), 0..1; int32 (B,), the anchors.
+        """
         boxes, scores, anchors = [], [], []
-        for reading in self._analysis.readings:
+        for reading in self.analysis.readings:
             whole = self._whole(found, reading)
             if whole is None:
                 continue
             values, kept, numbers = whole
             with np.errstate(invalid="ignore"):
-                box, score = decoded(self._analysis, reading, values, self._decode, self._activation)
+                box, score = decoded(self.analysis, reading, values, self.decode, self.activation)
             boxes.append(box[kept])
             scores.append(score[kept])
             anchors.append(numbers[kept])
+        return np.concatenate(boxes), np.clip(np.concatenate(scores), 0, 1), np.concatenate(anchors)
+
+    def _raw(self, image: np.ndarray) -> RawPredictions:
+        pixels, placement = self.prepare(image)
+        names = [value.name for value in self.model.graph.output if value.name not in self._empty]
+        outputs = self._session.run(names, {self.analysis.graph.image.name: pixels})
+        boxes, scores, anchors = self.read(dict(zip(names, outputs, strict=True)))
         height, width = image.shape[:2]
-        joined = placement.to_image(np.concatenate(boxes), width, height)
+        joined = placement.to_image(boxes, width, height)
         joined[:, 2:] = np.maximum(joined[:, 2:], joined[:, :2])
-        return RawPredictions(joined, np.clip(np.concatenate(scores), 0, 1), np.concatenate(anchors))
+        return RawPredictions(joined, scores, anchors)
 
     def _whole(
         self, found: dict[str, np.ndarray], reading: Any
@@ -222,18 +248,18 @@ class OnnxDetector:
         """Values in the shape of the whole file's outputs (NaN where a cut file has none), the rows that it has, and
         the anchor of each row.
         """
-        if self._cut is None:
+        if self.cut is None:
             return found, np.ones(len(reading.anchor), np.bool_), reading.anchor
-        mask = self._cut.configuration.mask
-        new = np.full(len(self._analysis.layout), -1, np.int32)
-        new[list(self._cut.configuration.indices)] = np.arange(len(self._cut.configuration), dtype=np.int32)
+        mask = self.cut.configuration.mask
+        new = np.full(len(self.analysis.layout), -1, np.int32)
+        new[list(self.cut.configuration.indices)] = np.arange(len(self.cut.configuration), dtype=np.int32)
         numbers = new[reading.anchor]
         kept = numbers >= 0
         if not kept.any():
             return None
         values = {}
         for table in reading.group.tables:
-            block = self._analysis.extents.block(table.name, mask)
+            block = self.analysis.extents.block(table.name, mask)
             if block is None:
                 return None
             large = np.full(table.shape, np.nan, np.float32)
@@ -252,8 +278,8 @@ class OnnxDetector:
         Raises:
             InputError: the file cannot be cut in this way, or the cut file says something else than the whole one.
         """
-        root = self._analysis
-        before = range(len(root.layout)) if self._cut is None else self._cut.configuration.indices
+        root = self.analysis
+        before = range(len(root.layout)) if self.cut is None else self.cut.configuration.indices
         kept = root.layout.configuration(keep=[before[index] for index in configuration.indices])
         model, filters = root.cut(kept.mask)
         check = check_cut(root, model, kept.mask)
@@ -287,89 +313,17 @@ class OnnxDetector:
 
     def device_facts(self) -> dict[str, Any]:
         """What the program that uses the file must know, as a JSON object."""
-        found, layout = self.understanding, self.layout
-        shapes = [None if not layout.levels[a.level].shapes_known else (a.width, a.height) for a in layout.anchors]
-        reading = self._analysis.readings[0]
-        size = self._analysis.input_size
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "detector": self.name,
-            "input": {"name": found.input, "shape": list(found.input_shape), "size": list(size)},
-            "preprocess": None if self.preprocess is None else self.preprocess.to_dict(),
-            "outputs": [
-                {"name": output.name, "role": output.role, "column_axis": output.column_axis}
-                for output in found.outputs
-            ],
-            "columns": found.columns,
-            "box_format": found.box_format,
-            "box_unit": found.box_unit,
-            "applied": {
-                "decoding": found.decoded,
-                "activation": None if found.activation == "none" else found.activation,
-                "objectness": reading.scores.objectness is None,
-            },
-            "decode": self._decode,
-            "activation": self._activation,
-            "levels": [
-                {
-                    "name": level.name,
-                    "height": level.height,
-                    "width": level.width,
-                    "stride": [size[0] / level.height, size[1] / level.width],
-                    "anchors": [anchor.index for anchor in layout.anchors if anchor.level == number],
-                }
-                for number, level in enumerate(layout.levels)
-            ],
-            "anchors": [
-                {
-                    "index": anchor.index,
-                    "id": anchor.id,
-                    "level": anchor.level,
-                    "width": None if shape is None else shape[0],
-                    "height": None if shape is None else shape[1],
-                }
-                for anchor, shape in zip(layout.anchors, shapes, strict=True)
-            ],
-            "row_order": self._row_order(),
-            "categories": [{"id": category.id, "name": category.name} for category in self.categories],
-            "postprocess": self.postprocess.to_dict(),
-            "layout": layout.to_dict(),
-            "costs": self.costs(),
-            "kept_anchors": None if self._cut is None else list(self._cut.configuration.indices),
-            "kept_filters": {name: list(numbers) for name, numbers in self.kept_filters.items()},
-            "verified": None if self._cut is None else self._cut.check.to_dict(),
-        }
-
-    def _row_order(self) -> list[dict[str, Any]]:
-        """Runs of rows: of which outputs, of which anchors by turns, and how many rows."""
-        kept = range(len(self._analysis.layout)) if self._cut is None else self._cut.configuration.indices
-        new = {anchor: number for number, anchor in enumerate(kept)}
-        runs: list[dict[str, Any]] = []
-        for reading in self._analysis.readings:
-            names = [table.name for table in reading.group.tables]
-            rows = [new[number] for number in reading.anchor.tolist() if number in new]
-            level = [self.layout.anchors[number].level for number in rows]
-            start = 0
-            for place in range(1, len(rows) + 1):
-                if place == len(rows) or level[place] != level[start]:
-                    some = rows[start:place]
-                    changes = sum(one != other for one, other in pairwise(some))
-                    by = "cell by cell" if changes >= len(some) // 2 and len(set(some)) > 1 else "anchor by anchor"
-                    found = list(dict.fromkeys(some))
-                    runs.append({"outputs": names, "rows": len(some), "anchors": found, "order": by})
-                    start = place
-        return runs
+        return device_facts(self)
 
     def __str__(self) -> str:
-        lines = [repr(self), described(self.understanding, self._analysis.layout.ids)]
+        lines = [repr(self), described(self.understanding, self.analysis.layout.ids)]
         if self.preprocess is not None:
             lines.append(f"preprocessing: {self.preprocess.describe()}")
         lacking = self.missing()
         if lacking:
             lines.append(f"The file does not say {'; nor '.join(lacking)}.")
-        if self._cut is not None:
-            lines.append(f"cut: keeps {self._cut.configuration}")
+        if self.cut is not None:
+            lines.append(f"cut: keeps {self.cut.configuration}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

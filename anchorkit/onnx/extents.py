@@ -74,7 +74,7 @@ class Extents:
         owners = len(self.owners)
         codes = of_set[np.where(values >= 0, values // cells, -1)]
         counts = np.bincount(codes.ravel(), minlength=owners + 1)
-        present = []
+        present: list[np.ndarray | None] = []
         for axis, length in enumerate(codes.shape):
             if length == 1:
                 present.append(None)

@@ -25,6 +25,27 @@ except ImportError as _error:
         f"an ONNX file needs the package {_error.name}, which is not installed: pip install 'anchorkit[onnx]'"
     ) from None
 
+__all__ = [
+    "Graph",
+    "attribute",
+    "custom_operators",
+    "ending_with",
+    "helper",
+    "in_order",
+    "inputs_of",
+    "load",
+    "macs",
+    "macs_per_element",
+    "numpy_helper",
+    "onnx",
+    "onnxruntime",
+    "probe",
+    "session",
+    "stored",
+    "weight_of",
+    "without_dead_code",
+]
+
 SHAPE_OF = "anchorkit/shape_of/"
 _ASKED_OF_SHAPE = ("Shape", "Size")  # what they say does not depend on the pixels
 

@@ -85,23 +85,24 @@ def layout_of_file(
     ]
     shared = counts > 1 and all(weights[0] == others for others in weights)
     notes: list[str] = []
-    made, names = [], set()
+    made: list[Level] = []
+    names: set[str] = set()
     for number, members in enumerate(by_level):
-        anchor = anchors[members[0]]
+        one = anchors[members[0]]
         costs, sizes = each[members], each_params[members]
         if len(set(costs.tolist())) > 1:
             notes.append(f"the anchors of level {number} differ in what they cost; head_flops counts their average")
-        step = (input_size[1] / anchor.width, input_size[0] / anchor.height)
+        step = (input_size[1] / one.width, input_size[0] / one.height)
         said = [known_shapes[place] for place in members]
-        title = f"{anchor.height}x{anchor.width}"
+        title = f"{one.height}x{one.width}"
         while title in names:
             title += "b"
         names.add(title)
         made.append(
             Level(
                 name=title,
-                height=anchor.height,
-                width=anchor.width,
+                height=one.height,
+                width=one.width,
                 anchors=tuple(step if shape is None else shape for shape in said),
                 head_macs_fixed=fixed[number],
                 head_macs_per_anchor=round(float(costs.mean())),

@@ -11,7 +11,8 @@ from anchorkit.datasets import Category
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
 from anchorkit.onnx.decode import DECODERS
-from anchorkit.onnx.detector import FORMAT, OnnxDetector
+from anchorkit.onnx.detector import OnnxDetector
+from anchorkit.onnx.device import FORMAT
 from anchorkit.onnx.graph import Graph, attribute, ending_with, load
 from anchorkit.onnx.names import Categories, categories_of
 from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
@@ -91,13 +92,14 @@ def load_onnx(
         ('small.onnx', 0.0)
     """
     file = Path(path)
-    for word, value, known in (("activation", activation, ACTIVATIONS), ("decode", decode, DECODERS)):
-        if value is not None and value not in known:
-            raise InputError(f"{word} is {value!r}: {did_you_mean(value, known)}")
+    for word, value, words in (("activation", activation, ACTIVATIONS), ("decode", decode, DECODERS)):
+        if value is not None and value not in words:
+            raise InputError(f"{word} is {value!r}: {did_you_mean(value, words)}")
     if background not in (None, "first", "last", "none"):
         raise InputError(f"background is {background!r}: use 'first', 'last' or 'none'")
     whole = load(file)
-    model = whole if outputs is None else ending_with(whole, outputs, str(file))
+    rows = outputs or _with_rows(whole)
+    model = whole if rows is None else ending_with(whole, rows, str(file))
     graph = Graph(model, str(file))
     beside = _beside(file)
     facts = {entry.key: entry.value for entry in model.metadata_props}
@@ -109,13 +111,22 @@ def load_onnx(
     if shapes is None and decode is None:
         decode = beside.get("decode")
         shapes = beside.get("shapes")
+    objectness = beside.get("objectness") if objectness is None else objectness
+    background = background or beside.get("background")
+    anchors_per_cell = anchors_per_cell or beside.get("anchors_per_cell")
+    said = {
+        "objectness": objectness,
+        "background": background,
+        "anchors_per_cell": anchors_per_cell,
+        "shapes": None if shapes is None else [[list(shape) for shape in level] for level in shapes],
+    }
     activation = activation or beside.get("activation")
     analysis = understand(
         graph,
         name or file.stem,
         input_size=input_size,
         said=Said(None if given is None else len(given), objectness, background, activation),
-        anchors_per_cell=anchors_per_cell or beside.get("anchors_per_cell"),
+        anchors_per_cell=anchors_per_cell,
         shapes=shapes,
         named_outputs=outputs is not None,
     )
@@ -135,7 +146,16 @@ def load_onnx(
         path=file,
         decode=decode,
         activation=activation,
+        options={word: value for word, value in said.items() if value is not None},
     )
+
+
+def _with_rows(model: Any) -> list[str] | None:
+    """The outputs that have boxes, if some have none: those of levels that were cut away. None if all have some."""
+    values = model.graph.output
+    dims = {value.name: value.type.tensor_type.shape.dim for value in values}
+    empty = {name for name, of in dims.items() if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in of)}
+    return [value.name for value in values if value.name not in empty] if empty else None
 
 
 def _beside(file: Path) -> dict[str, Any]:
@@ -157,6 +177,7 @@ def _beside(file: Path) -> dict[str, Any]:
         found["preprocess"] = _exported(data["input"].get("resize"))
     else:
         found["input_size"] = tuple(data["input"]["size"])
+        found.update(data.get("given") or {})
         found["decode"], found["activation"] = data.get("decode"), data.get("activation")
         if data.get("preprocess") is not None:
             found["preprocess"] = Preprocess.from_dict(data["preprocess"], str(path))

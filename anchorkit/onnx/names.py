@@ -52,7 +52,7 @@ def _in_file(path: Path) -> list[Category]:
         if not entries:
             raise InputError(f"categories: {path} lists no categories")
         return [Category(int(entry["id"]), str(entry["name"])) for entry in entries]
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path)[0].splitlines()]
     names_in_lines = [line for line in lines if line]
     if not names_in_lines:
         raise InputError(f"categories: {path} is empty; one name a line is needed")

@@ -101,7 +101,7 @@ class Preprocess:
                     round((whole - part) / 2 - 0.1) for whole, part in zip((width, height), inner, strict=True)
                 )
         pixels = _resized(image, inner, self.antialias)
-        canvas = np.empty((height, width, 3), np.float32)
+        canvas: np.ndarray = np.empty((height, width, 3), np.float32)
         canvas[:] = self.fill
         colors = pixels if self.color == "RGB" else pixels[..., ::-1]
         canvas[top : top + inner[1], left : left + inner[0]] = colors

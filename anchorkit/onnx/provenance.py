@@ -9,7 +9,7 @@ them. What mixes cells cannot be the end of an anchor-based detector and is refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,105 +18,27 @@ import numpy as np
 from anchorkit.errors import InputError
 from anchorkit.onnx.graph import Graph, attribute, helper, inputs_of, onnx, session, stored, weight_of
 
-ELEMENTWISE = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "BatchNormalization",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Clip",
-        "DequantizeLinear",
-        "Div",
-        "Dropout",
-        "Elu",
-        "Equal",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "Greater",
-        "GreaterOrEqual",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Less",
-        "LessOrEqual",
-        "Log",
-        "Max",
-        "Mean",
-        "Min",
-        "Mish",
-        "Mod",
-        "Mul",
-        "Neg",
-        "Not",
-        "Or",
-        "PRelu",
-        "Pow",
-        "QuantizeLinear",
-        "Reciprocal",
-        "Relu",
-        "Round",
-        "Selu",
-        "Sigmoid",
-        "Sign",
-        "Softplus",
-        "Softsign",
-        "Sqrt",
-        "Sub",
-        "Sum",
-        "Swish",
-        "Tanh",
-        "ThresholdedRelu",
-        "Where",
-        "Xor",
-    ]
-)
+# fmt: off
+ELEMENTWISE = frozenset((
+    "Abs", "Add", "And", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip", "DequantizeLinear", "Div", "Dropout",
+    "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity",
+    "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu",
+    "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt",
+    "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu", "Where", "Xor",
+))
 # The inputs that hold the elements which are moved; None for all. All other inputs say where to.
 MOVING: dict[str, tuple[int, ...] | None] = {
-    **dict.fromkeys(
-        [
-            "DepthToSpace",
-            "Flatten",
-            "Reshape",
-            "Slice",
-            "SpaceToDepth",
-            "Split",
-            "Squeeze",
-            "Tile",
-            "Transpose",
-            "Unsqueeze",
-        ],
-        (0,),
-    ),
-    **dict.fromkeys(["Expand", "Gather", "GatherElements", "GatherND"], (0,)),
+    **dict.fromkeys(("DepthToSpace", "Flatten", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"), (0,)),
+    **dict.fromkeys(("Expand", "Gather", "GatherElements", "GatherND", "Transpose", "Unsqueeze"), (0,)),
     "Concat": None,
     "ScatterND": (0, 2),
     "ScatterElements": (0, 2),
 }
-MIXING = frozenset(
-    [
-        "ArgMax",
-        "Conv",
-        "Gemm",
-        "LogSoftmax",
-        "MatMul",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceLogSumExp",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Softmax",
-    ]
-)
+MIXING = frozenset((
+    "ArgMax", "Conv", "Gemm", "LogSoftmax", "MatMul", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax",
+    "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Softmax",
+))
+# fmt: on
 HEADS = ("Conv", "QLinearConv")
 
 
@@ -257,8 +179,8 @@ class Labels:
         self.of: dict[str, np.ndarray] = {}
         self.blocked: list[BlockedError] = []
         for head in heads:
-            each = np.arange(head.first, head.first + head.filters, dtype=self.kind)[:, None] * self.cells
-            cell = head.first_cell + np.arange(head.height * head.width, dtype=self.kind)
+            each: np.ndarray = np.arange(head.first, head.first + head.filters, dtype=self.kind)[:, None] * self.cells
+            cell: np.ndarray = head.first_cell + np.arange(head.height * head.width, dtype=self.kind)
             self.of[head.tensor] = (each + cell).reshape(1, head.filters, head.height, head.width)
         for node in region:
             if all(name in self.of for name in inputs_of(node) if name in graph.image_dependent):
@@ -435,6 +357,3 @@ def filters_in(mask: int) -> list[int]:
         found.append(lowest.bit_length() - 1)
         mask ^= lowest
     return found
-
-
-Keep = Callable[[str], "tuple[np.ndarray | None, ...]"]

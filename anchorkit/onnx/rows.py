@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from anchorkit.errors import InputError
-from anchorkit.onnx.provenance import Labels, distinct_rows, filters_in
+from anchorkit.onnx.provenance import Head, Labels, distinct_rows, filters_in
 
 
 @dataclass(frozen=True)
@@ -202,3 +202,36 @@ def _group(labels: Labels, tables: list[tuple[Table, np.ndarray]], cells: np.nda
             )
         anchors.append(FoundAnchor(mask, grid[1], grid[2], members))
     return Group(tuple(table for table, _ in tables), tuple(anchors), tuple(numbers[first] for _, numbers in tables))
+
+
+def by_level(heads: Sequence[Head], anchors: Sequence[FoundAnchor]) -> tuple[list[int], list[int]]:
+    """Positions of the anchors level by level, finest first; and the level of each position.
+
+    Heads that make one anchor together are on one level.
+    """
+    parent = list(range(len(heads)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            number = parent[number]
+        return number
+
+    used: list[int] = []
+    for anchor in anchors:
+        of = [
+            number
+            for number, head in enumerate(heads)
+            if anchor.filters >> head.first & ((1 << head.filters) - 1)
+        ]  # fmt: skip
+        used.append(of[0])
+        for number in of[1:]:
+            parent[root(number)] = root(of[0])
+    first: dict[int, int] = {}
+    for position in range(len(anchors)):
+        first.setdefault(root(used[position]), position)
+    finest = sorted(
+        first, key=lambda level: (-anchors[first[level]].height * anchors[first[level]].width, first[level])
+    )
+    rank = {level: number for number, level in enumerate(finest)}
+    level_of = [rank[root(used[position])] for position in range(len(anchors))]
+    return sorted(range(len(anchors)), key=lambda position: (level_of[position], position)), level_of

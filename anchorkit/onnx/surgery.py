@@ -55,8 +55,8 @@ def cut(
         surgeon.node(node)
     for node in graph.nodes:
         if node.op_type == "Shape" and node.input[0] in blocks and _changed(blocks[node.input[0]]):
-            gone = blocks[node.input[0]] is None
-            surgeon.made[id(node)] = constants.shape_without(node) if gone else constants.shape_as_before(node)
+            lost = blocks[node.input[0]] is None
+            surgeon.made[id(node)] = constants.shape_without(node) if lost else constants.shape_as_before(node)
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     del model.graph.node[:]
@@ -270,7 +270,7 @@ class _Surgeon:
             starts, ends = attribute(node, "starts"), attribute(node, "ends")
             axes, steps = attribute(node, "axes") or list(range(len(starts))), [1] * len(starts)
         else:
-            read = [self.constants.value(name).tolist() if name else None for name in node.input[1:]]
+            read: list[Any] = [self.constants.value(name).tolist() if name else None for name in node.input[1:]]
             read += [None] * (4 - len(read))
             starts, ends = read[0], read[1]
             axes, steps = read[2] or list(range(len(starts))), read[3] or [1] * len(starts)
@@ -324,7 +324,8 @@ class _Surgeon:
         inside = np.ones(indices.shape[:-1], np.bool_)
         moved = []
         for axis in range(depth):
-            keep = np.arange(shape[axis]) if block[axis] is None else block[axis]
+            own = block[axis]
+            keep = np.arange(shape[axis]) if own is None else own
             at = np.where(indices[..., axis] < 0, indices[..., axis] + shape[axis], indices[..., axis])
             place = np.clip(np.searchsorted(keep, at), 0, len(keep) - 1)
             inside &= keep[place] == at
@@ -336,8 +337,8 @@ class _Surgeon:
         if node.input[0] not in self.blocks:
             node.input[0] = self.constants.cut(node.input[0], block)
         if node.input[2] not in self.blocks:
-            lengths = inside.shape
-            keeps = [None if len(keep) == length else keep for keep, length in zip(part, lengths, strict=True)]
+            lengths: tuple[int, ...] = inside.shape
+            keeps = [None if len(one) == length else one for one, length in zip(part, lengths, strict=True)]
             node.input[2] = self.constants.cut(node.input[2], (*keeps, *block[depth:]))
         if node.input[1] in self.constants.varying:
             moved_by = new - indices[np.ix_(*part)]

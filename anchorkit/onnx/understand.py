@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from anchorkit.onnx.extents import Extents
 from anchorkit.onnx.graph import Graph, custom_operators, ending_with, inputs_of, probe
 from anchorkit.onnx.heads import layout_of_file
 from anchorkit.onnx.provenance import BlockedError, Head, Labels, describe_heads, filters_in, head_nodes
-from anchorkit.onnx.rows import FoundAnchor, Group, read_groups
+from anchorkit.onnx.rows import Group, by_level, read_groups
 from anchorkit.onnx.scores import Said, Scores, find_scores
 from anchorkit.onnx.surgery import cut
 from anchorkit.onnx.zero_head import Boxes, find_boxes, outputs_of_heads
@@ -135,9 +135,10 @@ def understand(
     zero, three = (outputs_of_heads(labels, region, graph.outputs, number) for number in (0.0, 3.0))
     groups = read_groups(labels, graph.outputs, anchors_per_cell, said.classes)
     found, others = _with_boxes(labels, groups, zero, (size[2], size[3]), anchors_per_cell)
-    order, level_of = _by_level(heads, [anchor for group, _ in found for anchor in group.anchors])
+    order, level_of = by_level(heads, [anchor for group, _ in found for anchor in group.anchors])
     number = {anchor: place for place, anchor in enumerate(order)}
-    readings, known_shapes = [], [None] * len(order)
+    readings: list[Reading] = []
+    known_shapes: list[tuple[float, float] | None] = [None] * len(order)
     position = 0
     for group, boxes in found:
         scores = find_scores(labels, group, boxes, zero, three, values, said)
@@ -205,8 +206,6 @@ def _without_custom_operators(graph: Graph) -> tuple[Graph, list[str]]:
 
 
 def _with_notes(analysis: Analysis, notes: Sequence[str]) -> Analysis:
-    from dataclasses import replace
-
     return replace(analysis, notes=(*notes, *analysis.notes))
 
 
@@ -353,39 +352,6 @@ def _is_bare(group: Group) -> bool:
         any(table.axis is not None and len(table.shape) >= 4 and not table.parts for table in group.tables)
         and len(group.anchors) == 1
     )
-
-
-def _by_level(heads: Sequence[Head], anchors: Sequence[FoundAnchor]) -> tuple[list[int], list[int]]:
-    """Positions of the anchors level by level, finest first; and the level of each position.
-
-    Heads that make one anchor together are on one level.
-    """
-    parent = list(range(len(heads)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            number = parent[number]
-        return number
-
-    used: list[int] = []
-    for anchor in anchors:
-        of = [
-            number
-            for number, head in enumerate(heads)
-            if anchor.filters >> head.first & ((1 << head.filters) - 1)
-        ]  # fmt: skip
-        used.append(of[0])
-        for number in of[1:]:
-            parent[root(number)] = root(of[0])
-    first: dict[int, int] = {}
-    for position in range(len(anchors)):
-        first.setdefault(root(used[position]), position)
-    finest = sorted(
-        first, key=lambda level: (-anchors[first[level]].height * anchors[first[level]].width, first[level])
-    )
-    rank = {level: number for number, level in enumerate(finest)}
-    level_of = [rank[root(used[position])] for position in range(len(anchors))]
-    return sorted(range(len(anchors)), key=lambda position: (level_of[position], position)), level_of
 
 
 def _given_shapes(

@@ -32,6 +32,7 @@ from anchorkit.plots.frames import measures
 from anchorkit.runs.folder import read_findings
 from anchorkit.runs.holding import Holding, read_holding
 from anchorkit.runs.learning import Learning, read_learning
+from anchorkit.runs.onnx_file import is_onnx
 from anchorkit.runs.points import STAGES, Points, read_table
 from anchorkit.runs.record import RunRecord, duration
 from anchorkit.runs.results_table import read_search
@@ -170,6 +171,12 @@ def _cards(holding: Holding | None, search: SearchResult) -> str:
 
 def _training(run: _Run) -> str:
     head = "<h2>What training gives back</h2>"
+    if is_onnx(str(run.record.detector)):
+        return (
+            f"{head}<p>An ONNX file cannot be trained. To fine-tune the pruned detector in the framework that made "
+            "it, keep the filters that <code>retrained/A-pruned/model.json</code> lists under "
+            "<code>kept_filters</code>.</p>"
+        )
     if run.points is None or run.points.table["stage"].isin(STAGES[1:]).sum() == 0:
         return head + _missing("pruned detectors after training", "05_prune_and_retrain")
     cost = run.search.cost if run.search is not None and run.search.cost in run.points.table else "head_flops"

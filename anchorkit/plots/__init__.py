@@ -11,7 +11,7 @@ from anchorkit.plots.breakdowns import before_after, class_changes, level_costs,
 from anchorkit.plots.comparisons import run_frontiers, setting_effects
 from anchorkit.plots.export import AnyChart, save, to_svg
 from anchorkit.plots.image_charts import boxes_on_image
-from anchorkit.plots.images import contact_sheet, draw_boxes
+from anchorkit.plots.images import contact_sheet, draw_boxes, first_look
 from anchorkit.plots.latencies import latency
 from anchorkit.plots.picking import to_pickable_svg
 from anchorkit.plots.reasons import error_changes
@@ -37,6 +37,7 @@ __all__ = [
     "coverage_matrix",
     "draw_boxes",
     "error_changes",
+    "first_look",
     "frontier",
     "frontier_intervals",
     "ground_truth_shapes",

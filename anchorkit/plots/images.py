@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from anchorkit.errors import InputError
-from anchorkit.plots.theme import LEVEL_COLORS, look
+from anchorkit.plots.frames import require
+from anchorkit.plots.theme import LEVEL_COLORS, level_color, look
 
 _LEAST_SIDE = 320
+_SIDES = ("x1", "y1", "x2", "y2")
+_ANNOTATED = "#1f2328"
+_LOOK = (640, 480)
+"""The largest picture of a first look, in pixels."""
 
 
 def draw_boxes(
@@ -58,6 +64,70 @@ def draw_boxes(
         if label:
             _label(draw, font, label, color, box, picture.size, taken)
     return picture
+
+
+def first_look(
+    images: Mapping[int, np.ndarray],
+    detections: pd.DataFrame,
+    annotations: pd.DataFrame,
+    heading: str = "",
+    *,
+    min_score: float = 0.3,
+    columns: int = 3,
+) -> Image.Image:
+    """Pictures with what a detector finds and what is annotated, below a heading: is it fed as it was trained?
+
+    Detections have the colour of their anchor's level; annotated boxes are thin and dark.
+
+    Args:
+        images: uint8 (H, W, 3), RGB, by image id, in reading order.
+        detections: ``image_id``, ``x1``, ``y1``, ``x2``, ``y2`` (pixels of the image), ``score`` (0..1); if there,
+            ``level`` (index) and ``label``.
+        annotations: ``image_id``, ``x1``, ``y1``, ``x2``, ``y2``.
+        heading: what stands above, such as the AP and how images are prepared; lines as written.
+        min_score: detections with lower scores are not drawn.
+        columns: pictures in a row.
+
+    Raises:
+        InputError: a column is missing, or there is no picture.
+
+    Example:
+        >>> import numpy as np, pandas as pd
+        >>> from anchorkit import plots
+        >>> true = pd.DataFrame({"image_id": [7], "x1": [5.0], "y1": [5.0], "x2": [60.0], "y2": [40.0]})
+        >>> images = {7: np.full((80, 100, 3), 200, np.uint8)}
+        >>> sheet = plots.first_look(images, true.assign(score=0.9), true, "AP 45.7 on 500 images")
+    """
+    require(detections, ("image_id", *_SIDES, "score"), "detections", empty=True)
+    require(annotations, ("image_id", *_SIDES), "annotations", empty=True)
+    pictures, captions = [], []
+    for image_id, image in images.items():
+        true = annotations[annotations["image_id"] == image_id]
+        found = detections[(detections["image_id"] == image_id) & (detections["score"] >= min_score)]
+        levels = found["level"] if "level" in found else [0] * len(found)
+        names = found["label"] if "label" in found else [""] * len(found)
+        labels = [f"{name} {100 * score:.0f}".strip() for name, score in zip(names, found["score"], strict=True)]
+        boxes = pd.concat([true[[*_SIDES]], found[[*_SIDES]]]).to_numpy(float)
+        colors = [_ANNOTATED] * len(true) + [level_color(int(level)) for level in levels]
+        picture = draw_boxes(image, boxes, [""] * len(true) + labels, colors)
+        picture.thumbnail(_LOOK)  # one panorama would make all cells as wide as itself
+        pictures.append(picture)
+        captions.append(f"{len(true)} annotated, {len(found)} found with a score of {min_score:g} or more")
+    sheet = contact_sheet(pictures, columns, captions)
+    return _below(heading, sheet) if heading else sheet
+
+
+def _below(heading: str, sheet: Image.Image) -> Image.Image:
+    """The sheet with a heading above it."""
+    font = ImageFont.load_default(max(16, sheet.width // 60))
+    draw = ImageDraw.Draw(sheet)
+    left, top, right, bottom = (round(side) for side in draw.multiline_textbbox((0, 0), heading, font=font))
+    larger = Image.new(
+        "RGB", (max(sheet.width, right - left + 28), sheet.height + bottom - top + 24), ImageColor.getrgb(look().ground)
+    )
+    ImageDraw.Draw(larger).multiline_text((14, 12 - top), heading, fill=look().ink, font=font)
+    larger.paste(sheet, (0, larger.height - sheet.height))
+    return larger
 
 
 def check_image(image: np.ndarray) -> np.ndarray:

@@ -41,6 +41,7 @@ _LEFT = {
     "05_prune_and_retrain": ("retrained",),
     "06_report": ("retrained/max_loss.json",),
     "07_deploy": ("deploy",),
+    "08_any_onnx": ("onnx",),
 }
 
 

@@ -26,11 +26,13 @@ _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _RESULTS = (
     "predictions.parquet",
     "detector/*.safetensors",
+    "detector/*.onnx",
     "search/frontier.csv",
     "search/evaluated.parquet",
     "search/random.csv",
     "retrained/points.csv",
     "retrained/*/*.safetensors",
+    "retrained/*/*.onnx",
     "figures.json",
 )
 _PATIENCE = 10  # seconds to wait for another program's answer
@@ -106,7 +108,9 @@ def data_content(run_dir: str | Path) -> str | None:
 
 
 def place_hash(place: Path, hash_of: Callable[[Path], str] = content_hash) -> str:
-    """Digest of a folder of data, or of a data.yaml with the folders that it speaks of.
+    """Digest of a folder of data, of a data.yaml with the folders that it speaks of, or of a file.
+
+    An ONNX file counts with the description beside it, if there is one.
 
     Args:
         place: the folder or file.
@@ -114,6 +118,9 @@ def place_hash(place: Path, hash_of: Callable[[Path], str] = content_hash) -> st
     """
     from anchorkit.datasets.yolo_description import SUFFIXES, description_of
 
+    beside = place.with_suffix(".json")
+    if place.suffix.lower() == ".onnx" and beside.is_file():
+        return facts_hash([hash_of(place), hash_of(beside)])
     described = description_of(place) if place.is_file() and place.suffix.lower() in SUFFIXES else None
     if described is None:
         return hash_of(place)

@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from anchorkit.datasets import Dataset, Split
-from anchorkit.detectors import Detector
+from anchorkit.detectors import Detector, cannot_be_trained
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import replacing, write_json
@@ -129,9 +129,9 @@ def fit(
         The history.
 
     Raises:
-        InputError: a setting is unknown or out of range, images are missing or broken (all of them are counted before
-            the first is read), `out` holds another training, the loss is not finite, the teacher does not fit, a
-            recipe with sparsity finds no norm to train.
+        InputError: the detector is only an ONNX file, a setting is unknown or out of range, images are missing or
+            broken (all of them are counted before the first is read), `out` holds another training, the loss is not
+            finite, the teacher does not fit, a recipe with sparsity finds no norm to train.
         KeyboardInterrupt: stopped; with `out`, the same call continues after the last finished lap.
 
     Example:
@@ -142,6 +142,8 @@ def fit(
         >>> len(history.rows)
         1
     """
+    if reason := cannot_be_trained(detector):
+        raise InputError(reason)
     check_length(epochs, steps, minutes)
     plan = _plan(recipe, epochs, batch_size, len(data.train))
     additions: list[Addition] = [Sparsity(detector, plan)] if plan.sparsity else []

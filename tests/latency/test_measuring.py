@@ -94,12 +94,13 @@ def test_a_lone_detector_in_batches(detector, images):
 
 @pytest.mark.slow  # the export
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_onnxruntime(detector, images):
-    pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_other_runtimes(detector, images, runtime):
+    pytest.importorskip(runtime)
     pytest.importorskip("onnxscript")
-    report = measure_latency(detector, images, runtime="onnxruntime", repeats=3, warmup=1, progress=False)
+    report = measure_latency(detector, images, runtime=runtime, repeats=3, warmup=1, progress=False)
     check_form(report, ["tiny_ssd"], 3)
-    assert report.machine["onnxruntime"]
+    assert report.machine[runtime]
     torch_report = measure_latency(detector, images, repeats=3, warmup=0, progress=False)
     boxes = [r.samples.sort_values("round")["boxes"].tolist() for r in (report, torch_report)]
     assert boxes[0] == boxes[1]
@@ -147,7 +148,7 @@ def test_a_detector_that_pads_gets_its_padded_images_if_they_fit():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"runtime": "tflite"}, "unknown runtime 'tflite': use 'torch' or 'onnxruntime'"),
+        ({"runtime": "tflite"}, "unknown runtime 'tflite': use 'torch', 'onnxruntime', 'openvino'"),
         ({"threads": 0}, "threads is 0; a whole number of 1 or more"),
         ({"repeats": 1}, "repeats is 1; a whole number of 2 or more"),
         ({"warmup": -1}, "warmup is -1"),

@@ -35,7 +35,7 @@ def run(model: Any, image: np.ndarray, optimized: bool = True) -> dict[str, np.n
 
 def noise(detector: OnnxDetector) -> np.ndarray:
     """A random input."""
-    graph = detector._analysis.graph
+    graph = detector.analysis.graph
     kind = helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type)
     size = (1, graph.declared_input()[1] or 3, *detector.layout.input_size)
     return np.random.default_rng(1).random(size).astype(kind)
@@ -50,7 +50,7 @@ def check_cuts(detector: OnnxDetector, count: int = 50, optimized: bool = True, 
         optimized: with onnxruntime's optimizations.
         checked: how many of the cut files are also given to ONNX' checker.
     """
-    analysis = detector._analysis
+    analysis = detector.analysis
     image = noise(detector)
     whole = run(detector.model, image, optimized)
     for number, kept in enumerate(subsets(detector, count)):

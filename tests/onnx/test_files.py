@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from anchorkit.costs import costs
+from anchorkit.onnx import load_onnx
 from anchorkit.onnx.graph import Graph, macs, probe
 from tests.onnx import graphs
 from tests.onnx.conftest import Load
@@ -88,7 +89,7 @@ def test_costs_are_those_of_the_cut_file(load: Load) -> None:
         detector = load(model, categories=3)
         size = (1, 3, *detector.layout.input_size)
         for kept in subsets(detector, 12):
-            cut = Graph(detector._analysis.cut(kept.mask)[0], "cut")
+            cut = Graph(detector.analysis.cut(kept.mask)[0], "cut")
             shapes, _ = probe(cut, size, [])
             assert sum(macs(cut, shapes).values()) == costs(kept)["total_flops"]
 
@@ -135,6 +136,26 @@ def test_bare_heads_are_asked_for_the_anchors_per_cell_and_cut_by_channels(load:
     for anchor in range(9):
         assert np.allclose(outside.boxes[outside.anchor == anchor], inside.boxes[inside.anchor == anchor], atol=1e-3)
         assert np.allclose(outside.scores[outside.anchor == anchor], inside.scores[inside.anchor == anchor], atol=1e-6)
+
+
+def test_what_had_to_be_said_is_saved_beside_the_file(load: Load, tmp_path: Path) -> None:
+    """Uneven levels too: the cut file has other numbers of anchors per cell than the whole one."""
+    whole = load(
+        graphs.bare(),
+        categories=3,
+        preset="darknet",
+        anchors_per_cell=3,
+        decode="yolov5",
+        shapes=graphs.SHAPES,
+        activation="sigmoid",
+    )
+    images = [np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)]
+    for detector in (whole, whole.pruned(whole.layout.configuration(keep=[1, 2, 3]))):
+        [before] = detector.raw_predictions(images)
+        [after] = load_onnx(detector.save(tmp_path / "again.onnx")).raw_predictions(images)
+        assert np.array_equal(before.anchor, after.anchor)
+        assert np.array_equal(before.boxes, after.boxes)
+        assert np.array_equal(before.scores, after.scores)
 
 
 def test_heads_with_an_axis_of_anchors(load: Load) -> None:
@@ -225,8 +246,8 @@ def test_open_batch_and_size_stay_open(load: Load, tmp_path: Path) -> None:
     larger = load(model, categories=3, input_size=(96, 128))
     image = np.random.default_rng(0).random((2, 3, 96, 128), np.float32)
     whole = run(model, image)["boxes"]
-    [reading] = larger._analysis.readings
+    [reading] = larger.analysis.readings
     for keep in ([0], [8], [0, 1, 2], [0, 4, 8], [1, 2, 6, 7]):
-        small, _ = detector._analysis.cut(detector.layout.configuration(keep=keep).mask)
+        small, _ = detector.analysis.cut(detector.layout.configuration(keep=keep).mask)
         assert np.array_equal(run(small, image)["boxes"], whole[:, np.isin(reading.anchor, keep)])
         assert [dim.dim_param for dim in small.graph.input[0].type.tensor_type.shape.dim] == ["n", "", "h", "w"]
