@@ -303,7 +303,7 @@ class Constants:
             fixed.append(length == other)
             found = [
                 axis
-                for axis in (0, 2, 3)
+                for axis in ((0, 1, 2) if self.graph.channels_last else (0, 2, 3))
                 if not image[axis] % length and image[axis] // length * other == larger_image[axis]
             ]  # fmt: skip
             if not found and not fixed[-1]:

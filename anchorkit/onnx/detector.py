@@ -201,7 +201,7 @@ class OnnxDetector:
             limits = np.iinfo(kind)
             pixels = np.clip(np.round(pixels), limits.min, limits.max)
         names = [value.name for value in self.model.graph.output if value.name not in self._empty]
-        found = dict(zip(names, self._session.run(names, {graph.image.name: pixels.astype(kind)}), strict=True))
+        found = dict(zip(names, self._session.run(names, {graph.image.name: graph.as_input(pixels)}), strict=True))
         boxes, scores, anchors = [], [], []
         for reading in self.analysis.readings:
             whole = self._whole(found, reading)
