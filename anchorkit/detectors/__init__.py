@@ -1,10 +1,11 @@
 """Detectors: build, load, raw predictions, head surgery, save, export."""
 
-from anchorkit.detectors.base import Builder, Detector, RawPredictions, boxes_by_anchor, kept_by_level, to_tensor
+from anchorkit.detectors.base import Builder, Detector, boxes_by_anchor, kept_by_level, to_tensor
 from anchorkit.detectors.export import export_onnx
 from anchorkit.detectors.fresh import untrained
 from anchorkit.detectors.heads import keep_filters
 from anchorkit.detectors.registry import layout_of, list_detectors, load_detector, register_detector, save_detector
+from anchorkit.postprocess import RawPredictions
 from anchorkit.pruning import prune
 
 __all__ = [

@@ -16,7 +16,6 @@ from torchvision.ops import clip_boxes_to_image
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.detectors.base import (
     Detector,
-    RawPredictions,
     boxes_by_anchor,
     evaluation_mode,
     kept_by_level,
@@ -24,7 +23,7 @@ from anchorkit.detectors.base import (
     to_tensor,
 )
 from anchorkit.detectors.families import Blueprint
-from anchorkit.postprocess import PostProcess
+from anchorkit.postprocess import PostProcess, RawPredictions
 
 
 def postprocess_settings(postprocess: PostProcess) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -187,7 +188,7 @@ class OnnxDetector:
                 f"{', '.join(sorted(PRESETS))}), or resize=, mean=, scale= and color="
             )
         self._session  # noqa: B018  made once, before the threads
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(self._raw, images))
 
     def _raw(self, image: np.ndarray) -> RawPredictions:
