@@ -249,3 +249,13 @@ def test_a_missing_key_is_named():
 
 def test_anchor_lists_are_split():
     assert parse_anchor_list(" L0/8x16, 3 ,,") == ["L0/8x16", "3"]
+
+
+def test_levels_without_known_shapes_number_their_anchors() -> None:
+    known = Level("P3", 4, 4, ((8, 8), (16, 8)))
+    unknown = Level("P4", 2, 2, ((16, 16), (16, 16)), shapes_known=False)
+    layout = AnchorLayout("mixed", (32, 32), (known, unknown))
+    assert layout.ids == ("L0/8x8", "L0/16x8", "L1/a0", "L1/a1")
+    assert layout.configuration(keep=["L1/a1"]).indices == (3,)
+    assert AnchorLayout.from_dict(layout.to_dict()) == layout
+    assert "shapes_known" not in layout.to_dict()["levels"][0]

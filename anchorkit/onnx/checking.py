@@ -47,13 +47,14 @@ def check_cut(analysis: Analysis, model: Any, kept: int) -> Check:
     except Exception as error:  # the checker's errors have no common base
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{source}: the cut file would not be valid ({reason}); nothing was made") from None
-    _, channels, _, _ = analysis.graph.declared_input()
+    graph = analysis.graph
+    _, channels, _, _ = graph.declared_input()
     size = (1, channels or 3, *analysis.input_size)
-    kind = helper.tensor_dtype_to_np_dtype(analysis.graph.image.type.tensor_type.elem_type)
+    kind = helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type)
     image = np.random.default_rng(0).random(size) * (1 if kind.kind == "f" else 255)
-    quantized = any(node.op_type in ("QuantizeLinear", "QLinearConv") for node in analysis.graph.nodes)
-    plain = _difference(analysis, model, kept, image.astype(kind), optimized=False)
-    optimized = _difference(analysis, model, kept, image.astype(kind), optimized=True) if quantized else None
+    quantized = any(node.op_type in ("QuantizeLinear", "QLinearConv") for node in graph.nodes)
+    plain = _difference(analysis, model, kept, graph.as_input(image), optimized=False)
+    optimized = _difference(analysis, model, kept, graph.as_input(image), optimized=True) if quantized else None
     return Check(plain, optimized, str(onnxruntime.__version__))
 
 

@@ -164,7 +164,7 @@ class Constants:
             for place, axis in enumerate(order):
                 moved[axis] = block[place]
             new.input[0] = self.cut(node.input[0], tuple(moved))
-        elif kind in ("Gather", "Slice", "Tile") and (moved_on := self._same_axes(node, block)) is not None:
+        elif kind in ("Gather", "GatherND", "Slice", "Tile") and (moved_on := self._same_axes(node, block)) is not None:
             new.input[0] = self.cut(node.input[0], moved_on)
         elif kind in ("Unsqueeze", "Squeeze"):
             new.input[0] = self.cut(node.input[0], self._through_unit_axes(node, block))
@@ -194,6 +194,12 @@ class Constants:
             if any(keep is not None for keep in moved[axis : axis + rank]):
                 return None
             moved[axis : axis + rank], lengths[axis : axis + rank] = [None], [before[axis]]
+        if node.op_type == "GatherND":
+            places = self.value(node.input[1]).shape
+            if attribute(node, "batch_dims", 0) or any(keep is not None for keep in moved[: len(places) - 1]):
+                return None
+            moved[: len(places) - 1] = [None] * places[-1]
+            lengths[: len(places) - 1] = before[: places[-1]]
         if any(keep is not None and length != own for keep, length, own in zip(moved, lengths, before, strict=True)):
             return None
         return tuple(moved)
@@ -297,7 +303,7 @@ class Constants:
             fixed.append(length == other)
             found = [
                 axis
-                for axis in (0, 2, 3)
+                for axis in ((0, 1, 2) if self.graph.channels_last else (0, 2, 3))
                 if not image[axis] % length and image[axis] // length * other == larger_image[axis]
             ]  # fmt: skip
             if not found and not fixed[-1]:

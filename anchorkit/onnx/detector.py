@@ -194,7 +194,7 @@ class OnnxDetector:
             return list(pool.map(self._raw, images))
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
-        """An image as the file's input (1, C, H, W), and where the image lies in it.
+        """An image as the file takes it, alone in its batch, and where the image lies in that input.
 
         Raises:
             InputError: it is not known how an image becomes an input.
@@ -208,7 +208,7 @@ class OnnxDetector:
         if kind.kind in "iu":
             limits = np.iinfo(kind)
             pixels = np.clip(np.round(pixels), limits.min, limits.max)
-        return pixels.astype(kind), placement
+        return graph.as_input(pixels), placement
 
     def read(self, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes and scores from the file's outputs for one image.

@@ -140,7 +140,21 @@ class Graph:
                 f"{self.source}: the input {self.image.name} has {len(dims)} axes; an image (N, 3, H, W) is needed"
             )
         numbers = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
+        if self.channels_last:
+            numbers = [numbers[0], numbers[3], numbers[1], numbers[2]]
         return numbers[0], numbers[1], numbers[2], numbers[3]
+
+    @cached_property
+    def channels_last(self) -> bool:
+        """Whether the input is (N, H, W, 3), as TensorFlow has it."""
+        lengths = [dim.dim_value for dim in self.image.type.tensor_type.shape.dim]
+        return len(lengths) == 4 and lengths[3] in (1, 3) and lengths[1] not in (1, 3)
+
+    def as_input(self, image: np.ndarray) -> np.ndarray:
+        """An image (N, C, H, W) in the order of axes and in the type that the file takes."""
+        kind = helper.tensor_dtype_to_np_dtype(self.image.type.tensor_type.elem_type)
+        ordered = image.transpose(0, 2, 3, 1) if self.channels_last else image
+        return np.ascontiguousarray(ordered.astype(kind))
 
 
 def load(path: str | Path, outputs: Sequence[str] | None = None) -> Any:
@@ -318,8 +332,7 @@ def probe(
         model.graph.node.append(helper.make_node("Shape", [name], [SHAPE_OF + name]))
     names = [SHAPE_OF + name for name in measured]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in (*names, *asked))
-    kind = graph.image.type.tensor_type.elem_type
-    image = np.zeros(size, helper.tensor_dtype_to_np_dtype(kind))
+    image = graph.as_input(np.zeros(size))
     try:
         found = session(model, optimized=False).run([*names, *asked], {graph.image.name: image})
     except Exception as error:  # onnxruntime's errors have no common base
@@ -328,7 +341,7 @@ def probe(
             f"{graph.source}: onnxruntime cannot run it on an input of {'x'.join(map(str, size))}: {reason}"
         ) from None
     shapes = {name: tuple(map(int, shape)) for name, shape in zip(measured, found, strict=False)}
-    shapes[graph.image.name] = tuple(size)
+    shapes[graph.image.name] = image.shape
     return shapes, dict(zip(asked, found[len(names) :], strict=True))
 
 

@@ -13,7 +13,7 @@ from anchorkit.files import read_json
 from anchorkit.onnx.decode import DECODERS
 from anchorkit.onnx.detector import OnnxDetector
 from anchorkit.onnx.device import FORMAT
-from anchorkit.onnx.graph import Graph, attribute, ending_with, load
+from anchorkit.onnx.graph import Graph, attribute, ending_with, helper, load
 from anchorkit.onnx.names import Categories, categories_of
 from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
 from anchorkit.onnx.scores import ACTIVATIONS, Said
@@ -131,6 +131,10 @@ def load_onnx(
         named_outputs=outputs is not None,
     )
     classes = len(analysis.readings[0].scores.classes)
+    if (
+        helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type).kind in "iu"
+    ):  # it takes pixels as they are
+        mean, scale = 0 if mean is None else mean, 1 if scale is None else scale
     known: Preprocess | None = beside.get("preprocess")
     if known is None and "ultralytics" in facts.get("author", "").lower():
         known = PRESETS["ultralytics"]

@@ -142,6 +142,7 @@ def understand(
     position = 0
     for group, boxes in found:
         scores = find_scores(labels, group, boxes, zero, three, values, said)
+        _refuse_moved_by_class(labels, group, boxes, scores)
         notes += [note for note in scores.notes if note not in notes]
         made_by = np.empty(group.rows, np.int32)
         for anchor, shape in zip(group.anchors, boxes.shapes, strict=True):
@@ -214,8 +215,7 @@ def _input(graph: Graph, input_size: tuple[int, int] | None) -> tuple[int, int, 
     batch, channels, height, width = graph.declared_input()
     if channels not in (None, 3, 1):
         raise InputError(
-            f"{graph.source}: the input {graph.image.name} has {channels} channels on its second axis; an image "
-            "(N, 3, H, W) is needed (a file that takes (N, H, W, 3) has to be exported with the channels first)"
+            f"{graph.source}: the input {graph.image.name} has {channels} channels; an image of 1 or 3 is needed"
         )
     if input_size is not None:
         for fixed, given, word in ((height, input_size[0], "height"), (width, input_size[1], "width")):
@@ -352,6 +352,25 @@ def _is_bare(group: Group) -> bool:
         any(table.axis is not None and len(table.shape) >= 4 and not table.parts for table in group.tables)
         and len(group.anchors) == 1
     )
+
+
+def _refuse_moved_by_class(labels: Labels, group: Group, boxes: Boxes, scores: Scores) -> None:
+    """Refuse boxes that the scores change: before some NMS, those of each class are moved to a place of their own."""
+
+    def made_by(columns: Sequence[tuple[int, int]]) -> int:
+        found = 0
+        for table, column in columns:
+            number = int(group.sets[table][0, column])
+            found |= labels.sets[number] if number >= 0 else 0
+        return found
+
+    own = made_by([(boxes.table, boxes.column + place) for place in range(4)])
+    if own & made_by(scores.classes):
+        names = " and ".join(table.name for table in group.tables)
+        raise InputError(
+            f"{labels.graph.source}: the boxes of {names} depend on the scores (they are moved by class, for NMS); "
+            "name the boxes and scores before that with outputs="
+        )
 
 
 def _given_shapes(

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from anchorkit.onnx import OnnxDetector
-from anchorkit.onnx.graph import helper, session
+from anchorkit.onnx.graph import session
 
 
 def subsets(detector: OnnxDetector, count: int, seed: int = 0) -> list[Any]:
@@ -36,9 +36,9 @@ def run(model: Any, image: np.ndarray, optimized: bool = True) -> dict[str, np.n
 def noise(detector: OnnxDetector) -> np.ndarray:
     """A random input."""
     graph = detector.analysis.graph
-    kind = helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type)
     size = (1, graph.declared_input()[1] or 3, *detector.layout.input_size)
-    return np.random.default_rng(1).random(size).astype(kind)
+    whole = graph.image.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    return graph.as_input(np.random.default_rng(1).random(size) * (255 if whole else 1))
 
 
 def check_cuts(detector: OnnxDetector, count: int = 50, optimized: bool = True, checked: int = 3) -> None:

@@ -183,6 +183,26 @@ def test_a_file_with_nms_inside_is_cut_before_it(load: Load) -> None:
     check_cuts(detector, 12)
 
 
+def test_an_input_of_bytes_with_the_channels_last(load: Load) -> None:
+    model = graphs.tensorflow_ssd()
+    image = onnx.helper.make_tensor_value_info("bytes", onnx.TensorProto.UINT8, [1, 64, 64, 3])
+    model.graph.input[0].CopyFrom(image)
+    first = [
+        onnx.helper.make_node("Cast", ["bytes"], ["floats"], to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Transpose", ["floats"], ["images"], perm=[0, 3, 1, 2]),
+    ]
+    nodes = [*first, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    detector = load(model, categories=3, resize="stretch")
+    assert detector.layout.input_size == (64, 64)
+    check_cuts(detector, 8)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    plain = load(graphs.tensorflow_ssd(), categories=3, resize="stretch", mean=0, scale=1)
+    [one], [other] = detector.raw_predictions([pixels]), plain.raw_predictions([pixels])
+    assert np.array_equal(one.boxes, other.boxes)
+
+
 def test_nms_that_only_one_runtime_knows_is_left_out(load: Load) -> None:
     model = graphs.tensorflow_ssd()
     boxes, scores = (value.name for value in model.graph.output)

@@ -75,6 +75,30 @@ def best_rows() -> Any:
     return g.model(g.op("Gather", y, g.op("Reshape", places, g.ints(-1)), axis=1))
 
 
+def boxes_moved_by_class() -> Any:
+    """The end of YOLOv7's exports for onnxruntime: classes are kept apart by moving their boxes."""
+    model = graphs.retinaface(classes=3)
+    boxes, scores = (value.name for value in model.graph.output[:2])
+    g = Graph()
+    best, named = g.op("ReduceMax", scores, axes=[2], keepdims=1), g.op("ArgMax", scores, axis=2)
+    moved = g.op("Add", boxes, g.op("Mul", g.op("Cast", named, to=TensorProto.FLOAT), g.constant(4096.0, "far")))
+    limits = [g.constant(np.array([9]), "most"), g.constant(np.float32([0.5]), "iou")]
+    chosen = g.op("NonMaxSuppression", moved, g.op("Transpose", best, perm=[0, 2, 1]), *limits)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in g.nodes]
+    for node in nodes:
+        node.name = f"nms/{node.name}"
+        node.output[:] = [f"nms/{name}" for name in node.output]
+        node.input[:] = [
+            f"nms/{name}" if any(name in one.output for one in g.nodes) and name not in (boxes, scores) else name
+            for name in node.input
+        ]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(g.constants)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(f"nms/{chosen}", TensorProto.INT64, None))
+    return model
+
+
 def cells_that_differ() -> Any:
     g = Graph()
     x = g.conv(g.trunk()[0], 16, 16)
@@ -94,6 +118,7 @@ def cells_that_differ() -> Any:
         (custom_operator, ["acme.Sparkle", "outputs="]),
         (two_inputs, ["2 inputs", "second"]),
         (best_rows, ["TopK", "outputs="]),
+        (boxes_moved_by_class, ["depend on the scores", "outputs="]),
         (cells_that_differ, ["differ in the filters"]),
         (graphs.bare, ["anchors_per_cell="]),
     ],
