@@ -195,7 +195,7 @@ class OnnxDetector:
             return list(pool.map(self._raw, images))
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:
-        """An image as the file's input, (1, C, H, W) or (1, H, W, C) as it takes them, and where the image lies in it.
+        """An image as the file takes it, alone in its batch, and where the image lies in that input.
 
         Raises:
             InputError: it is not known how an image becomes an input.
