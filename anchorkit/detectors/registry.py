@@ -228,7 +228,7 @@ def save_detector(detector: Detector | OnnxDetector, folder: str | Path) -> Path
             "categories": [{"id": category.id, "name": category.name} for category in detector.categories],
             "postprocess": detector.postprocess.to_dict(),
             "options": detector.options,
-            "begins_with": detector.begins_with,
+            **({"begins_with": detector.begins_with} if isinstance(detector, Detector) else {}),
         },
     )
     return folder
