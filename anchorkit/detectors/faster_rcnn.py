@@ -98,7 +98,9 @@ class TwoStageDetector(Detector):
         anchor = boxes_by_anchor(self.layout, grids)[self._made_by(batch, features, proposals)]
         found = module.roi_heads.box_head(module.roi_heads.box_roi_pool(features, [proposals], [size]))
         logits, offsets = module.roi_heads.box_predictor(found)
-        boxes = clip_boxes_to_image(module.roi_heads.box_coder.decode(offsets, [proposals]), size)[:, 1:]  # (P, K, 4)
+        # There may be no proposal at all, which torchvision decodes to another shape.
+        decoded = module.roi_heads.box_coder.decode(offsets, [proposals]).reshape(*logits.shape, 4)
+        boxes = clip_boxes_to_image(decoded, size)[:, 1:]  # (P, K, 4)
         scores = torch.softmax(logits, -1)[:, 1:]
         scores = scores.masked_fill(((boxes[..., 2:] - boxes[..., :2]) < SMALLEST_BOX).any(-1), 0)
         count, classes = scores.shape
