@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -190,7 +191,7 @@ class OnnxDetector:
                 f"{', '.join(sorted(PRESETS))}), or resize=, mean=, scale= and color="
             )
         self._session  # noqa: B018  made once, before the threads
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(self._raw, images))
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, Placement]:

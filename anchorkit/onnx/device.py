@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from anchorkit.onnx.detector import OnnxDetector
+from typing import Any
 
 FORMAT, VERSION = "anchorkit.onnx", 1
 
 
-def device_facts(detector: OnnxDetector) -> dict[str, Any]:
-    """What the program that uses the file must know, as a JSON object."""
+def device_facts(detector: Any) -> dict[str, Any]:
+    """What the program that uses the file of an `OnnxDetector` must know, as a JSON object."""
     found, layout = detector.understanding, detector.layout
     shapes = [None if not layout.levels[a.level].shapes_known else (a.width, a.height) for a in layout.anchors]
     reading = detector.analysis.readings[0]
@@ -21,7 +18,12 @@ def device_facts(detector: OnnxDetector) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         "detector": detector.name,
-        "input": {"name": found.input, "shape": list(found.input_shape), "size": list(size)},
+        "input": {
+            "name": found.input,
+            "shape": list(found.input_shape),  # N, C, H, W, in whichever order the file has them
+            "axes": "NHWC" if detector.analysis.graph.channels_last else "NCHW",
+            "size": list(size),
+        },
         "preprocess": None if detector.preprocess is None else detector.preprocess.to_dict(),
         "outputs": [
             {"name": output.name, "role": output.role, "column_axis": output.column_axis} for output in found.outputs
@@ -68,7 +70,7 @@ def device_facts(detector: OnnxDetector) -> dict[str, Any]:
     }
 
 
-def _given(detector: OnnxDetector) -> dict[str, Any]:
+def _given(detector: Any) -> dict[str, Any]:
     """What had to be said to understand the file, as it is for this one: a cut file has fewer anchors."""
     used = [level for level in detector.layout.levels if level.anchors]
     now = {
@@ -78,7 +80,7 @@ def _given(detector: OnnxDetector) -> dict[str, Any]:
     return {name: now.get(name, value) for name, value in detector.options.items()}
 
 
-def _row_order(detector: OnnxDetector) -> list[dict[str, Any]]:
+def _row_order(detector: Any) -> list[dict[str, Any]]:
     """Runs of rows: of which outputs, of which anchors by turns, and how many rows."""
     kept = range(len(detector.analysis.layout)) if detector.cut is None else detector.cut.configuration.indices
     new = {anchor: number for number, anchor in enumerate(kept)}

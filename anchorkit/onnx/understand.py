@@ -213,6 +213,10 @@ def _with_notes(analysis: Analysis, notes: Sequence[str]) -> Analysis:
 def _input(graph: Graph, input_size: tuple[int, int] | None) -> tuple[int, int, int, int]:
     """The input's (N, C, H, W) to look at the file with: one image."""
     batch, channels, height, width = graph.declared_input()
+    if batch is not None and batch > 1:
+        raise InputError(
+            f"{graph.source}: the file takes {batch} images at a time; export it for one, or with an open number"
+        )
     if channels not in (None, 3, 1):
         raise InputError(
             f"{graph.source}: the input {graph.image.name} has {channels} channels; an image of 1 or 3 is needed"

@@ -68,6 +68,12 @@ def two_inputs() -> Any:
     return model
 
 
+def eight_at_a_time() -> Any:
+    model = graphs.yolov5()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+    return model
+
+
 def best_rows() -> Any:
     g = Graph()
     y = g.op("Transpose", g.op("Reshape", g.conv(g.trunk()[0], 16, 8), g.ints(1, 8, -1)), perm=[0, 2, 1])
@@ -117,6 +123,7 @@ def cells_that_differ() -> Any:
         (with_masks, ["masks", "segmentation", "leave it out with outputs="]),
         (custom_operator, ["acme.Sparkle", "outputs="]),
         (two_inputs, ["2 inputs", "second"]),
+        (eight_at_a_time, ["8 images at a time"]),
         (best_rows, ["TopK", "outputs="]),
         (boxes_moved_by_class, ["depend on the scores", "outputs="]),
         (cells_that_differ, ["differ in the filters"]),
