@@ -194,10 +194,10 @@ def widened(detector: Detector, wide: Detector) -> Detector:
         tensor.zero_()
         at = [index.get(name, {}).get(dim, torch.ones(size, dtype=torch.bool)) for dim, size in enumerate(tensor.shape)]
         values = theirs[name].to(tensor.device)
-        if at:
-            tensor[torch.meshgrid(*[mask.nonzero().flatten() for mask in at], indexing="ij")] = values
-        else:
+        if not at:
             tensor.copy_(values)
+        elif [int(mask.sum()) for mask in at] == list(values.shape):  # else of a layer that nothing runs
+            tensor[torch.meshgrid(*[mask.nonzero().flatten() for mask in at], indexing="ij")] = values
     return wide
 
 
@@ -248,6 +248,10 @@ def _cut(module: nn.Module, channels: CoupledChannels, gone: Mapping[str, np.nda
     inputs = {r.layer: r for group in channels.groups if len(gone.get(group.name, ())) for r in group.readers}
     for path in touched | inputs.keys():
         _say(module.get_submodule(path))
+    for part in module.modules():
+        fit_idle_layers = getattr(part, "fit_idle_layers", None)
+        if fit_idle_layers is not None:
+            fit_idle_layers()
 
 
 def _say(layer: Any) -> None:
@@ -348,8 +352,10 @@ def _check_structure(small: Detector, before: CoupledChannels, gone: Mapping[str
         after = coupled_channels(small)
     except InputError as error:
         raise InputError(f"cut_channels: {small.name} cannot be cut: {error}") from error
-    olds = [components[stays[place]] for place, components in before.of_place.items()]
-    news = [after.of_place[place] for place in before.of_place]
+    # Layers that nothing runs were cut to fit; see `_cut`.
+    run = [place for place in before.of_place if len(after.of_place[place]) == stays[place].sum()]
+    olds = [before.of_place[place][stays[place]] for place in run]
+    news = [after.of_place[place] for place in run]
     old, new = np.concatenate(olds), np.concatenate(news)
     free = np.isin(old, np.fromiter(before.free, np.int64))
     pairs = np.unique(np.stack([new[free], old[free]]), axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -87,6 +88,15 @@ class BiFpnHead(nn.Module):
             ours.load_state_dict({key: state[key] for key in common}, strict=False)
             rows = [full.places.index(place) for place in self.places]
             copy_filters(theirs.predict.conv_pw, ours.predict.conv_pw, columns, rows)
+
+    def fit_idle_layers(self) -> None:
+        """Give the norms of levels without anchors, which nothing runs, as many channels as those that are run."""
+        for net, _ in self._nets():
+            for norms in net.bn_rep:
+                live = norms[next(iter(self.rows))]
+                for level in range(len(norms)):
+                    if level not in self.rows:
+                        norms[level] = copy.deepcopy(live)
 
     def _nets(self) -> list[tuple[Any, int]]:
         return [(getattr(self, name), columns) for name, columns in self.columns.items()]
