@@ -22,6 +22,8 @@ from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
 LESSONS, EXPERIMENTS = "0[0-9]_*.ipynb", "1[0-9]_*.ipynb"
+ONNX_LESSON = "08_any_onnx"
+"""The lesson about a detector that is only an ONNX file; runs of other detectors leave it out."""
 """How the notebooks of each kind are named: lessons build on each other in this order, experiments are independent."""
 
 _KEY_FORMAT = 1

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from anchorkit.batch.beforehand import look_beforehand
 from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
-from anchorkit.batch.plans import LESSONS, Resolver, Step, find_notebooks, make_chain, profile_named
+from anchorkit.batch.plans import LESSONS, ONNX_LESSON, Resolver, Step, find_notebooks, make_chain, profile_named
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
 from anchorkit.runs.answers import forget_answers
@@ -27,8 +26,6 @@ from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
 TOUR, DETECTOR_LESSON = "00_start_here", "02_detector"
-# What a lesson needs of the extra onnx; all other lessons do without extras.
-_EXTRA = {"08_any_onnx": ("onnx", "onnxruntime", "onnxscript")}
 _ELSEWHERE = {"run_dir": "use --out for that", "data": "use --data for that", "detector": "use --detector for that"}
 
 
@@ -69,8 +66,8 @@ def run_notebooks(
     of_profile = profile_named(profile)
     data = _data_name(data)
     # The first lesson is a tour on the built-in shapes.
-    lessons = [path for path in find_notebooks(notebooks, LESSONS) if data == "shapes" or path.stem != TOUR]
-    lessons = _executable(lessons, progress)
+    left_out = [TOUR] * (data != "shapes") + [ONNX_LESSON] * (not is_onnx(detector))
+    lessons = [path for path in find_notebooks(notebooks, LESSONS) if path.stem not in left_out]
     called = Path(data).parent.name if Path(data).is_file() else Path(data).name
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(lessons)
@@ -204,17 +201,6 @@ class _RunFolder:
 
     def _executed(self, step: Step) -> Path:
         return self.folder / "notebooks" / step.notebook.name
-
-
-def _executable(lessons: Sequence[Path], progress: bool) -> list[Path]:
-    """The lessons without those that need an extra which is not installed; with `progress`, one line about each."""
-    missing = {
-        lesson: [name for name in _EXTRA.get(lesson.stem, ()) if util.find_spec(name) is None] for lesson in lessons
-    }
-    for lesson, names in missing.items():
-        if names and progress:
-            print(f"{lesson.stem}: left out, it needs {names[0]}: pip install 'anchorkit[onnx]'", file=sys.stderr)
-    return [lesson for lesson in lessons if not missing[lesson]]
 
 
 def _detector_name(detector: str) -> str:

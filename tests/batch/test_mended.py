@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from anchorkit.batch import experiments, profiles, run_experiments, run_notebooks, runner
 from anchorkit.errors import InputError
@@ -115,7 +117,7 @@ def test_mended_annotations_do_the_data_and_all_later_lessons_again(run, data: P
     assert said[0] == (
         "data changed since 01_data was done; removed: data.json, detector, predictions.parquet, figures, search"
     )
-    assert [line.rpartition(": ")[2] for line in said[1:]] == ["done before", "0 s", "0 s", "0 s"]
+    assert [line.rpartition(": ")[2] for line in said[1:]] == ["0 s", "0 s", "0 s"]
 
 
 def test_times_and_pictures_of_the_same_size_are_no_change(run, data: Path) -> None:
@@ -154,13 +156,12 @@ def test_what_was_stopped_is_gone_on_with(run, lessons: Path, write_lesson, caps
 
 def test_other_weights_under_the_same_name(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    weights = tmp_path / "best.pt"
-    weights.write_text("old weights")
-    folder = run(weights="best.pt")  # as on a command line: from where one stands
+    save_file({"w": np.frombuffer(b"old weights", np.uint8)}, "best.safetensors")
+    folder = run(weights="best.safetensors")  # as on a command line: from where one stands
     assert executed(folder) == "01 02 trains 04 "
     assert files_with(folder, "old weights")
-    weights.write_text("new weights")
-    run(weights="best.pt")
+    save_file({"w": np.frombuffer(b"new weights", np.uint8)}, "best.safetensors")
+    run(weights="best.safetensors")
     assert executed(folder) == "02 trains 04 "
     assert files_with(folder, "old weights") == []
     assert RunRecord.read(folder).notebooks["02_detector"].contents.keys() == {"weights"}
@@ -171,14 +172,12 @@ def test_another_source_or_search_costs_no_training(run, lessons: Path, write_le
     found = load_data(folder).fingerprint()
     executed(folder)
     capsys.readouterr()
-    write_lesson("00_start_here", ["1"], "images: int = 1  # of the tour\n")
+    write_lesson("01_data", [TRACE.format(name="01"), CHOOSE, "1"], RUN_DIR + 'data: str = ""  # a folder\n')
     run(seed=1)
     assert executed(folder) == "01 02 04 "
     assert (folder / "detector" / "training" / "checkpoint.pt").read_text() == found
     assert (folder / "search" / f"ledger-{found[:9]}.jsonl").exists()
-    assert capsys.readouterr().err.startswith(
-        "seed changed since 00_start_here was done; removed: data.json, detector, "
-    )
+    assert capsys.readouterr().err.startswith("seed changed since 01_data was done; removed: data.json, detector, ")
 
 
 def test_a_folder_that_lessons_made_by_hand_is_not_touched(run, data: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_what_comes_with_the_weights_may_not_be_given(saved: Path) -> None:
 
 
 def test_an_unknown_option() -> None:
-    with pytest.raises(InputError, match="tiny_ssd has no option 'classes'; there are none"):
+    with pytest.raises(InputError, match="tiny_ssd has no option 'classes'; known: channels"):
         load_detector("tiny_ssd", classes=3)
 
 

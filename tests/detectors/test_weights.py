@@ -176,6 +176,8 @@ def test_categories_may_be_named(ssdlite_file: Path) -> None:
 
 def test_published_weights_by_family() -> None:
     assert {name: published_weights(name) for name in list_detectors() if published_weights(name)} == {
+        "fasterrcnn_mobilenet_v3_large_320_fpn": ("COCO_V1",),
+        "fasterrcnn_resnet50_fpn": ("COCO_V1",),
         "ssd300_vgg16": ("COCO_V1",),
         "ssdlite320_mobilenet_v3_large": ("COCO_V1",),
         "retinanet_resnet50_fpn": ("COCO_V1",),
