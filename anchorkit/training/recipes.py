@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from anchorkit.errors import InputError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -93,3 +95,24 @@ RECIPES: dict[str, Recipe] = {
     "tiny-sparse": replace(_TINY, ema_decay=0.98, sparsity=0.3),
     "tiny-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, ema_decay=0.98),
 }
+
+
+def planned(recipe: str | Recipe, images: int, epochs: int | None = None, batch_size: int | None = None) -> Recipe:
+    """The recipe of a training on a number of images, with other epochs or another batch size where they are given.
+
+    Raises:
+        InputError: the recipe is unknown, there are no images, or the batch size is below 1.
+    """
+    if not isinstance(recipe, Recipe) and recipe not in RECIPES:
+        raise InputError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
+    plan = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
+    if images == 0:
+        raise InputError("there are no training images")
+    if epochs is not None:
+        milestones = tuple(round(m * epochs / plan.epochs) for m in plan.milestones)
+        plan = replace(plan, epochs=epochs, milestones=milestones)
+    if batch_size is not None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; 1 or more is needed")
+        plan = replace(plan, batch_size=batch_size)
+    return plan
