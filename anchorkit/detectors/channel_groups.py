@@ -131,7 +131,7 @@ class CoupledChannels:
         >>> import anchorkit as ak
         >>> channels = ak.coupled_channels(ak.load_detector("tiny_ssd", weights="shapes"))
         >>> channels
-        CoupledChannels(tiny_ssd: 11 groups, 696 channels can go one by one)
+        CoupledChannels(tiny_ssd: 11 groups, 688 channels can go one by one)
         >>> channels.groups[0].name, channels.groups[0].atoms
         ('backbone.stages.0.0', 16)
         >>> channels.macs({"backbone.stages.0.0": 12}) < channels.macs()

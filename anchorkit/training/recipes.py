@@ -88,7 +88,7 @@ RECIPES: dict[str, Recipe] = {
     # The same for little time: a step with few images costs little, and so early in a training it is the number of
     # steps that counts. On 256 images, 12 epochs: AP 9.6 on other images in 41 s of a core, "tiny" 1.6 in 34 s.
     "tiny-short": replace(_TINY, epochs=15, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
-    # For the trunk of a shipped detector and data of one's own: docs/results.md, "First run on one's own data".
+    # For the trunk of a shipped detector and data of one's own: docs/results.md, "A first run on your own data".
     "tiny-transfer": replace(_TINY, epochs=150, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
     # The first stage of channel pruning (Chu et al. 2022). The penalty is decoupled: a scale shrinks by lr * sparsity a
     # step, while its gradient moves it by at most about lr. Scales near zero show in the mean only if that is fresh.
