@@ -96,9 +96,7 @@ def prune_command(options: argparse.Namespace) -> Answer:
         if not is_onnx(out):
             raise InputError(f"prune: --out {out}: {source} is an .onnx file; give a file name ending in .onnx")
         if options.channels is not None:
-            raise InputError(
-                f"prune: --channels: {source} is an .onnx file, and only anchors can be removed from one; leave it out"
-            )
+            raise InputError(f"prune: --channels: {source} is an .onnx file, and only anchors can be removed from one")
         whole: Any = load_with_facts(source, parse_facts(options.facts))
         chosen = chosen_configuration(whole.layout, options)
         if not chosen:
