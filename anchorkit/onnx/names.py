@@ -43,7 +43,7 @@ def _in_file(path: Path) -> list[Category]:
     if path.suffix.lower() in SUFFIXES:
         described = description_of(path)
         if described is None or not (described.names or described.classes):
-            raise InputError(f"categories: {path} names no classes (names:)")
+            raise InputError(f"categories: {path} has no `names`; add the names of the classes")
         names = described.names or {number: f"class {number}" for number in range(described.classes or 0)}
         return [Category(number + 1, names[number]) for number in sorted(names)]
     if path.suffix.lower() == ".json":
@@ -55,5 +55,5 @@ def _in_file(path: Path) -> list[Category]:
     lines = [line.strip() for line in read_text(path)[0].splitlines()]
     names_in_lines = [line for line in lines if line]
     if not names_in_lines:
-        raise InputError(f"categories: {path} is empty; one name a line is needed")
+        raise InputError(f"categories: {path} is empty; write one name per line")
     return [Category(number + 1, line) for number, line in enumerate(names_in_lines)]
