@@ -29,7 +29,7 @@ def add_commands(add: AddCommand) -> None:
         type=Path,
         nargs="?",
         metavar="GROUND_TRUTH|DATA",
-        help="annotations of the table; for an .onnx file the data set that it is to look at",
+        help="annotations of the table; for an .onnx file the data set with its images",
     )
     add_facts(check)
     add_split(check)
@@ -65,7 +65,7 @@ def _preparation(options: argparse.Namespace) -> Answer:
     from anchorkit.analysis.preprocessing import better_preprocessing, try_preprocessing
 
     if options.ground_truth is None:
-        raise InputError(f"{options.subject}: give the data set that it is to look at: check {options.subject} DATA")
+        raise InputError(f"{options.subject}: give the data set with its images: check {options.subject} DATA")
     detector, split = onnx_and_split(options.subject, options)
     tried = try_preprocessing(detector, split)
     better = better_preprocessing(tried)
@@ -76,7 +76,7 @@ def _preparation(options: argparse.Namespace) -> Answer:
     text = [
         str(detector),
         table((f"on {min(len(split), 50)} images", "AP", "AP50"), rows),
-        "No other way gives clearly more." if better is None else f"Better: {better}",
+        "No other way to prepare the images gives a clearly higher AP." if better is None else f"Better: {better}",
     ]
     if options.out is not None:
         in_use = str(tried.loc[tried["used"], "preprocess"].iloc[0])

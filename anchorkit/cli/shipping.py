@@ -26,7 +26,9 @@ _LATENCY_IMAGES = 50
 
 
 def add_commands(add: AddCommand) -> None:
-    prune = add("prune", prune_command, "remove anchors from an .onnx file or a saved detector")
+    prune = add(
+        "prune", prune_command, "remove anchors from an .onnx file, or anchors and channels from a saved detector"
+    )
     prune.add_argument(
         "detector", type=Path, metavar="FILE.onnx|DIR", help="an .onnx file, or the folder of a saved detector or a run"
     )
@@ -85,14 +87,16 @@ def prune_command(options: argparse.Namespace) -> Answer:
 
     source, out = options.detector, options.out
     if options.keep is None and options.drop is None and options.channels is None:
-        raise InputError(f"prune: give --keep IDS or --drop IDS; `anchorkit anchors {source}` lists them")
+        raise InputError(
+            f"prune: give --keep IDS or --drop IDS (`anchorkit anchors {source}` lists them), or --channels RATIO"
+        )
     if out.resolve() == source.resolve():
-        raise InputError(f"prune: --out {out}: would replace the detector itself; give another place")
+        raise InputError(f"prune: --out {out} would replace the detector itself; give another place")
     if is_onnx(source):
         if not is_onnx(out):
-            raise InputError(f"prune: --out {out}: a file ending in .onnx is needed")
+            raise InputError(f"prune: --out {out}: {source} is an .onnx file; give a file name ending in .onnx")
         if options.channels is not None:
-            raise InputError(f"prune: --channels: {source}: only anchors can be removed from an .onnx file")
+            raise InputError(f"prune: --channels: {source} is an .onnx file, and only anchors can be removed from one")
         whole: Any = load_with_facts(source, parse_facts(options.facts))
         chosen = chosen_configuration(whole.layout, options)
         if not chosen:
@@ -127,16 +131,12 @@ def prune_command(options: argparse.Namespace) -> Answer:
 
 def _without_channels(detector: Detector, options: argparse.Namespace) -> Detector:
     """The detector with fewer channels, chosen on the training images of a data set."""
-    import anchorkit
+    from anchorkit.channels import prune_channels
     from anchorkit.datasets import load_dataset
 
-    prune_channels = getattr(anchorkit, "prune_channels", None)
-    if prune_channels is None:
-        raise InputError("prune: --channels: this version of anchorkit does not prune channels; leave it out")
     if options.data is None:
         raise InputError("prune: --channels needs --data, the data set whose training images show which can go")
-    smaller: Detector = prune_channels(detector, load_dataset(options.data).train, ratio=options.channels)
-    return smaller
+    return prune_channels(detector, load_dataset(options.data).train, ratio=options.channels)
 
 
 def export_command(options: argparse.Namespace) -> Answer:

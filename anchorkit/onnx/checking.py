@@ -46,7 +46,7 @@ def check_cut(analysis: Analysis, model: Any, kept: int) -> Check:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker's errors have no common base
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{source}: the cut file would not be valid ({reason}); nothing was made") from None
+        raise InputError(f"{source}: the cut file would not be valid ({reason}); no file was written") from None
     graph = analysis.graph
     _, channels, _, _ = graph.declared_input()
     size = (1, channels or 3, *analysis.input_size)
@@ -66,27 +66,27 @@ def _difference(analysis: Analysis, model: Any, kept: int, image: np.ndarray, op
         small = session(model, optimized, threads=1).run(list(analysis.graph.outputs), given)
     except Exception as error:  # onnxruntime's errors have no common base
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{source}: the cut file does not run ({reason}); nothing was made") from None
+        raise InputError(f"{source}: the cut file does not run ({reason}); no file was written") from None
     largest = 0.0
     for name, before, after in zip(analysis.graph.outputs, whole, small, strict=True):
         block = analysis.extents.block(name, kept)
         if block is None:
             if after.size:
-                raise InputError(f"{source}: the cut file has rows of the output {name} too many; nothing was made")
+                raise InputError(f"{source}: the cut file has too many rows in the output {name}; no file was written")
             continue
         for axis, keep in enumerate(block):
             before = before if keep is None else before.take(keep, axis)
         if before.shape != after.shape:
             raise InputError(
-                f"{source}: the output {name} of the cut file has the shape {after.shape}, and {before.shape} is kept "
-                "of the whole one; nothing was made"
+                f"{source}: the output {name} of the cut file has the shape {after.shape}; the rows kept of the whole "
+                f"file have {before.shape}; no file was written"
             )
         before, after = before.astype(np.float64), after.astype(np.float64)
         difference = float(np.abs(before - after).max()) if before.size else 0.0
         if not optimized and not difference <= ROOM * max(1.0, float(np.abs(before).max())):
             raise InputError(
                 f"{source}: rows of the output {name} differ by {difference:.2g} from those of the whole file on a "
-                "random image; nothing was made"
+                "random image; no file was written"
             )
         largest = max(largest, difference)
     return largest

@@ -111,8 +111,9 @@ class Extents:
             size *= length if keep is None else len(keep)
         if not remaining <= size <= remaining + extent.constants:
             raise InputError(
-                f"{self._source}: without these anchors, {remaining:,} elements of the tensor {name} remain, which are "
-                f"no block of it ({'x'.join(map(str, extent.shape))}); keep all anchors of a cell, or drop whole levels"
+                f"{self._source}: without these anchors, {remaining:,} elements of the tensor {name} "
+                f"({'x'.join(map(str, extent.shape))}) remain, and they are not a block of it; keep all anchors of a "
+                "cell, or drop whole levels"
             )
         return tuple(indices)
 

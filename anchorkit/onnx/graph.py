@@ -77,8 +77,8 @@ class Graph:
         if len(images) != 1:
             names = ", ".join(value.name for value in images)
             raise InputError(
-                f"{source}: {len(images)} inputs ({names}), and a detector that takes one image is needed; make the "
-                "others constants when you export it"
+                f"{source}: the file has {len(images)} inputs ({names}); it may have one, the image: make the others "
+                "constants when you export it"
             )
         self.image = images[0]
         self.outputs: tuple[str, ...] = tuple(value.name for value in graph.output)

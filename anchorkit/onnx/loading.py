@@ -14,7 +14,7 @@ from anchorkit.onnx.decode import DECODERS
 from anchorkit.onnx.detector import OnnxDetector
 from anchorkit.onnx.device import FORMAT
 from anchorkit.onnx.graph import Graph, attribute, ending_with, helper, load
-from anchorkit.onnx.names import Categories, categories_of
+from anchorkit.onnx.names import Categories, categories_of, numbered
 from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
 from anchorkit.onnx.scores import ACTIVATIONS, Said
 from anchorkit.onnx.understand import understand
@@ -142,7 +142,7 @@ def load_onnx(
         analysis,
         analysis.graph.model,
         analysis.layout,
-        given or [Category(number + 1, f"class {number}") for number in range(classes)],
+        given or numbered(classes),
         postprocess or beside.get("postprocess") or _nms_of(whole, graph) or DEFAULT,
         preprocess_of(
             known, preset=preset, resize=resize, mean=mean, scale=scale, color=color, fill=fill, antialias=antialias

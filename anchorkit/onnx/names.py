@@ -25,7 +25,7 @@ def categories_of(given: Categories) -> list[Category] | None:
     if isinstance(given, bool) or (isinstance(given, int) and given < 1):
         raise InputError(f"categories is {given!r}; how many classes there are, their names, or a file is needed")
     if isinstance(given, int):
-        return [Category(number + 1, f"class {number}") for number in range(given)]
+        return numbered(given)
     if isinstance(given, str | Path):
         return _in_file(Path(given))
     values = list(given)
@@ -37,15 +37,20 @@ def categories_of(given: Categories) -> list[Category] | None:
     ]
 
 
+def numbered(count: int) -> list[Category]:
+    """Classes without names, with the ids from 1: ``class 0``, ``class 1`` and so on."""
+    return [Category(number + 1, f"class {number}") for number in range(count)]
+
+
 def _in_file(path: Path) -> list[Category]:
     if not path.is_file():
         raise InputError(f"categories: no such file: {path}")
     if path.suffix.lower() in SUFFIXES:
         described = description_of(path)
         if described is None or not (described.names or described.classes):
-            raise InputError(f"categories: {path} names no classes (names:)")
-        names = described.names or {number: f"class {number}" for number in range(described.classes or 0)}
-        return [Category(number + 1, names[number]) for number in sorted(names)]
+            raise InputError(f"categories: {path} has no `names`; add the names of the classes")
+        names = described.names or {}
+        return [Category(number + 1, names[number]) for number in sorted(names)] or numbered(described.classes or 0)
     if path.suffix.lower() == ".json":
         data, _, _ = read_coco(path)
         entries = sorted(data.get("categories", []), key=lambda entry: entry["id"])
@@ -55,5 +60,5 @@ def _in_file(path: Path) -> list[Category]:
     lines = [line.strip() for line in read_text(path)[0].splitlines()]
     names_in_lines = [line for line in lines if line]
     if not names_in_lines:
-        raise InputError(f"categories: {path} is empty; one name a line is needed")
+        raise InputError(f"categories: {path} is empty; write one name per line")
     return [Category(number + 1, line) for number, line in enumerate(names_in_lines)]

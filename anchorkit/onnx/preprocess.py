@@ -48,7 +48,9 @@ class Preprocess:
             if value not in known:
                 raise InputError(f"preprocessing: {name} is {value!r}; use one of {', '.join(known)}")
         if not all(np.isfinite((*self.mean, *self.scale, *self.fill))) or 0 in self.scale:
-            raise InputError(f"preprocessing: mean {self.mean} and scale {self.scale} must be numbers, and no scale 0")
+            raise InputError(
+                f"preprocessing: mean {self.mean} and scale {self.scale} must be finite numbers, and no scale 0"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that stands beside a cut file."""

@@ -109,7 +109,7 @@ def head_nodes(graph: Graph) -> tuple[list[Any], list[Any]]:
     if not heads or graph.image.name in wanted:
         raise InputError(
             f"{graph.source}: the outputs do not come from convolutions alone, so there are no cells and no anchors; "
-            "an anchor-based or one-point-a-cell detector is needed"
+            "the kit needs a detector with anchors, or with one box per cell"
         )
     made = {name for node in region for name in node.output}
     for node in heads:
@@ -323,7 +323,10 @@ class Labels:
             self._number[mask] = len(self.sets)
             self.sets.append(mask)
             if self.kind is np.int32 and len(self.sets) * self.cells >= 2**31:
-                raise InputError(f"{self.graph.source}: more than {len(self.sets):,} different sets of filters")
+                raise InputError(
+                    f"{self.graph.source}: more than {len(self.sets):,} different sets of filters make its outputs; "
+                    "export it without post-processing, or name the tensors before that with outputs="
+                )
         return self._number[mask]
 
 

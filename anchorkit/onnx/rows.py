@@ -197,7 +197,7 @@ def _group(labels: Labels, tables: list[tuple[Table, np.ndarray]], cells: np.nda
         if grid is None or not np.array_equal(mine, np.arange(mine[0], mine[0] + len(mine))):
             raise InputError(
                 f"{labels.graph.source}: cells of the output {names} differ in the filters that make their boxes "
-                f"({len(counts)} kinds of rows), so no anchor can be taken away; export the detector without a "
+                f"({len(counts)} kinds of rows), so no anchor can be removed; export the detector without a "
                 "selection of boxes (top-k, NMS), or name the tensors before it with outputs="
             )
         anchors.append(FoundAnchor(mask, grid[1], grid[2], members))

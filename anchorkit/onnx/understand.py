@@ -301,8 +301,8 @@ def _before(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
             "not found; name them with outputs=, or export without NMS"
         )
     raise InputError(
-        f"{graph.source}: no anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose "
-        "boxes and scores come from single cells is needed, or name such tensors with outputs="
+        f"{graph.source}: not an anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network "
+        "whose boxes and scores come from single cells is needed, or name such tensors with outputs="
     )
 
 
@@ -342,7 +342,7 @@ def _with_boxes(
             raise InputError(
                 f"{source}: the output {names} is a bare convolution with {channels} channels, which may be those of "
                 f"several anchors; say how many with anchors_per_cell= (3 for most YOLO: {channels} = 3 x "
-                f"{channels // 3}; 1 for one box a cell)"
+                f"{channels // 3}; 1 for one box per cell)"
             )
         for mask in made_by:
             used |= mask

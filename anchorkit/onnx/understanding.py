@@ -141,7 +141,7 @@ def understanding_of(analysis: Analysis) -> Understanding:
         )
     elif None in analysis.shapes:
         notes.append(
-            "the shapes of anchors are not in the file (boxes are distances from a cell, or there is one box a cell)"
+            "the shapes of anchors are not in the file (boxes are distances from a cell, or there is one box per cell)"
         )
     open_points += scores.activation == "none"
     return Understanding(

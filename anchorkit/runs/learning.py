@@ -38,11 +38,11 @@ class Learning:
             of the AP came in the second half of the steps; or ``"settled"``.
         accuracy: AP (0..1) on the validation images after the training.
         gain: AP (0..1) gained in the second half of the steps; NaN if nothing was measured on the way.
-        steps: steps of the training, with those of the training that it went on from.
-        minutes: that they took.
+        steps: steps of the training, and of the one that it went on from.
+        minutes: the time of these steps.
         begins_with: what the weights began with, as `Detector.begins_with`.
-        command: trains longer, on a command line; empty if it is settled, or if no command made the run.
-        more_minutes: that the command's training takes, about; NaN if unknown.
+        command: the command line that trains longer; empty if it is settled, or if no command made the run.
+        more_minutes: about how long that command trains; NaN if unknown.
 
     Example:
         >>> import pandas as pd
@@ -78,7 +78,7 @@ class Learning:
                 "A longer training may change which anchors it needs."
             )
         if math.isnan(self.gain):
-            return f"{points}; it was measured at the end only, so whether it still rises is not known."
+            return f"{points}; it was measured only at the end, so it is not known whether it still rises."
         return f"The training has settled: {points}, {100 * self.gain:.1f} of them from the second half."
 
     @property

@@ -148,7 +148,7 @@ def _of_data(detector: OnnxDetector, categories: Sequence[Category], path: str |
     lacking = [category.name for category in categories if category not in named]
     if len(lacking) < len(categories):
         raise InputError(
-            f"{path}: has no class {lacking[0]!r}, which the data have, but has others of theirs; give the names of "
+            f"{path}: has some classes of the data, but not {lacking[0]!r}; give the names of "
             "the file's classes as the data write them, in the file's order (-p categories=names.txt)"
         )
     if len(categories) != len(detector.categories):

@@ -27,7 +27,8 @@ from anchorkit.runs.folder import training_folder
 from anchorkit.runs.learning import Learning, read_learning_in
 from anchorkit.search import SearchResult, search
 from anchorkit.training import fit
-from anchorkit.training.loop import CHECKPOINT_FILE, FACTS_FILE, training_facts
+from anchorkit.training.loop import training_facts
+from anchorkit.training.state import CHECKPOINT_FILE, FACTS_FILE
 
 MEASURED_FILE = "measured.json"
 LESSON_FOLDER = Path("detector") / "training"

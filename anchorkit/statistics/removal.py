@@ -101,7 +101,7 @@ class SafeRemoval:
                 f"{self.images_needed:,} would"
             )
         if not self.margin:
-            return "That nothing at all is lost can never be shown: allow a margin above 0"
+            return "No number of images can show that nothing at all is lost: allow a margin above 0"
         return (
             f"All {total} anchors are needed: in every smaller set that was found, {self.metric} falls by "
             f"{points_of(self.margin)} or more"
@@ -118,7 +118,7 @@ class SafeRemoval:
         else:
             basis = f"{images} that took no part in the search"
         if self.nothing or not self._shown:
-            looked = f"Looked at: {basis}. {self.metric} of the full detector there: {_accuracy(self.unpruned)}."
+            looked = f"Measured on {basis}: {self.metric} of the full detector {_accuracy(self.unpruned)}."
             asked = (
                 f"The question was which anchors can go so that, with {self._sure}, {self.metric} falls by less than "
                 f"{points_of(self.margin)}."
@@ -157,9 +157,8 @@ class SafeRemoval:
         if not self.unseen:
             return ""
         names = ", ".join(self.names.get(key, f"category {key}") for key in self.unseen)
-        return (
-            f"No object of {names} in these images: nothing is told about {'it' if len(self.unseen) == 1 else 'them'}."
-        )
+        them = "it" if len(self.unseen) == 1 else "them"
+        return f"These images have no object of {names}, so they show nothing about {them}."
 
     @property
     def sentence(self) -> str:

@@ -98,7 +98,7 @@ class Distilling:
         """Nothing: the distance is a term of the loss."""
 
     def columns(self, kept: nn.Module) -> dict[str, float]:
-        """What the history notes at the end of an epoch; see `History`."""
+        """What the history notes at the end of a lap; see `History`."""
         mean = sum(self.terms) / len(self.terms)
         self.terms = []
         return {"distilling": mean}

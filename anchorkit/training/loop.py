@@ -12,13 +12,12 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -31,51 +30,17 @@ from anchorkit.datasets import Dataset, Split
 from anchorkit.detectors import Detector, cannot_be_trained
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
-from anchorkit.files import replacing, write_json
 from anchorkit.findings import unchecked
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import TrainingSet, training_loader
 from anchorkit.training.distilling import Distilling, weights_digest
 from anchorkit.training.pace import Pace, check_length, planned_steps, said_after, say, write_plan
-from anchorkit.training.recipes import RECIPES, Recipe
+from anchorkit.training.recipes import Recipe, planned
 from anchorkit.training.sparsity import Sparsity
+from anchorkit.training.state import Addition, Checkpoint, History
 
-CHECKPOINT_FILE, HISTORY_FILE, FACTS_FILE = "checkpoint.pt", "history.csv", "training.json"
 TRIAL_IMAGES = 8
 Tensors = tuple[Tensor, ...] | list[Tensor]
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened in a training.
-
-    Attributes:
-        rows: one dict a lap, which is an epoch or, where steps are counted, a twelfth of them: ``epoch`` (passes over
-            the images so far), ``step``, ``loss`` (mean of the lap), ``lr`` (at its end), ``seconds``, ``val_AP``
-            (0..1; NaN where it was not validated). With sparsity also ``penalty`` (at its end) and ``small_scales``
-            (0..1, the share of the scales below 0.01, of the weights that would be kept); with a teacher also
-            ``distilling`` (the weighted distance, mean of the lap). ``loss`` has neither.
-
-    Example:
-        >>> from anchorkit.training import History
-        >>> row = {"epoch": 1, "step": 8, "loss": 2.5, "lr": 0.001, "seconds": 3.0, "val_AP": 0.25}
-        >>> History((row,)).frame
-           epoch  step  loss     lr  seconds  val_AP
-        0      1     8   2.5  0.001      3.0    0.25
-    """
-
-    rows: tuple[dict[str, float], ...]
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The rows as a DataFrame."""
-        columns = ["epoch", "step", "loss", "lr", "seconds", "val_AP"]
-        return pd.DataFrame(list(self.rows), columns=list(self.rows[0]) if self.rows else columns)
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in all laps."""
-        return sum(row["seconds"] for row in self.rows)
 
 
 def fit(
@@ -145,7 +110,7 @@ def fit(
     if reason := cannot_be_trained(detector):
         raise InputError(reason)
     check_length(epochs, steps, minutes)
-    plan = _plan(recipe, epochs, batch_size, len(data.train))
+    plan = planned(recipe, len(data.train), epochs, batch_size)
     additions: list[Addition] = [Sparsity(detector, plan)] if plan.sparsity else []
     if teacher is not None:
         additions.append(Distilling(detector, teacher, plan.distilling))
@@ -266,25 +231,6 @@ def fit(
     return History(tuple(rows))
 
 
-class Addition(Protocol):
-    """What a training does beside learning its task. It has no state but that of an epoch."""
-
-    def open(self) -> None:
-        """Called before the first step, when the detector is on its device."""
-
-    def loss(self, images: Sequence[Tensor], share: float) -> Tensor | None:
-        """A term of the loss, after the forward pass on `images`; `share` of the training, 0..1, is done."""
-
-    def after_step(self, share: float, lr: float) -> None:
-        """Called after the step of the optimizer with its learning rate."""
-
-    def columns(self, kept: nn.Module) -> dict[str, float]:
-        """What the history notes at the end of an epoch, after which the weights of `kept` could be kept."""
-
-    def close(self) -> None:
-        """Called when the training is over or stopped."""
-
-
 def training_facts(
     detector: Detector,
     data: Dataset,
@@ -299,7 +245,7 @@ def training_facts(
     Raises:
         InputError: as `fit`, of the recipe and the epochs.
     """
-    plan = _plan(recipe, epochs, None, len(data.train))
+    plan = planned(recipe, len(data.train), epochs)
     # A training that does not use them can be continued from the checkpoint of a version that did not know them.
     unused = set() if plan.sparsity else {"sparsity", "sparsity_from"}
     unused |= set() if teacher is not None else {"distilling"}
@@ -322,82 +268,6 @@ def validate(detector: Detector, module: nn.Module, split: Split) -> float:
     with unchecked():
         predictions = collect_predictions(measured, split, progress=False)
         return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
-
-
-class Checkpoint:
-    """The state of a training after its last finished lap, in a folder or nowhere.
-
-    Tensors and plain numbers only: it is read with ``weights_only=True``, which runs no pickle.
-
-    Args:
-        folder: where it is kept; None for nowhere.
-        facts: what must be the same for a training to be continued.
-        parts: what has a state, by name; None has none.
-    """
-
-    def __init__(self, folder: str | Path | None, facts: dict[str, Any], **parts: Any) -> None:
-        self.folder = None if folder is None else Path(folder)
-        self.facts = facts
-        self.parts = parts
-
-    def restore(self) -> list[dict[str, float]]:
-        """Load the last state, if there is one, and give the history so far."""
-        if self.folder is None or not (self.folder / CHECKPOINT_FILE).exists():
-            return []
-        path = self.folder / CHECKPOINT_FILE
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            facts, rows = state["facts"], state["rows"]
-        except Exception as error:  # torch raises many kinds for a broken file
-            kind = type(error).__name__
-            raise InputError(f"{path}: not a whole checkpoint ({kind}); delete it to start again") from None
-        different = [name for name in self.facts if facts.get(name) != self.facts[name]]
-        if different:
-            raise InputError(
-                f"{path}: a training with another {' and '.join(different)}; "
-                "use another folder, or delete it to start again"
-            )
-        self.load(state)
-        return list(rows)
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Put a state of `state` into the parts."""
-        for name, part in self.parts.items():
-            if part is not None:
-                part.load_state_dict(state[name])
-
-    def state(self) -> dict[str, Any]:
-        """A copy of the state of every part."""
-        return {name: None if part is None else copy.deepcopy(part.state_dict()) for name, part in self.parts.items()}
-
-    def save(self, rows: Sequence[dict[str, float]]) -> None:
-        """Write the state and the history, each whole or not at all."""
-        if self.folder is None:
-            return
-        state: dict[str, Any] = {"facts": self.facts, "rows": list(rows)}
-        state |= {name: None if part is None else part.state_dict() for name, part in self.parts.items()}
-        with replacing(self.folder / CHECKPOINT_FILE) as temporary:
-            torch.save(state, temporary)
-        with replacing(self.folder / HISTORY_FILE) as temporary:
-            History(tuple(rows)).frame.to_csv(temporary, index=False)
-        write_json(self.folder / FACTS_FILE, self.facts)
-
-
-def _plan(recipe: str | Recipe, epochs: int | None, batch_size: int | None, images: int) -> Recipe:
-    """The recipe with the changes asked for."""
-    if not isinstance(recipe, Recipe) and recipe not in RECIPES:
-        raise InputError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
-    plan = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
-    if images == 0:
-        raise InputError("there are no training images")
-    if epochs is not None:
-        milestones = tuple(round(m * epochs / plan.epochs) for m in plan.milestones)
-        plan = replace(plan, epochs=epochs, milestones=milestones)
-    if batch_size is not None:
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; 1 or more is needed")
-        plan = replace(plan, batch_size=batch_size)
-    return plan
 
 
 def _precision(name: str) -> str:

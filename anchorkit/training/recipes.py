@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from anchorkit.errors import InputError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -86,10 +88,31 @@ RECIPES: dict[str, Recipe] = {
     # The same for little time: a step with few images costs little, and so early in a training it is the number of
     # steps that counts. On 256 images, 12 epochs: AP 9.6 on other images in 41 s of a core, "tiny" 1.6 in 34 s.
     "tiny-short": replace(_TINY, epochs=15, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
-    # For the trunk of a shipped detector and data of one's own: docs/results.md, "First run on one's own data".
+    # For the trunk of a shipped detector and data of one's own: docs/results.md, "A first run on your own data".
     "tiny-transfer": replace(_TINY, epochs=150, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
     # The first stage of channel pruning (Chu et al. 2022). The penalty is decoupled: a scale shrinks by lr * sparsity a
     # step, while its gradient moves it by at most about lr. Scales near zero show in the mean only if that is fresh.
     "tiny-sparse": replace(_TINY, ema_decay=0.98, sparsity=0.3),
     "tiny-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, ema_decay=0.98),
 }
+
+
+def planned(recipe: str | Recipe, images: int, epochs: int | None = None, batch_size: int | None = None) -> Recipe:
+    """The recipe of a training on a number of images, with other epochs or another batch size where they are given.
+
+    Raises:
+        InputError: the recipe is unknown, there are no images, or the batch size is below 1.
+    """
+    if not isinstance(recipe, Recipe) and recipe not in RECIPES:
+        raise InputError(f"unknown recipe {recipe!r}: use one of {', '.join(RECIPES)}")
+    plan = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
+    if images == 0:
+        raise InputError("there are no training images")
+    if epochs is not None:
+        milestones = tuple(round(m * epochs / plan.epochs) for m in plan.milestones)
+        plan = replace(plan, epochs=epochs, milestones=milestones)
+    if batch_size is not None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; 1 or more is needed")
+        plan = replace(plan, batch_size=batch_size)
+    return plan

@@ -93,7 +93,7 @@ class Sparsity:
         self.penalty = float(torch.cat(rates) @ torch.cat([scale.abs() for scale in self.scales.values()]))
 
     def columns(self, kept: nn.Module) -> dict[str, float]:
-        """What the history notes at the end of an epoch; see `History`.
+        """What the history notes at the end of a lap; see `History`.
 
         Args:
             kept: the module whose weights would be kept: the running mean, if the recipe has one.

@@ -127,7 +127,7 @@ def test_classes_are_found_by_their_names(command: Command, unknown: Path, data:
         command, "evaluate", unknown, data, *SAID
     )
     (tmp_path / "file.names").write_text("dog\nhorse\n")
-    assert "has no class 'cat', which the data have" in refused(command, "evaluate", unknown, data, *SAID, *named)
+    assert "has some classes of the data, but not 'cat'" in refused(command, "evaluate", unknown, data, *SAID, *named)
 
 
 def test_check_says_how_the_file_wants_its_images(command: Command, unknown: Path, data: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_what_is_missing_is_asked_for_in_a_line(command: Command, unknown: Path,
         command, "evaluate", unknown, data, "-p", "presset=ssd"
     )
     assert "unknown preset 'sssd'" in refused(command, "check", unknown, data, "-p", "preset=sssd")
-    assert "give the data set that it is to look at" in refused(command, "check", unknown)
+    assert "give the data set with its images" in refused(command, "check", unknown)
     assert "--split test: " in refused(command, "evaluate", unknown, data, *SAID, "--split", "test")
     assert "ending in .onnx" in refused(command, "prune", unknown, "--keep", "0", "--out", tmp_path / "folder")
     assert "only anchors can be removed" in refused(

@@ -13,6 +13,8 @@ import anchorkit as ak
 from anchorkit.bundled import data_dir
 from anchorkit.detectors import weights_file
 
+from ..datasets.samples import coco_folder
+
 Command = Callable[..., tuple[int, str, str]]
 SAVED = data_dir() / "detectors" / "tiny_ssd-shapes"
 
@@ -42,10 +44,23 @@ def test_a_run_gives_its_detector(command: Command, tmp_path: Path) -> None:
     assert len(ak.load_detector(tmp_path / "small").layout) == 29
 
 
+def test_channels_go_too(command: Command, tmp_path: Path) -> None:
+    arguments = ("--drop", "0", "--channels", "0.5", "--data", coco_folder(tmp_path / "data", 4))
+    code, text, err = command("prune", SAVED, *arguments, "--out", tmp_path / "small", "--json")
+    assert code == 0
+    assert "prune_channels: 688 -> " in err
+    small = ak.load_detector(tmp_path / "small")
+    assert len(small.layout) == 29
+    before, after = json.loads(text)["total_flops"]
+    assert after == ak.costs.costs(small.layout.full)["total_flops"]
+    assert after < before / 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--out", "OUT"], "give --keep IDS or --drop IDS"),
+        (["--channels", "0.5", "--out", "OUT"], "--channels needs --data"),
         (["--keep", "0", "--out", SAVED], "would replace the detector itself"),
         (["--keep", "", "--out", "OUT"], "keeps no anchor"),
         (["--keep", "99", "--out", "OUT"], "unknown anchor 99"),

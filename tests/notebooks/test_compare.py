@@ -6,26 +6,19 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 import pytest
 
 import anchorkit as ak
-from anchorkit.bundled import notebooks_dir
 
 from ..runs import searched_runs
+from . import cells
 
 
 def execute(monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> dict[str, Any]:
     """The notebook's cells without a kernel; the names they leave."""
     monkeypatch.setattr(ak.plots, "setup", lambda: None)  # it would stay for the tests that follow
-    known: dict[str, Any] = {}
-    for cell in nbformat.read(notebooks_dir() / "20_compare.ipynb", as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, known)
-        if "parameters" in cell.metadata.get("tags", ()):
-            known.update(parameters)
-    return known
+    return cells.execute("20_compare", **parameters)
 
 
 @pytest.fixture

@@ -7,16 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 import pytest
 
 import anchorkit as ak
 from anchorkit import findings
 from anchorkit.batch.profiles import PROFILES
-from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.bundled import data_dir
 from anchorkit.runs.answers import VERDICTS
 from anchorkit.runs.folder import choose_data, load_data
+
+from . import cells
 
 NAMES = ("10_baselines", "11_better_searches", "15_backbones", "16_voc_metric", "17_cost_tables", "19_same_boxes")
 
@@ -36,14 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> 
 
 
 def execute(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
-    """The experiment's cells without a kernel; the names they leave, and what they answered as ``written``."""
-    known: dict[str, Any] = {}
-    values = PROFILES["smoke"].get(name, {}) | parameters
-    for cell in nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, known)
-        if "parameters" in cell.metadata.get("tags", ()):
-            known.update(values, run_dir=str(folder))
+    """The experiment with the parameters of profile smoke; the names it leaves, its answer as ``written``."""
+    known = cells.execute(name, folder, **(PROFILES["smoke"].get(name, {}) | parameters))
     answer = json.loads((folder / "experiments" / name / "answer.json").read_text())
     assert answer == json.loads(json.dumps(known["written"]))
     assert answer["verdict"] in VERDICTS

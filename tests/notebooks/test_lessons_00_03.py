@@ -16,6 +16,8 @@ import anchorkit as ak
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.runs.learning import read_learning
 
+from . import cells
+
 # After one pass nearly all boxes are above the score threshold: on the smallest input there are fewest.
 TRAINING = {"weights": "none", "epochs": 1, "workers": 0, "input_size": 96}
 PICTURES = (
@@ -45,15 +47,10 @@ def execute(name: str, folder: Path, **parameters: Any) -> nbformat.NotebookNode
 
 
 def in_this_process(name: str, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> None:
-    """The lesson's cells without a kernel: quicker to start, and errors arrive as they are raised."""
+    """The lesson's cells without a kernel."""
     monkeypatch.setattr(ak.plots, "setup", lambda: None)  # it would stay for the tests that follow
     monkeypatch.setattr(builtins, "display", lambda shown: None, raising=False)
-    known: dict[str, Any] = {}
-    for cell in nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, known)
-        if "parameters" in cell.metadata.get("tags", ()):
-            known.update(parameters)
+    cells.execute(name, **parameters)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +18,8 @@ from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.plots.export import remote_references
 from anchorkit.runs.folder import choose_data, load_data
 from anchorkit.runs.selection import save_selection
+
+from .cells import execute
 
 IMAGES = {"train_images": 16, "val_images": 12, "test_images": 6}
 SEARCH = {"max_drop": 0.01, "random_draws": 20}
@@ -48,17 +49,6 @@ def run(start: Path, tmp_path_factory: pytest.TempPathFactory, patch: pytest.Mon
     execute("05_prune_and_retrain", folder, **TRAIN)
     execute("06_report", folder)
     return folder
-
-
-def execute(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
-    """The lesson's cells without a kernel; the names they leave."""
-    known: dict[str, Any] = {}
-    for cell in nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, known)
-        if "parameters" in cell.metadata.get("tags", ()):
-            known.update(parameters, run_dir=str(folder))
-    return known
 
 
 @pytest.mark.parametrize("profile", PROFILES)

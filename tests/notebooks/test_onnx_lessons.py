@@ -6,16 +6,17 @@ import builtins
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 
 import anchorkit as ak
-from anchorkit.bundled import data_dir, notebooks_dir
+from anchorkit.bundled import data_dir
 from anchorkit.files import read_json
 from anchorkit.pages.run import write_index
 from anchorkit.runs.points import Points
 from anchorkit.runs.record import RunRecord
+
+from .cells import execute
 
 pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
@@ -26,17 +27,6 @@ pytestmark = [
 ]
 
 IMAGES = {"train_images": 2, "val_images": 12, "test_images": 6}
-
-
-def execute(name: str, folder: Path, **parameters: Any) -> dict[str, Any]:
-    """The lesson's cells without a kernel; the names they leave."""
-    known: dict[str, Any] = {}
-    for cell in nbformat.read(notebooks_dir() / f"{name}.ipynb", as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, known)
-        if "parameters" in cell.metadata.get("tags", ()):
-            known.update(parameters, run_dir=str(folder))
-    return known
 
 
 @pytest.fixture(scope="module")

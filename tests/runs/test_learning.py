@@ -66,7 +66,7 @@ def test_the_words_say_what_the_one_rule_says() -> None:
     settled = judge_learning(history(0.3, 0.305), "random weights", "anchorkit run")
     assert str(settled) == "The training has settled: AP 30.5 points after 20 steps, 0.5 of them from the second half."
     once = judge_learning(history(math.nan, 0.31), "random weights", "anchorkit run")
-    assert str(once).endswith("measured at the end only, so whether it still rises is not known.")
+    assert str(once).endswith("measured only at the end, so it is not known whether it still rises.")
 
 
 def test_a_training_that_went_on_counts_both() -> None:

@@ -182,8 +182,8 @@ def test_a_class_without_an_object_is_named_and_nothing_is_told_of_it(small, res
     truth["categories"].append({"id": 3})
     said = safe_to_remove(Evaluator(small.predictions, truth), result, margin=0.2, draws=20)
     assert said.unseen == (3,)
-    assert str(said).endswith("No object of category 3 in these images: nothing is told about it.")
-    assert "No object of fork in" in str(dataclasses.replace(said, names={3: "fork"}))
+    assert str(said).endswith("These images have no object of category 3, so they show nothing about it.")
+    assert "no object of fork," in str(dataclasses.replace(said, names={3: "fork"}))
     assert safe_to_remove(small, result, margin=0.2, draws=20).gap == ""
 
 

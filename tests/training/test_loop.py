@@ -12,11 +12,11 @@ from anchorkit.detectors import Detector, load_detector
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
 from anchorkit.training import RECIPES, Recipe, fit
-from anchorkit.training import loop as loop_module
 from anchorkit.training import pace as pace_module
 from anchorkit.training.data import StepSampler, TrainingSet, training_loader
 from anchorkit.training.loop import _rate
 from anchorkit.training.pace import Pace
+from anchorkit.training.recipes import planned
 
 SHORT = Recipe(
     "adamw", epochs=3, batch_size=4, lr=1e-3, schedule="cosine", augment="ssd-small", ema_decay=0.9, clip_norm=5
@@ -171,7 +171,7 @@ def test_the_papers_schedule() -> None:
 
 
 def test_milestones_move_with_the_epochs() -> None:
-    plan = loop_module._plan("ssd", 12, None, 100)
+    plan = planned("ssd", 100, epochs=12)
     assert plan.milestones == (8, 11)
 
 
