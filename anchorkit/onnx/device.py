@@ -77,7 +77,11 @@ def _given(detector: Any) -> dict[str, Any]:
         "anchors_per_cell": [len(level.anchors) for level in used],
         "shapes": [[list(shape) for shape in level.anchors] for level in used],
     }
-    return {name: now.get(name, value) for name, value in detector.options.items()}
+    said = {name: now.get(name, value) for name, value in detector.options.items()}
+    scores = detector.analysis.readings[0].scores
+    if scores.background is not None:  # said, so that a cut file is read like the whole one, whatever remains of it
+        said["background"] = "first" if scores.background < scores.classes[0] else "last"
+    return said
 
 
 def _row_order(detector: Any) -> list[dict[str, Any]]:

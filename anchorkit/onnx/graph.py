@@ -137,7 +137,8 @@ class Graph:
         dims = self.image.type.tensor_type.shape.dim
         if len(dims) != 4:
             raise InputError(
-                f"{self.source}: the input {self.image.name} has {len(dims)} axes; an image (N, 3, H, W) is needed"
+                f"{self.source}: the input {self.image.name} has {len(dims)} axes; an image (N, 3, H, W) is needed: "
+                "export it so, without the part that prepares images of any size"
             )
         numbers = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
         if self.channels_last:
@@ -149,6 +150,11 @@ class Graph:
         """Whether the input is (N, H, W, 3), as TensorFlow has it."""
         lengths = [dim.dim_value for dim in self.image.type.tensor_type.shape.dim]
         return len(lengths) == 4 and lengths[3] in (1, 3) and lengths[1] not in (1, 3)
+
+    @cached_property
+    def takes_pixels(self) -> bool:
+        """Whether the input is one of whole numbers: pixels 0..255 as they are."""
+        return bool(helper.tensor_dtype_to_np_dtype(self.image.type.tensor_type.elem_type).kind in "iu")
 
     def as_input(self, image: np.ndarray) -> np.ndarray:
         """An image (N, C, H, W) in the order of axes and in the type that the file takes."""
@@ -181,7 +187,21 @@ def load(path: str | Path, outputs: Sequence[str] | None = None) -> Any:
         raise InputError(f"{file}: not an ONNX file, or cut off ({type(error).__name__})") from None
     if not model.graph.node or not model.graph.input or not model.graph.output:
         raise InputError(f"{file}: not an ONNX file, or an empty one")
+    _normalize(model.graph)
     return model if outputs is None else ending_with(model, outputs, str(file))
+
+
+def _normalize(graph: Any) -> None:
+    """Do, in place, what runtimes do with what some exporters write: order nodes, and read a length of -1 as open."""
+    nodes = in_order(graph.node, ())
+    if any(one is not other for one, other in zip(nodes, graph.node, strict=True)):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(copies)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.ClearField("dim_value")
 
 
 def ending_with(model: Any, outputs: Sequence[str], source: str) -> Any:

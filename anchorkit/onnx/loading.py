@@ -13,7 +13,7 @@ from anchorkit.files import read_json
 from anchorkit.onnx.decode import DECODERS
 from anchorkit.onnx.detector import OnnxDetector
 from anchorkit.onnx.device import FORMAT
-from anchorkit.onnx.graph import Graph, attribute, ending_with, helper, load
+from anchorkit.onnx.graph import Graph, attribute, ending_with, load
 from anchorkit.onnx.names import Categories, categories_of
 from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
 from anchorkit.onnx.scores import ACTIVATIONS, Said
@@ -68,8 +68,8 @@ def load_onnx(
         objectness: whether the first score is one, where the number of classes does not say it.
         background: ``"first"``, ``"last"`` or ``"none"``: the column of the background.
         activation: ``"sigmoid"`` or ``"softmax"``, where the file gives scores as they come from the convolution.
-        decode: how boxes are decoded that the file leaves as they are: ``"yolov3"``, ``"yolov5"``, ``"ssd"`` or
-            ``"distance"``.
+        decode: how boxes are decoded that the file leaves as they are: ``"yolov3"``, ``"yolov5"``, ``"yolox"``,
+            ``"ssd"`` or ``"distance"``.
         outputs: tensors to read in place of the file's outputs: those before NMS, as a rule.
         anchors_per_cell: for bare heads (N, A x K, H, W): A, for all levels or for each, finest first.
         shapes: (width, height) in pixels of the anchors of each level, finest first, where the file does not say them.
@@ -131,13 +131,11 @@ def load_onnx(
         named_outputs=outputs is not None,
     )
     classes = len(analysis.readings[0].scores.classes)
-    if (
-        helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type).kind in "iu"
-    ):  # it takes pixels as they are
-        mean, scale = 0 if mean is None else mean, 1 if scale is None else scale
     known: Preprocess | None = beside.get("preprocess")
     if known is None and "ultralytics" in facts.get("author", "").lower():
         known = PRESETS["ultralytics"]
+    if graph.takes_pixels and ("preprocess" not in beside or preset is not None):
+        mean, scale = 0 if mean is None else mean, 1 if scale is None else scale
     return OnnxDetector(
         analysis,
         analysis.graph.model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from anchorkit.onnx.zero_head import Boxes, activation_of, kinds_of_columns
 
 Column = tuple[int, int]
 """A table of a group, and a column of it."""
+
+_LANDMARKS = re.compile(r"(xyc){2,}")
+"""Columns of landmarks that each have a visibility, by `kinds_of_columns`."""
 
 ACTIVATIONS = ("sigmoid", "softmax", "none")
 
@@ -115,6 +119,13 @@ def find_scores(
         background = columns[0] if said.background != "last" else columns[-1]
         columns = columns[1:] if said.background != "last" else columns[:-1]
         notes.append("one column more than there are classes is taken for the background; background= says which")
+    if said.classes is not None and len(columns) != said.classes and joint and boxes.box_format is None:
+        width = group.sets[boxes.table].shape[1]
+        raise InputError(
+            f"{source}: the output {names} has {width} columns, and 4 of a box with {said.classes} classes were "
+            "expected (categories); if distances are given as distributions (NanoDet) or landmarks are among them, "
+            "only a file that decodes its boxes can be read: export it so, or name tensors with outputs="
+        )
     if said.classes is not None and len(columns) != said.classes:
         extra = " beside an objectness" if objectness or applied else " beside a background" if background else ""
         raise InputError(
@@ -133,9 +144,17 @@ def _candidates(
     letters, _, _ = kinds_of_columns(values, group.anchors)
     made = group.sets[boxes.table][0] >= 0
     inside = range(boxes.column, boxes.column + 4)
-    free = [c for c in range(values.shape[1]) if c not in inside and letters[c] in "c?" and made[c]]
-    if free:
-        return [(boxes.table, column) for column in free], True
+    landmarks = {c for run in _LANDMARKS.finditer(letters, boxes.column + 4) for c in range(*run.span())}
+    free = [
+        (boxes.table, c)
+        for c in range(values.shape[1])
+        if c not in inside and c not in landmarks and letters[c] in "c?" and made[c]
+    ]
+    activated = [column for column in free if _activation(group, [column], zero, three) != "none"]
+    if activated and boxes.box_format is not None:
+        return activated, True  # the others are coefficients of masks, say
+    if free and (boxes.box_format is not None or len(group.tables) == 1):
+        return free, True
     others = [number for number in range(len(group.tables)) if number != boxes.table]
     widths = {number: group.sets[number].shape[1] for number in others}
     if not others:
