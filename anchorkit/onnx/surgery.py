@@ -92,7 +92,10 @@ def _state_shapes(model: Any, graph: Graph, blocks: dict[str, Block | None], ext
     for value in stale:
         model.graph.value_info.remove(value)
     for value in model.graph.output:
-        if value.name not in touched or not value.type.tensor_type.HasField("shape"):
+        if not value.type.tensor_type.HasField("shape") and value.name in extents.of:  # a valid file has at least axes
+            for _ in extents.of[value.name].shape:
+                value.type.tensor_type.shape.dim.add()
+        if value.name not in touched:
             continue
         block, shape = blocks[value.name], list(extents.of[value.name].shape)
         if block is None:
