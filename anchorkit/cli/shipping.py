@@ -15,8 +15,8 @@ from anchorkit.cli.options import (
     add_keep_drop,
     add_split,
     chosen_configuration,
-    onnx_and_split,
     one_of,
+    onnx_and_split,
 )
 from anchorkit.errors import InputError
 

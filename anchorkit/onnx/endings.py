@@ -9,6 +9,7 @@ from anchorkit.errors import InputError
 from anchorkit.onnx.graph import Graph, custom_operators, ending_with, inputs_of
 from anchorkit.onnx.provenance import Labels
 
+_SELECTING = ("NonMaxSuppression", "TopK", "GatherND", "NonZero", "Loop", "If")
 _PASSED = ("Cast", "Gather", "Identity", "Mul", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
@@ -40,9 +41,7 @@ def before_selection(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
     """
     graph, blocked = labels.graph, labels.blocked
     first = blocked[0]
-    selecting = [
-        error for error in blocked if error.node.op_type in ("NonMaxSuppression", "TopK", "GatherND", "NonZero")
-    ]
+    selecting = [error for error in blocked if error.node.op_type in _SELECTING]
     selecting.sort(key=lambda error: error.node.op_type != "NonMaxSuppression")
     cells = sum(head.height * head.width for head in labels.heads)
     for error in selecting if not named else []:
@@ -51,7 +50,8 @@ def before_selection(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
             ends = _last_labelled(labels, cells // 2)
         ends = list(dict.fromkeys(_before_best_class(labels, name) for name in ends))
         ends = [name for name in ends if name and labels.of[name].ndim > 1]
-        if len(ends) > 1 or (ends and error.node.op_type != "NonMaxSuppression" and labels.of[ends[0]].ndim == 3):
+        joint = len(ends) == 1 and min(labels.of[ends[0]].shape[-2:]) > 5  # boxes and scores in one
+        if len(ends) > 1 or (joint and error.node.op_type != "NonMaxSuppression"):
             return Graph(ending_with(graph.model, ends, graph.source), graph.source), ends
     where = first.node.name or first.node.output[0]
     if first.node.op_type.startswith("QLinear"):
@@ -101,12 +101,13 @@ def _last_labelled(labels: Labels, least: int) -> list[str]:
     names = {
         name: node.op_type == "TopK"
         for node in sorted(stuck, key=lambda node: node.op_type != "TopK")
-        for name in node.input
+        for name in inputs_of(node)
         if name in labels.of and labels.of[name].size >= least
     }
+    reached = [name for name in labels.graph.outputs if name in labels.of and labels.of[name].size >= least]
+    names.update((name, False) for name in reached)
     others = [name for name, selects in names.items() if not selects]
-    joint = len(others) == 1 and min(labels.of[others[0]].shape[-2:]) > 5  # boxes and scores in one
-    return others if joint or len(others) > 1 else list(names)
+    return others if any(labels.of[name].ndim > 2 for name in others) else list(names)
 
 
 def _before_best_class(labels: Labels, name: str) -> str:

@@ -41,7 +41,7 @@ def _in_file(path: Path) -> list[Category]:
     if not path.is_file():
         raise InputError(f"categories: no such file: {path}")
     if path.suffix.lower() in SUFFIXES:
-        described = description_of(path)
+        described = description_of(path, names_only=True)
         if described is None or not (described.names or described.classes):
             raise InputError(f"categories: {path} names no classes (names:)")
         names = described.names or {number: f"class {number}" for number in range(described.classes or 0)}

@@ -222,8 +222,14 @@ def _has_objectness(
     """Whether the first column is an objectness, and what was assumed."""
     if said.objectness is not None:
         return said.objectness, None
+    several = len({(anchor.height, anchor.width) for anchor in group.anchors}) < len(group.anchors)
     if said.classes is not None and joint:
-        return len(columns) == said.classes + 1, None
+        every = len(columns) == said.classes and several and said.classes > 1
+        note = (
+            "all scores are taken for classes, as many as categories= says, though files with several anchors per cell "
+            "usually have an objectness; if the first score is one, there is one class fewer"
+        )
+        return len(columns) == said.classes + 1, note if every else None
     if not joint or len(columns) < 2:
         return False, None
     if _activation(group, columns[:1], zero, three) != _activation(group, columns[1:], zero, three):
@@ -233,12 +239,8 @@ def _has_objectness(
     heads = [max(head.first for head in labels.heads if head.first <= one) for one in filters]
     if len(set(heads[1:])) == 1 and heads[0] != heads[1]:
         return True, None
-    cells = {(anchor.height, anchor.width): 0 for anchor in group.anchors}
-    for anchor in group.anchors:
-        cells[anchor.height, anchor.width] += 1
-    guess = max(cells.values()) > 1
-    word = "the first score is taken for an objectness" if guess else "no score is taken for an objectness"
-    return guess, f"{word}; objectness={not guess}, or the number of classes in categories=, says otherwise"
+    word = "the first score is taken for an objectness" if several else "no score is taken for an objectness"
+    return several, f"{word}; objectness={not several}, or the number of classes in categories=, says otherwise"
 
 
 def _single(
