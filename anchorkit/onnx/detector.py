@@ -188,10 +188,10 @@ class OnnxDetector:
         """
         lacking = self.missing()
         if lacking:
-            images = f": preset= (one of {', '.join(sorted(PRESETS))}), or resize=, mean=, scale= and color="
+            presets = f": preset= (one of {', '.join(sorted(PRESETS))}), or resize=, mean=, scale= and color="
             raise InputError(
                 f"{self.name}: the file does not say {'; nor '.join(lacking)}; give "
-                f"{'it' if len(lacking) == 1 else 'them'} to load_onnx{images if self.preprocess is None else ''}"
+                f"{'it' if len(lacking) == 1 else 'them'} to load_onnx{presets if self.preprocess is None else ''}"
             )
         self._session  # noqa: B018  made once, before the threads
         with ThreadPoolExecutor(os.cpu_count()) as pool:

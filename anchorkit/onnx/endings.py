@@ -114,9 +114,10 @@ def _before_best_class(labels: Labels, name: str) -> str:
     """What a tensor that NMS reads was before the best class was taken, and before the boxes of each class were moved;
     "" for the numbers of the classes. It is the tensor itself if nothing of this is found.
     """
-    graph, now = labels.graph, name
+    graph = labels.graph
+    now: str = name
     while (node := graph.producer.get(now)) is not None and now in labels.of:
-        made = [one for one in node.input if one in labels.of and not _is_mask(graph, one)]
+        made: list[str] = [one for one in node.input if one in labels.of and not _is_mask(graph, one)]
         if node.op_type == "ArgMax":
             return ""
         if node.op_type == "ReduceMax" and made:

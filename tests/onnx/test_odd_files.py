@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from anchorkit.errors import InputError
 from anchorkit.onnx import load_onnx
+from anchorkit.onnx.constants import Constants
+from anchorkit.onnx.graph import Graph as GraphOfFile
 from anchorkit.onnx.graph import session
 from tests.onnx import graphs
 from tests.onnx.conftest import Load
@@ -171,6 +173,13 @@ def test_a_quantized_sum_of_distances(load: Load) -> None:
     detector = load(model, categories=3)
     assert [len(level.anchors) for level in detector.layout.levels] == [1, 1, 1]
     check_cuts(detector, 6)
+
+
+def test_each_constant_of_a_cut_has_a_name_of_its_own() -> None:
+    """A computed constant and a stored one that come from the same tensor, as in torch's newer exports of open size."""
+    constants = Constants(GraphOfFile(graphs.yolov5(), "here"), {}, {"indices": np.arange(4)}, None)
+    computed = constants.shifted("indices", [np.array([1, 2])], np.zeros(2, np.int64))
+    assert computed != constants.new(np.array([7]), "indices")
 
 
 def rotated() -> Any:
