@@ -18,6 +18,7 @@ from anchorkit.errors import InputError, MissingExtraError
 
 try:
     import onnx
+    import onnx.inliner
     import onnxruntime
     from onnx import helper, numpy_helper
 except ImportError as _error:
@@ -187,6 +188,8 @@ def load(path: str | Path, outputs: Sequence[str] | None = None) -> Any:
         raise InputError(f"{file}: not an ONNX file, or cut off ({type(error).__name__})") from None
     if not model.graph.node or not model.graph.input or not model.graph.output:
         raise InputError(f"{file}: not an ONNX file, or an empty one")
+    if model.functions:  # torch 2.1 to 2.4 wrote each of its operators as one
+        model = onnx.inliner.inline_local_functions(model)
     _normalize(model.graph)
     return model if outputs is None else ending_with(model, outputs, str(file))
 

@@ -70,7 +70,20 @@ def priors_too() -> Any:
     return model
 
 
-@pytest.mark.parametrize("model", [raw_heads_too, initializers_as_inputs, minus_one, unordered, priors_too])
+def functions() -> Any:
+    """Operators that the file itself defines, as torch 2.1 to 2.4 wrote them."""
+    model = graphs.yolov5()
+    inner = [helper.make_node("Sigmoid", ["x"], ["y"])]
+    own = helper.make_function("pkg.torch", "aten_sigmoid", ["x"], ["y"], inner, [helper.make_opsetid("", 17)])
+    model.functions.append(own)
+    model.opset_import.append(helper.make_opsetid("pkg.torch", 1))
+    for node in model.graph.node:
+        if node.op_type == "Sigmoid":
+            node.op_type, node.domain = "aten_sigmoid", "pkg.torch"
+    return model
+
+
+@pytest.mark.parametrize("model", [raw_heads_too, initializers_as_inputs, minus_one, unordered, priors_too, functions])
 def test_forms_of_a_file(load: Load, model: Callable[[], Any]) -> None:
     detector = load(model(), categories=3)
     assert len(detector.layout) == 9
