@@ -1,4 +1,4 @@
-"""An ONNX file as a graph: load it, ask what feeds what, run it once for the shapes of its tensors.
+"""An ONNX file as a graph: ask what feeds what, run it once for the shapes of its tensors.
 
 Image-independent tensors (weights, grids of cells, everything that is computed from a tensor's shape alone) have one
 value for every image of a size. `probe` asks onnxruntime for these values and for the shape of every other tensor.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from anchorkit.errors import InputError, MissingExtraError
 
 try:
     import onnx
-    import onnx.inliner
     import onnxruntime
     from onnx import helper, numpy_helper
 except ImportError as _error:
@@ -34,7 +32,6 @@ __all__ = [
     "helper",
     "in_order",
     "inputs_of",
-    "load",
     "macs",
     "macs_per_element",
     "numpy_helper",
@@ -162,49 +159,6 @@ class Graph:
         kind = helper.tensor_dtype_to_np_dtype(self.image.type.tensor_type.elem_type)
         ordered = image.transpose(0, 2, 3, 1) if self.channels_last else image
         return np.ascontiguousarray(ordered.astype(kind))
-
-
-def load(path: str | Path, outputs: Sequence[str] | None = None) -> Any:
-    """Read an ONNX file.
-
-    Args:
-        path: the file.
-        outputs: tensors to end it with, in place of its own outputs.
-
-    Raises:
-        InputError: it cannot be read, its weights are missing, or it has no such tensor.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    try:
-        model = onnx.load(file)
-    except (FileNotFoundError, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{file}: its weights are in another file, which is missing ({reason}); put it beside {file.name}"
-        ) from None
-    except Exception as error:  # protobuf has an error of its own for each way in which a file can be broken
-        raise InputError(f"{file}: not an ONNX file, or cut off ({type(error).__name__})") from None
-    if not model.graph.node or not model.graph.input or not model.graph.output:
-        raise InputError(f"{file}: not an ONNX file, or an empty one")
-    if model.functions:  # torch 2.1 to 2.4 wrote each of its operators as one
-        model = onnx.inliner.inline_local_functions(model)
-    _normalize(model.graph)
-    return model if outputs is None else ending_with(model, outputs, str(file))
-
-
-def _normalize(graph: Any) -> None:
-    """Do, in place, what runtimes do with what some exporters write: order nodes, and read a length of -1 as open."""
-    nodes = in_order(graph.node, ())
-    if any(one is not other for one, other in zip(nodes, graph.node, strict=True)):
-        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(copies)
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:
-                dim.ClearField("dim_value")
 
 
 def ending_with(model: Any, outputs: Sequence[str], source: str) -> Any:
