@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anchorkit.cli.answers import Answer, count, kept, table
+from anchorkit.cli.answers import Answer, count, kept, points, table
 from anchorkit.cli.options import (
     AddCommand,
     add_facts,
@@ -16,6 +16,7 @@ from anchorkit.cli.options import (
     add_split,
     chosen_configuration,
     one_of,
+    onnx_and_split,
 )
 from anchorkit.errors import InputError
 
@@ -34,7 +35,13 @@ def add_commands(add: AddCommand) -> None:
     )
     add_keep_drop(prune)
     prune.add_argument("--channels", type=float, metavar="RATIO", help="also remove this share of the channels, 0..1")
-    prune.add_argument("--data", metavar="DIR", help="the data set whose training images show which channels can go")
+    prune.add_argument(
+        "--data",
+        metavar="DIR",
+        help="for --channels: the data set whose training images show which channels can go; for an .onnx file: the "
+        "data set (see --split) on which both files are evaluated",
+    )
+    add_split(prune)
     prune.add_argument("--out", type=Path, required=True, metavar="OUT", help="the smaller .onnx file, or folder")
     add_facts(prune)
     add_json(prune)
@@ -86,6 +93,8 @@ def prune_command(options: argparse.Namespace) -> Answer:
     from anchorkit.runs.onnx_file import is_onnx, load_with_facts, parse_facts
 
     source, out = options.detector, options.out
+    checked: dict[str, Any] = {}
+    lines: list[str] = []
     if options.keep is None and options.drop is None and options.channels is None:
         raise InputError(
             f"prune: give --keep IDS or --drop IDS (`anchorkit anchors {source}` lists them), or --channels RATIO"
@@ -102,6 +111,7 @@ def prune_command(options: argparse.Namespace) -> Answer:
         if not chosen:
             raise InputError("prune: --keep keeps no anchor; a detector needs at least one")
         small = whole.pruned(chosen)
+        checked, lines = _checked(small, options, chosen)
         written = small.save(out)
         sizes = [whole.bytes, small.bytes]
         places = f"{written} and, for the program that decodes, {written.with_suffix('.json')}"
@@ -124,9 +134,43 @@ def prune_command(options: argparse.Namespace) -> Answer:
         "anchors": list(chosen),
         **{name: [before[name], after[name]] for name in ("boxes", "total_flops")},
         "bytes": sizes,
+        **checked,
     }
     rows = [(name.replace("_", " "), *map(count, data[name])) for name in ("boxes", "total_flops", "bytes")]
-    return Answer("\n".join([kept(chosen), table(("", "before", "after"), rows), f"Written to {places}"]), data)
+    return Answer("\n".join([kept(chosen), table(("", "before", "after"), rows), *lines, f"Written to {places}"]), data)
+
+
+def _checked(small: Any, options: argparse.Namespace, chosen: Any) -> tuple[dict[str, Any], list[str]]:
+    """How far a cut ONNX file is from the whole one, as data and in lines: its rows, and its AP on ``--data``."""
+    check = small.check
+    data: dict[str, Any] = {"verified": check.to_dict()}
+    lines = [f"The kept rows differ from those of the whole file by {check.difference:.2g} at most."]
+    if check.optimized is not None:
+        lines = [
+            f"Without the runtime's graph optimizations, the kept rows differ from those of the whole file by "
+            f"{check.difference:.2g} at most; with them (as most programs run the file) by {check.optimized:.2g}."
+        ]
+    if options.data is not None:
+        from anchorkit.evaluation import single
+        from anchorkit.predictions import collect_predictions
+
+        whole, split = onnx_and_split(options.detector, argparse.Namespace(**vars(options), ground_truth=options.data))
+        predictions = collect_predictions(whole, split)
+        run = collect_predictions(whole.pruned(whole.layout.configuration(keep=chosen.indices)), split)
+        found = {
+            "whole": single.stats(predictions, split.ground_truth, predictions.layout.full)["AP"],
+            "expected": single.stats(predictions, split.ground_truth, chosen)["AP"],
+            "run": single.stats(run, split.ground_truth, run.layout.full)["AP"],
+        }
+        data["AP"] = {name: float(value) for name, value in found.items()}
+        texts = {name: points(value) for name, value in data["AP"].items()}
+        lines.append(
+            f"AP on {len(split)} images ({options.split}): {texts['whole']} whole, {texts['expected']} of its rows for "
+            f"these anchors, {texts['run']} of the cut file as it runs."
+        )
+    elif check.optimized:
+        lines.append(f"`anchorkit evaluate {options.out} DATA`, or --data here, gives its AP as it runs.")
+    return data, lines
 
 
 def _without_channels(detector: Detector, options: argparse.Namespace) -> Detector:

@@ -48,13 +48,17 @@ class Description:
     keypoints: int = 0
 
 
-def description_of(source: Path) -> Description | None:
+def description_of(source: Path, names_only: bool = False) -> Description | None:
     """What a data.yaml or obj.data says; None if it describes no YOLO data set.
+
+    Args:
+        source: the file.
+        names_only: whether a data.yaml that names classes and no images will do.
 
     Raises:
         InputError: the file cannot be read, or an entry cannot be understood.
     """
-    return _darknet(source) if source.suffix.lower() == ".data" else _ultralytics(source)
+    return _darknet(source) if source.suffix.lower() == ".data" else _ultralytics(source, names_only)
 
 
 def description_in(root: Path) -> Description | None:
@@ -87,7 +91,7 @@ def _described(path: Path) -> Description | None:
         return None
 
 
-def _ultralytics(source: Path) -> Description | None:
+def _ultralytics(source: Path, names_only: bool = False) -> Description | None:
     text, _ = read_text(source, fallback="cp1252")
     try:
         # As text throughout: YAML would read the class names `no` and `1e3` as False and a number. Makes no objects.
@@ -101,7 +105,7 @@ def _ultralytics(source: Path) -> Description | None:
     splits = {
         split: entries for split, words in SPLIT_WORDS.items() if (entries := _entries(data, words, source)) is not None
     }
-    if not splits:
+    if not splits and not names_only:
         return None
     names = _names(data.get("names"), source)
     classes = None

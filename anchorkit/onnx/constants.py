@@ -85,7 +85,7 @@ class Constants:
         value = np.ascontiguousarray(value.astype(np.int64) if value.dtype.kind == "i" else value)
         key = (like, value.dtype.str.encode() + str(value.shape).encode() + value.tobytes())
         if key not in self._known:
-            name = f"{like or 'constant'}/cut{len(self._made)}"
+            name = f"{like or 'constant'}/cut{len(self._known)}"
             self._made.append((like, numpy_helper.from_array(value, name)))
             self._known[key] = name
         return self._known[key]
@@ -122,7 +122,7 @@ class Constants:
     def _same_kind(self, value: np.ndarray, like: str) -> str:
         key = (like, str(value.shape).encode() + value.tobytes())
         if key not in self._known:
-            name = f"{like}/cut{len(self._made)}"
+            name = f"{like}/cut{len(self._known)}"
             self._made.append((like, numpy_helper.from_array(np.ascontiguousarray(value), name)))
             self._known[key] = name
         return self._known[key]

@@ -11,10 +11,10 @@ from anchorkit.onnx.scores import Column
 from anchorkit.onnx.understand import Analysis, Reading
 from anchorkit.onnx.zero_head import to_pixels
 
-DECODERS = ("yolov3", "yolov5", "ssd", "distance")
+DECODERS = ("yolov3", "yolov5", "yolox", "ssd", "distance")
 """How the program that uses a file decodes boxes which the file leaves as they are: ``yolov3`` (sigmoid and exp;
-darknet's), ``yolov5`` (twice the sigmoid; that of YOLOv7 too), ``ssd`` (with variances 0.1 and 0.2), ``distance`` (of
-the four sides from the cell, in cells; SCRFD and the like)."""
+darknet's), ``yolov5`` (twice the sigmoid; that of YOLOv7 too), ``yolox`` (a centre from the cell and exp, in cells),
+``ssd`` (with variances 0.1 and 0.2), ``distance`` (of the four sides from the cell, in cells; SCRFD and the like)."""
 
 
 def decoded(
@@ -70,6 +70,10 @@ def _decode(analysis: Analysis, reading: Reading, numbers: np.ndarray, decoder: 
         if decoder == "distance":
             corner = grid * step
             boxes[rows] = np.concatenate([corner - first * step, corner + second * step], axis=1)
+            continue
+        if decoder == "yolox":
+            middle, sides = (grid + first) * step, np.exp(second) * step
+            boxes[rows] = np.concatenate([middle - sides / 2, middle + sides / 2], axis=1)
             continue
         if known is None:
             raise InputError(f"{source}: decode={decoder!r} needs the anchors: give shapes=, finest level first")

@@ -18,7 +18,7 @@ from anchorkit.datasets import Category
 from anchorkit.errors import InputError
 from anchorkit.files import replacing, write_json
 from anchorkit.onnx.checking import Check, check_cut
-from anchorkit.onnx.decode import decoded
+from anchorkit.onnx.decode import DECODERS, decoded
 from anchorkit.onnx.device import device_facts
 from anchorkit.onnx.graph import helper, session
 from anchorkit.onnx.preprocess import PRESETS, Placement, Preprocess, preprocess_of
@@ -127,9 +127,9 @@ class OnnxDetector:
         lacking = ["how images are resized, their mean, scale and order of colours"] if self.preprocess is None else []
         reading = self.analysis.readings[0]
         if reading.boxes.box_format is None and self.decode is None:
-            lacking.append("how boxes are decoded (decode=)")
+            lacking.append(f"how boxes are decoded (decode=, one of {', '.join(DECODERS)})")
         if reading.scores.activation == "none" and self.activation is None:
-            lacking.append("how scores are activated (activation=)")
+            lacking.append("how scores are activated (activation='sigmoid' or 'softmax')")
         return tuple(lacking)
 
     def with_preprocess(self, **said: Any) -> OnnxDetector:
@@ -138,6 +138,8 @@ class OnnxDetector:
         Raises:
             InputError: a value is out of range, or something is still open.
         """
+        if self.analysis.graph.takes_pixels and said.get("preset") is not None:
+            said = {"mean": 0, "scale": 1, **said}
         found = preprocess_of(self.preprocess, **said)
         return self._like(preprocess=found)
 
@@ -186,9 +188,10 @@ class OnnxDetector:
         """
         lacking = self.missing()
         if lacking:
+            presets = f": preset= (one of {', '.join(sorted(PRESETS))}), or resize=, mean=, scale= and color="
             raise InputError(
-                f"{self.name}: the file does not say {'; nor '.join(lacking)}; give them to load_onnx: preset= (one of "
-                f"{', '.join(sorted(PRESETS))}), or resize=, mean=, scale= and color="
+                f"{self.name}: the file does not say {'; nor '.join(lacking)}; give "
+                f"{'it' if len(lacking) == 1 else 'them'} to load_onnx{presets if self.preprocess is None else ''}"
             )
         self._session  # noqa: B018  made once, before the threads
         with ThreadPoolExecutor(os.cpu_count()) as pool:

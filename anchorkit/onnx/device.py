@@ -26,7 +26,13 @@ def device_facts(detector: Any) -> dict[str, Any]:
         },
         "preprocess": None if detector.preprocess is None else detector.preprocess.to_dict(),
         "outputs": [
-            {"name": output.name, "role": output.role, "column_axis": output.column_axis} for output in found.outputs
+            {
+                "name": output.name,
+                "role": output.role,
+                "column_axis": output.column_axis,
+                "channels": _channels(detector, output.name),
+            }
+            for output in found.outputs
         ],
         "columns": found.columns,
         "box_format": found.box_format,
@@ -70,6 +76,25 @@ def device_facts(detector: Any) -> dict[str, Any]:
     }
 
 
+def _channels(detector: Any, name: str) -> list[list[int]] | None:
+    """For a bare head, the channels of each anchor that it has, in the order of `row_order`; None for other outputs."""
+    analysis, cut = detector.analysis, detector.cut
+    for reading in analysis.readings:
+        for table in reading.group.tables:
+            if table.name != name or not table.parts:
+                continue
+            kept = analysis.layout.full if cut is None else cut.configuration
+            block = analysis.extents.block(name, kept.mask)
+            if block is None:
+                return []
+            keep = block[table.axis]
+            numbers = [int(reading.anchor[anchor.rows[0]]) for anchor in reading.group.anchors]
+            parts = [part for part, number in zip(table.parts, numbers, strict=True) if number in kept.indices]
+            place = {int(old): new for new, old in enumerate(range(table.shape[table.axis]) if keep is None else keep)}
+            return [[place[channel] for channel in part] for part in parts]
+    return None
+
+
 def _given(detector: Any) -> dict[str, Any]:
     """What had to be said to understand the file, as it is for this one: a cut file has fewer anchors."""
     used = [level for level in detector.layout.levels if level.anchors]
@@ -77,7 +102,11 @@ def _given(detector: Any) -> dict[str, Any]:
         "anchors_per_cell": [len(level.anchors) for level in used],
         "shapes": [[list(shape) for shape in level.anchors] for level in used],
     }
-    return {name: now.get(name, value) for name, value in detector.options.items()}
+    said = {name: now.get(name, value) for name, value in detector.options.items()}
+    scores = detector.analysis.readings[0].scores
+    if scores.background is not None:  # said, so that a cut file is read like the whole one, whatever remains of it
+        said["background"] = "first" if scores.background < scores.classes[0] else "last"
+    return said
 
 
 def _row_order(detector: Any) -> list[dict[str, Any]]:

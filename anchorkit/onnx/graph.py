@@ -1,4 +1,4 @@
-"""An ONNX file as a graph: load it, ask what feeds what, run it once for the shapes of its tensors.
+"""An ONNX file as a graph: ask what feeds what, run it once for the shapes of its tensors.
 
 Image-independent tensors (weights, grids of cells, everything that is computed from a tensor's shape alone) have one
 value for every image of a size. `probe` asks onnxruntime for these values and for the shape of every other tensor.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ __all__ = [
     "helper",
     "in_order",
     "inputs_of",
-    "load",
     "macs",
     "macs_per_element",
     "numpy_helper",
@@ -137,7 +135,8 @@ class Graph:
         dims = self.image.type.tensor_type.shape.dim
         if len(dims) != 4:
             raise InputError(
-                f"{self.source}: the input {self.image.name} has {len(dims)} axes; an image (N, 3, H, W) is needed"
+                f"{self.source}: the input {self.image.name} has {len(dims)} axes; an image (N, 3, H, W) is needed: "
+                "export it so, without the part that prepares images of any size"
             )
         numbers = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
         if self.channels_last:
@@ -150,38 +149,16 @@ class Graph:
         lengths = [dim.dim_value for dim in self.image.type.tensor_type.shape.dim]
         return len(lengths) == 4 and lengths[3] in (1, 3) and lengths[1] not in (1, 3)
 
+    @cached_property
+    def takes_pixels(self) -> bool:
+        """Whether the input is one of whole numbers: pixels 0..255 as they are."""
+        return bool(helper.tensor_dtype_to_np_dtype(self.image.type.tensor_type.elem_type).kind in "iu")
+
     def as_input(self, image: np.ndarray) -> np.ndarray:
         """An image (N, C, H, W) in the order of axes and in the type that the file takes."""
         kind = helper.tensor_dtype_to_np_dtype(self.image.type.tensor_type.elem_type)
         ordered = image.transpose(0, 2, 3, 1) if self.channels_last else image
         return np.ascontiguousarray(ordered.astype(kind))
-
-
-def load(path: str | Path, outputs: Sequence[str] | None = None) -> Any:
-    """Read an ONNX file.
-
-    Args:
-        path: the file.
-        outputs: tensors to end it with, in place of its own outputs.
-
-    Raises:
-        InputError: it cannot be read, its weights are missing, or it has no such tensor.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    try:
-        model = onnx.load(file)
-    except (FileNotFoundError, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{file}: its weights are in another file, which is missing ({reason}); put it beside {file.name}"
-        ) from None
-    except Exception as error:  # protobuf has an error of its own for each way in which a file can be broken
-        raise InputError(f"{file}: not an ONNX file, or cut off ({type(error).__name__})") from None
-    if not model.graph.node or not model.graph.input or not model.graph.output:
-        raise InputError(f"{file}: not an ONNX file, or an empty one")
-    return model if outputs is None else ending_with(model, outputs, str(file))
 
 
 def ending_with(model: Any, outputs: Sequence[str], source: str) -> Any:

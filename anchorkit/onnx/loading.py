@@ -13,7 +13,7 @@ from anchorkit.files import read_json
 from anchorkit.onnx.decode import DECODERS
 from anchorkit.onnx.detector import OnnxDetector
 from anchorkit.onnx.device import FORMAT
-from anchorkit.onnx.graph import Graph, attribute, ending_with, helper, load
+from anchorkit.onnx.graph import Graph, attribute, ending_with, in_order, onnx
 from anchorkit.onnx.names import Categories, categories_of, numbered
 from anchorkit.onnx.preprocess import PRESETS, Number, Preprocess, preprocess_of, triple
 from anchorkit.onnx.scores import ACTIVATIONS, Said
@@ -68,8 +68,8 @@ def load_onnx(
         objectness: whether the first score is one, where the number of classes does not say it.
         background: ``"first"``, ``"last"`` or ``"none"``: the column of the background.
         activation: ``"sigmoid"`` or ``"softmax"``, where the file gives scores as they come from the convolution.
-        decode: how boxes are decoded that the file leaves as they are: ``"yolov3"``, ``"yolov5"``, ``"ssd"`` or
-            ``"distance"``.
+        decode: how boxes are decoded that the file leaves as they are: ``"yolov3"``, ``"yolov5"``, ``"yolox"``,
+            ``"ssd"`` or ``"distance"``.
         outputs: tensors to read in place of the file's outputs: those before NMS, as a rule.
         anchors_per_cell: for bare heads (N, A x K, H, W): A, for all levels or for each, finest first.
         shapes: (width, height) in pixels of the anchors of each level, finest first, where the file does not say them.
@@ -97,7 +97,7 @@ def load_onnx(
             raise InputError(f"{word} is {value!r}: {did_you_mean(value, words)}")
     if background not in (None, "first", "last", "none"):
         raise InputError(f"background is {background!r}: use 'first', 'last' or 'none'")
-    whole = load(file)
+    whole = _read(file)
     rows = outputs or _with_rows(whole)
     model = whole if rows is None else ending_with(whole, rows, str(file))
     graph = Graph(model, str(file))
@@ -131,13 +131,11 @@ def load_onnx(
         named_outputs=outputs is not None,
     )
     classes = len(analysis.readings[0].scores.classes)
-    if (
-        helper.tensor_dtype_to_np_dtype(graph.image.type.tensor_type.elem_type).kind in "iu"
-    ):  # it takes pixels as they are
-        mean, scale = 0 if mean is None else mean, 1 if scale is None else scale
     known: Preprocess | None = beside.get("preprocess")
     if known is None and "ultralytics" in facts.get("author", "").lower():
         known = PRESETS["ultralytics"]
+    if graph.takes_pixels and ("preprocess" not in beside or preset is not None):
+        mean, scale = 0 if mean is None else mean, 1 if scale is None else scale
     return OnnxDetector(
         analysis,
         analysis.graph.model,
@@ -152,6 +150,47 @@ def load_onnx(
         activation=activation,
         options={word: value for word, value in said.items() if value is not None},
     )
+
+
+def _read(file: Path) -> Any:
+    """Read an ONNX file.
+
+    Raises:
+        InputError: it cannot be read, or its weights are missing.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        model = onnx.load(file)
+    except (FileNotFoundError, onnx.checker.ValidationError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{file}: its weights are in another file, which is missing ({reason}); put it beside {file.name}"
+        ) from None
+    except Exception as error:  # protobuf has an error of its own for each way in which a file can be broken
+        raise InputError(f"{file}: not an ONNX file, or cut off ({type(error).__name__})") from None
+    if not model.graph.node or not model.graph.input or not model.graph.output:
+        raise InputError(f"{file}: not an ONNX file, or an empty one")
+    if model.functions:
+        from onnx.inliner import inline_local_functions
+
+        # torch 2.1 to 2.4 wrote each of its operators as one.
+        model = inline_local_functions(model)
+    _normalize(model.graph)
+    return model
+
+
+def _normalize(graph: Any) -> None:
+    """Do, in place, what runtimes do with what some exporters write: order nodes, and read a length of -1 as open."""
+    nodes = in_order(graph.node, ())
+    if any(one is not other for one, other in zip(nodes, graph.node, strict=True)):
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(copies)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.ClearField("dim_value")
 
 
 def _with_rows(model: Any) -> list[str] | None:

@@ -46,7 +46,7 @@ def _in_file(path: Path) -> list[Category]:
     if not path.is_file():
         raise InputError(f"categories: no such file: {path}")
     if path.suffix.lower() in SUFFIXES:
-        described = description_of(path)
+        described = description_of(path, names_only=True)
         if described is None or not (described.names or described.classes):
             raise InputError(f"categories: {path} has no `names`; add the names of the classes")
         names = described.names or {}

@@ -78,13 +78,12 @@ class BlockedError(Exception):
 def is_fixed_sum(graph: Graph, node: Any) -> bool:
     """Whether a convolution is the weighted sum 0, 1, 2 ... with which distribution focal loss reads a distance."""
     weight = weight_of(graph, node) if node.op_type == "Conv" else None
-    return (
-        weight is not None
-        and weight.shape[0] == 1
-        and weight.shape[1] > 1
-        and weight.size == weight.shape[1]
-        and np.allclose(weight.ravel(), np.arange(weight.size), rtol=1e-3)
-    )
+    if weight is None or weight.shape[0] != 1 or weight.shape[1] < 2 or weight.size != weight.shape[1]:
+        return False
+    numbers, last = weight.ravel().astype(np.float64), weight.size - 1
+    if weight.dtype.kind in "iu":  # quantized
+        numbers = (numbers - numbers[0]) * last / max(1.0, numbers[-1] - numbers[0])
+    return bool(np.allclose(numbers, np.arange(weight.size), atol=0.005 * last))
 
 
 def head_nodes(graph: Graph) -> tuple[list[Any], list[Any]]:
@@ -106,6 +105,12 @@ def head_nodes(graph: Graph) -> tuple[list[Any], list[Any]]:
             continue
         region.append(node)
         wanted.update(name for name in inputs_of(node) if name in graph.image_dependent)
+    integer = next((node for node in region if node.op_type in ("ConvInteger", "FusedConv")), None)
+    if integer is not None:
+        raise InputError(
+            f"{graph.source}: its last convolutions are of the kind {integer.op_type}; give the file before it was "
+            "quantized dynamically or optimized by onnxruntime, or one in the QDQ format"
+        )
     if not heads or graph.image.name in wanted:
         raise InputError(
             f"{graph.source}: the outputs do not come from convolutions alone, so there are no cells and no anchors; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from anchorkit.onnx.zero_head import Boxes, activation_of, kinds_of_columns
 
 Column = tuple[int, int]
 """A table of a group, and a column of it."""
+
+_LANDMARKS = re.compile(r"(xyc){2,}")
+"""Columns of landmarks that each have a visibility, by `kinds_of_columns`."""
 
 ACTIVATIONS = ("sigmoid", "softmax", "none")
 
@@ -115,6 +119,13 @@ def find_scores(
         background = columns[0] if said.background != "last" else columns[-1]
         columns = columns[1:] if said.background != "last" else columns[:-1]
         notes.append("one column more than there are classes is taken for the background; background= says which")
+    if said.classes is not None and len(columns) != said.classes and joint and boxes.box_format is None:
+        width = group.sets[boxes.table].shape[1]
+        raise InputError(
+            f"{source}: the output {names} has {width} columns, and 4 of a box with {said.classes} classes were "
+            "expected (categories); if distances are given as distributions (NanoDet) or landmarks are among them, "
+            "only a file that decodes its boxes can be read: export it so, or name tensors with outputs="
+        )
     if said.classes is not None and len(columns) != said.classes:
         extra = " beside an objectness" if objectness or applied else " beside a background" if background else ""
         raise InputError(
@@ -133,9 +144,17 @@ def _candidates(
     letters, _, _ = kinds_of_columns(values, group.anchors)
     made = group.sets[boxes.table][0] >= 0
     inside = range(boxes.column, boxes.column + 4)
-    free = [c for c in range(values.shape[1]) if c not in inside and letters[c] in "c?" and made[c]]
-    if free:
-        return [(boxes.table, column) for column in free], True
+    landmarks = {c for run in _LANDMARKS.finditer(letters, boxes.column + 4) for c in range(*run.span())}
+    free = [
+        (boxes.table, c)
+        for c in range(values.shape[1])
+        if c not in inside and c not in landmarks and letters[c] in "c?" and made[c]
+    ]
+    activated = [column for column in free if _activation(group, [column], zero, three) != "none"]
+    if activated and boxes.box_format is not None:
+        return activated, True  # the others are coefficients of masks, say
+    if free and (boxes.box_format is not None or len(group.tables) == 1):
+        return free, True
     others = [number for number in range(len(group.tables)) if number != boxes.table]
     widths = {number: group.sets[number].shape[1] for number in others}
     if not others:
@@ -203,8 +222,14 @@ def _has_objectness(
     """Whether the first column is an objectness, and what was assumed."""
     if said.objectness is not None:
         return said.objectness, None
+    several = len({(anchor.height, anchor.width) for anchor in group.anchors}) < len(group.anchors)
     if said.classes is not None and joint:
-        return len(columns) == said.classes + 1, None
+        every = len(columns) == said.classes and several and said.classes > 1
+        note = (
+            "all scores are taken for classes, as many as categories= says, though files with several anchors per cell "
+            "usually have an objectness; if the first score is one, there is one class fewer"
+        )
+        return len(columns) == said.classes + 1, note if every else None
     if not joint or len(columns) < 2:
         return False, None
     if _activation(group, columns[:1], zero, three) != _activation(group, columns[1:], zero, three):
@@ -214,12 +239,8 @@ def _has_objectness(
     heads = [max(head.first for head in labels.heads if head.first <= one) for one in filters]
     if len(set(heads[1:])) == 1 and heads[0] != heads[1]:
         return True, None
-    cells = {(anchor.height, anchor.width): 0 for anchor in group.anchors}
-    for anchor in group.anchors:
-        cells[anchor.height, anchor.width] += 1
-    guess = max(cells.values()) > 1
-    word = "the first score is taken for an objectness" if guess else "no score is taken for an objectness"
-    return guess, f"{word}; objectness={not guess}, or the number of classes in categories=, says otherwise"
+    word = "the first score is taken for an objectness" if several else "no score is taken for an objectness"
+    return several, f"{word}; objectness={not several}, or the number of classes in categories=, says otherwise"
 
 
 def _single(

@@ -65,6 +65,13 @@ def cut(
     model.graph.node.extend(in_order([*nodes, *constants.new_nodes()], ()))
     constants.add_to(model)
     _state_shapes(model, graph, blocks, extents)
+    if model.ir_version < 4:  # in old files, each constant is an input too
+        known = {value.name for value in model.graph.input}
+        model.graph.input.extend(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in model.graph.initializer
+            if tensor.name not in known
+        )
     return without_dead_code(model), {name: tuple(sorted(found)) for name, found in filters.items()}
 
 
@@ -85,7 +92,10 @@ def _state_shapes(model: Any, graph: Graph, blocks: dict[str, Block | None], ext
     for value in stale:
         model.graph.value_info.remove(value)
     for value in model.graph.output:
-        if value.name not in touched or not value.type.tensor_type.HasField("shape"):
+        if not value.type.tensor_type.HasField("shape") and value.name in extents.of:  # a valid file has at least axes
+            for _ in extents.of[value.name].shape:
+                value.type.tensor_type.shape.dim.add()
+        if value.name not in touched:
             continue
         block, shape = blocks[value.name], list(extents.of[value.name].shape)
         if block is None:
@@ -340,14 +350,14 @@ class _Surgeon:
             lengths: tuple[int, ...] = inside.shape
             keeps = [None if len(one) == length else one for one, length in zip(part, lengths, strict=True)]
             node.input[2] = self.constants.cut(node.input[2], (*keeps, *block[depth:]))
-        if node.input[1] in self.constants.varying:
-            moved_by = new - indices[np.ix_(*part)]
-            found = self.constants.shifted(node.input[1], part, moved_by)
-            if found is None:
-                raise self._refusal(node, "writes where the size of the image, which is open, says,")
-            node.input[1] = found
-        else:
-            node.input[1] = self.constants.new(new, node.name + "/indices")
+        found = None
+        if (
+            self.graph.constant(node.input[1]) is None
+        ):  # they stay computed: stored, they may be larger than the weights
+            found = self.constants.shifted(node.input[1], part, new - indices[np.ix_(*part)])
+        if found is None and node.input[1] in self.constants.varying:
+            raise self._refusal(node, "writes where the size of the image, which is open, says,")
+        node.input[1] = found or self.constants.new(new, node.name + "/indices")
 
 
 def _copy(node: Any) -> Any:

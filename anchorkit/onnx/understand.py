@@ -11,8 +11,9 @@ import numpy as np
 from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
 from anchorkit.onnx.constants import Constants
+from anchorkit.onnx.endings import before_selection, ends_early, without_custom_operators
 from anchorkit.onnx.extents import Extents
-from anchorkit.onnx.graph import Graph, custom_operators, ending_with, inputs_of, probe
+from anchorkit.onnx.graph import Graph, ending_with, inputs_of, probe
 from anchorkit.onnx.heads import layout_of_file
 from anchorkit.onnx.provenance import BlockedError, Head, Labels, describe_heads, filters_in, head_nodes
 from anchorkit.onnx.rows import Group, by_level, read_groups
@@ -110,7 +111,12 @@ def understand(
     Raises:
         InputError: it is no detector that can be cut; the message says why, and what to do.
     """
-    graph, notes = _without_custom_operators(graph)
+    graph, notes = without_custom_operators(graph)
+    fixed = [name for name in graph.outputs if name not in graph.image_dependent]
+    if 0 < len(fixed) < len(graph.outputs):
+        rest = [name for name in graph.outputs if name not in fixed]
+        graph = Graph(ending_with(graph.model, rest, graph.source), graph.source)
+        notes.append(f"the output {' and '.join(fixed)} is the same for all images and is left out of the cut file")
     size = _input(graph, input_size)
     nodes, region = head_nodes(graph)
     needed = _constants_behind(graph, region)
@@ -118,8 +124,8 @@ def understand(
     heads = describe_heads(graph, nodes, measured)
     labels = Labels(graph, heads, region, measured, values)
     if labels.blocked:
-        graph, ends = _before(labels, named_outputs)
-        notes.append(_ends_early(labels.blocked[0].node, ends))
+        graph, ends = before_selection(labels, named_outputs)
+        notes.append(ends_early(labels.blocked[0].node, ends))
         return _with_notes(
             understand(
                 graph,
@@ -176,33 +182,6 @@ def understand(
         others,
         tuple(notes),
         lambda: Constants(graph, shapes_of, values, elsewhere),
-    )
-
-
-def _ends_early(node: Any, ends: Sequence[str]) -> str:
-    return (
-        f"behind its raw predictions the file goes on with {node.op_type}, which is left out: the cut file ends with "
-        f"{' and '.join(ends)}"
-    )
-
-
-def _without_custom_operators(graph: Graph) -> tuple[Graph, list[str]]:
-    """The graph before a selection of boxes that only one runtime knows (EfficientNMS_TRT), and what was left out.
-
-    Raises:
-        InputError: there is another custom operator.
-    """
-    found = custom_operators(graph)
-    if not found:
-        return graph, []
-    first = found[0]
-    ends = [name for name in first.input[:2] if name in graph.image_dependent]
-    if "NMS" in first.op_type and ends:
-        return Graph(ending_with(graph.model, ends, graph.source), graph.source), [_ends_early(first, ends)]
-    where = f"{first.domain}.{first.op_type}" if first.domain else first.op_type
-    raise InputError(
-        f"{graph.source}: the operator {where} is not part of ONNX, so it cannot be run here; name the tensors before "
-        f"it with outputs= (it reads {', '.join(inputs_of(first)[:3])})"
     )
 
 
@@ -267,45 +246,6 @@ def _elsewhere(
     return None
 
 
-def _before(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
-    """The graph that ends before what labels cannot pass.
-
-    Raises:
-        InputError: nothing before it can be boxes and scores.
-    """
-    graph, blocked = labels.graph, labels.blocked
-    first = blocked[0]
-    selecting = [
-        error for error in blocked if error.node.op_type in ("NonMaxSuppression", "TopK", "GatherND", "NonZero")
-    ]
-    selecting.sort(key=lambda error: error.node.op_type != "NonMaxSuppression")
-    cells = sum(head.height * head.width for head in labels.heads)
-    for error in selecting if not named else []:
-        ends = [name for name in error.node.input[:2] if name in labels.of and labels.of[name].size >= cells // 2]
-        if error.node.op_type != "NonMaxSuppression":
-            ends = list(
-                dict.fromkeys(
-                    name
-                    for one in blocked
-                    for name in one.node.input
-                    if name in labels.of and labels.of[name].ndim > 1 and labels.of[name].size >= cells // 2
-                )
-            )
-        if len(ends) > 1:
-            return Graph(ending_with(graph.model, ends, graph.source), graph.source), ends
-    where = first.node.name or first.node.output[0]
-    if selecting:
-        raise InputError(
-            f"{graph.source}: boxes are selected inside the file ({selecting[0].node.op_type} "
-            f"{selecting[0].node.name or selecting[0].node.output[0]}), and the raw boxes and scores before it were "
-            "not found; name them with outputs=, or export without NMS"
-        )
-    raise InputError(
-        f"{graph.source}: not an anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network "
-        "whose boxes and scores come from single cells is needed, or name such tensors with outputs="
-    )
-
-
 def _with_boxes(
     labels: Labels,
     groups: Sequence[Group],
@@ -330,6 +270,8 @@ def _with_boxes(
         if all(not mask & ~used for mask in made_by):
             others += [table.name for table in group.tables]
             continue
+        if boxes is None and per_cell is None and _is_bare(group):
+            raise _bare_heads(source, group)
         if boxes is None or (boxes.box_format is None and any(one.box_format is not None for _, one in chosen)):
             known = [table.name for one, _ in chosen for table in one.tables]
             hint = f"outputs={known}" if known else "outputs= if there are such tensors"
@@ -338,22 +280,32 @@ def _with_boxes(
                 f"a map of features?); leave it out with {hint}"
             )
         if boxes.box_format is None and per_cell is None and _is_bare(group):
-            channels = len(group.sets[boxes.table][0])
-            raise InputError(
-                f"{source}: the output {names} is a bare convolution with {channels} channels, which may be those of "
-                f"several anchors; say how many with anchors_per_cell= (3 for most YOLO: {channels} = 3 x "
-                f"{channels // 3}; 1 for one box per cell)"
-            )
+            raise _bare_heads(source, group)
         for mask in made_by:
             used |= mask
         chosen.append((group, boxes))
     return chosen, tuple(others)
 
 
+def _bare_heads(source: str, group: Group) -> InputError:
+    names = " and ".join(table.name for table in group.tables)
+    counts = [numbers.shape[1] for numbers in group.sets]
+    if len(counts) > 1:
+        return InputError(
+            f"{source}: the outputs {names} are bare convolutions with {' and '.join(map(str, counts))} channels, "
+            "which may be those of several anchors; say how many with anchors_per_cell= (boxes have 4 channels each)"
+        )
+    example = f"3 for most YOLO: {counts[0]} = 3 x {counts[0] // 3}; " if not counts[0] % 3 else ""
+    return InputError(
+        f"{source}: the output {names} is a bare convolution with {counts[0]} channels, which may be those of several "
+        f"anchors; say how many with anchors_per_cell= ({example}1 for one box a cell)"
+    )
+
+
 def _is_bare(group: Group) -> bool:
     """Whether channels stand on an axis of their own beside those of height and width."""
     return (
-        any(table.axis is not None and len(table.shape) >= 4 and not table.parts for table in group.tables)
+        any(table.axis is not None and len(table.shape) == 4 and not table.parts for table in group.tables)
         and len(group.anchors) == 1
     )
 

@@ -66,7 +66,11 @@ def outputs_of_heads(labels: Labels, region: Sequence[Any], names: Sequence[str]
                 value = np.full(shape, np.round(said / float(scale)) + int(zero)).astype(zero.dtype)
         given[head.tensor] = value
     read = {name for node in nodes for name in node.input}
-    constants = [numpy_helper.from_array(labels.values[name], name) for name in read if name in labels.values]
+    constants = [
+        numpy_helper.from_array(value, name)
+        for name, value in labels.values.items()
+        if name in read and name not in graph.image_dependent
+    ]
     ends = [onnx.ValueInfoProto(name=name) for name in names]
     made = helper.make_graph(nodes, "heads", inputs, ends, initializer=constants)
     model = helper.make_model(made, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
@@ -131,10 +135,9 @@ def find_boxes(
     read = [table.rows(zero[table.name]) for table in group.tables]
     for number, values in enumerate(read):
         letters, span_x, span_y = kinds_of_columns(values, group.anchors)
-        for pattern, name in _FORMATS.items():
-            column = letters.find(pattern)
-            if column < 0:
-                continue
+        places = [(letters.find(pattern), name) for pattern, name in _FORMATS.items() if pattern in letters]
+        if places:
+            column, name = min(places)  # landmarks behind the box look like corners
             unit = _unit(span_x, span_y, width, height, max(group.anchors, key=lambda one: one.height * one.width))
             box = values[:, column : column + 4]
             if name == "cxcywh" and _is_corner(box, group.anchors, unit, input_size):
@@ -150,8 +153,9 @@ def find_boxes(
     fours = [number for number, table in enumerate(group.tables) if read[number].shape[1] == 4]
     if len(group.tables) > 1 and fours:
         return Boxes(fours[0], 0, None, None, unknown)
-    if len(group.tables) == 1 and read[0].shape[1] > 4:
-        return Boxes(0, 0, None, None, unknown)
+    wide = [number for number, table in enumerate(group.tables) if read[number].shape[1] > 4]
+    if len(wide) == 1 and not any(table.axis is not None and len(table.shape) > 3 for table in group.tables[1:]):
+        return Boxes(wide[0], 0, None, None, unknown)  # BlazeFace has landmarks behind the box
     return None
 
 

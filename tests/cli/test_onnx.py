@@ -101,6 +101,27 @@ def test_prune_writes_the_same_file_smaller(command: Command, unknown: Path, tmp
     assert answer(command, "anchors", small)["boxes"] == after["boxes"]
 
 
+def test_prune_says_how_the_cut_file_compares(command: Command, unknown: Path, data: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.onnx"
+    done = answer(command, "prune", unknown, "--keep", "1,3", "--out", small, "--data", data, *SAID)
+    assert done["verified"]["difference"] == 0
+    assert done["AP"]["run"] == done["AP"]["expected"]
+    assert done["AP"]["run"] == answer(command, "evaluate", small, data, *SAID)["AP"]
+    assert done["AP"]["whole"] == answer(command, "evaluate", unknown, data, *SAID)["AP"]
+
+
+def test_prune_tells_what_optimizations_change_in_a_quantized_file(command: Command, tmp_path: Path) -> None:
+    import onnx
+
+    from tests.onnx import graphs
+
+    onnx.save(graphs.quantized(graphs.yolov5(), tmp_path, per_channel=True), tmp_path / "int8.onnx")
+    code, out, _ = command("prune", tmp_path / "int8.onnx", "--keep", "0", "--out", tmp_path / "small.onnx")
+    assert code == 0
+    assert "Without the runtime's graph optimizations" in out
+    assert json.loads((tmp_path / "small.json").read_text())["verified"]["optimized"] is not None
+
+
 def test_evaluate_and_search_let_the_file_predict(command: Command, unknown: Path, data: Path) -> None:
     found = answer(command, "evaluate", unknown, data, *SAID, "--drop", "0")
     val = ak.load_dataset(data).val

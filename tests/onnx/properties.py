@@ -57,7 +57,8 @@ def check_cuts(detector: OnnxDetector, count: int = 50, optimized: bool = True, 
         model, _ = analysis.cut(kept.mask)
         if number % max(1, count // checked) == 0:
             onnx.checker.check_model(model, full_check=True)
-        constants = {tensor.name for tensor in detector.model.graph.initializer}  # old files list them as inputs
+        stored = (*detector.model.graph.initializer, *model.graph.initializer)  # old files list them as inputs
+        constants = {tensor.name for tensor in stored}
         images = [value.name for value in model.graph.input if value.name not in constants]
         assert images == [analysis.graph.image.name]
         assert [value.name for value in model.graph.output] == [value.name for value in detector.model.graph.output]

@@ -22,6 +22,7 @@ ANIMALS = [Category(1, "cat"), Category(2, "dog")]
         ("labels.txt", "\ufeffcat\n\n dog \n"),
         ("data.yaml", "train: images\nval: images\nnames:\n  0: cat\n  1: dog\n"),
         ("list.yaml", "train: images\nval: images\nnc: 2\nnames: [cat, dog]\n"),
+        ("metadata.yaml", "names: [cat, dog]\nstride: 32\n"),
         ("truth.json", json.dumps({"categories": [{"id": 2, "name": "dog"}, {"id": 1, "name": "cat"}]})),
     ],
 )
