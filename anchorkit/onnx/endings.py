@@ -76,7 +76,7 @@ def before_selection(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
             "not found; name them with outputs=, or export without NMS"
         )
     raise InputError(
-        f"{graph.source}: no anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose "
+        f"{graph.source}: not an anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose "
         "boxes and scores come from single cells is needed, or name such tensors with outputs="
     )
 

@@ -298,7 +298,7 @@ def _bare_heads(source: str, group: Group) -> InputError:
     example = f"3 for most YOLO: {counts[0]} = 3 x {counts[0] // 3}; " if not counts[0] % 3 else ""
     return InputError(
         f"{source}: the output {names} is a bare convolution with {counts[0]} channels, which may be those of several "
-        f"anchors; say how many with anchors_per_cell= ({example}1 for one box a cell)"
+        f"anchors; say how many with anchors_per_cell= ({example}1 for one box per cell)"
     )
 
 
