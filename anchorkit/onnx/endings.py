@@ -76,8 +76,8 @@ def before_selection(labels: Labels, named: bool) -> tuple[Graph, list[str]]:
             "not found; name them with outputs=, or export without NMS"
         )
     raise InputError(
-        f"{graph.source}: not an anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network whose "
-        "boxes and scores come from single cells is needed, or name such tensors with outputs="
+        f"{graph.source}: not an anchor-based detector: at {first.node.op_type} ({where}), {first.why}; a network "
+        "whose boxes and scores come from single cells is needed, or name such tensors with outputs="
     )
 
 
