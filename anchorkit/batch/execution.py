@@ -39,7 +39,7 @@ class Kernel:
         held: open files that the process keeps open as long as it lives, such as a lock file.
 
     Attributes:
-        heard: called with each line that a training reports; None for nobody.
+        heard: called with each line that a training reports; None ignores them.
     """
 
     heard: Callable[[str], None] | None = None

@@ -4,7 +4,7 @@ A profile is a plain table: notebook stem -> parameter -> value. Other parameter
 `smoke` checks that everything runs, `quick` shows the method in minutes, `full` trains as long as it takes.
 
 The built-in shapes come with a trained detector, so the length of the training in 02_detector matters only for other
-data. In `quick` it is a time, whatever the number of images: three minutes. `full` counts epochs, and goes on from the
+data. In `quick` it is a time, three minutes, for any number of images. `full` counts epochs, and goes on from the
 detector that `quick` trained in the same folder. A step of 8 images takes about 0.06 s on two free cores: 150 epochs of
 300 images are six minutes, of 2,000 images 40. A large data set needs a GPU, or ``-p train_images=2000``.
 """

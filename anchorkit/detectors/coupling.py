@@ -81,7 +81,7 @@ def _watched(detector: Detector) -> tuple[LabelPass, dict[str, torch.Tensor]]:
         watch.run(torch.empty(1, 3, *detector.layout.input_size, device="meta"))
     except InputError:
         raise
-    except Exception as error:  # whatever the network's own code raises
+    except Exception as error:  # the network's own code may raise anything
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"coupled_channels: the network of {detector.name} does not run on torch's meta device"

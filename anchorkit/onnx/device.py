@@ -104,7 +104,7 @@ def _given(detector: Any) -> dict[str, Any]:
     }
     said = {name: now.get(name, value) for name, value in detector.options.items()}
     scores = detector.analysis.readings[0].scores
-    if scores.background is not None:  # said, so that a cut file is read like the whole one, whatever remains of it
+    if scores.background is not None:  # so that a cut file is read like the whole one
         said["background"] = "first" if scores.background < scores.classes[0] else "last"
     return said
 

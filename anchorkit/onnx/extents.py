@@ -27,7 +27,7 @@ class Extent:
         present: for each axis, bool (indices, owners): whether a slice has elements of an owner; None for an axis of
             length 1.
         counts: how many elements each owner has.
-        constants: how many elements nobody makes.
+        constants: how many elements no filter makes.
     """
 
     shape: tuple[int, ...]

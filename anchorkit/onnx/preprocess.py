@@ -22,7 +22,7 @@ class Preprocess:
     """What is done to an image before it is the network's input.
 
     Attributes:
-        resize: ``"stretch"``: to the input's size, whatever the proportions; ``"letterbox"``: as large as fits, in the
+        resize: ``"stretch"``: to the input's size, with other proportions; ``"letterbox"``: as large as fits, in the
             middle of a margin; ``"letterbox-corner"``: as large as fits, at the top left.
         mean: what is subtracted from pixels (0..255), by colour in the order of `color`.
         scale: what they are then divided by.

@@ -85,7 +85,7 @@ def open_onnx(
     Args:
         path: the file.
         facts: what the file cannot say, as from `parse_facts`; empty values count as not given.
-        categories: the object classes of the data. Those that the file names too are found by their names, in whatever
+        categories: the object classes of the data. Those that the file names too are found by their names, in any
             order. If the file names none of them, its classes are taken to be these, in this order.
 
     Raises:

@@ -230,7 +230,7 @@ def _joined(points: tuple[Any, ...], labels: tuple[Any, ...], results: tuple[Sea
     pairs = list(zip(results, labels, strict=True))
     offered = pd.concat([found.frontier.assign(channels=label) for found, label in pairs], ignore_index=True)
     owners = [(number, c) for number, found in enumerate(results) for c in found.configurations]
-    # Each search begins with all anchors, whatever they reach; here that must reach the threshold too.
+    # Each search begins with all anchors, even below the threshold; here they must reach it too.
     good = np.flatnonzero(reaches(offered["accuracy"].to_numpy(), results[0].threshold or 0.0))
     rows = [int(good[row]) for row in unbeaten(offered["accuracy"].iloc[good], offered[results[0].cost].iloc[good])]
     return JointResult(

@@ -180,7 +180,7 @@ def check_length(epochs: int | None, steps: int | None, minutes: float | None) -
 
 
 def say(text: str) -> None:
-    """One line about the training on standard output, where nobody watches a progress bar."""
+    """One line about the training on standard output, for a terminal that no one watches."""
     print(f"training: {text}", flush=True)
 
 

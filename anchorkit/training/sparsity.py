@@ -34,7 +34,7 @@ class Sparsity:
     """The penalty on the scales during one training.
 
     SGD gets it as a term of the loss, whose gradient is ``s * sign(scale)``. Through AdamW's normalisation that
-    gradient would become a step of constant size, whatever s. There the penalty is decoupled from the loss, as AdamW's
+    gradient would become a step of the same size for every s. There the penalty is decoupled from the loss, as AdamW's
     weight decay is: after each step a scale shrinks by ``lr * s``, and stops at zero.
 
     Args:
