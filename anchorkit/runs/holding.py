@@ -25,7 +25,7 @@ from anchorkit.statistics import SafeRemoval, cross_fitted_removal, safe_to_remo
 _FILE = Path("search") / "holds.json"
 _BY_BUDGET = Path("search") / "cross_fitted.csv"
 _SEARCHED = Path("search") / "frontier.csv"
-_MOST_POINTS = 30
+_MOST_POINTS = 60
 _WORDS = ("headline", "evidence", "hope", "gap")
 
 
@@ -95,7 +95,7 @@ def find_what_holds(
     options: dict[str, Any] = {"margin": margin, "confidence": confidence, "draws": draws, "seed": seed}
     told = nothing_can_be_told(evaluator.accuracy(evaluator.full), evaluator.metric, _n_images(evaluator)) is None
     if test is not None and _n_images(test) >= min(FEWEST_IMAGES, _n_images(evaluator)):
-        found = safe_to_remove(test, _spread(result), **options, progress=progress)
+        found = safe_to_remove(test, _candidates(result, margin), **options, progress=progress)
     elif told:
         with unchecked():  # of the folds, which have fewer images
             found = cross_fitted_removal(
@@ -157,9 +157,14 @@ def read_holding(run_dir: str | Path) -> Holding | None:
         ) from None
 
 
-def _spread(result: SearchResult) -> SearchResult:
-    """The search with so few points of its frontier that the draws take seconds, evenly from one end to the other."""
-    last = len(result.frontier) - 1
+def _candidates(result: SearchResult, margin: float) -> SearchResult:
+    """The search with the points that may be safe: those that lose no more than the margin on its own images.
+
+    The test images have no part in this choice, so their bounds hold. Points that lose more would only take room: there
+    are so few that the draws take seconds, evenly from the most to the least accurate.
+    """
+    enough = float(result.baseline["accuracy"]) - margin
+    last = max(int((result.frontier["accuracy"] >= enough).sum()), 1) - 1
     rows = np.unique(np.linspace(0, last, min(last + 1, _MOST_POINTS)).round().astype(int)).tolist()
     frontier = result.frontier.iloc[rows].reset_index(drop=True)
     return dataclasses.replace(result, frontier=frontier, configurations=[result.configurations[row] for row in rows])

@@ -44,6 +44,10 @@ def test_test_images_are_preferred(own: Evaluator, tmp_path: Path) -> None:
     kept = other.accuracy(found.configuration)
     assert f"AP {100 * other.accuracy(other.full):.1f} \N{RIGHTWARDS ARROW} {100 * kept:.1f}" in holding.evidence
     assert cross_fitted_change(tmp_path, 10**9) is None
+    # Every point that loses no more than the margin on the search's images is looked at, and no other.
+    candidates = result.frontier["accuracy"] >= own.accuracy(own.full) - OPTIONS["margin"]
+    assert 1 < candidates.sum() < len(result.frontier)
+    assert found.points["head_flops"].tolist() == result.frontier.loc[candidates, "head_flops"].tolist()
 
 
 @pytest.mark.parametrize("few", [None, 12])
