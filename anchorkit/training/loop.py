@@ -153,6 +153,11 @@ def fit(
     bar.update(int(rows[-1]["step"]) if rows else 0)
     before = {} if pace.steps else checkpoint.state()
 
+    def take_back() -> None:
+        rows.clear()
+        checkpoint.forget()  # it belongs to another number of steps
+        checkpoint.load(before)
+
     def chosen() -> None:
         checkpoint.facts["steps"] = pace.steps
         if accelerator.is_main_process:
@@ -164,7 +169,7 @@ def fit(
     try:
         for addition in additions:
             addition.open()
-        for sampler.steps in pace.laps(len(rows), accelerator, lambda: checkpoint.load(before), chosen):
+        for sampler.steps in pace.laps(len(rows), accelerator, take_back, chosen):
             started, total = time.perf_counter(), 0.0
             model.train()
             for images, targets in loader:

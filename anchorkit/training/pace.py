@@ -3,7 +3,8 @@
 A training is done in laps; a checkpoint is written after each. In epochs, a lap is an epoch. In steps it is a twelfth
 of them, however few the images are. In minutes, the first steps are timed, taken back, and then the number of steps is
 fixed and written down: so a killed training goes on with the same number, and the same number of steps given explicitly
-ends with the same weights.
+ends with the same weights. If the machine turns out to be much faster soon afterwards, because another program has
+ended, all steps are taken back and a larger number is fixed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ VALIDATIONS, VALIDATING = 10, 0.15
 """How often a training that chooses itself is validated, and the share of its time that this may take."""
 _clock = time.perf_counter
 _TRIAL, _TRIAL_SECONDS = 40, 3.0  # steps that are timed at most, and for how long
+_EARLY, _TOO_SHORT = 0.25, 0.75  # of the minutes: until when they may be counted anew, and if they would end before
 
 
 @dataclass
@@ -81,10 +83,11 @@ class Pace:
         Args:
             done: laps that are done.
             accelerator: of the training; its first process decides.
-            take_back: puts everything back to before the first step.
+            take_back: puts everything back to before the first step, the laps of the history too.
             chosen: called when the number of steps is fixed.
         """
-        if not self.steps:
+        fixed_now = not self.steps
+        if fixed_now:
             self.trying = True
             yield range(2)  # the first steps are slow: memory is allocated, workers start
             started = _clock()
@@ -96,13 +99,42 @@ class Pace:
                 yield range(4, 4 + more)
                 seconds = (_clock() - started) / more
             take_back()
-            self.trying, self.step_seconds = False, seconds
-            time_left = 60 * (self.minutes or 0) - self.validation * self.validations
-            self.steps = int(_agreed(max(self.least, round(time_left / seconds)), accelerator))
+            self.trying = False
+            self._fix(seconds, 0.0, accelerator)
             chosen()
-        ends = self.ends
-        for lap in range(done, len(ends)):
-            yield range(ends[lap - 1] if lap else 0, ends[lap])
+        began, lap = _clock(), done
+        while lap < len(self.ends):
+            now = range(self.ends[lap - 1] if lap else 0, self.ends[lap])
+            started = _clock()
+            yield now
+            lap += 1
+            ended = _clock()
+            spent = ended - began
+            if not fixed_now or lap == len(self.ends) or spent >= _EARLY * self._seconds:
+                fixed_now = False
+                continue
+            validating = self.validation if self.validates(lap) else 0.0
+            seconds = max((ended - started - validating) / len(now), 1e-6)
+            too_short = spent + seconds * (self.steps - now.stop) < _TOO_SHORT * (self._seconds - self._validating)
+            if _agreed(too_short, accelerator):
+                take_back()
+                lap = 0
+                self._fix(seconds, spent, accelerator)
+                chosen()
+
+    def _fix(self, seconds: float, spent: float, accelerator: Accelerator) -> None:
+        """Fix the number of steps by what one takes, when some of the time is spent."""
+        self.step_seconds = seconds
+        steps = round((self._seconds - self._validating - spent) / seconds)
+        self.steps = int(_agreed(max(self.least, steps), accelerator))
+
+    @property
+    def _seconds(self) -> float:
+        return 60 * (self.minutes or 0)
+
+    @property
+    def _validating(self) -> float:
+        return self.validation * self.validations
 
     def timed(self, validate: Callable[[], float], share: float = 1.0) -> float:
         """The accuracy that a validation finds, on a `share` (0..1) of the images; notes how long all of them take."""

@@ -93,6 +93,11 @@ class Checkpoint:
             if part is not None:
                 part.load_state_dict(state[name])
 
+    def forget(self) -> None:
+        """Delete the last state that was saved."""
+        if self.folder is not None:
+            (self.folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
     def state(self) -> dict[str, Any]:
         """A copy of the state of every part."""
         return {name: None if part is None else copy.deepcopy(part.state_dict()) for name, part in self.parts.items()}

@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -216,6 +218,48 @@ def test_a_killed_training_of_minutes_goes_on_with_its_own_plan(
     undisturbed, again = train(data, steps=12)
     assert losses == again
     assert same_weights(undisturbed, resumed)
+
+
+@pytest.mark.parametrize(("fast_from", "restarts"), [(0, 0), (30, True), (10**9, 0)])
+def test_minutes_are_counted_anew_when_the_machine_becomes_faster(
+    monkeypatch: pytest.MonkeyPatch, fast_from: int, restarts: bool
+) -> None:
+    steps, taken_back, seconds = 0, [], [0.0]
+    monkeypatch.setattr(pace_module, "_clock", lambda: sum(seconds))
+    pace = Pace(60, 29, least=10, minutes=3, validate_every=0)
+    accelerator = SimpleNamespace(num_processes=1)
+    for now in pace.laps(0, accelerator, lambda: taken_back.append(sum(seconds)), lambda: None):
+        for _ in now:
+            seconds.append(0.1 if steps >= fast_from else 0.5)
+            steps += 1
+    assert now.stop == pace.steps
+    assert (len(taken_back) > 1) == bool(restarts)  # once for the steps that were timed
+    assert all(when < 3 * 60 / 4 for when in taken_back)
+    assert 0.75 * 180 < sum(seconds) < 180 + 7  # the timed steps come on top
+    assert (pace.steps > 1200) == (fast_from < 10**9)
+
+
+def test_a_training_that_begins_again_is_that_of_the_larger_number(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The time goes by images: a second each for the first ones, a quarter of that for later ones.
+    seen, load = [0.0], TrainingSet.__getitem__
+
+    def loaded(self: TrainingSet, index: int) -> Any:
+        seen.append(seen[-1] + (1.0 if len(seen) < 20 else 0.25))
+        return load(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pace_module, "_clock", lambda: seen[-1])
+        patch.setattr(TrainingSet, "__getitem__", loaded)
+        again, losses = train(data, minutes=0.5, out=tmp_path)
+    steps = read_json(tmp_path / "plan.json")["steps"]
+    assert 20 < steps < 30  # it was 8 at first
+    explicit, expected = train(data, steps=steps)
+    assert losses == expected
+    assert same_weights(again, explicit)
+    done, _ = train(data, steps=steps, out=tmp_path)
+    assert same_weights(again, done)
 
 
 def test_few_images_get_as_many_steps_as_many() -> None:
