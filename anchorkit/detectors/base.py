@@ -36,8 +36,8 @@ class Detector:
         postprocess: how raw predictions become detections.
         options: what the family's builder needs beside anchors, size and classes; plain JSON values.
         anchor_surgery: what `prune` calls in the place of `pruned`: channel surgery sets it. None for `pruned`.
-        rows_follow_anchors: whether `network` gives its boxes in the order of `boxes_by_anchor`, for every image; two stages
-            give boxes of proposals instead.
+        rows_follow_anchors: whether `network` gives its boxes in the order of `boxes_by_anchor`. Two stages give boxes
+            of proposals.
         begins_with: what its weights began with, in words: ``"random weights"``, ``"the trunk of tiny_ssd-shapes"``.
 
     Example:

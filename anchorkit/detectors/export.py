@@ -291,7 +291,7 @@ def _verify(model: Any, network: nn.Module, images: Tensor, detector: Detector) 
 def _nearest(rows: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
     """Rows of one image's proposals and those that they are to be compared with: the nearest ones of the same class.
 
-    Every row whose score counts is among them, from either side, but for the `SWAPPED` share with the farthest partners.
+    All rows with a score are among them, from either side, but for the `SWAPPED` share with the farthest partners.
     """
     from scipy.spatial import cKDTree
 

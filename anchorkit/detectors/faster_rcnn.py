@@ -5,8 +5,8 @@ and a box per class. A raw prediction is a proposal's box for one class, made by
 that the kit makes of the full set are torchvision's. Without some anchors, other proposals would move up; so what an
 evaluator says of a subset is a guess, and `pruned` refuses.
 
-torchvision's code picks proposals by lists whose lengths depend on the image. Here their number is fixed and a mask says
-which are real, so that torch can export both stages.
+torchvision's code picks proposals by lists whose lengths depend on the image. Here their number is fixed, and a mask
+says which are real, so that torch can export both stages.
 
 Levels are called as torchvision calls the maps: ``0``, ``1`` and so on, and ``pool``.
 """
