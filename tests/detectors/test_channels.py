@@ -199,6 +199,21 @@ def test_nothing_cut_is_nothing_changed() -> None:
     assert all(torch.equal(a, b) for a, b in zip(predicted(same), predicted(detector), strict=True))
 
 
+def test_fresh_weights_of_a_cut_detector_say_as_much_as_those_of_a_whole_one() -> None:
+    """SSD300 has no norms that would make up for weights that were drawn for more inputs."""
+    detector = ak.load_detector("ssd300_vgg16", categories=5, size=(268, 284), width=1 / 8)
+    channels = ak.coupled_channels(detector)
+    cut = cut_channels(detector, some(channels, 0.5), channels=channels)
+    image = torch.rand(1, 3, *detector.layout.input_size, generator=torch.Generator().manual_seed(0))
+
+    def last_map(seed: int, of: Detector) -> float:
+        with torch.inference_mode():
+            return float(list(ak.untrained(of, seed).module.backbone(image).values())[1].std())
+
+    sizes = [[last_map(seed, of) for seed in range(4)] for of in (detector, cut)]
+    assert 0.5 < np.median(sizes[1]) / np.median(sizes[0]) < 2
+
+
 def test_every_promise_of_a_detector_holds_after_a_cut(data: ak.datasets.Dataset) -> None:
     detector = ak.load_detector("tiny_ssd", weights="shapes")
     small = cut_channels(detector, some(ak.coupled_channels(detector), 0.2))
