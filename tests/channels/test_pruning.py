@@ -92,7 +92,7 @@ def test_what_was_gained_is_said_on_standard_error(
 
 
 def test_nothing_to_remove_is_a_warning_and_the_same_bits(detector: Detector, statistics: ChannelStatistics) -> None:
-    with pytest.warns(UserWarning, match="ratio=0.01 .* removes no channel"):
+    with pytest.warns(UserWarning, match="ratio=0.01 removes no channel"):
         same = ak.prune_channels(detector, statistics, ratio=0.01, progress=False)
     assert same.layout == detector.layout
     before, after = detector.module.state_dict(), same.module.state_dict()
@@ -107,6 +107,16 @@ def test_a_share_of_the_multiply_adds(detector: Detector, statistics: ChannelSta
     # The threshold is one for the groups of a stride, so some layer loses more than another.
     shares = done.frame["kept"] / done.frame["channels"]
     assert shares.groupby(done.frame["stride"]).agg(np.ptp).max() > 0.05
+
+
+def test_quantiles_of_parts_as_they_are_published(detector: Detector, statistics: ChannelStatistics) -> None:
+    """S3's parts are several strides with one threshold; its own are those of YOLOv4."""
+    parts = {"trunk 2 + trunk 4 + trunk 8": 0.18, "trunk 16": 0.5, "trunk 32": 0.97}
+    done = channel_pruning(detector, statistics, quantiles=parts, importance="bn_scale")
+    part = done.frame["stride"].clip(lower=8, upper=64)  # strides of up to 8 together, those above 32 are left alone
+    sums = done.frame.groupby(part)[["channels", "kept"]].sum()
+    quantile = np.array([*parts.values(), 0])
+    assert (sums["kept"] == sums["channels"] - (quantile * sums["channels"]).astype(int)).all()
 
 
 def test_multiples(detector: Detector, statistics: ChannelStatistics) -> None:
@@ -156,11 +166,15 @@ def test_bad_input(detector: Detector, data: Dataset, statistics: ChannelStatist
             ak.prune_channels(*(args or (detector, statistics)), progress=False, **options)
         assert "\n" not in str(caught.value)
 
-    refused("give ratio= .* or flops=")
-    refused("give ratio= .* or flops=", ratio=0.1, flops=0.5)
+    refused("give ratio= .* or quantiles=")
+    refused("give ratio= .* or quantiles=", ratio=0.1, flops=0.5)
     refused("ratio is 1", ratio=1)
     refused("did you mean backbone.stages.3.0", ratio={"backbone.stages.30": 0.5})
     refused("flops is 0.001; tiny_ssd needs", flops=0.001)
+    refused("give ratio= .* or quantiles=", flops=0.5, quantiles={"trunk 8": 0.5})
+    refused("quantiles: tiny_ssd has no part 'trunk 9'; did you mean trunk 8", quantiles={"trunk 9": 0.5})
+    refused("'trunk 8' is named twice", quantiles={"trunk 8": 0.5, "trunk 4 + trunk 8": 0.5})
+    refused("the quantile of trunk 8 is 1", quantiles={"trunk 8": 1})
     refused("unknown importance 'surgon': did you mean surgeon", ratio=0.1, importance="surgon")
     refused("images is 0", detector, data.train, ratio=0.1, images=0)
     refused(
