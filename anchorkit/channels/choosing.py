@@ -1,4 +1,4 @@
-"""Which channels go, given their scores: a ratio of every group or per group, a share of the multiply-adds, quantiles."""
+"""Which channels go, given their scores: a ratio of all groups or per group, a share of multiply-adds, or quantiles."""
 
 from __future__ import annotations
 

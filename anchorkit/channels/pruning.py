@@ -98,8 +98,8 @@ def prune_channels(
 
     Raises:
         InputError: not exactly one of `ratio`, `flops` and `quantiles` is given, one is out of range, a group, a part
-            or an importance is unknown, the importance needs a norm that a group lacks, no channels can be pruned, there is no image, or a
-            feature is not finite.
+            or an importance is unknown, the importance needs a norm that a group lacks, no channels can be pruned,
+            there is no image, or a feature is not finite.
 
     Example:
         >>> import anchorkit as ak

@@ -45,9 +45,9 @@ def watch_maps(
         >>> seen["backbone.stages.0.3"]
         (2, 16, 80, 80)
     """
-    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(detector.module):
-        with _Replay(channels, visit) as replay:
-            detector.channel_network()(images)
+    replay = _Replay(channels, visit)
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(detector.module), replay:
+        detector.channel_network()(images)
     replay.finish()
 
 

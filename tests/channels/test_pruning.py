@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import anchorkit as ak
 from anchorkit.channels import ChannelStatistics, channel_pruning, gather_statistics
 from anchorkit.costs import cost_of
 from anchorkit.datasets import Dataset
-from anchorkit.detectors import Detector, to_tensor
+from anchorkit.detectors import Detector, parameter_cost, to_tensor
 
 
 def evaluator_of(detector: Detector, data: Dataset) -> ak.Evaluator:
@@ -70,6 +71,32 @@ def test_anchors_and_channels_together_save_more_than_either(
     assert both.results[0].frontier["total_flops"].min() > 100e6  # anchors alone
     assert both.results[1].baseline["total_flops"] > 93e6  # channels alone
     assert ak.prune(slim, chosen.configuration).parameters < slim.parameters
+
+
+def test_together_by_parameters_and_by_latency(
+    detector: Detector, data: Dataset, statistics: ChannelStatistics
+) -> None:
+    """A cost per point, of one name: what each detector has, or measures itself."""
+    slim = ak.prune_channels(detector, statistics, ratio=0.3, importance="l1", progress=False)
+    few = replace(data, val=data.val.subset(4))
+    pairs = [(each, evaluator_of(each, few)) for each in (detector, slim)]
+    by_size = ak.joint_search(pairs, [parameter_cost(each) for each, _ in pairs], budget=12, progress=False)
+    assert by_size.cost == "parameters"
+    assert by_size.baseline["parameters"] == detector.parameters
+    assert by_size.results[1].baseline["parameters"] == slim.parameters
+    for row, configuration, origin in zip(
+        by_size.frontier.itertuples(), by_size.configurations, by_size.origins, strict=True
+    ):
+        assert row.parameters == ak.prune(pairs[origin][0], configuration).parameters
+    images = [few.val.image(image_id) for image_id in few.val.image_ids]
+    whole = ak.MeasuredLatency(detector, images, repeats=2, warmup=0)
+    both = [whole, ak.MeasuredLatency(slim, images, repeats=2, warmup=0, beside=whole)]
+    with pytest.warns(UserWarning, match="the cost latency_ms is measured"):
+        by_time = ak.joint_search(pairs, both, budget=2, progress=False)
+    assert by_time.cost == "latency_ms"
+    assert by_time.results[0].baseline["latency_ms"] == whole.full_ms == both[1].full_ms
+    assert (by_time.evaluated["latency_ms"] > 0).all()
+    assert by_time.results[1].baseline["latency_ms"] == both[1](slim.layout.full) != whole.full_ms
 
 
 def test_the_fold_is_reported(detector: Detector, statistics: ChannelStatistics) -> None:

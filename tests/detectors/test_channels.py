@@ -21,7 +21,7 @@ from torchvision.ops import FrozenBatchNorm2d
 import anchorkit as ak
 from anchorkit import testing
 from anchorkit.costs import costs
-from anchorkit.detectors import CoupledChannels, Detector, cut_channels, masked_channels, watch_maps
+from anchorkit.detectors import CoupledChannels, Detector, cut_channels, masked_channels, parameter_cost, watch_maps
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 from tests.detectors import properties
@@ -178,6 +178,19 @@ def test_anchors_first_or_channels_first(name: str) -> None:
     assert one.parameters < pruned.parameters
     testing.check_pruning(cut, cut.layout.configuration(drop=drop), IMAGES[:1])
     testing.check_costs(cut, cut.layout.configuration(drop=drop))
+
+
+@pytest.mark.parametrize("name", ["tiny_ssd", "tiny_retinanet"])
+def test_parameters_of_every_configuration_are_known(name: str) -> None:
+    detector, channels = built(name)
+    cut = cut_channels(detector, some(channels), channels=channels)
+    cost = parameter_cost(cut)
+    first, rng = cut.layout.anchors[0], np.random.default_rng(0)
+    level = [anchor.index for anchor in cut.layout.anchors if anchor.level == first.level]
+    drops: list[Any] = [[], level, range(1, len(cut.layout)), rng.permutation(len(cut.layout))[:5].tolist()]
+    for drop in drops:
+        kept = cut.layout.configuration(drop=drop)
+        assert cost.compute(kept) == ak.prune(cut, kept).parameters
 
 
 def test_channels_are_cut_twice(tmp_path: Path) -> None:
