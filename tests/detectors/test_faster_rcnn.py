@@ -107,11 +107,12 @@ def test_the_kits_detections_are_torchvisions(faster: Detector) -> None:
     properties.kit_postprocessing_gives_what_the_detector_returns(faster, images)
 
 
-def test_a_step_of_everything_before_and_after_a_cut(data: ak.datasets.Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [NAME, pytest.param("fasterrcnn_resnet50_fpn", marks=pytest.mark.nightly)])
+def test_a_step_of_everything_before_and_after_a_cut(name: str, data: ak.datasets.Dataset, tmp_path: Path) -> None:
     """On real images: trained, evaluated, cut by what images say, trained again, exported."""
     onnxruntime = pytest.importorskip("onnxruntime")
     few = replace(data, train=data.val.subset(4), val=data.val.subset(2))
-    detector = ak.load_detector(NAME, categories=data.categories, size=(96, 96), seed=0)
+    detector = ak.load_detector(name, categories=data.categories, size=(96, 96), seed=0)
     losses = [ak.fit(detector, few, "tiny", steps=2, batch_size=4, progress=False).frame["loss"].iloc[-1]]
     detector = refresh_norms(detector, few.train)  # two steps do not move a running mean far
     small = ak.prune_channels(detector, few.train, ratio=0.3, images=2, importance="l1", progress=False)
