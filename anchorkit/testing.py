@@ -59,7 +59,7 @@ def check_detector(
 
     Returns:
         For each promise ``"kept"``, or why it was not checked: the detector does not implement `pruned` or `network`,
-        or is not registered.
+        has two stages, or is not registered.
 
     Raises:
         AssertionError: a promise is broken; the message has one line per broken promise. If raw predictions break
@@ -81,6 +81,8 @@ def check_detector(
     tried = list(_configurations(detector.layout, configurations, seed))
     no_surgery = "" if type(detector).pruned is not Detector.pruned else "not checked: pruned() is not implemented"
     no_network = "" if type(detector).network is not Detector.network else "not checked: network() is not implemented"
+    if not detector.rows_follow_anchors:
+        no_surgery = no_network = "not checked: its boxes are of proposals, not of anchors"
     unknown = "" if detector.architecture in list_detectors() else "not checked: register_detector(name, build) first"
     promises: dict[str, tuple[str, Callable[..., object], list[tuple[object, ...]]]] = {
         "raw predictions": ("", check_raw_predictions, [(pixels,)]),
@@ -143,7 +145,7 @@ def check_raw_predictions(detector: Detector, images: Sequence[np.ndarray]) -> N
         _require(bool((raw.boxes[:, 2:] >= raw.boxes[:, :2]).all()), f"{where}: a box has x2 < x1 or y2 < y1")
         found = set(raw.anchor.tolist())
         _require(
-            found == anchors,
+            found == anchors or (found < anchors and not detector.rows_follow_anchors),
             f"{where}: anchor has the indices {_some(found)}; each of 0 to {len(anchors) - 1} is needed",
         )
         [alone] = detector.raw_predictions([image])

@@ -1,15 +1,16 @@
-"""Which channels go, given their scores: a ratio of every group, a ratio per group, or a share of the multiply-adds."""
+"""Which channels go, given their scores: a ratio of all groups or per group, a share of multiply-adds, or quantiles."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.errors import InputError
+from anchorkit.suggest import did_you_mean
 
 Scores = Mapping[str, npt.NDArray[np.float64]]
 Keep = dict[str, list[int]]
@@ -62,22 +63,10 @@ def keep_by_flops(channels: CoupledChannels, scores: Scores, flops: float, multi
     _check_multiple(multiple_of)
     if not 0 < flops <= 1:
         raise InputError(f"flops is {flops}; the share of the multiply-adds that stays must be above 0 and at most 1")
-    pools: dict[tuple[int, str], list[ChannelGroup]] = defaultdict(list)
-    for group in channels.groups:
-        pools[group.stride, group.part].append(group)
-    # For each pool the group of every atom, by rising score.
-    orders = []
-    for pool in pools.values():
-        owners = np.repeat(np.arange(len(pool)), [group.atoms for group in pool])
-        orders.append((pool, owners[np.argsort(np.concatenate([scores[group.name] for group in pool]), kind="stable")]))
+    pools = _pooled(channels, scores)
 
     def widths(quantile: float) -> dict[str, int]:
-        found = {}
-        for pool, order in orders:
-            gone = np.bincount(order[: int(quantile * len(order) + 1e-9)], minlength=len(pool))
-            for group, lost in zip(pool, gone, strict=True):
-                found[group.name] = _rounded(group, group.atoms - int(lost), multiple_of)
-        return found
+        return _widths(((pool, quantile) for pool in pools.values()), multiple_of)
 
     full = channels.macs()
     least = channels.macs(widths(1))
@@ -96,6 +85,73 @@ def keep_by_flops(channels: CoupledChannels, scores: Scores, flops: float, multi
     if channels.macs(widths(0)) <= flops * full:
         high = 0.0
     return {name: _best(scores[name], count) for name, count in widths(high).items()}
+
+
+def keep_by_quantiles(
+    channels: CoupledChannels, scores: Scores, quantiles: Mapping[str, float], multiple_of: int = 1
+) -> Keep:
+    """From each part of the network the given quantile of the scores goes, by one threshold for all its groups.
+
+    This is how Chu et al. (arXiv 2306.01526) publish their pruning: five parts of YOLOv4, with quantiles of 0.18 to
+    0.97.
+
+    Args:
+        channels: the groups.
+        scores: for each group float64 (atoms,), comparable within a part.
+        quantiles: 0 <= q < 1, by a part's name: its part and stride, such as ``"trunk 8"``. Several that share a
+            threshold are joined by a plus: ``"trunk 2 + trunk 4 + trunk 8"``. Other parts stay whole.
+        multiple_of: as in `keep_by_ratio`.
+
+    Raises:
+        InputError: a part is unknown or named twice, or a quantile is out of range.
+    """
+    _check_multiple(multiple_of)
+    known = dict.fromkeys(_pool_of(group) for group in channels.groups)
+    chosen = []
+    for name, quantile in quantiles.items():
+        if not 0 <= quantile < 1:
+            raise InputError(f"the quantile of {name} is {quantile}; it must be 0 or more and below 1")
+        parts = [part.strip() for part in name.split("+")]
+        for part in parts:
+            if part not in known:
+                raise InputError(f"quantiles: {channels.detector} has no part {part!r}; {did_you_mean(part, known)}")
+            if known[part]:
+                raise InputError(f"quantiles: {part!r} is named twice, in {known[part]!r} and {name!r}")
+            known[part] = name
+        groups = [group for group in channels.groups if _pool_of(group) in parts]
+        chosen.append((_Pool(groups, scores), quantile))
+    return {name: _best(scores[name], count) for name, count in _widths(chosen, multiple_of).items()}
+
+
+class _Pool:
+    """Groups that share a threshold, and the group of every atom by rising score."""
+
+    def __init__(self, groups: Sequence[ChannelGroup], scores: Scores) -> None:
+        self.groups = groups
+        owners = np.repeat(np.arange(len(groups)), [group.atoms for group in groups])
+        self.order = owners[np.argsort(np.concatenate([scores[group.name] for group in groups]), kind="stable")]
+
+
+def _pool_of(group: ChannelGroup) -> str:
+    return f"{group.part} {group.stride}"
+
+
+def _pooled(channels: CoupledChannels, scores: Scores) -> dict[str, _Pool]:
+    """One pool for each part and stride."""
+    pools: dict[str, list[ChannelGroup]] = defaultdict(list)
+    for group in channels.groups:
+        pools[_pool_of(group)].append(group)
+    return {name: _Pool(groups, scores) for name, groups in pools.items()}
+
+
+def _widths(chosen: Iterable[tuple[_Pool, float]], multiple_of: int) -> dict[str, int]:
+    """By the group's name how many atoms stay if of each pool a share of the scores goes."""
+    found = {}
+    for pool, quantile in chosen:
+        gone = np.bincount(pool.order[: int(quantile * len(pool.order) + 1e-9)], minlength=len(pool.groups))
+        for group, lost in zip(pool.groups, gone, strict=True):
+            found[group.name] = _rounded(group, group.atoms - int(lost), multiple_of)
+    return found
 
 
 def _rounded(group: ChannelGroup, atoms: int, multiple_of: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from anchorkit.channels.choosing import Keep, keep_by_flops, keep_by_ratio
+from anchorkit.channels.choosing import Keep, keep_by_flops, keep_by_quantiles, keep_by_ratio
 from anchorkit.channels.folding import fold as fold_into_readers
 from anchorkit.channels.importance import Importance, as_importance, comparable, score
 from anchorkit.channels.statistics import ChannelStatistics, gather_statistics
@@ -62,6 +62,7 @@ def prune_channels(
     *,
     ratio: float | Mapping[str, float] | None = None,
     flops: float | None = None,
+    quantiles: Mapping[str, float] | None = None,
     importance: str | Importance = "nuclear",
     fold: bool = True,
     images: int = 64,
@@ -83,6 +84,8 @@ def prune_channels(
             (`coupled_channels` lists the groups), and other groups stay whole. At least one channel stays.
         flops: instead of a ratio, the share of the multiply-adds that stays at most: above 0, at most 1. Groups of one
             stride and part share a threshold.
+        quantiles: instead of a ratio, the share of the scores that goes from each stride and part, such as
+            ``{"trunk 8": 0.2, "trunk 16 + trunk 32": 0.5}``; see `anchorkit.channels.choosing.keep_by_quantiles`.
         importance: ``"nuclear"``, ``"surgeon"``, ``"bn_scale"``, ``"l1"``, ``"random"``, or a function
             ``(group, statistics)`` that returns a score for each of the group's atoms; see
             `anchorkit.channels.importance`.
@@ -94,9 +97,9 @@ def prune_channels(
         progress: show a progress bar, and in the end what was gained, on standard error.
 
     Raises:
-        InputError: neither or both of `ratio` and `flops` are given, one is out of range, a group or an importance is
-            unknown, the importance needs a norm that a group lacks, no channels can be pruned, there is no image, or a
-            feature is not finite.
+        InputError: not exactly one of `ratio`, `flops` and `quantiles` is given, one is out of range, a group, a part
+            or an importance is unknown, the importance needs a norm that a group lacks, no channels can be pruned,
+            there is no image, or a feature is not finite.
 
     Example:
         >>> import anchorkit as ak
@@ -111,6 +114,7 @@ def prune_channels(
         data,
         ratio=ratio,
         flops=flops,
+        quantiles=quantiles,
         importance=importance,
         fold=fold,
         images=images,
@@ -129,6 +133,7 @@ def channel_pruning(
     *,
     ratio: float | Mapping[str, float] | None = None,
     flops: float | None = None,
+    quantiles: Mapping[str, float] | None = None,
     importance: str | Importance = "nuclear",
     fold: bool = True,
     images: int = 64,
@@ -149,8 +154,12 @@ def channel_pruning(
         >>> done.folding.columns.to_list()
         ['layer', 'gone', 'lost', 'lost_folded']
     """
-    if (ratio is None) == (flops is None):
-        raise InputError("prune_channels: give ratio= (share of the channels that go) or flops= (share that stays)")
+    given = {"ratio": ratio, "flops": flops, "quantiles": quantiles}
+    asked = [f"{name}={value}" for name, value in given.items() if value is not None]
+    if len(asked) != 1:
+        raise InputError(
+            "prune_channels: give ratio= (share of the channels that go), flops= (share that stays) or quantiles="
+        )
     importance_of = as_importance(importance)
     if isinstance(data, ChannelStatistics):
         if data.detector is not detector:
@@ -161,13 +170,14 @@ def channel_pruning(
         statistics = gather_statistics(detector, data, images, nuclear=nuclear, seed=seed, progress=progress)
     channels = statistics.channels
     scores = score(importance, statistics, seed)
-    if flops is None:
-        assert ratio is not None
+    if ratio is not None:
         keep = keep_by_ratio(channels, scores, ratio, multiple_of)
-    else:
+    elif flops is not None:
         keep = keep_by_flops(channels, comparable(importance, scores), flops, multiple_of)
+    else:
+        keep = keep_by_quantiles(channels, comparable(importance, scores), quantiles or {}, multiple_of)
     if all(len(keep[name]) == channels[name].atoms for name in keep):
-        warnings.warn(f"prune_channels: {ratio=} {flops=} removes no channel; the detector stays whole", stacklevel=3)
+        warnings.warn(f"prune_channels: {asked[0]} removes no channel; the detector stays whole", stacklevel=3)
     source = detector
     folding = pd.DataFrame(columns=["layer", "gone", "lost", "lost_folded"])
     if fold:

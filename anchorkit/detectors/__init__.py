@@ -8,6 +8,7 @@ from anchorkit.detectors.base import (
     kept_by_level,
     to_tensor,
 )
+from anchorkit.detectors.channel_costs import parameter_cost
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.channel_maps import watch_maps
 from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
@@ -43,6 +44,7 @@ __all__ = [
     "list_detectors",
     "load_detector",
     "masked_channels",
+    "parameter_cost",
     "prune",
     "register_detector",
     "save_detector",

@@ -36,6 +36,8 @@ class Detector:
         postprocess: how raw predictions become detections.
         options: what the family's builder needs beside anchors, size and classes; plain JSON values.
         anchor_surgery: what `prune` calls in the place of `pruned`: channel surgery sets it. None for `pruned`.
+        rows_follow_anchors: whether `network` gives its boxes in the order of `boxes_by_anchor`. Two stages give boxes
+            of proposals.
         begins_with: what its weights began with, in words: ``"random weights"``, ``"the trunk of tiny_ssd-shapes"``.
 
     Example:
@@ -48,6 +50,7 @@ class Detector:
     """
 
     begins_with = FRESH
+    rows_follow_anchors = True
     anchor_surgery: Callable[[Any, Configuration], Any] | None = None
 
     def __init__(
@@ -123,6 +126,10 @@ class Detector:
             level's own.
         """
         return None
+
+    def rows_per_level(self) -> list[int]:
+        """How many boxes `network` gives for each level with anchors; their sum is B."""
+        return [level.cells * len(level.anchors) for level in self.layout.levels if level.anchors]
 
     def channel_network(self) -> nn.Module:
         """What `anchorkit.coupled_channels` runs on the meta device, by default `network`.

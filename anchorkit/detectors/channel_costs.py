@@ -1,4 +1,4 @@
-"""The layout of a detector whose channels were cut, where its family does not measure it itself."""
+"""What detectors cost that differ in their channels: the layout after a cut, and all parameters as a search's cost."""
 
 from __future__ import annotations
 
@@ -6,9 +6,42 @@ from dataclasses import replace
 
 import numpy as np
 
-from anchorkit.anchors import AnchorLayout, Level
+from anchorkit.anchors import AnchorLayout, Configuration, Level
+from anchorkit.costs import Cost, cost_of
+from anchorkit.detectors.base import Detector
 from anchorkit.detectors.channel_groups import CoupledChannels
 from anchorkit.errors import InputError
+from anchorkit.pruning import prune
+
+
+def parameter_cost(detector: Detector) -> Cost:
+    """Parameters of the whole network, as a cost for a search; it is called ``parameters``.
+
+    A layout knows the parameters of the head (``"head_parameters"``). Those of the trunk differ between detectors whose
+    channels were cut, and fall where a level without anchors takes parts of the trunk with it. They are counted once
+    for each set of levels that keep anchors, in a pruned copy.
+
+    Args:
+        detector: its layout is that of the configurations.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> from anchorkit.detectors import parameter_cost
+        >>> detector = ak.load_detector("tiny_ssd", weights="shapes")
+        >>> kept = detector.layout.configuration(keep=range(10))
+        >>> parameter_cost(detector).compute(kept) == ak.prune(detector, kept).parameters
+        True
+    """
+    trunks: dict[tuple[bool, ...], int] = {}
+
+    def parameters(kept: Configuration) -> int:
+        used = tuple(count > 0 for count in kept.per_level)
+        if used not in trunks:
+            whole = detector.layout.configuration(keep=[a.index for a in detector.layout.anchors if used[a.level]])
+            trunks[used] = prune(detector, whole).parameters - int(cost_of(whole, "head_parameters"))
+        return trunks[used] + int(cost_of(kept, "head_parameters"))
+
+    return Cost("parameters", "Parameters", "parameters", "parameters", parameters)
 
 
 def layout_after(layout: AnchorLayout, before: CoupledChannels, after: CoupledChannels) -> AnchorLayout:

@@ -172,7 +172,7 @@ class LabelPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def run(self, images: Tensor) -> None:
         """Run the network; what it gives cannot be cut."""
-        with self._paths(), torch.no_grad(), self:
+        with torch.inference_mode(False), self._paths(), torch.no_grad(), self:
             outputs = self._network(images)
         for tensor in tensors_in(outputs):
             self.last |= self.of(tensor).sources

@@ -45,7 +45,8 @@ def watch_maps(
         >>> seen["backbone.stages.0.3"]
         (2, 16, 80, 80)
     """
-    with evaluation_mode(detector.module), torch.no_grad(), _Replay(channels, visit) as replay:
+    replay = _Replay(channels, visit)
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(detector.module), replay:
         detector.channel_network()(images)
     replay.finish()
 

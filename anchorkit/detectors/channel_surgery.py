@@ -112,7 +112,24 @@ def built(architecture: str, categories: Any, **known: Any) -> Detector:
     if not isinstance(widths, Mapping):
         raise InputError(f"channels: {widths!r} is not a number of outputs for each layer that was cut, by its path")
     detector = BUILDERS[architecture](categories, **known)
-    return narrowed(detector, widths) if widths else detector
+    if not widths:
+        return detector
+    before = _inputs(detector.module)
+    small = narrowed(detector, widths)
+    with torch.no_grad():  # fresh weights are drawn for the whole number of inputs: fewer would say less in each layer
+        for path, count in _inputs(small.module).items():
+            small.module.get_parameter(f"{path}.weight").mul_((before[path] / count) ** 0.5)
+    return small
+
+
+def _inputs(module: nn.Module) -> dict[str, int]:
+    """How many inputs each output of a convolution or linear layer sums over, by the layer's path."""
+    found = {}
+    for path, layer in module.named_modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim > 1:
+            found[path] = weight.shape[0 if isinstance(layer, nn.modules.conv._ConvTransposeNd) else 1]
+    return found
 
 
 def narrowed(detector: Detector, widths: Widths) -> Detector:

@@ -60,7 +60,8 @@ def coupled_channels(detector: Detector) -> CoupledChannels:
 
 def _watched(detector: Detector) -> tuple[LabelPass, dict[str, torch.Tensor]]:
     """A pass of the detector's network, and the network's tensors by their name in the detector's module."""
-    with evaluation_mode(detector.module):
+    # Inference mode would hide the operations; a caller may be in it.
+    with torch.inference_mode(False), evaluation_mode(detector.module):
         network = detector.channel_network()
         of_module: dict[int, str] = {}
         for name, tensor in [*detector.module.named_parameters(), *detector.module.named_buffers()]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "anchorkit.export", 1
 OPSET = 18
+ANCHOR_ORDER = "level by level, row by row, cell by cell, anchor by anchor"
+PROPOSAL_ORDER = "proposal by proposal, best first, class by class"
 ROOM, LEAST = 4.0, 1e-5
 """How far the file may be from torch's float64: this many times the distance of torch's float32 or, if that is more,
 this share of the range (1 for scores, the longer side of the input for boxes)."""
+SWAPPED = 0.01
+"""Share of the proposals that may be others: where two are nearly equal, rounding decides which one stays."""
 
 
 def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: bool = False) -> Path:
@@ -84,10 +89,10 @@ def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: boo
     exported: Any = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     model = _cleaned(exported.model_proto)
     _require_shapes(detector, _outputs(network, images), len(images))
-    verified = _verify(model, network, images, detector.name)
+    verified = _verify(model, network, images, detector)
     if nms:
         plain = model
-        model = with_nms(plain, _boxes_per_level(detector), len(detector.categories), detector.postprocess)
+        model = with_nms(plain, detector.rows_per_level(), len(detector.categories), detector.postprocess)
         if verified is not None:
             _verify_best(model, plain, images, detector)
     onnx.checker.check_model(model, full_check=True)
@@ -146,16 +151,16 @@ class _ConstantAnchors(nn.Module):
 
 @torch.no_grad()
 def _with_constant_anchors(network: nn.Module, images: Tensor) -> nn.Module:
-    """Put in the place of what makes anchor boxes those of `images`: in the file there is one input size only.
+    """Put in the place of what makes anchor boxes those of an image: in the file there is one input size only.
 
     What makes them gives a list as long as the batch, and the tracing cannot leave that length open.
     """
     for module in list(network.modules()):
         generator = getattr(module, "anchor_generator", None)
-        if isinstance(generator, FreeAnchorBoxes):
+        if isinstance(generator, FreeAnchorBoxes | AnchorGenerator):
             found: list[Tensor] = []
             handle = generator.register_forward_hook(lambda *call, found=found: found.append(call[2][0]))
-            network(images)
+            network(images[:1])
             handle.remove()
             module.anchor_generator = _ConstantAnchors(found[0].clone())
     return network
@@ -203,11 +208,6 @@ def _cleaned(model: Any) -> Any:
     return model
 
 
-def _boxes_per_level(detector: Detector) -> list[int]:
-    """How many boxes each level with anchors has."""
-    return [level.cells * len(level.anchors) for level in detector.layout.levels if level.anchors]
-
-
 @torch.inference_mode()
 def _outputs(network: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
     """What torch says."""
@@ -215,7 +215,7 @@ def _outputs(network: nn.Module, images: Tensor) -> dict[str, np.ndarray]:
 
 
 def _require_shapes(detector: Detector, outputs: dict[str, np.ndarray], batch: int) -> None:
-    total, classes = sum(_boxes_per_level(detector)), len(detector.categories)
+    total, classes = sum(detector.rows_per_level()), len(detector.categories)
     promised = {"scores": (batch, total, classes), "boxes": (batch, total, 4)}
     for name, values in outputs.items():
         if values.shape != promised[name]:
@@ -225,7 +225,7 @@ def _require_shapes(detector: Detector, outputs: dict[str, np.ndarray], batch: i
             )
 
 
-def _verify(model: Any, network: nn.Module, images: Tensor, name: str) -> dict[str, Any] | None:
+def _verify(model: Any, network: nn.Module, images: Tensor, detector: Detector) -> dict[str, Any] | None:
     """Compare a model with what torch says in float64 of some images, all of them and the first one alone.
 
     How far rounding takes a network from the exact answer depends on its weights. torch's own float32 shows how far:
@@ -235,7 +235,7 @@ def _verify(model: Any, network: nn.Module, images: Tensor, name: str) -> dict[s
         model: an ONNX model without NMS.
         network: what it was made of.
         images: (N, 3, H, W).
-        name: of the detector.
+        detector: what the network is of.
 
     Returns:
         The largest differences, those of torch's float32, and onnxruntime's version; None if it is not installed.
@@ -243,6 +243,7 @@ def _verify(model: Any, network: nn.Module, images: Tensor, name: str) -> dict[s
     Raises:
         InputError: the differences are larger than that, or the network cannot be run in float64.
     """
+    name = detector.name
     try:
         import onnxruntime
     except ImportError:
@@ -262,12 +263,21 @@ def _verify(model: Any, network: nn.Module, images: Tensor, name: str) -> dict[s
     # Sums are taken in another order for another number of images.
     parts = [images[:count] for count in sorted({1, len(images)})]
     found, said = [_run(model, part) for part in parts], [_outputs(network, part) for part in parts]
+    compared = [
+        [
+            (values, {name: each[: len(values[name])] for name, each in exact.items()})
+            if detector.rows_follow_anchors
+            else _nearest(values, exact)
+            for values in runs
+        ]
+        for runs in (found, said)
+    ]
     largest: dict[str, float] = {}
     noise: dict[str, float] = {}
     for output, extent in (("scores", 1), ("boxes", max(images.shape[-2:]))):
         largest[output], noise[output] = (
-            float(np.max([np.abs(values[output] - exact[output][: len(values[output])]).max() for values in runs]))
-            for runs in (found, said)
+            float(np.max([np.abs(ours[output] - theirs[output]).max(initial=0) for ours, theirs in pairs]))
+            for pairs in compared
         )
         allowed = max(LEAST * extent, ROOM * noise[output])
         if not largest[output] <= allowed:  # NaN is no match either
@@ -276,6 +286,32 @@ def _verify(model: Any, network: nn.Module, images: Tensor, name: str) -> dict[s
                 f"images; {allowed:.2g} is allowed. Nothing was written"
             )
     return {**largest, "torch_float32": noise, "onnxruntime": onnxruntime.__version__}
+
+
+def _nearest(rows: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
+    """Rows of one image's proposals and those that they are to be compared with: the nearest ones of the same class.
+
+    All rows with a score are among them, from either side, but for the `SWAPPED` share with the farthest partners.
+    """
+    from scipy.spatial import cKDTree
+
+    classes, extent = exact["scores"].shape[-1], exact["boxes"].max()
+    of_class = 2 * (np.arange(exact["scores"].shape[1]) % classes)  # farther apart than any two of the same class
+    scores = [values["scores"][0].max(1) for values in (rows, exact)]
+    places = [
+        np.column_stack([of_class, score, values["boxes"][0] / extent])
+        for score, values in zip(scores, (rows, exact), strict=True)
+    ]
+    pairs = []
+    for this, other in ((0, 1), (1, 0)):
+        own = np.flatnonzero(scores[this] > LEAST)
+        distance, partner = cKDTree(places[other]).query(places[this][own], p=np.inf)
+        good = np.argsort(distance, kind="stable")[: len(own) - int(SWAPPED * len(own))]
+        pairs.append(np.stack([own[good], partner[good]] if this == 0 else [partner[good], own[good]]))
+    chosen = np.concatenate(pairs, 1)
+    return tuple(
+        {name: values[:, at] for name, values in side.items()} for side, at in zip((rows, exact), chosen, strict=True)
+    )
 
 
 def _verify_best(model: Any, plain: Any, images: Tensor, detector: Detector) -> None:
@@ -321,7 +357,7 @@ def _description(
         "outputs": [_facts_of(output) for output in model.graph.output],
         "categories": [{"id": category.id, "name": category.name} for category in detector.categories],
         "postprocess": detector.postprocess.to_dict(),
-        "box_order": "level by level, row by row, cell by cell, anchor by anchor",
+        "box_order": ANCHOR_ORDER if detector.rows_follow_anchors else PROPOSAL_ORDER,
         "anchors": [
             {"id": anchor.id, "level": anchor.level, "width": anchor.width, "height": anchor.height}
             for anchor in layout.anchors

@@ -5,6 +5,9 @@ and a box per class. A raw prediction is a proposal's box for one class, made by
 that the kit makes of the full set are torchvision's. Without some anchors, other proposals would move up; so what an
 evaluator says of a subset is a guess, and `pruned` refuses.
 
+torchvision's code picks proposals by lists whose lengths depend on the image. Here their number is fixed, and a mask
+says which are real, so that torch can export both stages.
+
 Levels are called as torchvision calls the maps: ``0``, ``1`` and so on, and ``pool``.
 """
 
@@ -14,6 +17,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -24,7 +28,9 @@ from torchvision.models import mobilenet_v3_large, resnet50
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import _mobilenet_extractor, _resnet_fpn_extractor
 from torchvision.models.detection.faster_rcnn import FasterRCNN
-from torchvision.ops import clip_boxes_to_image, roi_align
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import concat_box_prediction_layers
+from torchvision.ops import clip_boxes_to_image, nms, roi_align
 
 from anchorkit.anchors import AnchorLayout, Configuration, Level
 from anchorkit.detectors.anchor_boxes import Shapes
@@ -43,6 +49,8 @@ COCO_IDS = 90
 class TwoStageDetector(Detector):
     """A detector whose module is torchvision's `FasterRCNN`."""
 
+    rows_follow_anchors = False
+
     def __init__(self, blueprint: Blueprint, module: Any) -> None:
         super().__init__(
             blueprint.family.architecture,
@@ -60,7 +68,7 @@ class TwoStageDetector(Detector):
         module: Any = copy.deepcopy(self.module).to("meta").eval()
         images = torch.empty(1, 3, *size, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            _Stages(module)(images)
+            _OnGrid(module)(images)
         with torch.no_grad():
             maps = module.backbone(images)
         head: Any = module.rpn.head
@@ -93,36 +101,12 @@ class TwoStageDetector(Detector):
         batch, _ = module.transform([to_tensor(image, self.device)])
         size = batch.image_sizes[0]
         features = module.backbone(batch.tensors)
-        [proposals], _ = module.rpn(batch, features)
+        scores, boxes, number, real = _Stages(module).found(batch, features)
         grids = [(level.shape[-2], level.shape[-1]) for level in features.values()]
-        anchor = boxes_by_anchor(self.layout, grids)[self._made_by(batch, features, proposals)]
-        found = module.roi_heads.box_head(module.roi_heads.box_roi_pool(features, [proposals], [size]))
-        logits, offsets = module.roi_heads.box_predictor(found)
-        # There may be no proposal at all, which torchvision decodes to another shape.
-        decoded = module.roi_heads.box_coder.decode(offsets, [proposals]).reshape(*logits.shape, 4)
-        boxes = clip_boxes_to_image(decoded, size)[:, 1:]  # (P, K, 4)
-        scores = torch.softmax(logits, -1)[:, 1:]
-        scores = scores.masked_fill(((boxes[..., 2:] - boxes[..., :2]) < SMALLEST_BOX).any(-1), 0)
-        count, classes = scores.shape
-        alone = torch.zeros(count, classes, classes, device=scores.device)
-        alone.diagonal(dim1=1, dim2=2).copy_(scores)
+        anchor = boxes_by_anchor(self.layout, grids)[number[real].cpu().numpy()]
         scale = boxes.new_tensor([image.shape[1] / size[1], image.shape[0] / size[0]] * 2)
-        return RawPredictions(
-            (boxes * scale).flatten(0, 1).cpu().numpy(),
-            alone.flatten(0, 1).cpu().numpy(),
-            np.repeat(anchor, classes),
-        )
-
-    def _made_by(self, batch: Any, features: Any, proposals: Tensor) -> np.ndarray:
-        """For each proposal the number of the anchor box that it was made of: the one that is decoded to its bits."""
-        rpn: Any = self.module.rpn
-        maps = list(features.values())
-        _, offsets = rpn.head(maps)
-        flat = torch.cat([each.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).reshape(-1, 4) for each in offsets])
-        [anchors] = rpn.anchor_generator(batch, maps)
-        decoded = clip_boxes_to_image(rpn.box_coder.decode(flat, [anchors])[:, 0], batch.image_sizes[0])
-        number = {box: index for index, box in enumerate(map(tuple, decoded.tolist()))}
-        return np.array([number[tuple(box)] for box in proposals.tolist()], np.int64)
+        rows = _rows(scores[real], boxes[real] * scale)
+        return RawPredictions(*(each.cpu().numpy() for each in reversed(rows)), np.repeat(anchor, scores.shape[1]))
 
     def pruned(self, configuration: Configuration) -> Detector:
         """Refused: proposals compete before the second stage, so the rows of the other anchors would not stay."""
@@ -132,44 +116,119 @@ class TwoStageDetector(Detector):
         )
 
     def network(self) -> nn.Module:
-        """Refused: how many boxes there are depends on the image."""
-        raise InputError(
-            f"export: {self.name} has two stages; the number of its raw predictions depends on the image, which export "
-            "and timing of the bare network do not provide for"
-        )
+        """See `Detector.network`, but for one image at a time.
+
+        Rows are those of as many proposals as there may be, class by class; a row with no proposal has scores of 0.
+        """
+        return _Network(self.module.eval())
+
+    def rows_per_level(self) -> list[int]:
+        """See `Detector.rows_per_level`; all rows are of the second stage, which has no levels."""
+        return [_Stages(self.module).proposals(self.layout) * len(self.categories)]
 
     def channel_network(self) -> nn.Module:
         """Both stages, the second on a fixed grid of boxes in the place of proposals."""
-        return _Stages(self.module)
+        return _OnGrid(self.module)
 
 
 class _Stages(nn.Module):
-    """All that has weights, with no choice that depends on values."""
+    """All that has weights. It shares them with torchvision's module."""
 
     def __init__(self, module: Any) -> None:
         super().__init__()
-        self.backbone, self.rpn_head = module.backbone, module.rpn.head
-        self.box_head, self.box_predictor = module.roi_heads.box_head, module.roi_heads.box_predictor
-        self.side = module.roi_heads.box_roi_pool.output_size[0]
-        self.proposals = module.rpn._post_nms_top_n["testing"]
-        transform = module.transform
-        self.mean, self.std = list(transform.image_mean), list(transform.image_std)
+        self.backbone, self.rpn, self.roi_heads = module.backbone, module.rpn, module.roi_heads
+        self.most = module.rpn._pre_nms_top_n["testing"], module.rpn._post_nms_top_n["testing"]
+        self.mean, self.std = list(module.transform.image_mean), list(module.transform.image_std)
+
+    def proposals(self, layout: AnchorLayout) -> int:
+        """How many there may be at the layout's input size."""
+        return min(self.most[1], sum(min(self.most[0], level.cells * len(level.anchors)) for level in layout.levels))
+
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """What the trunk makes of images in 0..1."""
+        mean, std = (images.new_tensor(values).reshape(1, 3, 1, 1) for values in (self.mean, self.std))
+        found: dict[str, Tensor] = self.backbone((images - mean) / std)
+        return found
+
+    def found(self, batch: ImageList, features: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What both stages make of one image's maps.
+
+        The number of proposals is always the same, so that the whole can be exported: some are not real.
+
+        Returns:
+            scores (P, K), 0..1; boxes (P, K, 4), clipped to the image; the number (P,) of the anchor box that each
+            proposal was made of; and whether it is real (P,).
+        """
+        size = batch.image_sizes[0]
+        proposals, number, real = self._proposed(batch, list(features.values()))
+        pooled = self.roi_heads.box_roi_pool(features, [proposals], [size])
+        logits, offsets = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+        decoded = self.roi_heads.box_coder.decode(offsets, [proposals]).reshape(*logits.shape, 4)
+        boxes = clip_boxes_to_image(decoded, size)[:, 1:]
+        seen = ((boxes[..., 2:] - boxes[..., :2]) >= SMALLEST_BOX).all(-1) & real[:, None]
+        return torch.softmax(logits, -1)[:, 1:].where(seen, 0.0), boxes, number, real
+
+    def _proposed(self, batch: ImageList, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The first stage as torchvision's, but of a fixed number of proposals: boxes (P, 4), anchors, real ones.
+
+        What torchvision leaves out has a score of -1 here, which suppresses nothing and comes last.
+        """
+        rpn = self.rpn
+        scores, offsets = rpn.head(maps)
+        [anchors] = rpn.anchor_generator(batch, maps)
+        counts = [each[0].numel() for each in scores]
+        flat, deltas = concat_box_prediction_layers(scores, offsets)
+        boxes = clip_boxes_to_image(rpn.box_coder.decode(deltas, [anchors])[:, 0], batch.image_sizes[0])
+        numbers, ranks = [], []
+        for first, level in zip(accumulate([0, *counts]), flat[:, 0].split(counts), strict=False):
+            best, at = level.sigmoid().topk(min(self.most[0], len(level)))
+            these = boxes[at + first]
+            good = (these[:, 2:] - these[:, :2] >= rpn.min_size).all(1) & (best >= rpn.score_thresh)
+            best = best.where(good, -1.0)
+            kept = nms(these, best, rpn.nms_thresh)
+            numbers.append(at + first)
+            ranks.append(torch.full_like(best, -1.0).scatter(0, kept, best[kept]))
+        rank = torch.cat(ranks)
+        best, at = rank.topk(min(self.most[1], len(rank)))
+        number = torch.cat(numbers)[at]
+        return boxes[number], number, best >= 0
+
+
+class _Network(_Stages):
+    """From an image to raw predictions; see `TwoStageDetector.network`."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if len(images) != 1:
+            raise InputError("a detector of two stages takes one image at a time here")
+        scores, boxes, _, _ = self.found(ImageList(images, [tuple(images.shape[-2:])]), self.maps(images))
+        scores, boxes = _rows(scores, boxes)
+        return scores[None], boxes[None]
+
+
+def _rows(scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """A row for each proposal and class: (P K, K), 0 for the other classes, and boxes (P K, 4)."""
+    return torch.diag_embed(scores).flatten(0, 1), boxes.flatten(0, 1)
+
+
+class _OnGrid(_Stages):
+    """Both stages with no choice that depends on values."""
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        mean, std = (images.new_tensor(values).reshape(1, 3, 1, 1) for values in (self.mean, self.std))
-        maps = list(self.backbone((images - mean) / std).values())
-        scores, offsets = self.rpn_head(maps)
+        maps = list(self.maps(images).values())
+        scores, offsets = self.rpn.head(maps)
         pooled = maps[:-1] or maps  # the last is for the first stage only
+        side = self.roi_heads.box_roi_pool.output_size[0]
         regions = [
-            roi_align(features, list(boxes), self.side, features.shape[-1] / images.shape[-1], 2)
+            roi_align(features, list(boxes), side, features.shape[-1] / images.shape[-1], 2)
             for features, boxes in zip(pooled, self._boxes(images, len(pooled)), strict=True)
         ]
-        return [*scores, *offsets, *self.box_predictor(self.box_head(torch.cat(regions)))]
+        predicted = self.roi_heads.box_predictor(self.roi_heads.box_head(torch.cat(regions)))
+        return [*scores, *offsets, *predicted]
 
     def _boxes(self, images: Tensor, levels: int) -> list[Tensor]:
         """For each level boxes (N, B, 4) side by side, larger ones on coarser levels; in all as many as proposals."""
         height, width = images.shape[-2:]
-        shares = [self.proposals // levels + (level < self.proposals % levels) for level in range(levels)]
+        shares = [self.most[1] // levels + (level < self.most[1] % levels) for level in range(levels)]
         found = []
         for level, count in enumerate(shares):
             columns = math.ceil(math.sqrt(count))

@@ -143,6 +143,8 @@ class MeasuredLatency:
         batch_size: images per batch; the cost is that of a batch.
         seed: of the order within the rounds.
         clock: ``"wall"``, or ``"processor"`` to count only the time on a processor; see `LatencyReport.compare`.
+        beside: the cost of another detector: configurations are timed in turn with that one, unpruned, and refer to its
+            median. For `anchorkit.joint_search`, whose costs must be comparable between detectors.
 
     Raises:
         InputError: an option is out of range; on a call, a configuration is empty or of another detector.
@@ -173,6 +175,7 @@ class MeasuredLatency:
         batch_size: int = 1,
         seed: int = 0,
         clock: str = "wall",
+        beside: MeasuredLatency | None = None,
     ) -> None:
         check_options(images, runtime, threads, repeats, warmup, batch_size)
         self.__name__ = "latency_ms"  # what the search calls its column
@@ -182,6 +185,7 @@ class MeasuredLatency:
         self._subject = partial(make_subject, images=used, batch_size=batch_size, runtime=runtime, threads=threads)
         self._rounds = partial(time_rounds, batches=len(used) // batch_size, repeats=repeats, warmup=warmup, seed=seed)
         self._comparisons: dict[Configuration, Comparison] = {}
+        self._reference = beside or self
 
     def __call__(self, configuration: Configuration) -> float:
         """Milliseconds that a batch takes with only the anchors of `configuration`, network and post-processing."""
@@ -194,18 +198,21 @@ class MeasuredLatency:
 
     @cached_property
     def full_ms(self) -> float:
-        """The unpruned detector's median in milliseconds per batch."""
+        """The median of the unpruned detector (`beside`'s, if given) in milliseconds per batch."""
+        if self._reference is not self:
+            return self._reference.full_ms
         with evaluation_mode(*_modules([self._detector])):
             samples = self._timed({_FULL: self._full})
         return float(samples.loc[samples["part"] == "total", self._column].median())
 
     def _compared(self, configuration: Configuration) -> Comparison:
-        if configuration == self._detector.layout.full:
+        full, reference = configuration == self._detector.layout.full, self._reference
+        if full and reference is self:
             return Comparison(_FULL, _FULL, "total", self._clock, 1.0, 1.0, 1.0, self._repeats)
         if configuration not in self._comparisons:
-            pruned = prune(self._detector, configuration)
-            with evaluation_mode(*_modules([self._detector, pruned])):
-                samples = self._timed({_FULL: self._full, _PRUNED: self._subject(pruned)})
+            pruned = self._detector if full else prune(self._detector, configuration)
+            with evaluation_mode(*_modules([reference._detector, pruned])):
+                samples = self._timed({_FULL: reference._full, _PRUNED: self._subject(pruned)})
             self._comparisons[configuration] = compare_samples(samples, _FULL, _PRUNED, "total", self._clock)
         return self._comparisons[configuration]
 

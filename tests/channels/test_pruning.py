@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import anchorkit as ak
 from anchorkit.channels import ChannelStatistics, channel_pruning, gather_statistics
 from anchorkit.costs import cost_of
 from anchorkit.datasets import Dataset
-from anchorkit.detectors import Detector, to_tensor
+from anchorkit.detectors import Detector, parameter_cost, to_tensor
 
 
 def evaluator_of(detector: Detector, data: Dataset) -> ak.Evaluator:
@@ -72,6 +73,32 @@ def test_anchors_and_channels_together_save_more_than_either(
     assert ak.prune(slim, chosen.configuration).parameters < slim.parameters
 
 
+def test_together_by_parameters_and_by_latency(
+    detector: Detector, data: Dataset, statistics: ChannelStatistics
+) -> None:
+    """A cost per point, of one name: what each detector has, or measures itself."""
+    slim = ak.prune_channels(detector, statistics, ratio=0.3, importance="l1", progress=False)
+    few = replace(data, val=data.val.subset(4))
+    pairs = [(each, evaluator_of(each, few)) for each in (detector, slim)]
+    by_size = ak.joint_search(pairs, [parameter_cost(each) for each, _ in pairs], budget=12, progress=False)
+    assert by_size.cost == "parameters"
+    assert by_size.baseline["parameters"] == detector.parameters
+    assert by_size.results[1].baseline["parameters"] == slim.parameters
+    for row, configuration, origin in zip(
+        by_size.frontier.itertuples(), by_size.configurations, by_size.origins, strict=True
+    ):
+        assert row.parameters == ak.prune(pairs[origin][0], configuration).parameters
+    images = [few.val.image(image_id) for image_id in few.val.image_ids]
+    whole = ak.MeasuredLatency(detector, images, repeats=2, warmup=0)
+    both = [whole, ak.MeasuredLatency(slim, images, repeats=2, warmup=0, beside=whole)]
+    with pytest.warns(UserWarning, match="the cost latency_ms is measured"):
+        by_time = ak.joint_search(pairs, both, budget=2, progress=False)
+    assert by_time.cost == "latency_ms"
+    assert by_time.results[0].baseline["latency_ms"] == whole.full_ms == both[1].full_ms
+    assert (by_time.evaluated["latency_ms"] > 0).all()
+    assert by_time.results[1].baseline["latency_ms"] == both[1](slim.layout.full) != whole.full_ms
+
+
 def test_the_fold_is_reported(detector: Detector, statistics: ChannelStatistics) -> None:
     done = channel_pruning(detector, statistics, ratio=0.2)
     readers = {reader.layer for group in statistics.channels.groups for reader in group.readers}
@@ -92,7 +119,7 @@ def test_what_was_gained_is_said_on_standard_error(
 
 
 def test_nothing_to_remove_is_a_warning_and_the_same_bits(detector: Detector, statistics: ChannelStatistics) -> None:
-    with pytest.warns(UserWarning, match="ratio=0.01 .* removes no channel"):
+    with pytest.warns(UserWarning, match="ratio=0.01 removes no channel"):
         same = ak.prune_channels(detector, statistics, ratio=0.01, progress=False)
     assert same.layout == detector.layout
     before, after = detector.module.state_dict(), same.module.state_dict()
@@ -107,6 +134,16 @@ def test_a_share_of_the_multiply_adds(detector: Detector, statistics: ChannelSta
     # The threshold is one for the groups of a stride, so some layer loses more than another.
     shares = done.frame["kept"] / done.frame["channels"]
     assert shares.groupby(done.frame["stride"]).agg(np.ptp).max() > 0.05
+
+
+def test_quantiles_of_parts_as_they_are_published(detector: Detector, statistics: ChannelStatistics) -> None:
+    """S3's parts are several strides with one threshold; its own are those of YOLOv4."""
+    parts = {"trunk 2 + trunk 4 + trunk 8": 0.18, "trunk 16": 0.5, "trunk 32": 0.97}
+    done = channel_pruning(detector, statistics, quantiles=parts, importance="bn_scale")
+    part = done.frame["stride"].clip(lower=8, upper=64)  # strides of up to 8 together, those above 32 are left alone
+    sums = done.frame.groupby(part)[["channels", "kept"]].sum()
+    quantile = np.array([*parts.values(), 0])
+    assert (sums["kept"] == sums["channels"] - (quantile * sums["channels"]).astype(int)).all()
 
 
 def test_multiples(detector: Detector, statistics: ChannelStatistics) -> None:
@@ -156,11 +193,15 @@ def test_bad_input(detector: Detector, data: Dataset, statistics: ChannelStatist
             ak.prune_channels(*(args or (detector, statistics)), progress=False, **options)
         assert "\n" not in str(caught.value)
 
-    refused("give ratio= .* or flops=")
-    refused("give ratio= .* or flops=", ratio=0.1, flops=0.5)
+    refused("give ratio= .* or quantiles=")
+    refused("give ratio= .* or quantiles=", ratio=0.1, flops=0.5)
     refused("ratio is 1", ratio=1)
     refused("did you mean backbone.stages.3.0", ratio={"backbone.stages.30": 0.5})
     refused("flops is 0.001; tiny_ssd needs", flops=0.001)
+    refused("give ratio= .* or quantiles=", flops=0.5, quantiles={"trunk 8": 0.5})
+    refused("quantiles: tiny_ssd has no part 'trunk 9'; did you mean trunk 8", quantiles={"trunk 9": 0.5})
+    refused("'trunk 8' is named twice", quantiles={"trunk 8": 0.5, "trunk 4 + trunk 8": 0.5})
+    refused("the quantile of trunk 8 is 1", quantiles={"trunk 8": 1})
     refused("unknown importance 'surgon': did you mean surgeon", ratio=0.1, importance="surgon")
     refused("images is 0", detector, data.train, ratio=0.1, images=0)
     refused(
