@@ -52,6 +52,7 @@ _HOME = {
     "WeightedAP": "evaluation.metrics",
     "diagnose": "analysis.diagnosis",
     "exhaustive_search": "search",
+    "JointResult": "search.joint",
     "joint_search": "search.joint",
     "layer_wise_pruning": "search",
     "prune_by_ranking": "search",
@@ -131,7 +132,7 @@ if TYPE_CHECKING:
         search,
         symmetric_pruning,
     )
-    from anchorkit.search.joint import joint_search
+    from anchorkit.search.joint import JointResult, joint_search
     from anchorkit.statistics import cross_fit, frontier_changes, holdout_report, safe_to_remove, split_images
     from anchorkit.training import fit
 
