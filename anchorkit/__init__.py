@@ -64,6 +64,7 @@ _HOME = {
     "holdout_report": "statistics",
     "safe_to_remove": "statistics",
     "split_images": "statistics",
+    "ChannelExplorer": "widgets",
 }
 
 # The public modules, by the name that ``ak`` has for them.
@@ -135,6 +136,7 @@ if TYPE_CHECKING:
     from anchorkit.search.joint import JointResult, joint_search
     from anchorkit.statistics import cross_fit, frontier_changes, holdout_report, safe_to_remove, split_images
     from anchorkit.training import fit
+    from anchorkit.widgets import ChannelExplorer
 
 
 def __getattr__(name: str) -> Any:
