@@ -21,10 +21,12 @@ from anchorkit.runs.provenance import content_hash, facts_hash, place_hash
 from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
-LESSONS, EXPERIMENTS = ("0[0-9]_*.ipynb",), ("1[0-9]_*.ipynb", "2[2-9]_*.ipynb")
+LESSONS, EXPERIMENTS = ("0[0-9]_*.ipynb", "21_*.ipynb"), ("1[0-9]_*.ipynb", "2[2-9]_*.ipynb")
 """How the notebooks of each kind are named: lessons build on each other in this order, experiments are independent."""
 ONNX_LESSON = "08_any_onnx"
 """The lesson about a detector that is only an ONNX file; runs of other detectors leave it out."""
+CHANNEL_LESSONS, CHANNEL_RATIO = ("09_channels", "21_channels_and_anchors"), "channel_ratio"
+"""The lessons about channels, and the parameter that has to be given for a run to include them."""
 
 _KEY_FORMAT = 1
 # Parameters whose value may be a file or folder, by name and by ending.
@@ -174,6 +176,11 @@ class Resolver:
         if written_as_path or path.suffix:
             raise InputError(f"{where}: {name}: {path}: no such file or folder")
         return value
+
+
+def asks_for_channels(names: Iterable[str]) -> bool:
+    """Whether parameters, by ``NAME`` or ``NOTEBOOK.NAME``, include the one that takes the channel lessons in."""
+    return any(name.rpartition(".")[2] == CHANNEL_RATIO for name in names)
 
 
 @dataclass(frozen=True)

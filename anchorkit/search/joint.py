@@ -21,7 +21,7 @@ from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.search import search
-from anchorkit.search.frontier import cheapest, most_accurate, reaches, unbeaten
+from anchorkit.search.frontier import cheapest, hypervolume, most_accurate, reaches, unbeaten
 from anchorkit.search.measuring import AccuracyOf
 from anchorkit.search.result import (
     ABOUT_FILE,
@@ -91,6 +91,16 @@ class JointResult:
         return self.results[0].cost
 
     @property
+    def threshold(self) -> float | None:
+        """The least accuracy that was asked for, 0..1, or None."""
+        return self.results[0].threshold
+
+    @property
+    def strategy(self) -> str:
+        """The name of the strategy."""
+        return self.results[0].strategy
+
+    @property
     def whole(self) -> int:
         """The number of the detector that the others are compared with: the most expensive one with all anchors."""
         spent = [float(result.baseline[self.cost]) for result in self.results]
@@ -137,6 +147,22 @@ class JointResult:
         if found is None:
             raise InputError(f"nothing has {self.cost} <= {most:g}: the least is {self.frontier[self.cost].min():,}")
         return self._choice(found)
+
+    def choice(self, configuration: Configuration) -> JointChoice:
+        """The point of one of its `configurations`.
+
+        Raises:
+            InputError: the configuration is not on the frontier.
+        """
+        if configuration not in self.configurations:
+            raise InputError(f"not on the joint frontier: {configuration}")
+        return self._choice(self.configurations.index(configuration))
+
+    def hypervolume(self) -> float:
+        """How much of the accuracy-cost plane the frontier dominates; see `SearchResult.hypervolume`."""
+        return hypervolume(
+            self.frontier["accuracy"].tolist(), self.frontier[self.cost].tolist(), float(self.baseline[self.cost])
+        )
 
     def plot(self, **options: Any) -> Any:
         """The joint frontier as an Altair chart, a colour per detector and a thin line for its anchors alone.

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
-from anchorkit.anchors import Configuration
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from anchorkit.anchors import Configuration, Move
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import Bootstrap, ByImage, Source, bootstrap, joined
@@ -51,10 +56,31 @@ class JointEvaluator:
         self.whole = evaluators[result.whole]
         self.layout, self.full = self.whole.layout, self.whole.full
         self.metric, self.ground_truth = self.whole.metric, self.whole.ground_truth
+        self.postprocess = self.whole.postprocess
 
     def accuracy(self, configuration: Configuration) -> float:
         """The accuracy of a configuration of any of the detectors, 0..1."""
         return self._of(configuration).accuracy(configuration)
+
+    def children(self, configuration: Configuration, moves: Sequence[Move]) -> npt.NDArray[np.float64]:
+        """See `Evaluator.children`."""
+        return self._of(configuration).children(configuration, moves)
+
+    def stats(self, configuration: Configuration) -> dict[str, float]:
+        """See `Evaluator.stats`."""
+        return self._of(configuration).stats(configuration)
+
+    def detections(self, configuration: Configuration) -> pd.DataFrame:
+        """See `Evaluator.detections`."""
+        return self._of(configuration).detections(configuration)
+
+    def with_metric(self, metric: Any) -> JointEvaluator:
+        """See `Evaluator.with_metric`."""
+        return JointEvaluator([one.with_metric(metric) for one in self.evaluators], self._result)
+
+    def with_postprocess(self, **changes: Any) -> JointEvaluator:
+        """See `Evaluator.with_postprocess`."""
+        return JointEvaluator([one.with_postprocess(**changes) for one in self.evaluators], self._result)
 
     def per_class(self, configuration: Configuration) -> dict[int, float]:
         """See `Evaluator.per_class`."""

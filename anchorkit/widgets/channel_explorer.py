@@ -131,7 +131,8 @@ class ChannelExplorer(Explorer):
     def widths(self) -> pd.DataFrame:
         """One row per group: ``group``, ``stride``, ``part``, ``channels`` and ``kept``."""
         frame = self._channels.frame
-        kept = [self._counts[name] * (n // atoms) for name, n, atoms in frame[["group", "channels", "atoms"]].values]
+        each = frame["channels"] // frame["atoms"]
+        kept = each * [self._counts[name] for name in frame["group"]]
         return frame[["group", "stride", "part", "channels"]].assign(kept=kept)
 
     @property

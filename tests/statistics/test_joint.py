@@ -71,7 +71,8 @@ def test_the_statistics_know_what_was_tried_on_all_detectors(both: Both, result:
 def test_the_sentence_names_channels_and_anchors(both: Both, result: JointResult) -> None:
     said = safe_to_remove(both, result, margin=0.2, draws=100)  # a large margin: the cheapest point is safe
     assert said.configuration == result.configurations[-1]
-    point = f"channels {result.labels[result.origins[-1]]} with {len(said.configuration)} of 8 anchors"
+    assert result.labels[result.origins[-1]] == 0.3
+    point = f"{len(said.configuration)} of 8 anchors without 30 % of the channels"
     assert f"{point} are enough and AP falls by less than 20 points" in str(said)
     assert said.saved == pytest.approx(1 - result.frontier["head_flops"].iloc[-1] / result.baseline["head_flops"])
     said = str(safe_to_remove(both, result, margin=1e-4, draws=100))
