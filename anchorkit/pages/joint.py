@@ -43,7 +43,11 @@ def joint_section(folder: Path) -> str:
         parts.append(f"<p>{' '.join(text for text in said if text)}</p>")
     picked = None
     table = place / "points.csv"
-    rows = read_table(table, ("point", "channels", "accuracy", joint.cost), _MAKER) if table.exists() else None
+    rows = (
+        read_table(table, ("point", "channels", "accuracy", "parameters", joint.cost), _MAKER)
+        if table.exists()
+        else None
+    )
     if rows is not None:
         picked = rows[rows["point"] == "both"].assign(label="both")
     chart = joint.plot(width=880, height=400, chosen=picked)
@@ -62,7 +66,7 @@ def joint_section(folder: Path) -> str:
 def _table(rows: pd.DataFrame, cost: str) -> str:
     """What is cheapest by each way within the allowed loss, with the AP on images that took no part in the choice."""
     whole = rows.iloc[0]
-    scale, sizes = unit(cost, rows[cost]), unit("parameters", rows["parameters"] if "parameters" in rows else [])
+    scale, sizes = unit(cost, rows[cost]), unit("parameters", rows["parameters"])
     lines = []
     for row in rows.to_dict("records"):
         cells = [
@@ -70,9 +74,7 @@ def _table(rows: pd.DataFrame, cost: str) -> str:
             f"{100 * float(row['channels']):g} %",
             f"{int(row['n_anchors'])}",
             _with(scale.text(row[cost]), change(whole[cost], row[cost])),
-            _with(sizes.text(row["parameters"]), change(whole["parameters"], row["parameters"]))
-            if "parameters" in row
-            else "",
+            _with(sizes.text(row["parameters"]), change(whole["parameters"], row["parameters"])),
             points(row["accuracy"]),
             _on_test(row, whole) if "test" in row else "",
         ]
