@@ -87,12 +87,16 @@ def channel_scores(scores: pd.DataFrame, *, width: int = 460) -> AnyChart:
         state=["stays" if kept else "goes" for kept in scores["kept"]],
     )
     colors = alt.Scale(domain=["stays", "goes"], range=[GHOST, LEVEL_COLORS[1]])
-    x = alt.X("x:Q", title="Score / mean of the group", scale=alt.Scale(domain=[0, 4]), axis=alt.Axis(tickCount=5))
+    scale = alt.Scale(domain=[0, max(float(rows["x"].max()), 1.0) * 1.02], nice=False)
+    x = alt.X("x:Q", title="Score / mean of the group", scale=scale, axis=alt.Axis(tickCount=5, labelLimit=0))
+    legend = alt.Legend(orient="top", symbolType="square", symbolOpacity=1)
     ticks = alt.Chart(rows).mark_tick(thickness=1.6, height=16, opacity=0.85)
     chart: AnyChart = ticks.encode(
         x=x,
         y=names_axis("name", dict.fromkeys(rows["name"]), 300),
-        color=alt.Color("state:N", title=None, scale=colors, legend=alt.Legend(orient="top", symbolType="stroke")),
+        color=alt.Color(
+            "state:N", title=None, scale=colors, legend=alt.Legend(orient="top", symbolType="square", symbolOpacity=1)
+        ),
         tooltip=["group:N", "part:N", "stride:Q", "state:N"],
     ).properties(
         width=width,

@@ -259,13 +259,13 @@ class _Shades:
     Attributes:
         by: the column that names the detector.
         names: what the legend calls the values, in order.
-        scale: their colours.
+        colors: theirs, in order.
         title: of the legend.
     """
 
     by: str
     names: Mapping[Any, str]
-    scale: alt.Scale
+    colors: Sequence[str]
     title: str
 
     @classmethod
@@ -275,29 +275,29 @@ class _Shades:
         if numbers := all(isinstance(value, int | float) for value in values):
             values.sort()
         names = {value: f"{100 * value:g} %" if numbers else str(value) for value in values}
-        scale = alt.Scale(domain=list(names.values()), range=ordered_colors(len(values)))
-        return cls(by, names, scale, f"{by} removed" if numbers else by)
+        return cls(by, names, ordered_colors(len(values)), f"{by} removed" if numbers else by)
 
     def points(self, frame: pd.DataFrame, line: pd.DataFrame, plane: Plane, size: float) -> alt.Chart:
         """The points of the joint frontier; `line` is `Plane.rows` of the frame."""
         rows = line.assign(**{self.title: [self.names[value] for value in frame[self.by]]})
         if "anchors" in frame and len(frame) <= _NAMED:
             rows["anchors"] = frame["anchors"].to_numpy()
-        legend = alt.Legend(orient="top", columns=len(self.names), symbolType="circle", symbolStrokeWidth=0)
-        fill = alt.Fill(f"{self.title}:N", sort=None, scale=self.scale, legend=legend)
+        legend = alt.Legend(orient="top", columns=min(len(self.names), 8), symbolType="circle", symbolStrokeWidth=0)
+        scale = alt.Scale(domain=list(self.names.values()), range=list(self.colors))
+        fill = alt.Fill(f"{self.title}:N", sort=None, scale=scale, legend=legend)
         mark = plane.chart(rows).mark_point(size=size, opacity=1, stroke="#ffffff", strokeWidth=0.8)
         chart: alt.Chart = mark.encode(fill=fill, tooltip=hovering(rows))
         return chart
 
     def lines(self, evaluated: pd.DataFrame, plane: Plane, low: float) -> list[alt.Chart]:
         """The frontier of each detector's anchors alone, as far as it is on the chart."""
-        layers = []
+        layers, colors = [], dict(zip(self.names, self.colors, strict=True))
         for value, own in evaluated.groupby(self.by, sort=False):
             best = staircase(own, plane.cost, "accuracy")
             rows = plane.rows(best[100 * best["accuracy"] >= low], self.names[value])
-            stroke = alt.Stroke("series:N", sort=None, scale=self.scale, legend=None)
-            line = alt.Chart(rows).mark_line(interpolate="step-after", strokeWidth=1.3, opacity=0.65, aria=False)
-            layers.append(line.encode(x=plane.x, y=plane.y, stroke=stroke))
+            look = {"interpolate": "step-after", "strokeWidth": 1.3, "opacity": 0.65, "aria": False}
+            # Not by a channel: Vega-Lite would take the points' legend for this one, which is none.
+            layers.append(plane.chart(rows).mark_line(color=colors[value], **look))
         return layers
 
 
