@@ -52,6 +52,7 @@ _HOME = {
     "WeightedAP": "evaluation.metrics",
     "diagnose": "analysis.diagnosis",
     "exhaustive_search": "search",
+    "JointResult": "search.joint",
     "joint_search": "search.joint",
     "layer_wise_pruning": "search",
     "prune_by_ranking": "search",
@@ -63,6 +64,7 @@ _HOME = {
     "holdout_report": "statistics",
     "safe_to_remove": "statistics",
     "split_images": "statistics",
+    "ChannelExplorer": "widgets",
 }
 
 # The public modules, by the name that ``ak`` has for them.
@@ -131,9 +133,10 @@ if TYPE_CHECKING:
         search,
         symmetric_pruning,
     )
-    from anchorkit.search.joint import joint_search
+    from anchorkit.search.joint import JointResult, joint_search
     from anchorkit.statistics import cross_fit, frontier_changes, holdout_report, safe_to_remove, split_images
     from anchorkit.training import fit
+    from anchorkit.widgets import ChannelExplorer
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,14 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "05_prune_and_retrain": {"points": 1, "finetune_epochs": 1, "finetune_steps": 0, "workers": 0},
         "07_deploy": {"rounds": 3},
         "08_any_onnx": {"images": 24, "draws": 50, "rounds": 3},
+        "09_channels": {"channel_images": 8, "images": 24},
+        "21_channels_and_anchors": {
+            "channel_images": 8,
+            "images": 24,
+            "channel_ratios": [0.1],
+            "max_drop": 0.02,
+            "draws": 40,
+        },
         "10_baselines": {"max_drop": 0.05, "random_draws": 20},
         "11_better_searches": {"anchors": 6, "draws": 2, "budget": 400, "splits": 2},
         "12_finetune_or_retrain": {

@@ -14,7 +14,18 @@ from anchorkit.batch.beforehand import look_beforehand
 from anchorkit.batch.drive import Desk, InOrder
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.parameters import require_known
-from anchorkit.batch.plans import LESSONS, ONNX_LESSON, Resolver, Step, find_notebooks, make_chain, profile_named
+from anchorkit.batch.plans import (
+    CHANNEL_LESSONS,
+    CHANNEL_RATIO,
+    LESSONS,
+    ONNX_LESSON,
+    Resolver,
+    Step,
+    asks_for_channels,
+    find_notebooks,
+    make_chain,
+    profile_named,
+)
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
 from anchorkit.runs.answers import forget_answers
@@ -52,7 +63,7 @@ def run_notebooks(
         detector: name of the detector, or an ONNX file.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
         parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they
-            take precedence over the profile.
+            take precedence over the profile. A ``channel_ratio`` above 0 takes the lessons about channels in.
         progress: one line per lesson on standard error.
         notebooks: folder of the lessons; the shipped ones by default.
 
@@ -67,12 +78,14 @@ def run_notebooks(
     data = _data_name(data)
     # The first lesson is a tour on the built-in shapes.
     left_out = [TOUR] * (data != "shapes") + [ONNX_LESSON] * (not is_onnx(detector))
-    lessons = [path for path in find_notebooks(notebooks, LESSONS) if path.stem not in left_out]
+    known = [path for path in find_notebooks(notebooks, LESSONS) if path.stem not in left_out]
     called = Path(data).parent.name if Path(data).is_file() else Path(data).name
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
-    resolver = lesson_resolver(lessons)
+    resolver = lesson_resolver(known)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
     given |= {name: with_absolute_paths(value) for name, value in given.items() if name.endswith("onnx_facts")}
+    with_channels = _with_channels(resolver, given, detector)
+    lessons = [path for path in known if with_channels or path.stem not in CHANNEL_LESSONS]
     detector = _detector_name(detector)
     common = {"data": data, "detector": detector}
     if data_root is not None:
@@ -171,6 +184,13 @@ class _RunFolder:
             removed = remove_left(self.folder, [step.name for step in to_do[begin:]], everything=sources)
             if sources:
                 removed += forget_answers(self.folder)
+                # Lessons that an earlier run included and this one leaves out are outdated, too.
+                dropped = [name for name in known if name not in {step.name for step in steps}]
+                removed += remove_left(self.folder, dropped, everything=True)
+                for name in dropped:
+                    for ending in (".ipynb", ".html"):
+                        (self.folder / "notebooks" / f"{name}{ending}").unlink(missing_ok=True)
+                self.record = self.record.without_notebooks(dropped)
             names = dict.fromkeys(name for changed in changes.values() for name in changed)
             why = " and ".join(names) or "the notebook or anchorkit"
             note = f"{why} changed since {to_do[begin].name} was done; removed: {', '.join(removed)}" if removed else ""
@@ -201,6 +221,24 @@ class _RunFolder:
 
     def _executed(self, step: Step) -> Path:
         return self.folder / "notebooks" / step.notebook.name
+
+
+def _with_channels(resolver: Resolver, given: Mapping[str, Any], detector: str) -> bool:
+    """Whether a run includes the lessons about channels: a ratio above 0 asks for them.
+
+    Raises:
+        InputError: a parameter that only these lessons have is given without a ratio, or the detector is an ONNX file.
+    """
+    asked = any(value > 0 for name, value in given.items() if asks_for_channels([name]))
+    if asked and is_onnx(detector):
+        raise InputError(f"-p {CHANNEL_RATIO}: channels of a detector that is only an ONNX file cannot be removed")
+    others = {name for stem, own in resolver.declared.items() if stem not in CHANNEL_LESSONS for name in own}
+    for name in given:
+        stem, _, plain = name.rpartition(".")
+        only_there = stem in CHANNEL_LESSONS or plain not in others
+        if only_there and not asked and plain != CHANNEL_RATIO:
+            raise InputError(f"-p {name}: only the lessons about channels have it; give -p {CHANNEL_RATIO}=0.2, too")
+    return asked
 
 
 def _detector_name(detector: str) -> str:

@@ -16,7 +16,7 @@ from anchorkit.evaluation.metrics import AP_FIGURES, MatchingRules, Metric
 
 if TYPE_CHECKING:
     from anchorkit.evaluation.index import Index
-    from anchorkit.evaluation.loops.tables import Seen
+    from anchorkit.evaluation.loops.tables import Placed
     from anchorkit.evaluation.resampling import Resampler, Weights
 
 Floats = npt.NDArray[np.float64]
@@ -121,15 +121,38 @@ class Source:
         gather: the detections of a configuration that count, with what they matched.
         resampler: computes the figure of them under weights.
         memo: accuracies that were drawn before, by what was drawn.
+        parts: of several detectors on the same images, the source of each; see `joined`.
     """
 
     metric: str
     full: Configuration
     n_images: int
     read: Callable[[Configuration | Iterable[int | str]], Configuration]
-    gather: Callable[[Configuration], Seen]
+    gather: Callable[[Configuration], Placed]
     resampler: Resampler
     memo: dict[Any, Floats]
+    parts: tuple[Source, ...] = ()
+
+    def place(self, configuration: Configuration) -> int:
+        """The position in `parts` of the source that a configuration belongs to; 0 without parts.
+
+        Raises:
+            InputError: it is of another layout than all of them.
+        """
+        if not self.parts:
+            return 0
+        for number, part in enumerate(self.parts):
+            if part.full.layout == configuration.layout:
+                return number
+        raise InputError(f"bootstrap: no detector here has the anchors of {configuration}")
+
+    def of(self, configuration: Configuration) -> Source:
+        """The source that a configuration belongs to.
+
+        Raises:
+            InputError: as `place`.
+        """
+        return self.parts[self.place(configuration)] if self.parts else self
 
     def subject(self, subject: Subject) -> Configuration | ByImage:
         """A subject, checked against the evaluator's layout and images."""
@@ -138,6 +161,23 @@ class Source:
         if len(subject.part) != self.n_images:
             raise InputError(f"ByImage: part has {len(subject.part)} entries; there are {self.n_images} images")
         return ByImage(tuple(self.read(c) for c in subject.configurations), subject.part)
+
+
+def joined(sources: Sequence[Source], whole: int = 0) -> Source:
+    """One source of several detectors on the same images; subjects may be of any of them, or mix them by image.
+
+    Args:
+        sources: of the detectors, each with its own layout.
+        whole: which of them the others are compared with.
+    """
+
+    def read(configuration: Configuration | Iterable[int | str]) -> Configuration:
+        if not isinstance(configuration, Configuration):
+            raise InputError("bootstrap: configurations are needed, as the detectors have different anchors")
+        return found.of(configuration).read(configuration)
+
+    found = replace(sources[whole], read=read, gather=lambda c: found.of(c).gather(c), memo={}, parts=tuple(sources))
+    return found
 
 
 def resampler_of(metric: Metric, index: Index, coco: MatchingRules, threads: int | None) -> Resampler:
@@ -189,13 +229,14 @@ def _under(
     from tqdm import tqdm
 
     found = np.empty((len(weights.counts), len(subjects)))
-    memo, resampler = source.memo, source.resampler
+    resampler = source.resampler
     with tqdm(subjects, "bootstrap", unit=" conf", mininterval=0.5, disable=not progress) as bar:
         for number, subject in enumerate(bar):
-            key = (remember_as, *_key(subject))
+            memo = source.of(subject).memo if isinstance(subject, Configuration) else source.memo
+            key = (remember_as, *_key(source, subject))
             column = memo.get(key) if remember_as else None
             if column is None:
-                column = resampler.figures(resampler.steps(_seen(source, subject)), weights)
+                column = resampler.figures(resampler.steps(_placed(source, subject)), weights)
                 if remember_as:
                     while memo and (len(memo) + 1) * column.nbytes > MOST_BYTES_REMEMBERED:
                         memo.pop(next(iter(memo)))
@@ -204,17 +245,18 @@ def _under(
     return found
 
 
-def _seen(source: Source, subject: Configuration | ByImage) -> Seen:
+def _placed(source: Source, subject: Configuration | ByImage) -> Placed:
     if isinstance(subject, Configuration):
         return source.gather(subject)
+    from anchorkit.evaluation.resampling import mixed
+
     # Each only once: folds often agree.
-    unique = {c.mask: c for c in subject.configurations}
-    number = {mask: position for position, mask in enumerate(unique)}
-    of_part = np.array([number[c.mask] for c in subject.configurations], np.int64)
-    return source.resampler.mixed([source.gather(c) for c in unique.values()], of_part[subject.part])
+    unique = list(dict.fromkeys(subject.configurations))
+    of_part = np.array([unique.index(c) for c in subject.configurations], np.int64)
+    return mixed([source.gather(c) for c in unique], of_part[subject.part])
 
 
-def _key(subject: Configuration | ByImage) -> tuple[Any, ...]:
+def _key(source: Source, subject: Configuration | ByImage) -> tuple[Any, ...]:
     if isinstance(subject, Configuration):
         return (subject.mask,)
-    return (tuple(c.mask for c in subject.configurations), subject.part.tobytes())
+    return (tuple((source.place(c), c.mask) for c in subject.configurations), subject.part.tobytes())

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anchorkit.evaluation.engine import Engine
     from anchorkit.evaluation.images import Images
     from anchorkit.evaluation.index import Index
-    from anchorkit.evaluation.loops.tables import Seen
+    from anchorkit.evaluation.loops.tables import Placed
 
 
 _KEPT = (
@@ -288,7 +288,7 @@ class Evaluator(Accuracies):
         """
         from anchorkit.evaluation.bootstrapping import bootstrap
 
-        return bootstrap(self._source(), configurations, draws, seed, progress)
+        return bootstrap(self.source(), configurations, draws, seed, progress)
 
     def weighted(self, configurations: Sequence[Subject], weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """AP of some configurations on data sets that contain every image as often as its weight says.
@@ -305,7 +305,7 @@ class Evaluator(Accuracies):
         """
         from anchorkit.evaluation.bootstrapping import weighted
 
-        return weighted(self._source(), configurations, weights)
+        return weighted(self.source(), configurations, weights)
 
     def verify(self, n: int = 10, seed: int = 0) -> float:
         """Compare with numpy NMS and pycocotools (or Pascal VOC's definition) on `n` random configurations.
@@ -343,16 +343,17 @@ class Evaluator(Accuracies):
         """What the bootstrap remembers."""
         return {}
 
-    def _source(self) -> Source:
-        """What the bootstrap needs of this evaluator."""
+    def source(self) -> Source:
+        """What the bootstrap needs of this evaluator; see `anchorkit.evaluation.bootstrapping.joined`."""
         from anchorkit.evaluation.bootstrapping import Source, resampler_of
 
         with self._lock:
             resampler = resampler_of(self._metric, self._index, self._coco, self._threads)
 
-        def gather(configuration: Configuration) -> Seen:
+        def gather(configuration: Configuration) -> Placed:
             with self._lock:
-                return self._engine(self._coco, resampler.area > 0).figure(configuration.mask, resampler.see)
+                seen = self._engine(self._coco, resampler.area > 0).figure(configuration.mask, resampler.see)
+            return resampler.placed(seen)
 
         n = len(self.ground_truth.image_ids)
         return Source(self.metric, self.full, n, self._configuration, gather, resampler, self._drawn)

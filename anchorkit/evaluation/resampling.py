@@ -20,7 +20,17 @@ from anchorkit.evaluation.figures import Reading
 from anchorkit.evaluation.index import Index
 from anchorkit.evaluation.loops import weighing
 from anchorkit.evaluation.loops.matching import HIT
-from anchorkit.evaluation.loops.tables import N_RECALLS, NO_PLACE, PLACE, Array, Seen, Steps, ToFind, WeighingScratch
+from anchorkit.evaluation.loops.tables import (
+    N_RECALLS,
+    NO_PLACE,
+    PLACE,
+    Array,
+    Placed,
+    Seen,
+    Steps,
+    ToFind,
+    WeighingScratch,
+)
 from anchorkit.evaluation.loops.weighing import DRAWS
 from anchorkit.evaluation.metrics import MatchingRules, MeanPrecision
 from anchorkit.evaluation.threads import Sharing
@@ -121,24 +131,17 @@ class Resampler:
         off[np.searchsorted(place, at)] = outcome & _ALL_THRESHOLDS
         return Seen(place, counted, hit, off)
 
-    def mixed(self, parts: Sequence[Seen], part_of_image: Array) -> Seen:
-        """For each image, the detections of the part that it belongs to."""
-        chosen = [
-            Seen(*(column[part_of_image[self._image[seen.place]] == number] for column in seen))
-            for number, seen in enumerate(parts)
-        ]
-        columns = [np.concatenate(column) for column in zip(*chosen, strict=True)]
-        order = np.argsort(columns[0], kind="stable")
-        return Seen(*(column[order] for column in columns))
+    def placed(self, seen: Seen) -> Placed:
+        """The same detections by class, score and image."""
+        klass = np.searchsorted(self._place_start, seen.place, side="right") - 1
+        return Placed(klass, self._falling[seen.place], self._image[seen.place], *seen[1:])
 
-    def steps(self, seen: Seen) -> Steps:
+    def steps(self, placed: Placed) -> Steps:
         """Detections as steps. Those after the last hit of a class change nothing and are left out."""
-        place, counted, hit, off = seen
-        klass = np.searchsorted(self._place_start, place, side="right") - 1
-        image, falling = self._image[place], self._falling[place]
+        klass, falling, image, counted, hit, off = placed
         is_hit = hit != 0
         # Where detections of one image and class tie and one of them is a hit, their copies alternate.
-        begins = np.ones(len(place), bool)
+        begins = np.ones(len(klass), bool)
         begins[1:] = (image[1:] != image[:-1]) | (falling[1:] != falling[:-1]) | (klass[1:] != klass[:-1])
         tie = np.cumsum(begins) - 1
         hits_of_tie = np.bincount(tie, is_hit, minlength=1)
@@ -193,6 +196,17 @@ class Resampler:
             return -1.0
         weighing.spread(lines, n, scratch.row)
         return float(np.mean(scratch.row[:size]))
+
+
+def mixed(parts: Sequence[Placed], part_of_image: Array) -> Placed:
+    """For each image, the detections of the part that it belongs to."""
+    chosen = [
+        Placed(*(column[part_of_image[placed.image] == number] for column in placed))
+        for number, placed in enumerate(parts)
+    ]
+    both = Placed(*(np.concatenate(column) for column in zip(*chosen, strict=True)))
+    order = np.lexsort((both.image, both.falling, both.klass))  # stable: within an image as they come
+    return Placed(*(column[order] for column in both))
 
 
 class _ThreadScratch(NamedTuple):

@@ -16,6 +16,7 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.files import write_text
+from anchorkit.pages.joint import joint_section
 from anchorkit.pages.notebooks import details, page, pictures, render_notebook
 from anchorkit.pages.run_words import (
     beyond,
@@ -75,7 +76,8 @@ def write_index(run_dir: str | Path) -> Path:
         raise InputError(f"{folder}: no such folder; make a run with `anchorkit run`")
     run = _read(folder)
     name = run.record.name or "detector on data"
-    parts = _result(run, name), _findings(folder), _training(run), _anchors(run), _pictures(run), _making(run)
+    parts = [_result(run, name), _findings(folder), _training(run), _anchors(run)]
+    parts += [joint_section(folder), _pictures(run), _making(run)]
     body = "\n".join(part for part in parts if part)
     target = folder / "index.html"
     write_text(target, page(f"{name}: which anchors it needs", body, "style.css"))

@@ -14,6 +14,7 @@ from anchorkit.anchors import Configuration
 from anchorkit.costs import cost_facts
 from anchorkit.findings import nothing_can_be_told
 from anchorkit.plots.frames import change, measures, points, unit
+from anchorkit.runs.channels import JOINT
 from anchorkit.runs.holding import Holding, read_holding
 from anchorkit.runs.learning import Learning, read_learning
 from anchorkit.runs.points import STAGES, Points
@@ -128,7 +129,11 @@ def last_words(run_dir: str | Path) -> list[str]:
     if holding is not None:
         lines += [text for text in (holding.evidence, holding.hope, holding.gap) if text]
     shipped = to_ship(Points.read_if_there(run_dir, ("n_anchors",)), why_nothing(search, holding))
-    return lines if shipped is None else [*lines, " ".join(shipped)]
+    lines += [] if shipped is None else [" ".join(shipped)]
+    joint = read_holding(run_dir, JOINT)
+    if joint is not None and joint.nothing is None:
+        lines.append(f"Channels and anchors together: {joint.headline}. {joint.evidence}")
+    return lines
 
 
 def marked(search: SearchResult, trained: Points | None, holding: Holding | None) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve
+from anchorkit.plots.channels import channel_scores, channel_widths
 from anchorkit.plots.comparisons import run_frontiers, setting_effects
 from anchorkit.plots.export import AnyChart, save, to_svg
 from anchorkit.plots.image_charts import boxes_on_image
@@ -32,6 +33,8 @@ __all__ = [
     "box_shapes",
     "boxes_on_image",
     "budget_curves",
+    "channel_scores",
+    "channel_widths",
     "class_changes",
     "contact_sheet",
     "coverage_matrix",

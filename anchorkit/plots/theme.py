@@ -10,6 +10,7 @@ of a colour on dark ground, and `anchorkit.plots.dark` does it for a whole chart
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,12 @@ def level_shades(level: int, n: int) -> list[str]:
         tilt = 0.07 if position % 2 else -0.07  # neighbours in the list differ in lightness too
         shades.append(from_oklch(min(max(lightness + tilt, 0.38), 0.72), max(chroma, 0.11), hue + swing * 0.95))
     return shades
+
+
+def ordered_colors(n: int) -> list[str]:
+    """`n` colours for steps of one thing, from dark blue over red to amber; neighbours differ in lightness too."""
+    steps = [place / max(n - 1, 1) for place in range(n)]
+    return [from_oklch(0.40 + 0.34 * step, 0.15, math.radians(275 + 155 * step)) for step in steps]
 
 
 def level_scale(levels: Iterable[int]) -> alt.Scale:

@@ -15,16 +15,19 @@ import pandas as pd
 from anchorkit.costs import Cost, cost_facts
 from anchorkit.errors import InputError
 from anchorkit.plots.export import AnyChart
-from anchorkit.plots.frames import Unit, change, require, sample, unit
-from anchorkit.plots.marks import RULE, STAGE_SHAPES, UNPRUNED, accuracy_title, cost_axis, haloed, ringed
+from anchorkit.plots.frames import require, sample, unit
+from anchorkit.plots.marks import STAGE_SHAPES, accuracy_title, cost_axis, ringed, staircase
 from anchorkit.plots.picking import corners, pick_channels, with_picks
-from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS
+from anchorkit.plots.plane import Plane, baseline_mark, baseline_rule, free_place, hovering
+from anchorkit.plots.theme import GHOST, INK, OTHER_COLORS, SEARCH_COLOR, STAGE_COLORS, ordered_colors
 
 _TICKS: dict[str, Any] = {"tickCount": 7, "labelLimit": 0}  # numbers need no cutting, and looking takes a while
 _RANDOM_ROWS = 800
 _BINS = (48, 30)
 _NARROW = 400
 """Of a chart that is narrower, in pixels, the unpruned detector's label says its name and no figures."""
+_NAMED = 400
+"""Points up to which hovering lists the anchors that are kept."""
 _FRONTIER, _RANDOM, _BEATEN = "frontier of the search", "random pruning", "tried, and beaten"
 
 
@@ -39,6 +42,7 @@ def frontier(
     others: Mapping[str, pd.DataFrame] | None = None,
     most: float | None = None,
     least: float | None = None,
+    by: str | None = None,
     metric: str = "AP",
     width: int = 640,
     height: int = 380,
@@ -60,6 +64,9 @@ def frontier(
         others: further frontiers by name, same columns.
         most: the most that the cost may be; the chart shades what costs more.
         least: the least accuracy (0..1); the chart shades what has less.
+        by: a column of a joint frontier with the detector of each point, ``"channels"``: numbers (the share of channels
+            removed) or names. It gives the points an ordered colour; `evaluated` is then drawn as a thin line per
+            detector, the frontier of its anchors alone.
         metric: what the accuracies are, such as ``"AP50"``.
         width: width of the plot in pixels.
         height: height of the plot in pixels.
@@ -80,7 +87,7 @@ def frontier(
     facts = cost_facts(cost)
     cost = facts.name
     need = ("accuracy", cost)
-    require(frontier, need, "frontier")
+    require(frontier, need if by is None else (*need, by), "frontier")
     frames: dict[str, pd.DataFrame] = {}
     for name, frame in {"random": random, "evaluated": evaluated, "chosen": chosen, **(others or {})}.items():
         if frame is not None:
@@ -94,10 +101,12 @@ def frontier(
     scale = unit(facts, costs)
     x = cost_axis(scale.title, costs / scale.divisor, width)
     y = alt.Y("y:Q", title=accuracy_title(metric), scale=alt.Scale(domain=[low, high], nice=False), axis=_TICKS)
-    plane = _Plane(cost, scale, base, x, y)
-    colors = {_FRONTIER: SEARCH_COLOR} | dict(zip(others or {}, itertools.cycle(OTHER_COLORS), strict=False))
+    plane = Plane(cost, scale, base, x, y)
+    shades = None if by is None else _Shades.of(by, frontier, evaluated)
+    own = SEARCH_COLOR if shades is None else INK
+    colors = {_FRONTIER: own} | dict(zip(others or {}, itertools.cycle(OTHER_COLORS), strict=False))
     for key, name, shade in (("random", _RANDOM, "#7b8794"), ("evaluated", _BEATEN, "#f3b58b")):
-        if key in frames:
+        if key in frames and (shades is None or key == "random"):
             colors[name] = shade
     hues = alt.Scale(domain=list(colors), range=list(colors.values()))
     columns = max(1, min(4, width // (7 * max(map(len, colors)) + 34)))
@@ -109,7 +118,9 @@ def frontier(
     floor = None if least is None or not low < 100 * least < high else 100 * least
     layers: list[Any] = _outside(edge, floor, x, y, width, height)
     notes: list[str] = []
-    if "evaluated" in frames:
+    if "evaluated" in frames and shades is not None:
+        layers += shades.lines(frames["evaluated"], plane, low)
+    elif "evaluated" in frames:
         layers += _beaten(frames["evaluated"], frontier, plane, (low, high), color)
     if "random" in frames:
         cloud = plane.rows(frames["random"], _RANDOM)
@@ -118,19 +129,22 @@ def frontier(
             notes.append(f"{below} of {len(cloud)} random configurations lie below the axis")
         cloud = sample(cloud[cloud["y"] >= low], _RANDOM_ROWS)
         mark = alt.Chart(cloud).mark_circle(size=34, opacity=0.45, aria=False)
-        layers.append(mark.encode(x=x, y=y, color=color, tooltip=_tooltip(cloud)))
+        layers.append(mark.encode(x=x, y=y, color=color, tooltip=hovering(cloud)))
     if base is not None:
-        layers.append(_baseline_rule(base, y))
+        layers.append(baseline_rule(base, y))
     for name, frame in {**{name: frames[name] for name in others or {}}, _FRONTIER: frontier}.items():
         line = plane.rows(frame.sort_values(cost), name)
         chart = alt.Chart(line).encode(x=x, y=y, color=color)
         size = 28 if len(line) > 60 else 64 if name == _FRONTIER else 40
         layers.append(chart.mark_line(interpolate="step-after", strokeWidth=2.5))
-        layers.append(chart.mark_circle(size=size, opacity=1).encode(tooltip=_tooltip(line)))
+        if name == _FRONTIER and shades is not None:
+            layers.append(shades.points(frame.sort_values(cost), line, plane, size + 40))
+        else:
+            layers.append(chart.mark_circle(size=size, opacity=1).encode(tooltip=hovering(line)))
     if base is not None:
         short = width < _NARROW
-        dy = _free_place(frontier, base, cost, width, (low, high), height, floor, 80 if short else 210)
-        layers += _baseline_mark(base, plane, dy, metric, short)
+        dy = free_place(frontier, base, cost, width, (low, high), height, floor, 80 if short else 210)
+        layers += baseline_mark(base, plane, dy, metric, short)
     if "chosen" in frames and len(frames["chosen"]):
         layers += _chosen(frames["chosen"], plane)
     if pickable:
@@ -208,7 +222,7 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
     x = cost_axis(scale.title, points[cost].astype(float) / scale.divisor, width, padding=34)
     y_scale = alt.Scale(domain=[bottom - 1.6 * pad, top + pad], nice=False)
     y, y_low = (alt.Y(f"{name}:Q", title=accuracy_title(), scale=y_scale) for name in ("y", "low"))
-    plane = _Plane(cost, scale, full if len(full) else None, x, y)
+    plane = Plane(cost, scale, full if len(full) else None, x, y)
     data = plane.rows(rest, "")
     data["point"], data["stage"] = rest["point"].astype(str).to_numpy(), rest["stage"].to_numpy()
     stages = [stage for stage in STAGE_COLORS if stage in set(rest["stage"])]
@@ -216,7 +230,7 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
         alt.Scale(domain=stages, range=[look[stage] for stage in stages]) for look in (STAGE_COLORS, STAGE_SHAPES)
     )
     legend = alt.Legend(orient="top", title=None)
-    layers: list[Any] = [_baseline_rule(full, y), *_baseline_mark(full, plane)] if len(full) else []
+    layers: list[Any] = [baseline_rule(full, y), *baseline_mark(full, plane)] if len(full) else []
     spans = data.groupby("point", sort=False).agg(x=("x", "first"), low=("y", "min"), high=("y", "max")).reset_index()
     layers.append(alt.Chart(spans).mark_rule(color=GHOST, strokeWidth=1.5).encode(x=x, y=y_low, y2=alt.Y2("high:Q")))
     layers.append(
@@ -227,7 +241,7 @@ def recovery(points: pd.DataFrame, cost: str | Cost = "head_flops", *, width: in
             y=y,
             color=alt.Color("stage:N", scale=colors, legend=legend),
             shape=alt.Shape("stage:N", scale=shapes, legend=legend),
-            tooltip=[alt.Tooltip("point:N"), alt.Tooltip("stage:N"), *_tooltip(data)],
+            tooltip=[alt.Tooltip("point:N"), alt.Tooltip("stage:N"), *hovering(data)],
         )
     )
     names = alt.Chart(spans).mark_text(baseline="top", dy=13, fontSize=15, fontWeight=600)
@@ -239,40 +253,52 @@ _CLOUDS = ("random", "evaluated")
 
 
 @dataclass(frozen=True)
-class _Plane:
-    """Where configurations are drawn.
+class _Shades:
+    """An ordered colour for each detector of a joint frontier.
 
     Attributes:
-        cost: the column along x.
-        scale: how it is written.
-        base: the unpruned detector, which hovering compares with.
-        x: channel of the field ``x``, in the scale's unit.
-        y: channel of the field ``y``, in points.
+        by: the column that names the detector.
+        names: what the legend calls the values, in order.
+        colors: theirs, in order.
+        title: of the legend.
     """
 
-    cost: str
-    scale: Unit
-    base: pd.DataFrame | None
-    x: alt.X
-    y: alt.Y
+    by: str
+    names: Mapping[Any, str]
+    colors: Sequence[str]
+    title: str
 
-    def rows(self, frame: pd.DataFrame, series: str) -> pd.DataFrame:
-        """What a mark needs: x, y, its series and the texts that hovering shows."""
-        values = frame[self.cost].astype(float)
-        y = 100 * frame["accuracy"].astype(float)
-        rows = pd.DataFrame({"x": values / self.scale.divisor, "y": y, "series": series})
-        rows["AP"] = y.map("{:.1f}".format)
-        rows["cost"] = values.map(self.scale.text)
-        if self.base is not None and frame is not self.base:  # it has nothing to be compared with
-            full = float(self.base[self.cost].iloc[0])
-            rows["against unpruned"] = [change(full, value) for value in values]
-        if "n_anchors" in frame:
-            rows["anchors kept"] = frame["n_anchors"].astype(int)
-        return rows.round({"x": 6, "y": 4}).reset_index(drop=True)
+    @classmethod
+    def of(cls, by: str, frontier: pd.DataFrame, evaluated: pd.DataFrame | None) -> _Shades:
+        found = frontier[by] if evaluated is None or by not in evaluated else evaluated[by]
+        values = list(dict.fromkeys([*found, *frontier[by]]))
+        if numbers := all(isinstance(value, int | float) for value in values):
+            values.sort()
+        names = {value: f"{100 * value:g} %" if numbers else str(value) for value in values}
+        return cls(by, names, ordered_colors(len(values)), f"{by} removed" if numbers else by)
 
-    def chart(self, rows: pd.DataFrame) -> alt.Chart:
-        """A chart of `rows` without a mark."""
-        return alt.Chart(rows).encode(x=self.x, y=self.y)
+    def points(self, frame: pd.DataFrame, line: pd.DataFrame, plane: Plane, size: float) -> alt.Chart:
+        """The points of the joint frontier; `line` is `Plane.rows` of the frame."""
+        rows = line.assign(**{self.title: [self.names[value] for value in frame[self.by]]})
+        if "anchors" in frame and len(frame) <= _NAMED:
+            rows["anchors"] = frame["anchors"].to_numpy()
+        legend = alt.Legend(orient="top", columns=min(len(self.names), 8), symbolType="circle", symbolStrokeWidth=0)
+        scale = alt.Scale(domain=list(self.names.values()), range=list(self.colors))
+        fill = alt.Fill(f"{self.title}:N", sort=None, scale=scale, legend=legend)
+        mark = plane.chart(rows).mark_point(size=size, opacity=1, stroke="#ffffff", strokeWidth=0.8)
+        chart: alt.Chart = mark.encode(fill=fill, tooltip=hovering(rows))
+        return chart
+
+    def lines(self, evaluated: pd.DataFrame, plane: Plane, low: float) -> list[alt.Chart]:
+        """The frontier of each detector's anchors alone, as far as it is on the chart."""
+        layers, colors = [], dict(zip(self.names, self.colors, strict=True))
+        for value, own in evaluated.groupby(self.by, sort=False):
+            best = staircase(own, plane.cost, "accuracy")
+            rows = plane.rows(best[100 * best["accuracy"] >= low], self.names[value])
+            look = {"interpolate": "step-after", "strokeWidth": 1.3, "opacity": 0.65, "aria": False}
+            # Not by a channel: Vega-Lite would take the points' legend for this one, which is none.
+            layers.append(plane.chart(rows).mark_line(color=colors[value], **look))
+        return layers
 
 
 def as_frame(row: pd.DataFrame | pd.Series[Any] | Mapping[str, Any], name: str) -> pd.DataFrame:
@@ -332,75 +358,8 @@ def _pick_targets(points: pd.DataFrame, picks: pd.Index[Any], metric: str, x: al
     return target
 
 
-def _tooltip(rows: pd.DataFrame) -> list[alt.Tooltip]:
-    return [alt.Tooltip(name) for name in ("AP", "cost", "against unpruned", "anchors kept") if name in rows.columns]
-
-
-def _baseline_rule(base: pd.DataFrame, y: alt.Y) -> alt.Chart:
-    """A rule at the unpruned detector's accuracy."""
-    row = pd.DataFrame({"y": [round(100 * float(base["accuracy"].iloc[0]), 4)]})
-    rule: alt.Chart = alt.Chart(row).mark_rule(**RULE).encode(y=y)
-    return rule
-
-
-def _baseline_mark(
-    base: pd.DataFrame, plane: _Plane, dy: float = -19, metric: str = "AP", short: bool = False
-) -> list[Any]:
-    """The unpruned detector: a diamond and, `dy` pixels below it, its figures, or its name alone if that is `short`."""
-    row = plane.rows(base, "unpruned")
-    figures = f": {metric} " + row["AP"] + ", " + row["cost"] + plane.scale.noun
-    row["label"] = "unpruned" if short else "unpruned" + figures
-    chart = plane.chart(row)
-    text = haloed(chart.encode(text="label:N"), INK, align="right", baseline="middle", dx=6, dy=dy)
-    return [chart.mark_point(**UNPRUNED).encode(tooltip=_tooltip(row)), *text]
-
-
-def _free_place(
-    frontier: pd.DataFrame,
-    base: pd.DataFrame,
-    cost: str,
-    width: int,
-    ends: tuple[float, float],
-    height: int,
-    floor: float | None,
-    wide: int,
-) -> float:
-    """How far below (negative: above) the unpruned detector its label crosses no line of the frontier, in pixels.
-
-    Where it crosses one everywhere, the place that is farthest from them.
-
-    Args:
-        frontier: the staircase to keep clear of.
-        base: the unpruned detector.
-        cost: the cost on the x axis.
-        width: width of the plot in pixels.
-        ends: ends of the y axis in points.
-        height: height of the plot in pixels.
-        floor: a rule across the chart to keep clear of, in points.
-        wide: about how wide the label is, in pixels; it ends at the detector's own mark.
-    """
-    at, own = float(base[cost].iloc[0]), 100 * float(base["accuracy"].iloc[0])
-    pixels = height / (ends[1] - ends[0])  # a point of accuracy
-    costs = frontier[cost].astype(float).to_numpy()
-    accuracies = frontier["accuracy"].astype(float).to_numpy()[None]
-    span = max(max(costs.max(), at) - min(costs.min(), at), 1e-9)
-    under = np.linspace(at - wide * span / width, at, 40)
-    reached = np.where(costs[None] <= under[:, None], accuracies, -np.inf).max(axis=1)
-    steps = (own - 100 * reached[np.isfinite(reached)]) * pixels
-    # A step up is a line as well: from the lowest to the highest that the label passes.
-    rise = np.arange(steps.min(), steps.max(), 4.0) if len(steps) else steps
-    steps = np.concatenate([steps, rise, [0.0]])
-    if floor is not None:
-        steps = np.append(steps, (own - floor) * pixels)
-    lowest = (own - ends[0]) * pixels - 12
-    places = [dy for dy in (-19.0, -27.0, -35.0, 21.0, 29.0, 37.0, 45.0) if dy <= lowest]
-    places = [dy for dy in places if own - dy / pixels < ends[1] + 8 / pixels] or [-19.0]
-    clear = {dy: float(np.abs(steps - dy).min()) for dy in places}
-    return next((dy for dy in places if clear[dy] >= 14), max(places, key=lambda dy: clear[dy]))
-
-
 def _beaten(
-    evaluated: pd.DataFrame, best: pd.DataFrame, plane: _Plane, heights: tuple[float, float], color: alt.Color
+    evaluated: pd.DataFrame, best: pd.DataFrame, plane: Plane, heights: tuple[float, float], color: alt.Color
 ) -> list[Any]:
     """The beaten configurations, counted in a grid of 48 x 30 cells: the more, the darker."""
     taken = set(zip(best[plane.cost], best["accuracy"], strict=True))
@@ -425,9 +384,9 @@ def _beaten(
     return [marks.encode(color=color, opacity=opacity, tooltip="configurations:Q")]
 
 
-def _chosen(chosen: pd.DataFrame, plane: _Plane) -> list[Any]:
+def _chosen(chosen: pd.DataFrame, plane: Plane) -> list[Any]:
     rows = plane.rows(chosen, "chosen")
     labels = chosen["label"].astype(str) if "label" in chosen else pd.Series(list(string.ascii_uppercase))
     rows["label"] = labels.reset_index(drop=True).reindex(rows.index).fillna("")
-    tooltip = [alt.Tooltip("label:N"), *_tooltip(rows)]
+    tooltip = [alt.Tooltip("label:N"), *hovering(rows)]
     return ringed(plane.chart(rows), INK, tooltip, fontSize=15, fontWeight=700, dy=24, dx=6, align="left")

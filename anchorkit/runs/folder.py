@@ -42,6 +42,8 @@ _LEFT = {
     "06_report": ("retrained/max_loss.json",),
     "07_deploy": ("deploy",),
     "08_any_onnx": ("onnx",),
+    "09_channels": ("channels/[0-9]*",),
+    "21_channels_and_anchors": ("channels/joint",),
 }
 
 

@@ -1,13 +1,13 @@
 """What holds of a run's search on images that took no part in it: ``search/holds.json``.
 
 04_search makes the statement. The page, the later lessons and the end of ``anchorkit run`` print its words, so all
-of them say the same first.
+of them say the same first. 21_channels_and_anchors makes one of the joint search in the same way, in its folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.findings import FEWEST_IMAGES, nothing_can_be_told, unchecked
 from anchorkit.runs.provenance import content_hash
-from anchorkit.search import SearchResult
+from anchorkit.search.joint import JointResult
 from anchorkit.statistics import SafeRemoval, cross_fitted_removal, safe_to_remove
+from anchorkit.statistics.joint import AnyResult, Evaluated, as_one
 
-_FILE = Path("search") / "holds.json"
-_BY_BUDGET = Path("search") / "cross_fitted.csv"
-_SEARCHED = Path("search") / "frontier.csv"
+SEARCH = "search"
+"""The folder of the search of anchors, within a run's folder."""
+_FILE, _BY_BUDGET, _SEARCHED = "holds.json", "cross_fitted.csv", "frontier.csv"
 _MOST_POINTS = 60
 _WORDS = ("headline", "evidence", "hope", "gap")
 
@@ -62,10 +63,11 @@ class Holding:
 
 def find_what_holds(
     run_dir: str | Path,
-    evaluator: Evaluator,
-    result: SearchResult,
-    test: Evaluator | None = None,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
+    test: Evaluator | Sequence[Evaluator] | None = None,
     *,
+    place: str = SEARCH,
     names: Mapping[int, str] | None = None,
     margin: float = 0.005,
     confidence: float = 0.95,
@@ -79,9 +81,10 @@ def find_what_holds(
 
     Args:
         run_dir: the run's folder, with the search that was saved there.
-        evaluator: of the images of the search.
+        evaluator: of the images of the search. For a joint search one per detector, in its order; likewise `test`.
         result: the search.
         test: an evaluator of the test images, or None.
+        place: the folder of the search within the run's folder.
         names: of the classes, by category id.
         margin: the loss of AP that does not matter, 0..1.
         confidence: in which share of cases the statement shall hold, 0..1.
@@ -93,22 +96,21 @@ def find_what_holds(
         InputError: as for `anchorkit.safe_to_remove`; or the search is not in the run's folder.
     """
     options: dict[str, Any] = {"margin": margin, "confidence": confidence, "draws": draws, "seed": seed}
-    told = nothing_can_be_told(evaluator.accuracy(evaluator.full), evaluator.metric, _n_images(evaluator)) is None
-    if test is not None and _n_images(test) >= min(FEWEST_IMAGES, _n_images(evaluator)):
+    folder, one = Path(run_dir) / place, as_one(evaluator, result)
+    told = nothing_can_be_told(one.accuracy(one.full), one.metric, _n_images(one)) is None
+    if test is not None and _n_images(as_one(test, result)) >= min(FEWEST_IMAGES, _n_images(one)):
         found = safe_to_remove(test, _candidates(result, margin), **options, progress=progress)
     elif told:
         with unchecked():  # of the folds, which have fewer images
-            found = cross_fitted_removal(
-                evaluator, result, **options, ledgers=Path(run_dir) / "search", progress=progress
-            )
+            found = cross_fitted_removal(evaluator, result, **options, ledgers=folder, progress=progress)
     else:
         found = safe_to_remove(evaluator, result, margin, confidence, draws=1)  # says why nothing can be told
     found = dataclasses.replace(found, names=dict(names or {}))
-    facts = {"search": content_hash(Path(run_dir) / _SEARCHED), **found.to_dict()}
-    write_json(Path(run_dir) / _FILE, facts)
-    (Path(run_dir) / _BY_BUDGET).unlink(missing_ok=True)
+    facts = {"search": content_hash(folder / _SEARCHED), **found.to_dict()}
+    write_json(folder / _FILE, facts)
+    (folder / _BY_BUDGET).unlink(missing_ok=True)
     if found.folds:
-        with replacing(Path(run_dir) / _BY_BUDGET) as temporary:
+        with replacing(folder / _BY_BUDGET) as temporary:
             found.points[[result.cost, "change", "low", "high"]].to_csv(temporary, index=False)
     return found
 
@@ -124,7 +126,7 @@ def cross_fitted_change(run_dir: str | Path, cost: float) -> tuple[float, float,
         The change and the ends of its interval, 0..1, at the largest budget that was cross-fitted within the cost; None
         if the run has no cross-fitted figures, or none so cheap.
     """
-    path = Path(run_dir) / _BY_BUDGET
+    path = Path(run_dir) / SEARCH / _BY_BUDGET
     if not path.exists():
         return None
     table = pd.read_csv(path)
@@ -135,13 +137,18 @@ def cross_fitted_change(run_dir: str | Path, cost: float) -> tuple[float, float,
     return float(row["change"]), float(row["low"]), float(row["high"])
 
 
-def read_holding(run_dir: str | Path) -> Holding | None:
+def read_holding(run_dir: str | Path, place: str = SEARCH) -> Holding | None:
     """The statement of a run; None if there is none, or if it is about another search.
+
+    Args:
+        run_dir: the run's folder.
+        place: the folder of the search within it.
 
     Raises:
         InputError: the file is damaged.
     """
-    path, searched = Path(run_dir) / _FILE, Path(run_dir) / _SEARCHED
+    folder = Path(run_dir) / place
+    path, searched = folder / _FILE, folder / _SEARCHED
     if not path.exists() or not searched.exists():
         return None
     facts = read_json(path)
@@ -152,12 +159,13 @@ def read_holding(run_dir: str | Path) -> Holding | None:
         removed, anchors = int(facts["n_removed"]), tuple(map(str, facts["anchors"]))
         return Holding(**words, nothing=facts["nothing"], n_removed=removed, anchors=anchors, figures=facts)
     except (KeyError, TypeError, ValueError) as error:
+        maker = "04_search" if place == SEARCH else "21_channels_and_anchors"
         raise InputError(
-            f"{path}: {type(error).__name__} {error}; run the notebook 04_search again, or delete the file"
+            f"{path}: {type(error).__name__} {error}; run the notebook {maker} again, or delete the file"
         ) from None
 
 
-def _candidates(result: SearchResult, margin: float) -> SearchResult:
+def _candidates(result: AnyResult, margin: float) -> AnyResult:
     """The search with the points that may be safe: those that lose no more than the margin on its own images.
 
     The test images have no part in this choice, so their bounds hold. Points that lose more would only take room: there
@@ -167,8 +175,12 @@ def _candidates(result: SearchResult, margin: float) -> SearchResult:
     last = max(int((result.frontier["accuracy"] >= enough).sum()), 1) - 1
     rows = np.unique(np.linspace(0, last, min(last + 1, _MOST_POINTS)).round().astype(int)).tolist()
     frontier = result.frontier.iloc[rows].reset_index(drop=True)
-    return dataclasses.replace(result, frontier=frontier, configurations=[result.configurations[row] for row in rows])
+    configurations = [result.configurations[row] for row in rows]
+    if isinstance(result, JointResult):
+        origins = tuple(result.origins[row] for row in rows)
+        return dataclasses.replace(result, frontier=frontier, configurations=configurations, origins=origins)
+    return dataclasses.replace(result, frontier=frontier, configurations=configurations)
 
 
-def _n_images(evaluator: Evaluator) -> int:
+def _n_images(evaluator: Evaluated) -> int:
     return len(evaluator.ground_truth.image_ids)

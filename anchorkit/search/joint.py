@@ -6,6 +6,7 @@ steps (a detector per step, each with its own raw predictions), anchors are sear
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -20,9 +21,17 @@ from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.search import search
-from anchorkit.search.frontier import cheapest, most_accurate, reaches, unbeaten
+from anchorkit.search.frontier import cheapest, hypervolume, most_accurate, reaches, unbeaten
 from anchorkit.search.measuring import AccuracyOf
-from anchorkit.search.result import Asked, SearchInterrupted, SearchResult
+from anchorkit.search.result import (
+    ABOUT_FILE,
+    Asked,
+    SearchInterrupted,
+    SearchResult,
+    read_about,
+    read_frame,
+    write_result,
+)
 from anchorkit.search.running import Strategy, Walk
 
 AnyCost = str | Cost | CostFunction
@@ -82,6 +91,16 @@ class JointResult:
         return self.results[0].cost
 
     @property
+    def threshold(self) -> float | None:
+        """The least accuracy that was asked for, 0..1, or None."""
+        return self.results[0].threshold
+
+    @property
+    def strategy(self) -> str:
+        """The name of the strategy."""
+        return self.results[0].strategy
+
+    @property
     def whole(self) -> int:
         """The number of the detector that the others are compared with: the most expensive one with all anchors."""
         spent = [float(result.baseline[self.cost]) for result in self.results]
@@ -128,6 +147,78 @@ class JointResult:
         if found is None:
             raise InputError(f"nothing has {self.cost} <= {most:g}: the least is {self.frontier[self.cost].min():,}")
         return self._choice(found)
+
+    def choice(self, configuration: Configuration) -> JointChoice:
+        """The point of one of its `configurations`.
+
+        Raises:
+            InputError: the configuration is not on the frontier.
+        """
+        if configuration not in self.configurations:
+            raise InputError(f"not on the joint frontier: {configuration}")
+        return self._choice(self.configurations.index(configuration))
+
+    def hypervolume(self) -> float:
+        """How much of the accuracy-cost plane the frontier dominates; see `SearchResult.hypervolume`."""
+        return hypervolume(
+            self.frontier["accuracy"].tolist(), self.frontier[self.cost].tolist(), float(self.baseline[self.cost])
+        )
+
+    def plot(self, **options: Any) -> Any:
+        """The joint frontier as an Altair chart, a colour per detector and a thin line for its anchors alone.
+
+        The options are those of `anchorkit.plots.frontier`.
+        """
+        # By name and on the call: a search draws nothing, and works where no chart library can be loaded.
+        plots = importlib.import_module("anchorkit.plots")
+        options = {"full": self.baseline, "evaluated": self.evaluated, "by": "channels", **options}
+        return plots.frontier(self.frontier, self.asked.cost, **options)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``frontier.csv``, ``frontiers.csv`` (of each detector), ``evaluated.parquet`` and ``search.json``.
+
+        Detectors are not saved here: use `anchorkit.save_detector`.
+
+        Raises:
+            InputError: the folder cannot be written, or the disk is full.
+        """
+        frames = {
+            "frontier.csv": self.frontier,
+            "frontiers.csv": _together([found.frontier for found in self.results], self.labels),
+            "evaluated.parquet": self.evaluated,
+        }
+        points = [found.about() for found in self.results]
+        write_result(folder, frames, {"cost": self.cost, "labels": list(self.labels), "points": points})
+
+    @classmethod
+    def load(cls, folder: str | Path, points: Sequence[Any] | None = None) -> JointResult:
+        """Read what `save` wrote.
+
+        Args:
+            folder: where it was written.
+            points: the detectors, in the order of the search; by default its labels.
+
+        Raises:
+            InputError: a file is missing, damaged, or from another version; it is no joint search; or there are more
+                or fewer points.
+        """
+        folder = Path(folder)
+        about, source = read_about(folder), str(folder / ABOUT_FILE)
+        if "points" not in about or "labels" not in about:
+            raise InputError(f"{source}: a search of one detector is there; load it with SearchResult.load")
+        labels, texts = tuple(about["labels"]), ("anchors", "channels")
+        if points is not None and len(points) != len(labels):
+            raise InputError(f"{len(points)} points for the {len(labels)} detectors of {folder}")
+        files = (read_frame(folder / name, about["cost"], texts) for name in ("frontiers.csv", "evaluated.parquet"))
+        parts = [
+            [frame[frame["channels"].astype(str) == str(label)] for label in labels]  # text in a csv file
+            for frame in files
+        ]
+        results = [
+            SearchResult.of(facts, *(part.drop(columns="channels").reset_index(drop=True) for part in own), source)
+            for facts, *own in zip(about["points"], *parts, strict=True)
+        ]
+        return _joined(labels if points is None else tuple(points), labels, tuple(results))
 
     def _choice(self, row: int) -> JointChoice:
         number, at = self.origins[row], self.frontier.iloc[row]
@@ -227,8 +318,7 @@ def joint_search(
 
 
 def _joined(points: tuple[Any, ...], labels: tuple[Any, ...], results: tuple[SearchResult, ...]) -> JointResult:
-    pairs = list(zip(results, labels, strict=True))
-    offered = pd.concat([found.frontier.assign(channels=label) for found, label in pairs], ignore_index=True)
+    offered = _together([found.frontier for found in results], labels)
     owners = [(number, c) for number, found in enumerate(results) for c in found.configurations]
     # Each search begins with all anchors, even below the threshold; here they must reach it too.
     good = np.flatnonzero(reaches(offered["accuracy"].to_numpy(), results[0].threshold or 0.0))
@@ -238,11 +328,16 @@ def _joined(points: tuple[Any, ...], labels: tuple[Any, ...], results: tuple[Sea
         labels=labels,
         results=results,
         frontier=offered.iloc[rows].reset_index(drop=True),
-        evaluated=pd.concat([found.evaluated.assign(channels=label) for found, label in pairs], ignore_index=True),
+        evaluated=_together([found.evaluated for found in results], labels),
         configurations=[owners[row][1] for row in rows],
         origins=tuple(owners[row][0] for row in rows),
         complete=all(found.complete for found in results),
     )
+
+
+def _together(frames: Sequence[pd.DataFrame], labels: Sequence[Any]) -> pd.DataFrame:
+    labelled = [frame.assign(channels=label) for frame, label in zip(frames, labels, strict=True)]
+    return pd.concat(labelled, ignore_index=True)
 
 
 def _labels(points: Sequence[Any]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from anchorkit.files import read_json, replacing, write_json
 from anchorkit.search.frontier import cheapest, hypervolume, knee, most_accurate
 
 RESULT_VERSION = 1
+ABOUT_FILE = "search.json"
 
 NEGLIGIBLE_LOSS = 0.002
 """Accuracy (0..1) that a choice may lose by default: 0.2 points of AP."""
@@ -234,13 +235,7 @@ class SearchResult:
         Raises:
             InputError: the folder cannot be written, or the disk is full.
         """
-        folder = Path(folder)
-        with replacing(folder / "frontier.csv") as temporary:
-            self.frontier.to_csv(temporary, index=False)
-        with replacing(folder / "evaluated.parquet") as temporary:
-            self.evaluated.to_parquet(temporary, index=False)
-        # Last, as the sign that the others are there.
-        write_json(folder / "search.json", self._about())
+        write_result(folder, {"frontier.csv": self.frontier, "evaluated.parquet": self.evaluated}, self.about())
 
     @classmethod
     def load(cls, folder: str | Path) -> SearchResult:
@@ -250,13 +245,27 @@ class SearchResult:
             InputError: a file is missing, damaged, or from another version.
         """
         folder = Path(folder)
-        source = folder / "search.json"
-        about = read_json(source)
-        if not isinstance(about, Mapping) or about.get("version") != RESULT_VERSION:
-            found = about.get("version") if isinstance(about, Mapping) else None
-            raise InputError(f"{source}: version {found!r}; this anchorkit reads version {RESULT_VERSION}")
+        about = read_about(folder)
+        if "points" in about:
+            raise InputError(f"{folder}: a joint search is there; load it with JointResult.load")
+        frames = (read_frame(folder / name, str(about.get("cost"))) for name in ("frontier.csv", "evaluated.parquet"))
+        return cls.of(about, *frames, source=str(folder / ABOUT_FILE))
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any], frontier: pd.DataFrame, evaluated: pd.DataFrame, source: str) -> SearchResult:
+        """A result from what files hold of it.
+
+        Args:
+            about: as `about` gives it.
+            frontier: see the class.
+            evaluated: see the class.
+            source: the file that `about` is from, for errors.
+
+        Raises:
+            InputError: `about` lacks something.
+        """
         try:
-            layout = AnchorLayout.from_dict(about["layout"], str(source))
+            layout = AnchorLayout.from_dict(about["layout"], source)
             among = about.get("among")
             asked = Asked(
                 cost=cost_facts(str(about["cost"])),
@@ -268,14 +277,11 @@ class SearchResult:
             strategy, complete = str(about["strategy"]), bool(about.get("complete", True))
         except KeyError as error:
             raise InputError(f"{source}: lacks {error.args[0]!r}; search again") from None
-        frontier, evaluated = (_read(folder / name, asked.cost.name) for name in ("frontier.csv", "evaluated.parquet"))
         return cls(layout, asked, strategy, frontier, evaluated, kept_in(layout, frontier), complete)
 
-    def _about(self) -> dict[str, Any]:
-        from anchorkit import __version__
-
+    def about(self) -> dict[str, Any]:
+        """What was searched and asked for, as JSON holds it."""
         return {
-            "version": RESULT_VERSION,
             "cost": self.cost,
             "threshold": self.threshold,
             "strategy": self.strategy,
@@ -285,12 +291,6 @@ class SearchResult:
             "complete": self.complete,
             "budget": self.budget,
             "among": self.among,
-            "versions": {
-                "anchorkit": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "pandas": pd.__version__,
-            },
             "layout": self.layout.to_dict(),
         }
 
@@ -322,11 +322,46 @@ def kept_in(layout: AnchorLayout, frame: pd.DataFrame) -> list[Configuration]:
     return [layout.configuration(keep=ids.split()) for ids in frame["anchors"]]
 
 
-def _read(path: Path, cost: str) -> pd.DataFrame:
+def write_result(folder: str | Path, frames: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> None:
+    """Write the frames of a search by file name and, last, as the sign that they are there, what it is about.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    from anchorkit import __version__
+
+    for name, frame in frames.items():
+        with replacing(Path(folder) / name) as temporary:
+            frame.to_csv(temporary, index=False) if name.endswith(".csv") else frame.to_parquet(temporary, index=False)
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "pandas": pd.__version__}
+    facts = {"version": RESULT_VERSION, **about, "versions": {"anchorkit": __version__, **versions}}
+    write_json(Path(folder) / ABOUT_FILE, facts)
+
+
+def read_about(folder: Path) -> Mapping[str, Any]:
+    """What the search in a folder is about.
+
+    Raises:
+        InputError: the file is missing, damaged, or from another version.
+    """
+    source = folder / ABOUT_FILE
+    about = read_json(source)
+    if not isinstance(about, Mapping) or about.get("version") != RESULT_VERSION:
+        found = about.get("version") if isinstance(about, Mapping) else None
+        raise InputError(f"{source}: version {found!r}; this anchorkit reads version {RESULT_VERSION}")
+    return about
+
+
+def read_frame(path: Path, cost: str, texts: Collection[str] = ("anchors",)) -> pd.DataFrame:
+    """A frame of a search, with the very numbers that were written; the columns in `texts` stay text.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks a column or rows.
+    """
     try:
         if path.suffix == ".csv":
             frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-            for name in frame.columns.drop("anchors", errors="ignore"):
+            for name in frame.columns.difference([*texts]):
                 # Python's own conversion gives back the very number that was written; pandas' may be off by a last bit.
                 frame[name] = frame[name].map(_number)
         else:
@@ -335,7 +370,7 @@ def _read(path: Path, cost: str) -> pd.DataFrame:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read, or cut off ({str(error).splitlines()[0]}); search again") from None
-    missing = {"accuracy", "anchors", cost} - set(frame.columns)
+    missing = {"accuracy", *texts, cost} - set(frame.columns)
     if missing or len(frame) == 0:
         raise InputError(f"{path}: lacks {f'column {min(missing)!r}' if missing else 'rows'}; search again")
     return frame

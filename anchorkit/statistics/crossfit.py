@@ -11,18 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from anchorkit.anchors import Configuration
-from anchorkit.costs import Cost, CostFunction, as_cost
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.bootstrapping import ByImage
-from anchorkit.search import SearchResult, search
+from anchorkit.search import search
+from anchorkit.search.joint import AnyCost, JointResult, joint_search
 from anchorkit.statistics.holdout import LOSSES
 from anchorkit.statistics.intervals import Floats, LowerBounds, check_margin, percentile_interval, simultaneous_bounds
+from anchorkit.statistics.joint import AnyResult, Evaluated, JointEvaluator, as_one, configuration_of
 from anchorkit.statistics.removal import SafeRemoval
 from anchorkit.statistics.splits import Integers, fold_images
 from anchorkit.statistics.statements import check_same_detector, removal_of
@@ -59,7 +61,7 @@ class CrossFit:
     budgets: pd.DataFrame = field(repr=False)
     losses: pd.DataFrame = field(repr=False)
     folds: Integers = field(repr=False)
-    results: tuple[SearchResult, ...] = field(repr=False)
+    results: tuple[AnyResult, ...] = field(repr=False)
     confidence: float
     choices: tuple[Configuration, ...] = field(repr=False)
     bounds: LowerBounds = field(repr=False)
@@ -74,12 +76,12 @@ class CrossFit:
 
 
 def cross_fit(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
     folds: int = 5,
     seed: int = 0,
     *,
-    cost: Cost | CostFunction | None = None,
+    cost: AnyCost | Sequence[AnyCost] | None = None,
     losses: Sequence[float] = LOSSES,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -89,11 +91,13 @@ def cross_fit(
     """Search again without each fold of the images, and evaluate what that search chooses on the fold.
 
     Args:
-        evaluator: of all images.
+        evaluator: of all images. For a joint search the evaluators of all its detectors, in its order; the folds then
+            choose detector and anchors together.
         result: the search on all of them; cost, threshold, strategy and moves are taken from it.
         folds: how many, 2 or more.
         seed: of the division into folds and of the draws.
-        cost: the callable, where the search's cost was one and the result was read from files.
+        cost: the callable, where the search's cost was one and the result was read from files. For a joint search a
+            list of one per detector will do too.
         losses: losses of AP that a choice may allow, 0..1.
         confidence: of the intervals, 0..1.
         draws: bootstrap samples of the images.
@@ -104,17 +108,17 @@ def cross_fit(
         InputError: an option is out of range, the layouts differ, the result belongs to other images, or the search's
             cost was a callable, which files do not hold, and is not given.
     """
-    check_same_detector(evaluator, result)
-    full = evaluator.accuracy(evaluator.full)
-    if not searched_on(evaluator, result):
+    one = as_one(evaluator, result)
+    check_same_detector(one, result)
+    full = one.accuracy(one.full)
+    if not searched_on(one, result):
         raise InputError(
             f"the search found AP {float(result.baseline['accuracy']):.4f} for the full detector, the evaluator has "
             f"{full:.4f}: cross-fitting needs the evaluator of the search"
         )
-    asked = result.asked.cost if cost is None else as_cost(cost)
-    fold = fold_images(evaluator.ground_truth, folds, seed)
+    fold = fold_images(one.ground_truth, folds, seed)
     results = tuple(
-        _search_without(evaluator, result, fold == number, asked, None if ledgers is None else Path(ledgers), progress)
+        _search_without(one, result, fold == number, cost, None if ledgers is None else Path(ledgers), progress)
         for number in range(folds)
     )
 
@@ -122,13 +126,14 @@ def cross_fit(
     least = max(float(found.frontier[result.cost].min()) for found in (result, *results))
     budgets = _thinned(np.sort(result.frontier[result.cost].to_numpy(float)), least)
 
-    def choices(found: SearchResult) -> list[Configuration]:
-        within_budget = [found.best(**{result.cost: budget}) for budget in budgets.tolist()]
-        return within_budget + [found.cheapest(max_loss=loss) for loss in losses]
+    def choices(found: AnyResult) -> list[Configuration]:
+        within_budget = [_within(found, budget) for budget in budgets.tolist()]
+        return within_budget + [configuration_of(found.cheapest(max_loss=loss)) for loss in losses]
 
     in_sample = choices(result)
     by_fold = list(zip(*map(choices, results), strict=True))
-    drawn = evaluator.bootstrap([*in_sample, *(ByImage(own, fold) for own in by_fold)], draws, seed, progress)
+    spent = [dict(zip(found.configurations, found.frontier[result.cost], strict=True)) for found in results]
+    drawn = one.bootstrap([*in_sample, *(ByImage(own, fold) for own in by_fold)], draws, seed, progress)
 
     n, n_budgets = len(in_sample), len(budgets)
     low, high = percentile_interval(drawn.changes, confidence)
@@ -141,7 +146,7 @@ def cross_fit(
             "low": low[n:],
             "high": high[n:],
             "n_anchors": [float(np.mean([len(c) for c in own])) for own in by_fold],
-            "mean_cost": [float(np.mean([asked.compute(c) for c in own])) for own in by_fold],
+            "mean_cost": [float(np.mean([costs[c] for costs, c in zip(spent, own, strict=True)])) for own in by_fold],
         }
     )
     luck = drawn.changes[:, :n_budgets] - drawn.changes[:, n : n + n_budgets]
@@ -169,8 +174,8 @@ def cross_fit(
 
 
 def cross_fitted_removal(
-    evaluator: Evaluator,
-    result: SearchResult,
+    evaluator: Evaluator | Sequence[Evaluator],
+    result: AnyResult,
     margin: float = 0.005,
     confidence: float = 0.95,
     draws: int = 2000,
@@ -186,7 +191,7 @@ def cross_fitted_removal(
     search on all images chooses within the cheapest budget whose bound is above -margin.
 
     Args:
-        evaluator: of the images of the search.
+        evaluator: of the images of the search. For a joint search the evaluators of all its detectors, in its order.
         result: the search.
         margin: the loss of AP that does not matter, 0..1.
         confidence: in which share of cases the statement shall hold, 0..1.
@@ -205,7 +210,7 @@ def cross_fitted_removal(
     )
     points = fitted.budgets.assign(change=fitted.budgets["cross_fitted"])
     return removal_of(
-        evaluator,
+        as_one(evaluator, result),
         result,
         points,
         fitted.choices,
@@ -216,27 +221,45 @@ def cross_fitted_removal(
     )
 
 
+def _within(found: AnyResult, budget: float) -> Configuration:
+    if isinstance(found, JointResult):
+        return found.best(budget).configuration
+    return found.best(**{found.cost: budget})
+
+
 def _search_without(
-    evaluator: Evaluator, result: SearchResult, left_out: np.ndarray, cost: Cost, ledgers: Path | None, progress: bool
-) -> SearchResult:
+    evaluator: Evaluated,
+    result: AnyResult,
+    left_out: np.ndarray,
+    cost: AnyCost | Sequence[AnyCost] | None,
+    ledgers: Path | None,
+    progress: bool,
+) -> AnyResult:
     """The search on the other images, as far down as the first one went."""
     others = evaluator.subset(evaluator.ground_truth.image_ids[~left_out])
+    first = result.results[0] if isinstance(result, JointResult) else result
     threshold = None
-    if result.threshold is not None:
-        drop = float(result.baseline["accuracy"]) - result.threshold
+    if first.threshold is not None:
+        drop = float(result.baseline["accuracy"]) - first.threshold
         threshold = min(max(others.accuracy(others.full) - drop, 0.0), 1.0)
+    same: dict[str, Any] = {
+        "threshold": threshold,
+        "strategy": first.strategy,
+        "moves": first.moves,
+        "budget": first.budget,
+        "progress": progress,
+    }
+    if isinstance(result, JointResult):
+        assert isinstance(others, JointEvaluator)
+        costs = [found.asked.cost for found in result.results] if cost is None else cost
+        ledger = None if ledgers is None else ledgers / f"ledger-{others.whole.fingerprint}"
+        return joint_search(zip(result.labels, others.evaluators, strict=True), costs, ledger=ledger, **same)
+    assert isinstance(others, Evaluator)
+    single = result.asked.cost if cost is None else cost
+    if isinstance(single, Sequence) and not isinstance(single, str):
+        raise InputError("cross_fit: several costs go with a joint search; give the one of this search")
     ledger = None if ledgers is None else ledgers / f"ledger-{others.fingerprint}.jsonl"
-    return search(
-        others,
-        cost,
-        threshold=threshold,
-        strategy=result.strategy,
-        moves=result.moves,
-        ledger=ledger,
-        progress=progress,
-        budget=result.budget,
-        among=result.among,
-    )
+    return search(others, single, ledger=ledger, among=result.among, **same)
 
 
 def _thinned(costs: Floats, least: float) -> Floats:

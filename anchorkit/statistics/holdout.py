@@ -8,9 +8,8 @@ import pandas as pd
 
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
-from anchorkit.search.joint import JointChoice
 from anchorkit.search.result import NEGLIGIBLE_LOSS
-from anchorkit.statistics.joint import AnyResult, as_one
+from anchorkit.statistics.joint import AnyResult, as_one, configuration_of
 from anchorkit.statistics.statements import change_columns, check_same_detector
 
 LOSSES = (0.0, NEGLIGIBLE_LOSS, 0.005, 0.01, 0.02)
@@ -54,8 +53,7 @@ def holdout_report(
     check_same_detector(one, result)
     if not losses:
         raise InputError("holdout_report: losses is empty; give one or more, such as (0.0, 0.005)")
-    choices = [result.cheapest(max_loss=loss) for loss in losses]
-    chosen = [choice.configuration if isinstance(choice, JointChoice) else choice for choice in choices]
+    chosen = [configuration_of(result.cheapest(max_loss=loss)) for loss in losses]
     found = one.bootstrap(chosen, draws, seed, progress)
     rows = result.frontier.iloc[[result.configurations.index(c) for c in chosen]].reset_index(drop=True)
     names = [name for name in ("channels", "n_anchors", "anchors", result.cost) if name in rows]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from anchorkit.anchors import Configuration
+from anchorkit.anchors import Configuration, Move
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
-from anchorkit.evaluation.bootstrapping import Bootstrap
+from anchorkit.evaluation.bootstrapping import Bootstrap, ByImage, Source, bootstrap, joined
 from anchorkit.search import SearchResult
-from anchorkit.search.joint import JointResult
+from anchorkit.search.joint import JointChoice, JointResult
 
 AnyResult = SearchResult | JointResult
 
@@ -48,41 +52,61 @@ class JointEvaluator:
                         f"the detectors {other} and {label} have the same layout, so their configurations cannot be "
                         "told apart; search with one of the two"
                     )
-        self.evaluators = tuple(evaluators)
+        self.evaluators, self._result = tuple(evaluators), result
         self.whole = evaluators[result.whole]
         self.layout, self.full = self.whole.layout, self.whole.full
         self.metric, self.ground_truth = self.whole.metric, self.whole.ground_truth
+        self.postprocess = self.whole.postprocess
 
     def accuracy(self, configuration: Configuration) -> float:
         """The accuracy of a configuration of any of the detectors, 0..1."""
         return self._of(configuration).accuracy(configuration)
+
+    def children(self, configuration: Configuration, moves: Sequence[Move]) -> npt.NDArray[np.float64]:
+        """See `Evaluator.children`."""
+        return self._of(configuration).children(configuration, moves)
+
+    def stats(self, configuration: Configuration) -> dict[str, float]:
+        """See `Evaluator.stats`."""
+        return self._of(configuration).stats(configuration)
+
+    def detections(self, configuration: Configuration) -> pd.DataFrame:
+        """See `Evaluator.detections`."""
+        return self._of(configuration).detections(configuration)
+
+    def with_metric(self, metric: Any) -> JointEvaluator:
+        """See `Evaluator.with_metric`."""
+        return JointEvaluator([one.with_metric(metric) for one in self.evaluators], self._result)
+
+    def with_postprocess(self, **changes: Any) -> JointEvaluator:
+        """See `Evaluator.with_postprocess`."""
+        return JointEvaluator([one.with_postprocess(**changes) for one in self.evaluators], self._result)
 
     def per_class(self, configuration: Configuration) -> dict[int, float]:
         """See `Evaluator.per_class`."""
         return self._of(configuration).per_class(configuration)
 
     def bootstrap(
-        self, configurations: Sequence[Configuration], draws: int = 2000, seed: int = 0, progress: bool = False
+        self,
+        configurations: Sequence[Configuration | ByImage],
+        draws: int = 2000,
+        seed: int = 0,
+        progress: bool = False,
     ) -> Bootstrap:
-        """See `Evaluator.bootstrap`; ``full_accuracy`` and ``full_drawn`` are those of the whole detector."""
-        asked = list(configurations)
-        found = self.whole.bootstrap([], draws, seed, progress)
-        accuracy, drawn = np.empty(len(asked)), np.empty((len(found.full_drawn), len(asked)))
-        for evaluator in self.evaluators:
-            own = [place for place, c in enumerate(asked) if self._of(c) is evaluator]
-            if own:
-                part = evaluator.bootstrap([asked[place] for place in own], draws, seed, progress)
-                accuracy[own], drawn[:, own] = part.accuracy, part.drawn
-        return Bootstrap(
-            self.metric,
-            tuple(asked),
-            accuracy,
-            found.full_accuracy,
-            drawn,
-            found.full_drawn,
-            found.n_images,
-            seed,
-        )
+        """See `Evaluator.bootstrap`; ``full_accuracy`` and ``full_drawn`` are those of the whole detector.
+
+        A `ByImage` may have configurations of several detectors.
+        """
+        return bootstrap(self._source, configurations, draws, seed, progress)
+
+    def subset(self, image_ids: Iterable[int]) -> JointEvaluator:
+        """The same of some of the images; see `Evaluator.subset`."""
+        ids = list(image_ids)
+        return JointEvaluator([evaluator.subset(ids) for evaluator in self.evaluators], self._result)
+
+    @cached_property
+    def _source(self) -> Source:
+        return joined([evaluator.source() for evaluator in self.evaluators], self._result.whole)
 
     def _of(self, configuration: Configuration) -> Evaluator:
         for evaluator in self.evaluators:
@@ -107,6 +131,11 @@ def as_one(evaluator: Evaluator | Sequence[Evaluator], result: AnyResult) -> Eva
     if isinstance(evaluator, Sequence):
         raise InputError("several evaluators go with a joint search; give the one of this search")
     return evaluator
+
+
+def configuration_of(choice: Configuration | JointChoice) -> Configuration:
+    """The anchors of a choice, of one detector or of several."""
+    return choice.configuration if isinstance(choice, JointChoice) else choice
 
 
 def point_of(result: AnyResult, configuration: Configuration) -> str:

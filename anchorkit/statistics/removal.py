@@ -140,7 +140,7 @@ class SafeRemoval:
             return ""
         measured = "no loss" if self.hoped_change >= 0 else f"a change of {in_points(self.hoped_change)}"
         point = (
-            f"With channels {self.hoped_channels} and without {more} anchors"
+            f"{_without(self.hoped_channels).capitalize()} and without {more} anchors"
             if self.channels
             else f"Without {more} anchors"
         )
@@ -176,6 +176,7 @@ class SafeRemoval:
             "nothing": self.nothing,
             "n_removed": self.n_removed,
             "anchors": list(self.configuration.ids),
+            "channels": self.channels,
             "cost": self.cost.name,
             **{name: getattr(self, name) for name in (*figures, "tried", "folds", "unpruned")},
             "caveats": list(self.caveats),
@@ -194,7 +195,7 @@ class SafeRemoval:
         if self._shown:
             kept, total = len(self.configuration), len(self.configuration.layout)
             return (
-                f"With {self._sure}, channels {self.channels} with {kept} of {total} anchors are enough and "
+                f"With {self._sure}, {kept} of {total} anchors {_without(self.channels)} are enough and "
                 f"{self.metric} falls by less than {points_of(self.margin)} on images like these"
             )
         more = f": about {self.images_needed:,} would" if self.images_needed and self.margin else ""
@@ -289,6 +290,15 @@ def images_to_show(n_images: int, change: float, error: float, width: float, mar
     needed = math.ceil(n_images * max((width * error / room) ** 2, 1.0))
     step = int(10 ** max(len(str(needed)) - 2, 0))
     return math.ceil(needed / step) * step
+
+
+def _without(channels: str) -> str:
+    """The detector of a joint search in words: a share of removed channels as such, another label by its name."""
+    try:
+        share = float(channels)
+    except ValueError:
+        return f"with the channels of {channels}"
+    return f"without {100 * share:g} % of the channels" if share else "with all channels"
 
 
 def _accuracy(value: float) -> str:

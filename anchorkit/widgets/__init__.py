@@ -6,6 +6,7 @@ Without a browser (papermill, nbconvert) an explorer shows one static picture an
 from __future__ import annotations
 
 from anchorkit.widgets.anchor_board import AnchorBoard
+from anchorkit.widgets.channel_explorer import ChannelExplorer
 from anchorkit.widgets.front_end import is_live
 from anchorkit.widgets.image_explorer import ImageExplorer
 from anchorkit.widgets.picture import Picture
@@ -13,4 +14,13 @@ from anchorkit.widgets.point_chooser import PointChooser
 from anchorkit.widgets.search_explorer import SearchExplorer
 from anchorkit.widgets.shape_explorer import ShapeExplorer
 
-__all__ = ["AnchorBoard", "ImageExplorer", "Picture", "PointChooser", "SearchExplorer", "ShapeExplorer", "is_live"]
+__all__ = [
+    "AnchorBoard",
+    "ChannelExplorer",
+    "ImageExplorer",
+    "Picture",
+    "PointChooser",
+    "SearchExplorer",
+    "ShapeExplorer",
+    "is_live",
+]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 import pandas as pd
@@ -29,6 +29,9 @@ from anchorkit.widgets.search_runs import Evaluates
 from anchorkit.widgets.search_session import SearchSession
 from anchorkit.widgets.search_view import View, label
 
+if TYPE_CHECKING:
+    from anchorkit.evaluation import Evaluator
+
 _Key = tuple[Any, ...]
 
 
@@ -40,11 +43,12 @@ class SearchExplorer(SearchSession):
     Without a browser, the search runs when the picture is made.
     """
 
-    def __init__(self, evaluator: Evaluates, *, random_draws: int = 200, **options: Any) -> None:
+    def __init__(self, evaluator: Evaluates | Sequence[Evaluator], *, random_draws: int = 200, **options: Any) -> None:
         """Begin with nothing found, or with a result.
 
         Args:
-            evaluator: an `anchorkit.Evaluator`.
+            evaluator: an `anchorkit.Evaluator`; for a joint ``result`` those of all its detectors, in its order. The
+                points then have the colour of their detector; a search that is started here is of the whole one.
             random_draws: how many configurations to prune at random, for comparison.
             **options: as for `SearchSession`: ``split``, ``names``, ``result``, ``cost``, ``strategy``, ``max_drop``,
                 ``max_loss``, ``budget``.
@@ -87,6 +91,7 @@ class SearchExplorer(SearchSession):
             others=self._others(view) or None,
             most=self.budget,
             least=None if self.max_loss is None else accuracy - self.max_loss,
+            by=view.by,
             metric=view.settings.metric,
             width=width,
             height=height,
@@ -155,7 +160,7 @@ class SearchExplorer(SearchSession):
             self._draw_limits(view)
             self._updating = False
             selected = self.selected
-            panel.frontier.classes = {label(selected): "ring"}
+            panel.frontier.classes = {(label if view is None else view.label)(selected): "ring"}
             panel.board.classes = {
                 anchor.id: "" if anchor.index in selected else "off" for anchor in self._full.layout.anchors
             }
@@ -191,7 +196,7 @@ class SearchExplorer(SearchSession):
         wanted: _Key = ()
         if view is not None:
             shown = (self._wants("dominated"), self._wants("random") and self._random_key(view) in self._random)
-            wanted = (view, label(self.answer), self.max_loss, self.budget, *self._runs, *shown, is_dark())
+            wanted = (view, view.label(self.answer), self.max_loss, self.budget, *self._runs, *shown, is_dark())
         if wanted != self._wanted and not self._drawing:
             self._wanted, self._drawing = wanted, True
             self._drawer.submit(self._picture)
@@ -281,8 +286,8 @@ class SearchExplorer(SearchSession):
             marked["selected"] = self._picked
         rows: dict[str, list[str]] = {}
         for name, configuration in marked.items():
-            if label(configuration) in view.frontier.index:
-                rows.setdefault(label(configuration), []).append(name)
+            if view.label(configuration) in view.frontier.index:
+                rows.setdefault(view.label(configuration), []).append(name)
         return view.frontier.loc[[*rows]].assign(label=[", ".join(names) for names in rows.values()])
 
     def _others(self, view: View) -> dict[str, pd.DataFrame]:

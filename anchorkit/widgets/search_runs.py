@@ -14,6 +14,7 @@ from anchorkit.costs import cost_facts
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 from anchorkit.search import STRATEGIES, AccuracyOf, Progress, SearchResult
+from anchorkit.search.joint import JointResult
 from anchorkit.search.watching import Watch
 from anchorkit.widgets.background import Background
 
@@ -87,7 +88,7 @@ class SearchRun:
 
     settings: SearchSettings
     evaluator: Evaluates
-    result: SearchResult
+    result: SearchResult | JointResult
 
 
 class Runner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from anchorkit.anchors import Configuration
 from anchorkit.costs import known_costs
 from anchorkit.errors import InputError
 from anchorkit.search import Progress, SearchResult, as_strategy, search
+from anchorkit.search.joint import JointResult
 from anchorkit.search.result import NEGLIGIBLE_LOSS
 from anchorkit.search.watching import Watch
 from anchorkit.widgets.background import Background
@@ -22,6 +23,7 @@ from anchorkit.widgets.search_view import View
 
 if TYPE_CHECKING:
     from anchorkit.datasets import Split
+    from anchorkit.evaluation import Evaluator
 
 _REFRESH = 0.35
 """Least seconds between two looks at a frontier that grows."""
@@ -38,11 +40,11 @@ class SearchSession(Explorer):
 
     def __init__(
         self,
-        evaluator: Evaluates,
+        evaluator: Evaluates | Sequence[Evaluator],
         *,
         split: Split | None = None,
         names: Mapping[int, str] | None = None,
-        result: SearchResult | None = None,
+        result: SearchResult | JointResult | None = None,
         cost: str | None = None,
         strategy: str = "algorithm1",
         max_drop: float = 0.03,
@@ -52,10 +54,10 @@ class SearchSession(Explorer):
         """Begin with nothing found, or with a `result`.
 
         Args:
-            evaluator: an `anchorkit.Evaluator`.
+            evaluator: an `anchorkit.Evaluator`; for a joint `result` those of all its detectors, in its order.
             split: the images that it is about; gives the classes their names.
             names: of the classes, by category id; instead of `split`.
-            result: a search of this evaluator that is already over.
+            result: a search of this evaluator that is already over, or a joint search.
             cost: what to save; by default that of `result`, or ``"head_flops"``.
             strategy: a name of `anchorkit.search.STRATEGIES`.
             max_drop: how far below the accuracy of all anchors to explore, 0..1 (0.03 is 3 points).
@@ -66,6 +68,8 @@ class SearchSession(Explorer):
             InputError: the cost or the strategy is unknown, a number is out of range, or `result` is of another layout.
         """
         super().__init__()
+        self._layouts = [] if not isinstance(result, JointResult) else [found.layout for found in result.results]
+        evaluator = _one(evaluator, result)
         self.notice = notice_of(evaluator)
         self._full = evaluator.layout.full
         self._costs = [*known_costs(self._full)]
@@ -124,7 +128,7 @@ class SearchSession(Explorer):
         return self._runner.state
 
     @property
-    def result(self) -> SearchResult:
+    def result(self) -> SearchResult | JointResult:
         """The search in front; its ``save`` writes what the next lesson reads.
 
         Raises:
@@ -135,7 +139,7 @@ class SearchSession(Explorer):
         return self._runs[self._front].result
 
     @property
-    def results(self) -> dict[str, SearchResult]:
+    def results(self) -> dict[str, SearchResult | JointResult]:
         """The searches that are over, by name, in the order in which they were."""
         return {name: run.result for name, run in self._runs.items()}
 
@@ -156,7 +160,7 @@ class SearchSession(Explorer):
             self.settings = settings
             self.changed()
 
-    def run(self) -> SearchResult:
+    def run(self) -> SearchResult | JointResult:
         """Search at once, and return when it is over."""
         self._take(self._search(self.settings, lambda _: None))
         self.changed()
@@ -223,7 +227,7 @@ class SearchSession(Explorer):
         Raises:
             InputError: it is of another layout.
         """
-        if configuration is not None and configuration.layout != self._full.layout:
+        if configuration is not None and configuration.layout not in (self._full.layout, *self._layouts):
             raise InputError("SearchExplorer: the configuration is of another layout")
         self._picked = configuration
         self.changed()
@@ -348,3 +352,16 @@ class SearchSession(Explorer):
     def _check_cost(self, cost: str) -> None:
         if cost not in self._costs:
             raise InputError(f"SearchExplorer: cost is {cost!r}; use one of {', '.join(self._costs)}")
+
+
+def _one(evaluator: Evaluates | Sequence[Evaluator], result: SearchResult | JointResult | None) -> Evaluates:
+    """What answers for the detector of a search, or for all detectors of a joint one."""
+    if not isinstance(result, JointResult):
+        if isinstance(evaluator, Sequence):
+            raise InputError("SearchExplorer: several evaluators go with a joint result; give result=")
+        return evaluator
+    from anchorkit.statistics.joint import JointEvaluator
+
+    if not isinstance(evaluator, Sequence):
+        raise InputError("SearchExplorer: a joint result needs the evaluators of all its detectors; give a list")
+    return JointEvaluator(evaluator, result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,11 @@ from anchorkit.anchors import Configuration
 from anchorkit.plots.frames import Unit, unit
 from anchorkit.search import Progress
 from anchorkit.search.frontier import cheapest, hypervolume, knee, most_accurate, unbeaten
+from anchorkit.search.joint import JointResult
 from anchorkit.widgets.search_runs import Evaluates, SearchRun, SearchSettings
+
+CHANNELS = "channels"
+"""The column of a joint frontier with the detector of each point."""
 
 
 def label(configuration: Configuration | None) -> str:
@@ -63,13 +68,27 @@ class View:
 
     @classmethod
     def over(cls, run: SearchRun) -> View:
-        """Of a search that is over."""
+        """Of a search that is over, of anchors or joint."""
         result = run.result
         full = {str(name): value for name, value in result.baseline.items()}
-        points = {label(configuration): configuration for configuration in result.configurations}
+        origins = result.origins if isinstance(result, JointResult) else ("",) * len(result.configurations)
+        points = {f"{label(c)}{_of(origin)}": c for c, origin in zip(result.configurations, origins, strict=True)}
         frontier = result.frontier.set_axis([*points], axis=0)
-        tried = result.evaluated[["accuracy", result.cost]]
+        tried = result.evaluated[[name for name in ("accuracy", result.cost, CHANNELS) if name in result.evaluated]]
         return cls(run.settings, run.evaluator, full, frontier, points, tried, len(tried), complete=result.complete)
+
+    @property
+    def by(self) -> str | None:
+        """The column that says which detector of a joint search a point is of; None for a search of anchors."""
+        return CHANNELS if CHANNELS in self.frontier else None
+
+    def label(self, configuration: Configuration | None) -> str:
+        """What a point of the frontier is called in pictures and frames; of others their own label."""
+        return self._labels.get(configuration, label(configuration)) if configuration is not None else ""
+
+    @cached_property
+    def _labels(self) -> dict[Configuration, str]:
+        return {configuration: name for name, configuration in self.configurations.items()}
 
     @property
     def scale(self) -> Unit:
@@ -79,13 +98,20 @@ class View:
 
     def value(self, configuration: Configuration, column: str) -> float:
         """The accuracy or a cost of a point of the frontier."""
-        return float(self.frontier[column].to_dict()[label(configuration)])
+        return float(self.frontier[column].to_dict()[self.label(configuration)])
+
+    def channels(self, configuration: Configuration) -> str:
+        """Which detector of a joint search a point of the frontier is of, in words; empty for a search of anchors."""
+        if self.by is None:
+            return ""
+        found = self.frontier[self.by].to_dict()[self.label(configuration)]
+        return f"channels {found}" if isinstance(found, str) else f"{100 * found:g} % of the channels removed"
 
     def accuracy(self, configuration: Configuration) -> float | None:
         """The accuracy of a point of the frontier, or of every anchor, 0..1; None for any other configuration."""
-        if label(configuration) in self.frontier.index:
+        if self.label(configuration) in self.frontier.index:
             return self.value(configuration, "accuracy")
-        return float(self.full["accuracy"]) if configuration == configuration.layout.full else None
+        return float(self.full["accuracy"]) if configuration == self.evaluator.layout.full else None
 
     def answer(self, max_loss: float | None, budget: float | None) -> Configuration | None:
         """What two limits ask for.
@@ -120,3 +146,8 @@ class View:
     def unbeaten(self, cost: str) -> pd.DataFrame:
         """The rows that no other one beats in some other cost, the most accurate first."""
         return self.frontier.iloc[unbeaten(self.frontier["accuracy"], self.frontier[cost])]
+
+
+def _of(origin: int | str) -> str:
+    """Marks a label as one of a certain detector; configurations of several have the same masks."""
+    return f" of {origin}" if origin != "" else ""

@@ -9,7 +9,7 @@ from html import escape, unescape
 from anchorkit.anchors import Configuration
 from anchorkit.plots.frames import change, points, signed
 from anchorkit.widgets.search_runs import SearchRun
-from anchorkit.widgets.search_view import View, label
+from anchorkit.widgets.search_view import View
 
 
 def status(view: View | None, state: str, error: Exception | None) -> str:
@@ -34,9 +34,11 @@ def answer(view: View, found: Configuration | None, max_loss: float | None, budg
         accuracy, costs = view.value(configuration, "accuracy"), view.value(configuration, cost)
         lost = signed(round(100 * (accuracy - float(view.full["accuracy"])), 2) + 0.0, 2)
         spent = f"{view.scale.text(costs)} ({change(float(view.full[cost]), costs)})"
-        return f"{len(configuration)} anchors, {escape(metric)} {points(accuracy)} ({lost}), {spent}"
+        removed = view.channels(configuration)
+        of = f", {escape(removed)}" if removed else ""
+        return f"{len(configuration)} anchors{of}, {escape(metric)} {points(accuracy)} ({lost}), {spent}"
 
-    if found is not None and label(found) in view.frontier.index:
+    if found is not None and view.label(found) in view.frontier.index:
         best = "the most accurate" if max_loss is None else "the cheapest"
         said = f"<b>Answer</b>, {best} {_limits(view, max_loss, budget)}: {point(found)}"
     elif max_loss is None and budget is None:

@@ -371,3 +371,53 @@ def test_what_a_training_reports_is_passed_on_as_it_comes(lessons: Path, out: Pa
     assert lines[:2] == ["[1/1] 02_lesson:", "step 3 of 9"]
     assert lines[2].endswith(" s")
     assert len(lines) == 3
+
+
+RATIO = PARAMETERS + "channel_ratio: float = 0.2  # share of the channels\nchannel_images: int = 4  # to look at\n"
+
+
+@pytest.fixture
+def with_channels(write_lesson, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    monkeypatch.setitem(PROFILES, "smoke", {})
+    names = dict.fromkeys(("01_data", "02_detector"), PARAMETERS)
+    names |= dict.fromkeys(("09_channels", "21_channels_and_anchors"), RATIO)
+    return [write_lesson(name, [TRACE.format(name=name[:2])], own) for name, own in names.items()]
+
+
+def test_the_lessons_about_channels_are_in_a_run_that_asks_for_them(with_channels, lessons: Path, out: Path) -> None:
+    run_notebooks("smoke", out=out, notebooks=lessons, progress=False)
+    assert (out / "trace").read_text() == "010 020 "
+    run_notebooks("smoke", out=out, notebooks=lessons, parameters={"channel_ratio": 0.0}, progress=False)
+    assert (out / "trace").read_text() == "010 020 "
+    run_notebooks("smoke", out=out, notebooks=lessons, parameters={"channel_ratio": 0.3}, progress=False)
+    assert (out / "trace").read_text() == "010 020 090 210 "
+    record = record_of(out)["notebooks"]
+    assert record["21_channels_and_anchors"]["parameters"]["channel_ratio"] == 0.3
+
+
+def test_what_they_left_goes_when_another_detector_is_trained_without_them(
+    with_channels, lessons: Path, out: Path
+) -> None:
+    run_notebooks("smoke", out=out, notebooks=lessons, parameters={"09_channels.channel_ratio": 0.3}, progress=False)
+    (out / "channels" / "joint").mkdir(parents=True)
+    (out / "channels" / "joint" / "search.json").write_text("{}")
+    (out / "channels" / "0.3").mkdir()
+    (out / "channels" / "0.3" / "pruning.json").write_text("{}")
+    run_notebooks("smoke", out=out, notebooks=lessons, progress=False)
+    assert (out / "channels" / "joint" / "search.json").exists()  # nothing that they depend on has changed
+    run_notebooks("smoke", out=out, notebooks=lessons, parameters={"02_detector.seed": 1}, progress=False)
+    assert not [path for path in (out / "channels").rglob("*") if path.is_file()]
+    assert list(record_of(out)["notebooks"]) == ["01_data", "02_detector"]
+    assert sorted(path.stem for path in out.glob("notebooks/*.ipynb")) == ["01_data", "02_detector"]
+
+
+def test_parameters_about_channels_need_a_ratio_and_a_network(
+    with_channels, lessons: Path, out: Path, tmp_path
+) -> None:
+    with pytest.raises(InputError, match=r"-p channel_images: only the lessons about channels .* channel_ratio=0\.2"):
+        run_notebooks(out=out, notebooks=lessons, parameters={"channel_images": 8})
+    (tmp_path / "net.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match="an ONNX file cannot be removed"):
+        run_notebooks(
+            out=out, notebooks=lessons, detector=str(tmp_path / "net.onnx"), parameters={"channel_ratio": 0.1}
+        )

@@ -95,6 +95,26 @@ def evaluated(n: int = 6000) -> pd.DataFrame:
     return frame
 
 
+def joint() -> pd.DataFrame:
+    """The frontier with the last points from detectors with fewer channels."""
+    shares = np.array([0.0, 0.05, 0.1, 0.2])
+    return frontier().assign(channels=lambda rows: shares[np.arange(len(rows)) * 4 // len(rows)])
+
+
+def groups() -> pd.DataFrame:
+    """Groups of coupled channels in all three parts of a network."""
+    rows = [("stem", "trunk", 2, 16, 12), ("body.0", "trunk", 8, 96, 40), ("body.1", "trunk", 16, 128, 128)]
+    rows += [("lateral.0", "pyramid", 8, 64, 32), ("head.tower", "head", 8, 64, 1)]
+    return pd.DataFrame(rows, columns=["group", "part", "stride", "channels", "kept"])
+
+
+def scores() -> pd.DataFrame:
+    """A score per channel of these groups; one group is dead."""
+    rows = groups().loc[lambda frame: frame.index.repeat(frame["channels"])].drop(columns="kept")
+    values = np.random.default_rng(3).gamma(2.0, size=len(rows))
+    return rows.assign(score=np.where(rows["group"] == "body.1", 0.0, values), kept=values > 0.6)
+
+
 def chosen() -> pd.DataFrame:
     return frontier().iloc[[3, 9, 15]]
 

@@ -35,6 +35,15 @@ CHARTS: dict[str, Callable[[], Any]] = {
     "frontier within limits": lambda: plots.frontier(
         samples.frontier(), full=samples.full(), most=1.2e7, least=0.5, metric="AP50", pickable=True
     ),
+    "joint frontier": lambda: plots.frontier(
+        samples.joint(), full=samples.full(), evaluated=samples.joint(), by="channels", pickable=True
+    ),
+    "joint frontier of named detectors": lambda: plots.frontier(
+        samples.joint().assign(channels=[f"cut {share}" for share in samples.joint()["channels"]]), by="channels"
+    ),
+    "widths": lambda: plots.channel_widths(samples.groups()),
+    "widths before": lambda: plots.channel_widths(samples.groups().drop(columns="kept")),
+    "scores": lambda: plots.channel_scores(samples.scores()),
     "errors by kind": lambda: plots.error_changes(samples.error_changes()),
     "recovery": lambda: plots.recovery(samples.recovery()),
     "recovery without the full detector": lambda: plots.recovery(samples.recovery().iloc[1:], "boxes"),

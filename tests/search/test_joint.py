@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import anchorkit as ak
@@ -147,3 +148,34 @@ def test_after_a_kill_the_same_call_goes_on(points: list[tuple[float, ToyEvaluat
     assert (tmp_path / "00-0.0.jsonl").read_bytes() == first  # nothing of the first was asked again
     assert again.frontier.equals(expected.frontier)
     assert again.evaluated.equals(expected.evaluated)
+
+
+def test_a_saved_result_comes_back(points: list[tuple[float, ToyEvaluator]], tmp_path: Path) -> None:
+    both = joint_search(points, cost="head_flops", threshold=0.3, progress=False)
+    both.save(tmp_path)
+    again = ak.JointResult.load(tmp_path)
+    for frame in ("frontier", "evaluated"):
+        pd.testing.assert_frame_equal(getattr(again, frame), getattr(both, frame), check_exact=True)
+    assert again.configurations == both.configurations
+    assert (again.labels, again.origins, again.complete) == (both.labels, both.origins, True)
+    assert again.cheapest(0.035).configuration == both.cheapest(0.035).configuration
+    for found, own in zip(again.results, both.results, strict=True):
+        pd.testing.assert_frame_equal(found.frontier, own.frontier, check_exact=True)
+        assert (found.layout, found.asked, found.configurations) == (own.layout, own.asked, own.configurations)
+    detectors = [object(), object(), object()]
+    assert ak.JointResult.load(tmp_path, detectors).best(12000).point in detectors
+    with pytest.raises(ak.InputError, match="2 points for the 3 detectors"):
+        ak.JointResult.load(tmp_path, detectors[:2])
+
+
+def test_what_is_in_a_folder_is_loaded_as_what_it_is(points: list[tuple[float, ToyEvaluator]], tmp_path: Path) -> None:
+    joint_search([("1", points[0][1]), ("b", points[1][1])], "boxes", progress=False).save(tmp_path / "joint")
+    assert ak.JointResult.load(tmp_path / "joint").labels == ("1", "b")
+    with pytest.raises(ak.InputError, match=r"load it with JointResult\.load"):
+        ak.SearchResult.load(tmp_path / "joint")
+    ak.search(points[0][1], "boxes", progress=False).save(tmp_path / "one")
+    with pytest.raises(ak.InputError, match=r"load it with SearchResult\.load"):
+        ak.JointResult.load(tmp_path / "one")
+    (tmp_path / "joint" / "frontiers.csv").write_text("accuracy,boxes\n0.5,3\n")
+    with pytest.raises(ak.InputError, match="lacks column 'anchors'"):
+        ak.JointResult.load(tmp_path / "joint")

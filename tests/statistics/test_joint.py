@@ -7,8 +7,18 @@ import pytest
 
 import anchorkit as ak
 from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation.referees import coco as reference
+from anchorkit.predictions import PredictionTable
 from anchorkit.search.joint import JointResult, joint_search
-from anchorkit.statistics import frontier_changes, holdout_report, safe_to_remove, sample_of_tried
+from anchorkit.statistics import (
+    CrossFit,
+    cross_fit,
+    cross_fitted_removal,
+    frontier_changes,
+    holdout_report,
+    safe_to_remove,
+    sample_of_tried,
+)
 from anchorkit.statistics.joint import JointEvaluator
 
 from .simulated import some_images
@@ -61,7 +71,8 @@ def test_the_statistics_know_what_was_tried_on_all_detectors(both: Both, result:
 def test_the_sentence_names_channels_and_anchors(both: Both, result: JointResult) -> None:
     said = safe_to_remove(both, result, margin=0.2, draws=100)  # a large margin: the cheapest point is safe
     assert said.configuration == result.configurations[-1]
-    point = f"channels {result.labels[result.origins[-1]]} with {len(said.configuration)} of 8 anchors"
+    assert result.labels[result.origins[-1]] == 0.3
+    point = f"{len(said.configuration)} of 8 anchors without 30 % of the channels"
     assert f"{point} are enough and AP falls by less than 20 points" in str(said)
     assert said.saved == pytest.approx(1 - result.frontier["head_flops"].iloc[-1] / result.baseline["head_flops"])
     said = str(safe_to_remove(both, result, margin=1e-4, draws=100))
@@ -93,3 +104,44 @@ def test_bad_input(both: Both, result: JointResult) -> None:
     twice = joint_search([("a", both[0]), ("b", both[0])], "head_flops", budget=2, progress=False)
     with pytest.raises(ak.InputError, match="the detectors a and b have the same layout"):
         safe_to_remove((both[0], both[0]), twice)
+
+
+@pytest.fixture(scope="module")
+def fitted(both: Both, result: JointResult) -> CrossFit:
+    return cross_fit(both, result, folds=3, losses=(0.0, 0.04), draws=60, progress=False)
+
+
+def test_each_fold_is_judged_by_detector_and_anchors_that_the_others_chose(
+    both: Both, result: JointResult, fitted: CrossFit
+) -> None:
+    """The pooled AP, put together by hand from the detections of each fold, which are of two detectors."""
+    ids, allowed = both[0].ground_truth.image_ids, 0.0
+    parts, detectors = [], []
+    for fold, found in enumerate(fitted.results):
+        others = [each.subset(ids[fitted.folds != fold]) for each in both]
+        threshold = others[0].accuracy(others[0].full) - 0.06
+        alone = joint_search(zip((0, 0.3), others, strict=True), "head_flops", threshold=threshold, progress=False)
+        assert found.evaluated.equals(alone.evaluated)
+        chosen = alone.cheapest(allowed)
+        detectors.append(alone.labels.index(chosen.channels))
+        table = both[detectors[-1]].predictions
+        rows = reference.select_rows(table, chosen.configuration.indices)
+        parts.append((table, rows[np.isin(table.image_id[rows], ids[fitted.folds == fold])]))
+    assert set(detectors) == {0, 1}  # else it would show nothing that a search of anchors does not
+    names = ("image_id", "anchor", "category_id", "score", "boxes")
+    columns = [np.concatenate([getattr(table, name)[rows] for table, rows in parts]) for name in names]
+    order = np.argsort(columns[0], kind="stable")
+    pooled = PredictionTable(*(column[order] for column in columns), both[0].layout, both[0].predictions.postprocess)
+    measured = reference.coco_ap(pooled, both[0].ground_truth, np.arange(len(pooled)))[0]
+    row = fitted.losses.set_index("allowed").loc[allowed]
+    assert row["cross_fitted"] == measured - both[0].accuracy(both[0].full)
+    assert row["in_sample"] == result.cheapest(allowed).accuracy - both[0].accuracy(both[0].full)
+    assert row["mean_cost"] == np.mean([found.cheapest(allowed).cost for found in fitted.results])
+
+
+def test_a_cross_fitted_statement_names_channels(both: Both, result: JointResult, fitted: CrossFit) -> None:
+    said = cross_fitted_removal(both, result, margin=0.2, draws=60, folds=3)
+    assert (said.folds, said.tried) == (3, 0)
+    assert said.configuration in fitted.choices
+    assert said.channels == "0.3"
+    assert "each with a choice made without it (cross-fitted, 3 folds)" in str(said)

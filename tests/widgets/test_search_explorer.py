@@ -14,12 +14,15 @@ import pytest
 from anchorkit.anchors import Configuration
 from anchorkit.costs import COSTS, Cost
 from anchorkit.errors import InputError
+from anchorkit.evaluation import Evaluator
 from anchorkit.postprocess import PostProcess
 from anchorkit.search import SearchResult, exhaustive_search, search
+from anchorkit.search.joint import JointResult, joint_search
 from anchorkit.widgets import SearchExplorer
 from anchorkit.widgets.search_view import label
 
 from ..search.toys import ToyEvaluator, toy_layout
+from ..statistics.simulated import some_images
 
 TRUTH = {
     "images": [{"id": 1}],
@@ -384,3 +387,53 @@ def test_a_result_of_another_strategy_can_be_looked_into() -> None:
     explorer = SearchExplorer(Toy(), result=every)
     assert next(iter(explorer.results)).startswith("1: exhaustive, boxes")
     assert explorer.selected == every.cheapest(0.002)
+
+
+@pytest.fixture
+def joint() -> tuple[list[Evaluator], JointResult]:
+    evaluators = [some_images(60, 1), some_images(60, 1, slim=True)]
+    threshold = evaluators[0].accuracy(evaluators[0].full) - 0.05
+    return evaluators, joint_search(
+        zip((0, 0.3), evaluators, strict=True), threshold=threshold, cost="head_flops", progress=False
+    )
+
+
+def test_a_joint_result_has_the_colour_of_its_detectors(joint: tuple[list[Evaluator], JointResult]) -> None:
+    evaluators, result = joint
+    explorer = SearchExplorer(evaluators, result=result, max_loss=0.02)
+    assert explorer.box
+    assert explorer.wait(60)
+    panel, svg = explorer.panel, explorer.panel.frontier.svg
+    assert "channels removed" in svg
+    assert "30 %" in svg
+    chosen = result.cheapest(0.02)
+    assert explorer.selected == chosen.configuration
+    assert result.choice(explorer.selected) == chosen
+    assert f"{100 * chosen.channels:g} % of the channels removed" in panel.answer.value
+    # Both detectors have points of the same mask, and each can be picked.
+    whole = result.configurations[result.origins.index(0)]
+    assert explorer._points
+    panel.frontier.pick(next(name for name, own in explorer._points.items() if own == whole))
+    assert explorer.selected == whole
+    assert explorer.selected.layout == evaluators[0].layout
+    assert explorer.details().after.stats == evaluators[0].stats(whole)
+    explorer.pick(chosen.configuration)
+    slim = evaluators[result.labels.index(chosen.channels)]
+    assert explorer.details().after.stats == slim.stats(chosen.configuration)
+    assert explorer.details().before.stats == evaluators[0].stats(evaluators[0].full)
+    panel.dominated.value = True  # a thin line per detector
+    assert explorer.wait(60)
+    assert panel.frontier.svg != svg
+
+
+def test_a_search_beside_a_joint_result_is_of_the_whole_detector(joint: tuple[list[Evaluator], JointResult]) -> None:
+    evaluators, result = joint
+    explorer = SearchExplorer(evaluators, result=result, max_drop=0.05)
+    found = explorer.run()
+    assert found.layout == evaluators[0].layout
+    assert isinstance(found, SearchResult)
+    assert len(explorer.results) == 2
+    with pytest.raises(InputError, match="needs the evaluators of all its detectors"):
+        SearchExplorer(evaluators[0], result=result)
+    with pytest.raises(InputError, match="several evaluators go with a joint result"):
+        SearchExplorer(evaluators)

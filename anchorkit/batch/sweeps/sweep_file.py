@@ -17,7 +17,15 @@ from typing import Any
 import yaml
 
 from anchorkit.batch.parameters import read_parameters
-from anchorkit.batch.plans import LESSONS, ONNX_LESSON, Resolver, profile_named
+from anchorkit.batch.plans import (
+    CHANNEL_LESSONS,
+    LESSONS,
+    ONNX_LESSON,
+    Resolver,
+    asks_for_channels,
+    find_notebooks,
+    profile_named,
+)
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
@@ -61,7 +69,7 @@ def read_sweep(path: str | Path) -> SweepFile:
     source = Path(path).resolve()
     problems: list[str] = []
     content = _content(source, problems)
-    notebooks = _notebooks(content.get("notebooks", "lessons"), source.parent, problems)
+    notebooks = _notebooks(content, source.parent, problems)
     declared = {notebook.stem: _attempt(problems, None, read_parameters, notebook) for notebook in notebooks}
     named = content.get("profile")
     profile = {} if named is None else _attempt(problems, {}, profile_named, str(named))
@@ -137,11 +145,15 @@ def _content(source: Path, problems: list[str]) -> dict[str, Any]:
     return content
 
 
-def _notebooks(asked: Any, folder: Path, problems: list[str]) -> list[Path]:
-    shipped = notebooks_dir()
+def _notebooks(content: Mapping[str, Any], folder: Path, problems: list[str]) -> list[Path]:
+    asked, shipped = content.get("notebooks", "lessons"), notebooks_dir()
     if asked == "lessons":
         # The tour has no run_dir: it neither reads nor writes files of a run.
-        lessons = [path for path in sorted(shipped.glob(LESSONS)) if path.stem != ONNX_LESSON]
+        entries = content.get("list")
+        parts = [content.get("base"), content.get("grid"), *(entries if isinstance(entries, list) else [])]
+        named = [str(name) for part in parts if isinstance(part, dict) for name in part]
+        left_out = (ONNX_LESSON, *(() if asks_for_channels(named) else CHANNEL_LESSONS))
+        lessons = [path for path in find_notebooks(shipped, LESSONS) if path.stem not in left_out]
         return [path for path in lessons if "run_dir" in read_parameters(path)]
     names = asked if isinstance(asked, list) else [asked]
     found: list[Path] = []

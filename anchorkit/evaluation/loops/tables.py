@@ -324,8 +324,28 @@ class Seen(NamedTuple):
     off: Array
 
 
+class Placed(NamedTuple):
+    """The same detections by image, so that those of several detectors can be put together.
+
+    They are in the order in which precision counts them: by class, then by falling score.
+
+    Attributes:
+        klass: int64 (N,), place of the class in the ground truth.
+        falling: uint32 (N,), the score as a number that rises where scores fall.
+        image: int32 (N,), place of the image.
+        counted, hit, off: as in `Seen`.
+    """
+
+    klass: Array
+    falling: Array
+    image: Array
+    counted: Array
+    hit: Array
+    off: Array
+
+
 class Steps(NamedTuple):
-    """The detections of a `Seen` in the order in which `weighing` goes through them.
+    """The detections of a `Placed` in the order in which `weighing` goes through them.
 
     A step is one detection that matched something, or several of one image and class that tie in score. *Items* are the
     detections of the steps, *fillers* the others.

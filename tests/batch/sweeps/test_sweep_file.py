@@ -164,3 +164,19 @@ def test_a_callback_beside_the_sweep_file(workshop, monkeypatch) -> None:
     assert found.on_finished({}) == 5
     with pytest.raises(InputError, match="is not a function"):
         read_sweep(workshop.file(on_finished="my_callback_module:number"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("base: {seed: 1}", []),
+        ("grid: {channel_ratio: [0, 0.2]}", ["09_channels", "21_channels_and_anchors"]),
+        ("list: [{09_channels.channel_ratio: 0.1}]", ["09_channels", "21_channels_and_anchors"]),
+    ],
+)
+def test_the_lessons_about_channels_are_in_a_sweep_that_names_a_ratio(
+    tmp_path: Path, content: str, expected: list[str]
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(content)
+    stems = [notebook.stem for notebook in read_sweep(tmp_path / "sweep.yaml").notebooks]
+    assert stems[-len(expected) :] == expected if expected else "09_channels" not in stems
