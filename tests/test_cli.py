@@ -634,7 +634,7 @@ def test_the_page_and_the_export_name_the_same_detector(
         if loss is not None:
             Points(table, loss).record_loss(run)
         assert Points.read(run).shipped == (point, stage)  # what lessons 5 to 7 ask
-        assert f"To ship: {point} {stage} with " in write_index(run).read_text()
+        assert f"Candidate to ship: {point} {stage} with " in write_index(run).read_text()
         assert json.loads(command("export", run, "--json")[1])["configuration"] == f"{point}-{stage}"
 
 

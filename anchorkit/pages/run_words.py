@@ -99,8 +99,9 @@ def to_ship(trained: Points | None, nothing: str | None) -> tuple[str, str] | No
         return "To ship: the unpruned detector.", shipment.why
     best = rows[(rows["point"].astype(str) == shipment.point) & (rows["stage"] == shipment.stage)].iloc[0]
     saved = change(base["head_flops"], best["head_flops"])
+    lead = "To ship" if trained.examined(shipment.point, shipment.stage) else "Candidate to ship"
     what = (
-        f"To ship: {shipment.point} {shipment.stage} with {int(best['n_anchors'])} of {int(base['n_anchors'])} anchors "
+        f"{lead}: {shipment.point} {shipment.stage} with {int(best['n_anchors'])} of {int(base['n_anchors'])} anchors "
         f"and {'as many' if saved == '±0 %' else saved} head FLOPs."
     )
     return what, shipment.why

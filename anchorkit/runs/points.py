@@ -265,6 +265,10 @@ class Points:
             ranks = rest.sort_values(["accuracy", "head_flops"], ascending=[False, True])
         return list(zip(ranks["point"].astype(str), ranks["stage"].astype(str), strict=True))
 
+    def examined(self, point: str, stage: str) -> bool:
+        """Whether images that did not choose a detector have measured it: test images, or those of a cross-fit."""
+        return self._evidence(point, stage) is not None
+
     def _evidence(self, point: str, stage: str) -> Changed | None:
         """How a detector does on images that did not choose it: on the test images, or cross-fitted."""
         return self.changed(point, stage, "test") or self.changed(point, stage, CROSS_FITTED)

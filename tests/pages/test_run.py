@@ -21,9 +21,10 @@ from anchorkit.errors import InputError
 from anchorkit.findings import nothing_can_be_told
 from anchorkit.pages import notebooks
 from anchorkit.pages.run import write_index
-from anchorkit.pages.run_words import last_words
+from anchorkit.pages.run_words import last_words, to_ship
 from anchorkit.plots.export import remote_references
 from anchorkit.runs.learning import Learning
+from anchorkit.runs.points import Points
 from anchorkit.runs.provenance import content_hash
 from anchorkit.search.result import Asked, SearchResult, kept_in
 
@@ -232,8 +233,19 @@ def test_the_table_says_before_and_after(whole: Path) -> None:
         assert (part in text) == (part != "Not there yet"), part
     assert "To ship: " in text
     assert text.count("to ship") == 1
+    assert "Candidate to ship" not in text
     assert "1 min 27 s" in text  # altogether
     assert "&lt;shapes&gt;" in (whole / "index.html").read_text()
+
+
+def test_what_no_other_images_have_measured_is_a_candidate() -> None:
+    seen = samples.recovery()
+    seen["split"] = "val"
+    for rows, lead in ((pd.concat([seen, seen.assign(split="test")]), "To ship: "), (seen, "Candidate to ship: ")):
+        said = to_ship(Points(rows), None)
+        assert said is not None
+        assert said[0].startswith(lead)
+        assert said[1].endswith("No other images have confirmed it.") == (rows is seen)
 
 
 def test_of_two_splits_the_test_images_are_reported(tmp_path: Path) -> None:
