@@ -21,7 +21,7 @@ from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import SOURCES, remove_left
 from anchorkit.runs.learning import LEARNING_FILE
 from anchorkit.runs.lock import locked
-from anchorkit.runs.onnx_file import is_onnx, with_absolute_paths
+from anchorkit.runs.onnx_file import is_onnx
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
@@ -72,7 +72,6 @@ def run_notebooks(
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(lessons)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
-    given |= {name: with_absolute_paths(value) for name, value in given.items() if name.endswith("onnx_facts")}
     detector = _detector_name(detector)
     common = {"data": data, "detector": detector}
     if data_root is not None:
