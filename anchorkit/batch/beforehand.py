@@ -22,11 +22,14 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
 
     Raises:
         InputError: a data set cannot be loaded, images of it are missing or broken (with their number), weights cannot
-            be read, or a package that executes or renders notebooks is missing.
+            be read, the anchors of a detector cannot be pruned, or a package that executes or renders notebooks is
+            missing.
     """
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     if missing:
         raise InputError(f"{missing[0]} is missing, and no notebook is executed without it: see anchorkit doctor")
+    for name in dict.fromkeys(str(run.get("02_detector", {}).get("detector", "")) for run in runs):
+        _look_at_family(name)
     # Runs share their data, and a check takes a second.
     lessons = [run.get("01_data", {}) for run in runs]
     for data, root in dict.fromkeys((str(own.get("data", "shapes")), str(own.get("data_root", ""))) for own in lessons):
@@ -40,6 +43,19 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
     for weights in dict.fromkeys(str(run.get("02_detector", {}).get("weights", "")) for run in runs):
         if Path(weights).is_absolute():
             _look_at_weights(Path(weights))
+
+
+def _look_at_family(name: str) -> None:
+    """Refuse a detector whose anchors cannot be pruned: lesson 5 would stop, after the training of lesson 2."""
+    if name in ("", "tiny_ssd") or is_onnx(name):
+        return  # the families import torch, which takes seconds
+    from anchorkit.detectors.architectures import BUILDERS
+
+    if getattr(BUILDERS.get(name), "two_stages", False):
+        raise InputError(
+            f"detector {name}: it has two stages, so its anchors cannot be pruned, which is what the lessons do; prune "
+            "its channels (`ak.prune_channels`), or give a detector with one stage, such as tiny_ssd"
+        )
 
 
 def _look_at_onnx(run: Mapping[str, Mapping[str, Any]]) -> None:

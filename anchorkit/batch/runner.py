@@ -32,7 +32,7 @@ from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import SOURCES, remove_left
 from anchorkit.runs.learning import LEARNING_FILE
 from anchorkit.runs.lock import locked
-from anchorkit.runs.onnx_file import is_onnx, with_absolute_paths
+from anchorkit.runs.onnx_file import is_onnx
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
@@ -83,7 +83,6 @@ def run_notebooks(
     folder = Path(f"runs/{profile}-{called}" if out is None else out).resolve()
     resolver = lesson_resolver(known)
     given = {name: resolver.check(name, value, "-p") for name, value in (parameters or {}).items()}
-    given |= {name: with_absolute_paths(value) for name, value in given.items() if name.endswith("onnx_facts")}
     with_channels = _with_channels(resolver, given, detector)
     lessons = [path for path in known if with_channels or path.stem not in CHANNEL_LESSONS]
     detector = _detector_name(detector)

@@ -134,7 +134,9 @@ def _bases(home: Path, path: Any) -> tuple[Path, ...]:
     if not isinstance(path, str) or path in _NOTHING:
         return (home,)
     plain = Path(os.path.expanduser(path.replace("\\", "/")))
-    bases = [home / plain, home.parent / "datasets" / plain, home / "datasets" / plain, Path.cwd() / plain]
+    bases = [home / plain, home.parent / "datasets" / plain, home / "datasets" / plain]
+    if not any(base.is_dir() for base in bases):  # `path: .` does not mean the working folder
+        bases.append(Path.cwd() / plain)
     bases += [home / tail for tail in tails(str(plain))]  # /kaggle/input/parts/data
     return tuple(dict.fromkeys([*(base for base in bases if base.is_dir()), home]))
 

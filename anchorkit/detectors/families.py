@@ -33,6 +33,7 @@ class Family:
         assemble: ``assemble(blueprint, **options)`` makes the detector; its further parameters are the family's
             options.
         pyramid: the levels are those of a feature pyramid, P3 and up, and share one head.
+        two_stages: a second stage judges what the anchors propose, so channels can be pruned, and anchors cannot.
     """
 
     architecture: str
@@ -43,6 +44,7 @@ class Family:
     postprocess: PostProcess
     assemble: Callable[..., Detector]
     pyramid: bool = False
+    two_stages: bool = False
 
     def __call__(
         self,

@@ -308,6 +308,7 @@ MOBILENET = Family(
         blueprint, _mobilenet, rpn_pre_nms_top_n_test=150, rpn_post_nms_top_n_test=150, rpn_score_thresh=0.05
     ),
     pyramid=True,
+    two_stages=True,
 )
 """As torchvision's, for images of 320 pixels on the shorter side."""
 RESNET = Family(
@@ -319,6 +320,7 @@ RESNET = Family(
     postprocess=RULES,
     assemble=lambda blueprint: _assemble(blueprint, _resnet),
     pyramid=True,
+    two_stages=True,
 )
 """As torchvision's."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from anchorkit.errors import InputError
-from anchorkit.onnx.extents import Block
+from anchorkit.onnx.extents import Block, divided
 from anchorkit.onnx.graph import Graph, attribute, helper, inputs_of, numpy_helper, onnx, stored
 
 _BY_ELEMENT = frozenset(
@@ -81,8 +81,11 @@ class Constants:
         return any(self.shapes[name][axis] != self._other[0][name][axis] for name in names if name in self.shapes)
 
     def new(self, value: np.ndarray, like: str) -> str:
-        """A new constant; its name begins like another one."""
-        value = np.ascontiguousarray(value.astype(np.int64) if value.dtype.kind == "i" else value)
+        """A new constant, whole numbers as int64; its name begins like another one."""
+        return self._same_kind(value.astype(np.int64) if value.dtype.kind == "i" else value, like)
+
+    def _same_kind(self, value: np.ndarray, like: str) -> str:
+        value = np.ascontiguousarray(value)
         key = (like, value.dtype.str.encode() + str(value.shape).encode() + value.tobytes())
         if key not in self._known:
             name = f"{like or 'constant'}/cut{len(self._known)}"
@@ -119,14 +122,6 @@ class Constants:
             return self._same_kind(value, name)
         return self._cut_computed(node, block)
 
-    def _same_kind(self, value: np.ndarray, like: str) -> str:
-        key = (like, str(value.shape).encode() + value.tobytes())
-        if key not in self._known:
-            name = f"{like}/cut{len(self._known)}"
-            self._made.append((like, numpy_helper.from_array(np.ascontiguousarray(value), name)))
-            self._known[key] = name
-        return self._known[key]
-
     def _cut_quantized(self, node: Any, block: Block) -> str:
         """Weights stay quantized: what is cut is the integers, and their scales where each filter has its own."""
         new = onnx.NodeProto.FromString(node.SerializeToString())
@@ -146,18 +141,9 @@ class Constants:
                 new.input[place] = self.cut_to(name, block)
         elif kind == "Concat":
             axis = attribute(node, "axis") % len(block)
-            inputs, start = [], 0
-            for name in node.input:
-                length = self.value(name).shape[axis]
-                part = list(block)
-                keep = block[axis]
-                if keep is not None:
-                    mine = keep[(keep >= start) & (keep < start + length)] - start
-                    part[axis] = None if len(mine) == length else mine
-                start += length
-                if part[axis] is None or len(part[axis]):
-                    inputs.append(self.cut(name, tuple(part)))
-            new.input[:] = inputs
+            parts = divided(block, axis, [self.value(name).shape[axis] for name in node.input])
+            pairs = zip(node.input, parts, strict=True)
+            new.input[:] = [self.cut(name, part) for name, part in pairs if part is not None]
         elif kind == "Transpose":
             order = attribute(node, "perm") or list(range(len(block)))[::-1]
             moved: list[np.ndarray | None] = [None] * len(block)

@@ -18,6 +18,21 @@ Block = tuple["np.ndarray | None", ...]
 """For each axis of a tensor, the indices that remain; None for all."""
 
 
+def divided(block: Block, axis: int, lengths: Sequence[int]) -> list[Block | None]:
+    """What remains of each of the tensors that were joined along an axis, by their lengths; None for nothing."""
+    keep = block[axis]
+    found: list[Block | None] = []
+    start = 0
+    for length in lengths:
+        part = list(block)
+        if keep is not None:
+            mine = keep[(keep >= start) & (keep < start + length)] - start
+            part[axis] = None if len(mine) == length else mine
+        found.append(tuple(part) if keep is None or len(mine) else None)
+        start += length
+    return found
+
+
 @dataclass(frozen=True)
 class Extent:
     """Whose elements a tensor has.
@@ -43,7 +58,6 @@ class Extents:
         owners: bit masks over the anchors: who may own an element.
         of: the extent of a tensor, by name.
         of_filter: for each filter, whose it is, as such a bit mask.
-        orphans: filters that make no row, by number; each goes with the anchor whose elements surround it.
     """
 
     def __init__(self, labels: Labels, anchors: Sequence[int]) -> None:
@@ -58,7 +72,7 @@ class Extents:
         makes: dict[int, int] = {}
         for number, mask in enumerate(labels.sets):
             makes[number] = sum(1 << anchor for anchor, filters in enumerate(anchors) if not mask & ~filters)
-        self.orphans = self._adopt(labels, makes)
+        self._adopt(labels, makes)
         self.of_filter = [makes[number] for number in range(labels.heads[-1].first + labels.heads[-1].filters)]
         self.owners = sorted(set(makes.values()))
         code = {mask: number for number, mask in enumerate(self.owners)}
@@ -117,10 +131,9 @@ class Extents:
             )
         return tuple(indices)
 
-    def _adopt(self, labels: Labels, makes: dict[int, int]) -> tuple[int, ...]:
+    def _adopt(self, labels: Labels, makes: dict[int, int]) -> None:
         """Give filters that make no row to the anchor among whose elements they stand, where there is one."""
         lost = {number for number, owners in makes.items() if not owners}
-        orphans = tuple(sorted(lost))
         for values in labels.of.values():
             if not lost:
                 break
@@ -136,4 +149,3 @@ class Extents:
                         makes[number] = around.pop()
                         lost.discard(number)
                         break
-        return orphans

@@ -96,12 +96,15 @@ class Preprocess:
             steps = (width / columns, height / rows)
         else:
             ratio = min(width / columns, height / rows)
-            inner = (max(1, round(columns * ratio)), max(1, round(rows * ratio)))
-            steps = (ratio, ratio)
-            if self.resize == "letterbox":
+            if self.resize == "letterbox":  # as Ultralytics rounds
+                inner = (max(1, round(columns * ratio)), max(1, round(rows * ratio)))
+                steps = (ratio, ratio)
                 left, top = (
                     round((whole - part) / 2 - 0.1) for whole, part in zip((width, height), inner, strict=True)
                 )
+            else:  # as YOLOX, torchvision and EfficientDet round
+                inner = (max(1, int(columns * ratio + 1e-9)), max(1, int(rows * ratio + 1e-9)))
+                steps = (inner[0] / columns, inner[1] / rows)
         pixels = _resized(image, inner, self.antialias)
         canvas: np.ndarray = np.empty((height, width, 3), np.float32)
         canvas[:] = self.fill

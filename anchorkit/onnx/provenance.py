@@ -163,7 +163,6 @@ class Labels:
         cells: how many cells there are, all grids together.
         sets: the sets of filters, as bit masks over all heads' filters.
         of: the labels of a tensor, by name.
-        distributed: tensors that a weighted sum over many filters made.
     """
 
     def __init__(

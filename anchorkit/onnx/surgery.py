@@ -9,7 +9,7 @@ import numpy as np
 
 from anchorkit.errors import InputError
 from anchorkit.onnx.constants import Constants
-from anchorkit.onnx.extents import Block, Extents
+from anchorkit.onnx.extents import Block, Extents, divided
 from anchorkit.onnx.graph import Graph, attribute, helper, in_order, onnx, stored, without_dead_code
 from anchorkit.onnx.provenance import ELEMENTWISE, Head
 
@@ -214,20 +214,12 @@ class _Surgeon:
     def _concat(self, node: Any) -> None:
         block = self._out(node)
         axis = attribute(node, "axis") % len(block)
-        inputs, start = [], 0
-        for name in node.input:
-            length = self.constants.shape(name)[axis]
-            part = list(block)
-            if part[axis] is not None:
-                inside = (block[axis] >= start) & (block[axis] < start + length)
-                part[axis] = block[axis][inside] - start
-                if not len(part[axis]):
-                    start += length
-                    continue
-                part[axis] = None if len(part[axis]) == length else part[axis]
-            start += length
-            inputs.append(name if name in self.blocks else self.constants.cut(name, tuple(part)))
-        node.input[:] = inputs
+        parts = divided(block, axis, [self.constants.shape(name)[axis] for name in node.input])
+        node.input[:] = [
+            name if name in self.blocks else self.constants.cut(name, part)
+            for name, part in zip(node.input, parts, strict=True)
+            if part is not None
+        ]
 
     def _reshape(self, node: Any) -> None:
         node.input[1] = self.constants.recounted(node, self._in(node), self._out(node))

@@ -15,7 +15,7 @@ from anchorkit.onnx.endings import before_selection, ends_early, without_custom_
 from anchorkit.onnx.extents import Extents
 from anchorkit.onnx.graph import Graph, ending_with, inputs_of, probe
 from anchorkit.onnx.heads import layout_of_file
-from anchorkit.onnx.provenance import BlockedError, Head, Labels, describe_heads, filters_in, head_nodes
+from anchorkit.onnx.provenance import Head, Labels, describe_heads, filters_in, head_nodes
 from anchorkit.onnx.rows import Group, by_level, read_groups
 from anchorkit.onnx.scores import Said, Scores, find_scores
 from anchorkit.onnx.surgery import cut
@@ -339,6 +339,3 @@ def _given_shapes(
             "finest level first; give (width, height) in pixels for each"
         )
     return [(float(width), float(height)) for of_level in shapes for width, height in of_level]
-
-
-__all__ = ["Analysis", "BlockedError", "Reading", "understand"]

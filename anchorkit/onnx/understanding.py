@@ -117,19 +117,9 @@ def understanding_of(analysis: Analysis) -> Understanding:
         for reading in analysis.readings:
             for number, table in enumerate(reading.group.tables):
                 if table.name == name:
-                    boxes = number == reading.boxes.table
-                    scored = any(column[0] == number for column in reading.scores.classes)
-                    said = (
-                        "boxes and scores"
-                        if boxes and scored
-                        else "boxes"
-                        if boxes
-                        else "scores"
-                        if scored
-                        else "other"
-                    )
-                    objectness = reading.scores.objectness is not None and reading.scores.objectness[0] == number
-                    role, axis = ("scores" if said == "other" and objectness else said), table.axis
+                    scored = {column[0] for column in (*reading.scores.classes, reading.scores.objectness) if column}
+                    said = ["boxes"] * (number == reading.boxes.table) + ["scores"] * (number in scored)
+                    role, axis = " and ".join(said) or "other", table.axis
         rows = tuple(place for place, length in enumerate(shape) if length > 1 and place != axis)
         outputs.append(UnderstoodOutput(name, role, shape, rows, axis))
     notes = list(analysis.notes)

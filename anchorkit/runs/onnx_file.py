@@ -54,12 +54,14 @@ def parse_facts(texts: Iterable[str] | None, where: str = "-p") -> dict[str, Any
     return facts
 
 
-def with_absolute_paths(texts: Sequence[str]) -> list[str]:
-    """Facts for a lesson, which runs in another folder: the path of a file with the classes' names is made absolute."""
+def with_absolute_paths(texts: Sequence[str], folder: Path = Path()) -> list[str]:
+    """Facts for a lesson, which runs in another folder: the path of a file with the classes' names, relative to
+    `folder`, is made absolute.
+    """
     found = []
     for text in texts:
         name, _, value = text.partition("=")
-        path = Path(value.strip()).expanduser()
+        path = folder / Path(value.strip()).expanduser()
         found.append(f"categories={path.resolve()}" if name.strip() == "categories" and path.is_file() else text)
     return found
 

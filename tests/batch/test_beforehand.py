@@ -91,6 +91,15 @@ def test_weights_that_torch_saved_are_opened(tmp_path: Path) -> None:
             look_beforehand([{"02_detector": {"weights": str(file)}}])
 
 
+@pytest.mark.usefixtures("no_notebook")
+@pytest.mark.parametrize("name", ["fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn"])
+def test_a_detector_whose_anchors_cannot_be_pruned_is_refused_first(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"detector {name}: it has two stages.*prune_channels") as error:
+        run_notebooks("smoke", detector=name, out=tmp_path / "run", progress=False)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_without_a_package_that_executes_notebooks_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anchorkit.batch.beforehand._NEEDED", ("papermill", "papermil"))
     with pytest.raises(InputError, match="papermil is missing.*anchorkit doctor"):

@@ -58,7 +58,8 @@ def _case(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.skipif(absent, reason="the extra 'efficientdet' is not installed"))
 
 
-every_detector = pytest.mark.parametrize("name", [_case(name) for name in CASES])
+FAMILIES = [_case(name) for name in CASES]
+every_detector = pytest.mark.parametrize("name", FAMILIES)
 
 
 def test_every_detector_of_the_kit_is_here() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,18 @@ from anchorkit.costs import costs
 from anchorkit.datasets import Category
 from anchorkit.detectors import Detector
 from anchorkit.onnx import OnnxDetector, load_onnx
+from anchorkit.onnx.graph import Graph, macs, probe
+from tests.detectors.test_every_detector import FAMILIES, built
 from tests.onnx.properties import check_cuts, run, subsets
+
+MACS = ("boxes", "head_flops", "total_flops")
+CHEAP = ("tiny_ssd_overanchorized", "ssdlite300_mobilenet_v3_small")
+
+
+def _most_by_night(family: Any) -> Any:
+    """Exporting takes seconds, with a deep trunk half a minute."""
+    by_night = [] if family.values[0] in CHEAP else [pytest.mark.nightly]
+    return pytest.param(*family.values, marks=[*family.marks, *by_night])
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +43,12 @@ def test_all_anchors_and_costs_of_tiny_ssd(trained: Detector, found: OnnxDetecto
     assert found.layout.ids == trained.layout.ids
     for one, other in zip(found.layout.anchors, trained.layout.anchors, strict=True):
         assert (one.width, one.height) == pytest.approx((other.width, other.height), abs=1e-4)
-    for kept in subsets(found, 50):
+    for number, kept in enumerate(subsets(found, 50)):
         theirs = trained.layout.configuration(keep=kept.indices)
         assert costs(kept) == costs(theirs)
+        if number % 10 == 0:
+            cut = Graph(found.analysis.cut(kept.mask)[0], "cut")
+            assert sum(macs(cut, probe(cut, (1, 3, 160, 160), [])[0]).values()) == costs(theirs)["total_flops"]
     assert found.categories == trained.categories
     assert found.postprocess == trained.postprocess
     check_cuts(found)
@@ -52,12 +67,35 @@ def test_a_cut_file_is_the_pruned_detectors_export(trained: Detector, found: Onn
     assert np.array_equal(one["scores"], other["scores"])
 
 
-def test_predictions_are_the_kits(trained: Detector, found: OnnxDetector) -> None:
-    images = [np.random.default_rng(0).integers(0, 256, (120, 90, 3), np.uint8)]
-    [one], [other] = found.raw_predictions(images), trained.raw_predictions(images)
+def check_predictions(whole: Detector, found: OnnxDetector, size: tuple[int, int]) -> None:
+    """What the file says of an image is what the kit says."""
+    images = [np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)]
+    [one], [other] = found.raw_predictions(images), whole.raw_predictions(images)
     assert np.array_equal(one.anchor, other.anchor)
     assert np.allclose(one.scores, other.scores, atol=1e-4)
     assert np.allclose(one.boxes, other.boxes, atol=0.05)
+
+
+def test_predictions_are_the_kits(trained: Detector, found: OnnxDetector) -> None:
+    check_predictions(trained, found, (120, 90))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [_most_by_night(family) for family in FAMILIES])
+def test_the_export_of_every_family(name: str, tmp_path: Path) -> None:
+    whole = built(name)
+    found = load_onnx(ak.export_onnx(whole, tmp_path / "exported.onnx"))
+    assert found.layout.ids == whole.layout.ids
+    assert found.layout.shared_head == whole.layout.shared_head
+    for one, other in zip(found.layout.anchors, whole.layout.anchors, strict=True):
+        assert (one.width, one.height) == pytest.approx((other.width, other.height), abs=1e-3)
+    for kept in subsets(found, 50):
+        theirs = costs(whole.layout.configuration(keep=kept.indices))
+        ours = costs(kept)
+        assert {name: ours[name] for name in MACS} == {name: theirs[name] for name in MACS}
+    check_cuts(found)
+    height, width = whole.layout.input_size
+    check_predictions(whole, found, (2 * height, 2 * width))
 
 
 @pytest.mark.slow

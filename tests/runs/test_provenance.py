@@ -118,3 +118,17 @@ def test_the_content_of_a_data_yaml_is_that_of_its_folders_too(tmp_path: Path) -
     assert mended != before
     description.write_text("path: ../elsewhere\ntrain: images\nval: images\nnames: [dog]\n")
     assert place_hash(description) != mended
+
+
+def test_the_working_folder_does_not_count_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anchorkit.runs.provenance import place_hash
+
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    description = home / "data.yaml"
+    description.write_text("path: .\ntrain: images\nval: images\nnames: [cat]\n")
+    monkeypatch.chdir(work)
+    before = place_hash(description)
+    (work / "notes.txt").write_text("of something else")
+    assert place_hash(description) == before

@@ -113,6 +113,23 @@ def test_paths_are_meant_from_the_sweep_file_and_must_exist(workshop, monkeypatc
         read_sweep(workshop.file(notebooks=["a_make.ipynb"], base={"data": "./nowhere", "weights": "w.pth"}))
 
 
+def test_a_detector_may_be_a_file_beside_the_sweep_file(workshop, monkeypatch, tmp_path) -> None:
+    facts = 'run_dir: str = "x"  # f\ndetector: str = "tiny_ssd"  # d\nonnx_facts: list[str] = []  # o'
+    workshop.notebook("a_make", facts, [])
+    for name in ("yolo.onnx", "coco.names"):
+        (workshop.folder / name).touch()
+    monkeypatch.chdir(tmp_path)
+    base = {"onnx_facts": ["categories=coco.names", "nms_iou=0.5"]}
+    found = read_sweep(
+        workshop.file(notebooks=["a_make.ipynb"], base=base, grid={"detector": ["tiny_ssd", "yolo.onnx"]})
+    )
+    assert [one["a_make"]["detector"] for one in found.values] == ["tiny_ssd", str(workshop.folder / "yolo.onnx")]
+    names = f"categories={workshop.folder / 'coco.names'}"
+    assert found.values[0]["a_make"]["onnx_facts"] == [names, "nms_iou=0.5"]
+    with pytest.raises(InputError, match=r"detector: .*none\.onnx: no such file"):
+        read_sweep(workshop.file(notebooks=["a_make.ipynb"], base={"detector": "none.onnx"}))
+
+
 def test_the_lessons_are_those_that_have_a_run_folder() -> None:
     sweep = Path(__file__).parent / "lessons.yaml"
     found = read_sweep(sweep)
