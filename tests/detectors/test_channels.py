@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -432,7 +433,8 @@ def test_frozen_batch_norms_of_a_residual_network() -> None:
 def test_a_detector_of_ones_own_is_cut_like_the_kits(example: ModuleType, data: ak.datasets.Dataset) -> None:
     detector = properties.spread_example(example.build(data.categories))
     channels = ak.coupled_channels(detector)
-    small = cut_channels(detector, some(channels), channels=channels)
+    assert {fixed.layer for fixed in channels.fixed} == {"heads.0", "heads.1"}
+    small = ak.prune_channels(detector, data.val, ratio=0.3, images=2, progress=False)
     report = testing.check_detector(small, data.val, images=1, configurations=0)
     assert set(report.values()) == {"kept"}
     assert small.layout.trunk_macs < 0.7 * detector.layout.trunk_macs
@@ -460,6 +462,17 @@ def test_a_network_without_convolutions_is_refused() -> None:
         ak.coupled_channels(bare(nn.ReLU()))
 
 
+def test_a_network_whose_channels_cannot_go_is_refused(data: ak.datasets.Dataset) -> None:
+    with pytest.raises(InputError, match="bare: no channels can be pruned; coupled_channels.* says why"):
+        ak.prune_channels(bare(nn.Conv2d(3, 4, 1)), data.val, ratio=0.5, images=1, progress=False)
+
+
+def test_a_network_without_norms_has_no_scale_of_one(data: ak.datasets.Dataset) -> None:
+    detector, _ = built("ssd300_vgg16")
+    with pytest.raises(InputError, match="'bn_scale': the group backbone.stages.0.0 has no norm"):
+        ak.prune_channels(detector, data.val, ratio=0.5, importance="bn_scale", images=1, progress=False)
+
+
 def test_groups_and_atoms_must_exist() -> None:
     detector, channels = built("tiny_ssd")
     with pytest.raises(InputError, match=r"no channel group 'backbone.stages.0.1'; did you mean backbone"):
@@ -484,9 +497,13 @@ def test_groups_and_atoms_must_exist() -> None:
         ({"head.regression.levels.0": 3}, "its outputs cannot be cut"),
     ],
 )
-def test_widths_that_do_not_fit(widths: Any, message: str) -> None:
+def test_widths_that_do_not_fit(widths: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         ak.load_detector("tiny_ssd", categories=2, size=(96, 128), channels=widths)
+    file = ak.save_detector(built("tiny_ssd")[0], tmp_path) / "detector.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "options": {"channels": widths}}))
+    with pytest.raises(InputError, match=f"^{file}: .*{message}"):
+        ak.load_detector(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- another judge
@@ -510,7 +527,10 @@ def test_torch_pruning_cuts_the_same(name: str) -> None:
     theirs = copy.copy(detector)
     theirs.module = copy.deepcopy(detector.module)
     network = theirs.network()
-    graph = tp.DependencyGraph().build_dependency(network, torch.rand(1, 3, *detector.layout.input_size))
+    # The weights of BiFPN's edges are one number per map; torch-pruning takes them for channels.
+    edges = [tensor for path, tensor in network.named_parameters() if path.endswith("edge_weights")]
+    image = torch.rand(1, 3, *detector.layout.input_size)
+    graph = tp.DependencyGraph().build_dependency(network, image, ignored_params=edges)
     for group in channels.groups:
         layer = theirs.module.get_submodule(group.layers[0].layer)
         gone = sorted(set(range(group.atoms)) - set(keep[group.name]))

@@ -120,6 +120,8 @@ def test_a_step_of_everything_before_and_after_a_cut(name: str, data: ak.dataset
     losses.append(ak.fit(small, few, "tiny", steps=2, batch_size=4, progress=False).frame["loss"].iloc[-1])
     assert np.isfinite(losses).all()
     small = refresh_norms(small, few.train)
+    with torch.no_grad():  # so few steps teach little but the background
+        small.module.roi_heads.box_predictor.cls_score.bias[0] -= 3
     table = ak.collect_predictions(small, few.val, progress=False)
     assert 0 <= ak.Evaluator(table, few.val.ground_truth).accuracy(small.layout.full) <= 1
     with pytest.warns(UserWarning, match="the file takes one image at a time"):
