@@ -28,6 +28,8 @@ ORDER = (
     "optimism",
     "before_after",
     "level_costs",
+    "channel_widths",
+    "channel_scores",
     "class_changes",
     "error_changes",
     "boxes_on_image",

@@ -35,6 +35,19 @@ table = ak.PredictionTable.load({run!r} + "/predictions.parquet")
 evaluator = ak.Evaluator(table, data.val.ground_truth)
 result = ak.SearchResult.load({run!r} + "/search")
 """
+_CHANNELS = """
+import anchorkit as ak
+from anchorkit.runs.folder import load_data
+ak.plots.setup()
+data = load_data({run!r})
+detector = ak.load_detector({run!r} + "/detector")
+channels = ak.ChannelExplorer(detector, data.train, data.val, images=64)
+for ratio in (0.1, 0.2, 0.3):
+    channels.set(ratio=ratio)
+    channels.measure()
+channels.set(ratio=0.2)
+channels
+"""
 _BOARD = "ak.widgets.AnchorBoard(evaluator, result, start=result.cheapest(0.002))"
 _SEARCH = "ak.widgets.SearchExplorer(evaluator, split=data.val, result=result, max_loss=0.005)"
 
@@ -61,6 +74,11 @@ def main() -> None:
         visit.settled(frontier)
         # What is above the anchors says what the explorer does.
         shoot(visit, search, "search_explorer", until=search.locator(".anchorkit-picture").nth(1))
+        lab.close(visit)
+        visit = lab.open(browser, lab.write([_CHANNELS.format(run=str(run))]), height=1200, sharpness=SHARPNESS)
+        channels = visit.cell(0).locator(".anchorkit-explorer")
+        channels.locator(".anchorkit-picture svg").first.wait_for()
+        shoot(visit, channels, "channel_explorer")
         lab.close(visit)
 
 

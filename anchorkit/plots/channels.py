@@ -94,9 +94,7 @@ def channel_scores(scores: pd.DataFrame, *, width: int = 460) -> AnyChart:
     chart: AnyChart = ticks.encode(
         x=x,
         y=names_axis("name", dict.fromkeys(rows["name"]), 300),
-        color=alt.Color(
-            "state:N", title=None, scale=colors, legend=alt.Legend(orient="top", symbolType="square", symbolOpacity=1)
-        ),
+        color=alt.Color("state:N", title=None, scale=colors, legend=legend),
         tooltip=["group:N", "part:N", "stride:Q", "state:N"],
     ).properties(
         width=width,
