@@ -166,11 +166,17 @@ def described(found: Understanding, ids: tuple[str, ...]) -> str:
             f"level L{number}: {level.height} x {level.width} cells, one every {level.stride_x:g} x {level.stride_y:g} "
             "pixels"
         )
+        filters = {
+            anchor: ", ".join(f"{len(numbers)} of {name}" for name, numbers in found.filters[anchor].items())
+            for anchor in level.anchors
+        }
+        same = len(set(filters.values())) == 1
         for anchor in level.anchors:
             said = found.shapes[anchor]
             size = "shape not in the file" if said is None else f"{said[0]:.4g} x {said[1]:.4g} px"
-            filters = ", ".join(f"{len(numbers)} of {name}" for name, numbers in found.filters[anchor].items())
-            lines.append(f"  {anchor:>3} {ids[anchor]:<14} {size}; filters: {filters}")
+            lines.append(f"  {anchor:>3} {ids[anchor]:<14} {size}" + ("" if same else f"; filters: {filters[anchor]}"))
+        if same:
+            lines.append(f"      filters of each: {filters[level.anchors[0]]}")
     for output in found.outputs:
         lines.append(f"output {output.name} {'x'.join(map(str, output.shape))}: {output.role}")
     boxes = f"{found.box_format} in {found.box_unit}" if found.decoded else "not decoded in the file"

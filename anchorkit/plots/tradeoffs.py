@@ -295,7 +295,7 @@ class _Shades:
         for value, own in evaluated.groupby(self.by, sort=False):
             best = staircase(own, plane.cost, "accuracy")
             rows = plane.rows(best[100 * best["accuracy"] >= low], self.names[value])
-            look = {"interpolate": "step-after", "strokeWidth": 1.3, "opacity": 0.65, "aria": False}
+            look: dict[str, Any] = {"interpolate": "step-after", "strokeWidth": 1.3, "opacity": 0.65, "aria": False}
             # Not by a channel: Vega-Lite would take the points' legend for this one, which is none.
             layers.append(plane.chart(rows).mark_line(color=colors[value], **look))
         return layers

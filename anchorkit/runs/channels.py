@@ -66,8 +66,8 @@ class ChannelRun:
         """The run's data; in an empty folder the built-in shapes."""
         if (Path(self.run_dir) / "data.json").exists():
             return load_data(self.run_dir)
-        count = {"train_images": max(self.images, 1), "val_images": self.drawn, "test_images": self.drawn}
-        return choose_data(self.run_dir, "shapes", **count, progress=self.progress)
+        train, others = max(self.images, 1), self.drawn
+        return choose_data(self.run_dir, "shapes", "", train, others, others, progress=self.progress)
 
     @cached_property
     def detector(self) -> Detector:

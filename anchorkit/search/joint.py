@@ -209,14 +209,12 @@ class JointResult:
         labels, texts = tuple(about["labels"]), ("anchors", "channels")
         if points is not None and len(points) != len(labels):
             raise InputError(f"{len(points)} points for the {len(labels)} detectors of {folder}")
-        files = (read_frame(folder / name, about["cost"], texts) for name in ("frontiers.csv", "evaluated.parquet"))
-        parts = [
-            [frame[frame["channels"].astype(str) == str(label)] for label in labels]  # text in a csv file
-            for frame in files
-        ]
+        frontiers, evaluated = (
+            read_frame(folder / name, about["cost"], texts) for name in ("frontiers.csv", "evaluated.parquet")
+        )
         results = [
-            SearchResult.of(facts, *(part.drop(columns="channels").reset_index(drop=True) for part in own), source)
-            for facts, *own in zip(about["points"], *parts, strict=True)
+            SearchResult.of(facts, _part(frontiers, label), _part(evaluated, label), source)
+            for facts, label in zip(about["points"], labels, strict=True)
         ]
         return _joined(labels if points is None else tuple(points), labels, tuple(results))
 
@@ -338,6 +336,12 @@ def _joined(points: tuple[Any, ...], labels: tuple[Any, ...], results: tuple[Sea
 def _together(frames: Sequence[pd.DataFrame], labels: Sequence[Any]) -> pd.DataFrame:
     labelled = [frame.assign(channels=label) for frame, label in zip(frames, labels, strict=True)]
     return pd.concat(labelled, ignore_index=True)
+
+
+def _part(frame: pd.DataFrame, label: Any) -> pd.DataFrame:
+    """The rows of one detector; a csv file has its label as text."""
+    own = frame[frame["channels"].astype(str) == str(label)]
+    return own.drop(columns="channels").reset_index(drop=True)
 
 
 def _labels(points: Sequence[Any]) -> tuple[Any, ...]:

@@ -248,8 +248,9 @@ class SearchResult:
         about = read_about(folder)
         if "points" in about:
             raise InputError(f"{folder}: a joint search is there; load it with JointResult.load")
-        frames = (read_frame(folder / name, str(about.get("cost"))) for name in ("frontier.csv", "evaluated.parquet"))
-        return cls.of(about, *frames, source=str(folder / ABOUT_FILE))
+        cost = str(about.get("cost"))
+        frontier, evaluated = (read_frame(folder / name, cost) for name in ("frontier.csv", "evaluated.parquet"))
+        return cls.of(about, frontier, evaluated, str(folder / ABOUT_FILE))
 
     @classmethod
     def of(cls, about: Mapping[str, Any], frontier: pd.DataFrame, evaluated: pd.DataFrame, source: str) -> SearchResult:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 WAYS = {"channels that go": "ratio", "multiply-adds that stay": "flops"}
 """What the slider sets, by the name of its toggle."""
 SCORES = ("nuclear", "surgeon", "bn_scale", "l1", "random")
+_BESIDE = 220
+"""Width of the plot in pixels where figures stand beside it."""
 _COLUMNS = ["ratio", "flops", "importance", "fold", "macs", "parameters", "accuracy"]
 
 
@@ -211,9 +213,9 @@ class ChannelExplorer(Explorer):
         """Wait for a measurement and a picture that are being made; False if one still is after `seconds` each."""
         return all([self._worker.wait(seconds), self._drawer.wait(seconds)])
 
-    def chart(self) -> plots.AnyChart:
-        """The widths before and after."""
-        return plots.channel_widths(self.widths)
+    def chart(self, width: int = 460) -> plots.AnyChart:
+        """The widths before and after; `width` is that of the plot in pixels."""
+        return plots.channel_widths(self.widths, width=width)
 
     def numbers(self) -> pd.DataFrame:
         """Multiply-adds, parameters and, where they were measured, AP: columns before and after."""
@@ -230,7 +232,8 @@ class ChannelExplorer(Explorer):
             for name, (before, after) in zip(("multiply-adds", "parameters"), self.numbers().values, strict=False)
         ]
         ap = self.numbers().loc["accuracy"] if "accuracy" in self.numbers().index else None
-        told = [] if ap is None else [f"AP {points(ap.iloc[0])} \N{RIGHTWARDS ARROW} {points(ap.iloc[1])}"]
+        before, after = (0.0, 0.0) if ap is None else map(float, ap)
+        told = [] if ap is None else [f"AP {points(before)} \N{RIGHTWARDS ARROW} {points(after)}"]
         title = self.titled(f"{self._words(self.selected)}: {', '.join([*said, *told])}")
         chart: plots.AnyChart = self.chart().properties(title=title)
         return chart
@@ -238,8 +241,7 @@ class ChannelExplorer(Explorer):
     def controls(self) -> ipywidgets.Widget:
         """See `Explorer.controls`."""
         wide = {"description_width": "initial"}
-        self.way = ipywidgets.ToggleButtons(options=WAYS, style={"button_width": "170px"})
-        self.way.description = "Slider"
+        self.way = ipywidgets.ToggleButtons(options=WAYS, style={"button_width": "190px"})
         self.slider = ipywidgets.IntSlider(
             description="Share (%)", min=0, max=100, style=wide, layout=ipywidgets.Layout(width="30em")
         )
@@ -261,7 +263,7 @@ class ChannelExplorer(Explorer):
             control.observe(lambda given, act=act: self._asked(act, given["new"]), names="value")
         side = ipywidgets.VBox(
             [self._figures, row(self.button, self.progress), self._said, self._table],
-            layout=ipywidgets.Layout(width="430px", padding="6px 0 0 8px"),
+            layout=ipywidgets.Layout(width="372px", padding="6px 0 0 8px"),
         )
         return ipywidgets.VBox(
             [
@@ -284,13 +286,13 @@ class ChannelExplorer(Explorer):
             self.progress.value = self._done
             self.progress.layout.visibility = "visible" if self._busy else "hidden"
             self._said.value = block(f"<b>{escape(self._error or self._state())}</b>")
-            self._figures.value = numbers_html(self.numbers())
+            self._figures.value = numbers_html(self.numbers().rename({"parameters": "Parameters"}))
             self._table.value = self._measured_html()
             self._updating = False
             wanted = (*self._counts.values(), is_dark())
             if wanted != self._wanted:
                 self._wanted = wanted
-                self._drawer.submit(lambda: (plots.to_pickable_svg(self.chart()), is_dark()))
+                self._drawer.submit(lambda: (plots.to_pickable_svg(self.chart(_BESIDE)), is_dark()))
 
     def __repr__(self) -> str:
         return f"ChannelExplorer: {self._words(self.selected)}, {len(self._measured)} choices measured"
@@ -381,15 +383,19 @@ class ChannelExplorer(Explorer):
         if not self._measured:
             return block(quiet("Nothing measured yet."))
         macs, full = self.macs[0], self._full
-        lines = [] if full is None else [("unpruned", macs, self.parameters[0], full)]
-        lines += [(self._words(one), one["macs"], one["parameters"], one["accuracy"]) for one in self._measured]
+        lines = [] if full is None else [("unpruned", "", macs, self.parameters[0], full)]
+        for one in self._measured:
+            by_ratio = one.get("ratio") is not None
+            share = f"{100 * one['ratio']:.3g} % go" if by_ratio else f"{100 * one['flops']:.3g} % of the FLOPs stay"
+            how = f"{one['importance']}{'' if one['fold'] else ', no fold'}"
+            lines.append((share, how, one["macs"], one["parameters"], one["accuracy"]))
         scale, sizes = unit("total_flops", [macs]), unit("parameters", [self.parameters[0]])
         cells = [
-            f"<tr><td>{escape(name)}</td><td>{scale.text(spent)}</td><td>{sizes.text(size)}</td>"
+            f"<tr><td>{share}</td><td>{how}</td><td>{scale.text(spent)}</td><td>{sizes.text(size)}</td>"
             f"<td><b>{points(accuracy)}</b></td></tr>"
-            for name, spent, size, accuracy in lines
+            for share, how, spent, size, accuracy in lines
         ]
-        head = "<tr><th>choice</th><th>multiply-adds</th><th>parameters</th><th>AP</th></tr>"
+        head = "<tr><th>channels</th><th>score</th><th>FLOPs</th><th>parameters</th><th>AP</th></tr>"
         style = "text-align:left;border-spacing:10px 2px;margin-left:-10px"
         return block(f'<table style="{style}">{head}{"".join(cells)}</table>', 13)
 

@@ -71,8 +71,9 @@ class View:
         """Of a search that is over, of anchors or joint."""
         result = run.result
         full = {str(name): value for name, value in result.baseline.items()}
-        origins = result.origins if isinstance(result, JointResult) else ("",) * len(result.configurations)
-        points = {f"{label(c)}{_of(origin)}": c for c, origin in zip(result.configurations, origins, strict=True)}
+        # Configurations of several detectors may have the same mask.
+        of = [f" of {n}" for n in result.origins] if isinstance(result, JointResult) else [""] * len(result.frontier)
+        points = {f"{label(c)}{one}": c for c, one in zip(result.configurations, of, strict=True)}
         frontier = result.frontier.set_axis([*points], axis=0)
         tried = result.evaluated[[name for name in ("accuracy", result.cost, CHANNELS) if name in result.evaluated]]
         return cls(run.settings, run.evaluator, full, frontier, points, tried, len(tried), complete=result.complete)
@@ -146,8 +147,3 @@ class View:
     def unbeaten(self, cost: str) -> pd.DataFrame:
         """The rows that no other one beats in some other cost, the most accurate first."""
         return self.frontier.iloc[unbeaten(self.frontier["accuracy"], self.frontier[cost])]
-
-
-def _of(origin: int | str) -> str:
-    """Marks a label as one of a certain detector; configurations of several have the same masks."""
-    return f" of {origin}" if origin != "" else ""

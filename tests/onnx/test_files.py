@@ -41,7 +41,7 @@ def test_every_opset(load: Load, opset: int) -> None:
     detector = load(graphs.yolov5(opset=opset, shapes=(graphs.SHAPES[0][:2], *graphs.SHAPES[1:])), categories=3)
     assert [len(level.anchors) for level in detector.layout.levels] == [2, 3, 3]
     assert detector.understanding.opset == opset
-    check_cuts(detector, 8)
+    check_cuts(detector)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_costs_are_those_of_the_cut_file(load: Load) -> None:
 def test_quantized_files_stay_quantized_and_keep_every_bit(load: Load, tmp_path: Path, per_channel: bool) -> None:
     detector = load(graphs.quantized(graphs.yolov5(), tmp_path, per_channel), categories=3)
     assert np.allclose(detector.understanding.shapes, FLAT, rtol=0.05)
-    check_cuts(detector, 16, optimized=False)
+    check_cuts(detector, optimized=False)
     small = detector.pruned(detector.layout.configuration(keep=[0, 4]))
     assert small.check is not None
     assert small.check.difference == 0

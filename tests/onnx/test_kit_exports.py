@@ -20,11 +20,11 @@ from tests.detectors.test_every_detector import FAMILIES, built
 from tests.onnx.properties import check_cuts, run, subsets
 
 MACS = ("boxes", "head_flops", "total_flops")
-CHEAP = ("tiny_ssd_overanchorized", "ssdlite300_mobilenet_v3_small")
+CHEAP = ("tiny_ssd_overanchorized",)
 
 
 def _most_by_night(family: Any) -> Any:
-    """Exporting takes seconds, with a deep trunk half a minute."""
+    """Exporting and loading a deep network and cutting it 50 times takes 20 seconds and more."""
     by_night = [] if family.values[0] in CHEAP else [pytest.mark.nightly]
     return pytest.param(*family.values, marks=[*family.marks, *by_night])
 

@@ -90,7 +90,7 @@ def test_the_controls_do_what_code_does(explorer: ChannelExplorer) -> None:
     assert explorer.wait(60)
     assert len(explorer.measured) == 1
     assert explorer.progress.value == 24
-    assert "60 % of the multiply-adds" in explorer._table.value
+    assert "<td>60 % of the FLOPs stay</td><td>l1, no fold</td>" in explorer._table.value
     assert "<svg" in explorer._picture.svg
 
 
