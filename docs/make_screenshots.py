@@ -37,11 +37,10 @@ result = ak.SearchResult.load({run!r} + "/search")
 """
 _CHANNELS = """
 import anchorkit as ak
-from anchorkit.runs.folder import load_data
 ak.plots.setup()
-data = load_data({run!r})
-detector = ak.load_detector({run!r} + "/detector")
-channels = ak.ChannelExplorer(detector, data.train, data.val, images=64)
+data = ak.load_dataset("shapes", train=64, val=200, test=1, progress=False)
+detector = ak.load_detector("tiny_ssd", weights="shapes")
+channels = ak.ChannelExplorer(detector, data.train, data.val)
 for ratio in (0.1, 0.2, 0.3):
     channels.set(ratio=ratio)
     channels.measure()
@@ -75,7 +74,7 @@ def main() -> None:
         # What is above the anchors says what the explorer does.
         shoot(visit, search, "search_explorer", until=search.locator(".anchorkit-picture").nth(1))
         lab.close(visit)
-        visit = lab.open(browser, lab.write([_CHANNELS.format(run=str(run))]), height=1200, sharpness=SHARPNESS)
+        visit = lab.open(browser, lab.write([_CHANNELS]), height=1200, sharpness=SHARPNESS)
         channels = visit.cell(0).locator(".anchorkit-explorer")
         channels.locator(".anchorkit-picture svg").first.wait_for()
         shoot(visit, channels, "channel_explorer")

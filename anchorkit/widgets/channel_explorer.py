@@ -179,9 +179,9 @@ class ChannelExplorer(Explorer):
         Returns:
             The AP, from `measured` if this choice was measured before.
         """
-        known = [one for one in self._measured if self._chosen(one) == self._chosen(self.selected)]
-        if known:
-            return float(known[0]["accuracy"])
+        known = self._known()
+        if known is not None:
+            return known
         from anchorkit.channels.pruning import channel_pruning
 
         selected, macs, parameters = self.selected, self.macs, self.parameters
@@ -219,22 +219,20 @@ class ChannelExplorer(Explorer):
 
     def numbers(self) -> pd.DataFrame:
         """Multiply-adds, parameters and, where they were measured, AP: columns before and after."""
-        rows = {"total_flops": self.macs, "parameters": self.parameters}
-        known = [one["accuracy"] for one in self._measured if self._chosen(one) == self._chosen(self.selected)]
-        if known and self._full is not None:
-            rows["accuracy"] = (self._full, known[0])  # type: ignore[assignment]
+        rows: dict[str, tuple[float, float]] = {"total_flops": self.macs, "parameters": self.parameters}
+        known = self._known()
+        if known is not None and self._full is not None:
+            rows["accuracy"] = self._full, known
         return pd.DataFrame(rows, index=["before", "after"]).T.astype(float)
 
     def show(self) -> plots.AnyChart:
         """See `Explorer.show`."""
-        said = [
-            f"{name} {change(before, after)}"
-            for name, (before, after) in zip(("multiply-adds", "parameters"), self.numbers().values, strict=False)
-        ]
-        ap = self.numbers().loc["accuracy"] if "accuracy" in self.numbers().index else None
-        before, after = (0.0, 0.0) if ap is None else map(float, ap)
-        told = [] if ap is None else [f"AP {points(before)} \N{RIGHTWARDS ARROW} {points(after)}"]
-        title = self.titled(f"{self._words(self.selected)}: {', '.join([*said, *told])}")
+        before, after = (self.numbers()[side] for side in ("before", "after"))
+        names = {"total_flops": "multiply-adds", "parameters": "parameters"}
+        said = [f"{words} {change(before[name], after[name])}" for name, words in names.items()]
+        if "accuracy" in after:
+            said.append(f"AP {points(before['accuracy'])} \N{RIGHTWARDS ARROW} {points(after['accuracy'])}")
+        title = self.titled(f"{self._words(self.selected)}: {', '.join(said)}")
         chart: plots.AnyChart = self.chart().properties(title=title)
         return chart
 
@@ -246,6 +244,7 @@ class ChannelExplorer(Explorer):
             description="Share (%)", min=0, max=100, style=wide, layout=ipywidgets.Layout(width="30em")
         )
         self.score = ipywidgets.Dropdown(options=SCORES, description="Score", style=wide)
+        self.score.layout.width = "160px"
         self.folding = ipywidgets.Checkbox(description="fold into the next layers", indent=False)
         self.button = button("Measure AP", lambda: self._try(self.start))
         self.button.button_style = "primary"
@@ -285,7 +284,8 @@ class ChannelExplorer(Explorer):
             self.button.disabled = bool(self._busy)
             self.progress.value = self._done
             self.progress.layout.visibility = "visible" if self._busy else "hidden"
-            self._said.value = block(f"<b>{escape(self._error or self._state())}</b>")
+            doing = f"{self._busy} \N{HORIZONTAL ELLIPSIS}" if self._busy else self.notice or ""
+            self._said.value = block(f"<b>{escape(self._error or doing)}</b>")
             self._figures.value = numbers_html(self.numbers().rename({"parameters": "Parameters"}))
             self._table.value = self._measured_html()
             self._updating = False
@@ -313,9 +313,10 @@ class ChannelExplorer(Explorer):
             keep = keep_by_flops(self._channels, comparable(importance, self._scores[importance]), flops)
         return {name: len(atoms) for name, atoms in keep.items()}
 
-    @staticmethod
-    def _chosen(line: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(line.get(name) for name in ("ratio", "flops", "importance", "fold"))
+    def _known(self) -> float | None:
+        """The AP of the choice, if it was measured."""
+        selected = self.selected.items()
+        return next((float(one["accuracy"]) for one in self._measured if selected <= one.items()), None)
 
     def _accuracy(self, detector: Detector) -> float:
         from anchorkit.evaluation import Evaluator
@@ -344,11 +345,6 @@ class ChannelExplorer(Explorer):
     def _failed(self, error: Exception) -> None:
         self._busy, self._error = "", str(error) or type(error).__name__
         self.changed()
-
-    def _state(self) -> str:
-        if self._busy:
-            return f"{self._busy} \N{HORIZONTAL ELLIPSIS}"
-        return f"{self.notice}." if self.notice else ""
 
     def _way_changed(self, way: str) -> None:
         """Go on from where the other way has led: what is shown hardly changes."""

@@ -142,3 +142,28 @@ def test_prune_and_retrain(open_lesson: Open, run: Path, pick: Callable[..., str
     expect(images.get_by_text("place 2 of")).to_be_visible()
     pick(lesson, images.locator(".anchorkit-picture").first, "lesson 5, a box")
     expect(images.get_by_text("Pick a box")).to_have_count(0)
+
+
+def test_channels(open_lesson: Open, run: Path) -> None:
+    from playwright.sync_api import expect
+
+    lesson = open_lesson("09_channels", run_dir=str(run), channel_images=8)
+    cell = lesson.page.locator(".jp-Notebook .jp-CodeCell", has_text="explorer = ak.ChannelExplorer")
+    channels = cell.locator(".jp-Cell-outputArea")
+    picture, flops = channels.locator(".anchorkit-picture"), figure(channels, "Total FLOPs")
+    expect(picture.get_by_text("13 of 16")).to_be_visible()
+    drawings, spent = picture.get_attribute("data-drawings"), flops.inner_text()
+    slider = channels.get_by_role("slider")
+    for _ in range(10):  # from 20 to 30 %
+        move(lesson, slider)
+    expect(flops).not_to_have_text(spent)
+    expect(picture).not_to_have_attribute("data-drawings", drawings)
+    expect(picture.get_by_text("12 of 16")).to_be_visible()
+    expect(figure(channels, "AP (points)")).to_have_count(0)
+    channels.get_by_role("button", name="Measure AP").click()
+    accuracy = figure(channels, "AP (points)")
+    expect(accuracy).to_be_visible()
+    row = channels.get_by_role("row", name="30 % go")
+    expect(row).to_contain_text(accuracy.inner_text())
+    channels.get_by_role("button", name="multiply-adds that stay").click()
+    expect(channels.get_by_role("textbox", name="Share (%)")).to_have_text("55")
