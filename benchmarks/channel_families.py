@@ -1,9 +1,9 @@
 """Channel pruning of every family: what is coupled, and what each step takes.
 
 `python benchmarks/channel_families.py` prints a row per family: groups, parameters before and after 30 % of every
-group, the time of the pass, of the statistics and scores of 64 images and of the cut, how far the cut network is from
-the masked one, and the most memory that its process held. `--latency` times the networks of cut detectors in
-onnxruntime instead, by turns with the whole one.
+group, the processor time (one thread) of the pass, of the statistics and scores of 64 images and of the cut, how far
+the cut network is from the masked one, and the most memory that its process held. `--latency` times the networks of cut
+detectors in onnxruntime instead, by turns with the whole one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from measuring import clock, grid, human, run
+from measuring import grid, human, run
 
 import anchorkit as ak
 from anchorkit.channels import gather_statistics, prune_channels, refresh_norms
@@ -41,32 +44,32 @@ def data_of(images: int) -> ak.datasets.Dataset:
     return ak.load_dataset("shapes", train=images, val=images, test=1, progress=False)
 
 
+def busy(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of processor time that a call took, and what it returned."""
+    start = time.process_time()
+    answer = work()
+    return time.process_time() - start, answer
+
+
 def measure(name: str, size: tuple[int, int] | None, images: int) -> dict[str, object]:
     """One row, in this process."""
+    torch.set_num_threads(1)
     data = data_of(images)
     detector = ak.load_detector(name, categories=CLASSES, size=size, seed=0)
     if any(isinstance(layer, torch.nn.BatchNorm2d) for layer in detector.module.modules()):
         detector = refresh_norms(detector, data.train, 16)  # with those of fresh weights, a deep map is all zeros
-    following, channels = min(
-        (clock(lambda: ak.coupled_channels(detector)) for _ in range(2)), key=lambda done: done[0]
-    )
-    before = _memory()
-    scoring, _ = clock(lambda: gather_statistics(detector, data.train, images, channels=channels))
+    following, channels = min((busy(lambda: ak.coupled_channels(detector)) for _ in range(2)), key=lambda done: done[0])
+    scoring, _ = busy(lambda: gather_statistics(detector, data.train, images, channels=channels))
     keep = {group.name: range(int(RATIO * group.atoms), group.atoms) for group in channels.groups}
-    cutting, small = clock(lambda: cut_channels(detector, keep, channels=channels))
+    cutting, small = busy(lambda: cut_channels(detector, keep, channels=channels))
     return {
         "size": "{}x{}".format(*detector.layout.input_size),
         "groups": len(channels.groups),
         "parameters": [detector.parameters, small.parameters],
         "seconds": [following, scoring, cutting],
         "apart": _apart(small, masked_channels(detector, keep, channels=channels)),
-        "memory": [before, _memory()],
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-
-
-def _memory() -> float:
-    """The most that this process has held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @torch.no_grad()
@@ -85,7 +88,7 @@ def families(names: list[str], images: int) -> None:
     for name in names:
         row = run("channel_families", "--family", name, "--images", str(images))
         parameters, seconds = (f"{count:,}" for count in row["parameters"]), map(human, row["seconds"])
-        memory = "{:,.0f} MB".format(row["memory"][1])
+        memory = "{:,.0f} MB".format(row["memory"])
         rows.append((name, row["size"], str(row["groups"]), *parameters, *seconds, f"{row['apart']:.0e}", memory))
     print(grid(rows))
 
