@@ -21,10 +21,10 @@ from anchorkit.runs.provenance import content_hash, facts_hash, place_hash
 from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
 
-LESSONS, EXPERIMENTS = "0[0-9]_*.ipynb", "1[0-9]_*.ipynb"
+LESSONS, EXPERIMENTS = ("0[0-9]_*.ipynb",), ("1[0-9]_*.ipynb", "2[2-9]_*.ipynb")
+"""How the notebooks of each kind are named: lessons build on each other in this order, experiments are independent."""
 ONNX_LESSON = "08_any_onnx"
 """The lesson about a detector that is only an ONNX file; runs of other detectors leave it out."""
-"""How the notebooks of each kind are named: lessons build on each other in this order, experiments are independent."""
 
 _KEY_FORMAT = 1
 # Parameters whose value may be a file or folder, by name and by ending.
@@ -32,16 +32,20 @@ _PLACES = ("data", "data_root", "weights", "predictions", "ground_truth")
 _PLACE_ENDINGS = ("_dir", "_folder", "_root", "_path", "_file", "_predictions", "_ground_truth")
 
 
-def find_notebooks(folder: str | Path | None, pattern: str) -> list[Path]:
+def find_notebooks(folder: str | Path | None, patterns: Sequence[str]) -> list[Path]:
     """The notebooks of one kind in a folder, by default of the shipped ones, in order.
+
+    Args:
+        folder: where to look; None for the shipped ones.
+        patterns: how they are named, such as `LESSONS`.
 
     Raises:
         InputError: there are none.
     """
     folder = notebooks_dir() if folder is None else Path(folder)
-    found = sorted(folder.glob(pattern))
+    found = sorted(path for pattern in patterns for path in folder.glob(pattern))
     if not found:
-        raise InputError(f"{folder}: no notebooks named like {pattern[0]}0_name.ipynb")
+        raise InputError(f"{folder}: no notebooks named like {patterns[0][0]}0_name.ipynb")
     return found
 
 

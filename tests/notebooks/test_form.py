@@ -6,14 +6,14 @@ import nbformat
 import pytest
 
 from anchorkit.batch.parameters import read_parameters
-from anchorkit.batch.plans import EXPERIMENTS, LESSONS, Resolver
+from anchorkit.batch.plans import EXPERIMENTS, LESSONS, Resolver, find_notebooks
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import notebooks_dir
 
 FOLDER = notebooks_dir()
-LESSON_NAMES = sorted(path.stem for path in FOLDER.glob(LESSONS))
-EXPERIMENT_NAMES = sorted(path.stem for path in FOLDER.glob(EXPERIMENTS))
-ALL = [*LESSON_NAMES, *EXPERIMENT_NAMES, "20_compare"]
+LESSON_NAMES = [path.stem for path in find_notebooks(None, LESSONS)]
+EXPERIMENT_NAMES = [path.stem for path in find_notebooks(None, EXPERIMENTS)]
+ALL = sorted([*LESSON_NAMES, *EXPERIMENT_NAMES, "20_compare"])
 
 
 def test_all_are_there_and_each_is_a_lesson_or_an_experiment() -> None:

@@ -14,7 +14,7 @@ import pytest
 from anchorkit.batch import run_experiments, run_notebooks
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.experiments import ExperimentsRun
-from anchorkit.batch.plans import EXPERIMENTS
+from anchorkit.batch.plans import EXPERIMENTS, find_notebooks
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references
@@ -128,7 +128,7 @@ def experiments(run: Path) -> ExperimentsRun:
 
 
 def test_every_experiment_gives_an_answer(run: Path, experiments: ExperimentsRun) -> None:
-    names = sorted(path.stem for path in notebooks_dir().glob(EXPERIMENTS))
+    names = [path.stem for path in find_notebooks(None, EXPERIMENTS)]
     assert {name: str(error) for name, error in experiments.failed.items()} == {}
     assert list(experiments.executed) == names
     answers = read_answers(run)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from anchorkit.batch.parameters import read_parameters
-from anchorkit.batch.plans import LESSONS, ONNX_LESSON, Resolver, profile_named
+from anchorkit.batch.plans import LESSONS, ONNX_LESSON, Resolver, find_notebooks, profile_named
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
@@ -141,7 +141,7 @@ def _notebooks(asked: Any, folder: Path, problems: list[str]) -> list[Path]:
     shipped = notebooks_dir()
     if asked == "lessons":
         # The tour has no run_dir: it neither reads nor writes files of a run.
-        lessons = [path for path in sorted(shipped.glob(LESSONS)) if path.stem != ONNX_LESSON]
+        lessons = [path for path in find_notebooks(shipped, LESSONS) if path.stem != ONNX_LESSON]
         return [path for path in lessons if "run_dir" in read_parameters(path)]
     names = asked if isinstance(asked, list) else [asked]
     found: list[Path] = []
