@@ -4,6 +4,7 @@
 """
 
 from anchorkit.channels.importance import IMPORTANCES, Importance
+from anchorkit.channels.norms import refresh_norms
 from anchorkit.channels.nuclear import nuclear_drops
 from anchorkit.channels.pruning import ChannelPruning, channel_pruning, prune_channels
 from anchorkit.channels.statistics import ChannelStatistics, gather_statistics
@@ -17,4 +18,5 @@ __all__ = [
     "gather_statistics",
     "nuclear_drops",
     "prune_channels",
+    "refresh_norms",
 ]

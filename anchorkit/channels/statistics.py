@@ -7,7 +7,7 @@ nuclear-norm score needs each image alone, so it is computed in the same pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,26 +97,18 @@ def gather_statistics(
     channels = channels or coupled_channels(detector)
     if not channels.groups:
         raise InputError(f"{detector.name}: no channels can be pruned; coupled_channels(detector).fixed says why")
-    if images < 1:
-        raise InputError(f"images is {images}; channel statistics need at least 1 image")
-    if not split.image_ids:
-        raise InputError(f"{split.name}: has no images; channel statistics need at least 1 image")
-    drawn = np.random.default_rng(seed).permutation(len(split.image_ids))[:images]
-    ids = [split.image_ids[number] for number in sorted(drawn)]
-    gathered = _Gathered(detector, channels, nuclear)
-    height, width = detector.layout.input_size
-    size = max(1, _PIXELS_AT_ONCE // (height * width))
-    with tqdm(total=len(ids), desc="channels", unit="image", disable=not progress) as bar:
-        for first in range(0, len(ids), size):
-            batch = [_resized(split.image(i), height, width, detector) for i in ids[first : first + size]]
-            gathered.look_at(torch.cat(batch))
+    gathered, seen = _Gathered(detector, channels, nuclear), 0
+    with tqdm(total=min(images, len(split.image_ids)), desc="channels", unit="image", disable=not progress) as bar:
+        for batch in batches_of(detector, split, images, seed):
+            gathered.look_at(batch)
+            seen += len(batch)
             bar.update(len(batch))
     return ChannelStatistics(
         detector,
         channels,
-        len(ids),
+        seen,
         {number: gram.cpu().numpy() for number, gram in gathered.grams.items()},
-        {number: (drops / len(ids)).cpu().numpy() for number, drops in gathered.drops.items()},
+        {number: (drops / seen).cpu().numpy() for number, drops in gathered.drops.items()},
     )
 
 
@@ -186,6 +178,29 @@ def read_channels(group: ChannelGroup, reader: Reader) -> npt.NDArray[np.int64]:
     return found
 
 
-def _resized(image: npt.NDArray[np.uint8], height: int, width: int, detector: Detector) -> Tensor:
-    """(1, 3, height, width) in 0..1 on the detector's device."""
-    return F.interpolate(to_tensor(image, detector.device)[None], (height, width), mode="bilinear")
+def batches_of(detector: Detector, split: Split, images: int, seed: int, *, least: int = 1) -> Iterator[Tensor]:
+    """Some images of a split, drawn at random, as a detector's network takes them.
+
+    Args:
+        detector: the images get the input size of its layout, and go to its device.
+        split: the images.
+        images: how many; all if there are fewer.
+        seed: of the draw.
+        least: images of a batch, if there are so many.
+
+    Yields:
+        float (N, 3, H, W), 0..1.
+
+    Raises:
+        InputError: there is no image.
+    """
+    if images < 1:
+        raise InputError(f"images is {images}; channel statistics need at least 1 image")
+    if not split.image_ids:
+        raise InputError(f"{split.name}: has no images; channel statistics need at least 1 image")
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(split.image_ids))[:images])
+    height, width = detector.layout.input_size
+    size = max(least, _PIXELS_AT_ONCE // (height * width), 1)
+    for numbers in np.array_split(drawn, max(1, len(drawn) // size)):
+        pixels = [to_tensor(split.image(split.image_ids[number]), detector.device)[None] for number in numbers]
+        yield torch.cat([F.interpolate(image, (height, width), mode="bilinear") for image in pixels])
