@@ -87,7 +87,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "23_three_stages": {
             "sparse_epochs": 6,
-            "sparsity": 1.5,
+            "sparsity": 2.0,
             "recipe": "tiny-short",
             "epochs": 2,
             "train_images": 500,
