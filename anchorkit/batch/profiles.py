@@ -47,6 +47,25 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "16_voc_metric": {"budget": 300, "splits": 2, "pictures": 1},
         "18_is_it_luck": {"max_drop": 0.005, "draws": 40, "folds": 2},
         "19_same_boxes": {"least_boxes": 5},
+        "22_channel_scores": {
+            "ratios": [0.5],
+            "rivals": ["random"],
+            "images": 4,
+            "seeds": 1,
+            "epochs": 1,
+            "train_images": 8,
+            "test_images": 8,
+            "rounds": 3,
+        },
+        "23_three_stages": {
+            "images": 4,
+            "seeds": 1,
+            "sparse_epochs": 1,
+            "epochs": 1,
+            "train_images": 8,
+            "test_images": 8,
+            "rounds": 3,
+        },
     },
     # All images, a short training: useful on shapes, a first impression of other data.
     "quick": {
@@ -65,6 +84,24 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         # A focal loss takes longer to converge.
         "14_shared_head": {"input_size": 128, "recipe": "tiny-short", "epochs": 24, "train_images": 200},
         "18_is_it_luck": {"draws": 500},
+        # Thirteen trainings a seed, of 124 steps: what a score is worth shows early, what is left in the end does not.
+        "22_channel_scores": {
+            "ratios": [0.2, 0.5, 0.7],
+            "recipe": "tiny-short",
+            "epochs": 2,
+            "train_images": 500,
+            "test_images": 250,
+            "rounds": 60,
+        },
+        "23_three_stages": {
+            "sparse_epochs": 6,
+            "sparsity": 2.0,
+            "recipe": "tiny-short",
+            "epochs": 2,
+            "train_images": 500,
+            "test_images": 250,
+            "rounds": 60,
+        },
     },
     # Retraining takes two fifths of the first training's epochs: enough to see whether it overtakes fine-tuning.
     "full": {

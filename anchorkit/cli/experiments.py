@@ -49,7 +49,11 @@ def experiments_command(options: argparse.Namespace) -> Answer:
     parameters = experiment_resolver().parse(options.parameters)
     done = run_experiments(options.run, options.experiments or None, options.profile, parameters)
     answers = read_answers(options.run)
-    lines = [f"{name}: {answer['verdict']}. {answer['answer']}" for name, answer in answers.items()]
+    lines = [
+        f"{name}: {one['verdict']}. {one['answer']}"
+        for experiment, answer in answers.items()
+        for name, one in {experiment: answer, **{f"  {n}": p for n, p in answer.get("parts", {}).items()}}.items()
+    ]
     # The second line of the error names the notebook; its traceback follows.
     lines += [f"{name}: failed. {' '.join(str(error).splitlines()[:2])}" for name, error in done.failed.items()]
     lines.append(f"The answers: open {done.page} in a browser")

@@ -29,7 +29,8 @@ def write_answers_page(run_dir: str | Path) -> Path:
     """
     folder = Path(run_dir) / "experiments"
     answers = read_answers(run_dir)
-    counts = [f"{sum(a['verdict'] == verdict for a in answers.values())} {verdict}" for verdict in VERDICTS]
+    claims = [part for answer in answers.values() for part in (answer.get("parts") or {"": answer}).values()]
+    counts = [f"{sum(claim['verdict'] == verdict for claim in claims)} {verdict}" for verdict in VERDICTS]
     head = f'<p class="over">{_about(Path(run_dir))}</p><h1>The claims of the paper, on this data</h1>'
     summary = f'<p class="lead">{escape(", ".join(counts))}.</p>' if answers else ""
     missing = '<p class="missing">Not there yet: answers. Run `anchorkit experiments`.</p>' if not answers else ""
@@ -54,9 +55,10 @@ def _badge(verdict: str) -> str:
 
 def _overview(answers: Mapping[str, Mapping[str, Any]]) -> str:
     rows = "".join(
-        f"<tr><td>{_badge(answer['verdict'])}</td>"
-        f'<td><a href="#{escape(name)}">{escape(answer["claim"])}</a></td><td>{escape(answer["section"])}</td></tr>'
+        f"<tr><td>{_badge(one['verdict'])}</td>"
+        f'<td><a href="#{escape(name)}">{escape(one["claim"])}</a></td><td>{escape(where)}</td></tr>'
         for name, answer in answers.items()
+        for where, one in (answer.get("parts") or {answer["section"]: answer}).items()
     )
     head = "<thead><tr><th>Verdict</th><th>Claim</th><th>Section</th></tr></thead>"
     return f'<div class="scroll"><table class="wide">{head}<tbody>{rows}</tbody></table></div>'
@@ -75,11 +77,17 @@ def _answer(own: Path, answer: Mapping[str, Any]) -> str:
         if path.suffix.lower() in _PICTURES and not path.name.startswith(".")
     )
     figures = {name: escape(_text(value)) for name, value in answer["figures"].items()}
+    where = answer["section"]
+    over = f"Section {where} of the paper" if where[:1].isdigit() else where
+    parts = "".join(
+        f"<h3>{escape(name)}: {escape(part['claim'])}</h3><p>{_badge(part['verdict'])} {escape(part['answer'])}</p>"
+        for name, part in answer.get("parts", {}).items()
+    )
     return (
         f'<section id="{escape(own.name)}"><h2>{escape(answer["claim"])}</h2>'
-        f'<p class="over">Section {escape(answer["section"])} of the paper</p>'
+        f'<p class="over">{escape(over)}</p>'
         f'<p class="lead">{_badge(answer["verdict"])} {escape(answer["answer"])}</p>'
-        f"{pictures}{details('The figures behind it', figures)}<p>{' &middot; '.join(links)}</p></section>"
+        f"{parts}{pictures}{details('The figures behind it', figures)}<p>{' &middot; '.join(links)}</p></section>"
     )
 
 

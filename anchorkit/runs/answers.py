@@ -134,18 +134,37 @@ def experiment_folder(run_dir: str | Path, name: str) -> Path:
     return folder
 
 
+def verdict_on_all(verdicts: Iterable[str]) -> str:
+    """The verdict on several claims together: held if all held, did not hold if one did not.
+
+    Example:
+        >>> verdict_on_all(["held", "cannot be told here"])
+        'cannot be told here'
+    """
+    found = set(verdicts)
+    return VERDICTS[1] if VERDICTS[1] in found else VERDICTS[0] if found == {VERDICTS[0]} else VERDICTS[2]
+
+
 def save_answer(
-    folder: str | Path, claim: str, section: str, verdict: str, answer: str, figures: Mapping[str, Any]
+    folder: str | Path,
+    claim: str,
+    section: str,
+    verdict: str,
+    answer: str,
+    figures: Mapping[str, Any],
+    parts: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> dict[str, Any]:
     """Write ``answer.json``: the verdict of an experiment on a claim of the paper.
 
     Args:
         folder: the experiment's, see `experiment_folder`.
         claim: the claim in one sentence.
-        section: where the paper makes it, such as ``"3.3, Fig. 3"``.
+        section: where the paper makes it, such as ``"3.3, Fig. 3"``; of another paper than the one on anchors with the
+            name of that paper.
         verdict: one of `VERDICTS`.
         answer: the result in one or two sentences with figures.
         figures: the figures by name: numbers, texts or lists of them; seeds and intervals too.
+        parts: where the experiment looks at several claims, each by its name: claim, verdict and answer.
 
     Returns:
         What was written.
@@ -153,9 +172,12 @@ def save_answer(
     Raises:
         InputError: there is no such verdict.
     """
-    if verdict not in VERDICTS:
-        raise InputError(f"verdict {verdict!r}: use {', '.join(map(repr, VERDICTS))}")
+    own = {name: dict(zip(("claim", "verdict", "answer"), part, strict=True)) for name, part in (parts or {}).items()}
+    for given in (verdict, *(part["verdict"] for part in own.values())):
+        if given not in VERDICTS:
+            raise InputError(f"verdict {given!r}: use {', '.join(map(repr, VERDICTS))}")
     written = {"claim": claim, "section": section, "verdict": verdict, "answer": answer, "figures": dict(figures)}
+    written |= {"parts": own} if own else {}
     write_json(Path(folder) / "answer.json", written)
     return written
 

@@ -8,17 +8,21 @@ detector. Checkpoints of finished trainings are removed, because only the weight
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anchorkit.anchors import Configuration
-from anchorkit.costs import known_costs
+from anchorkit.costs import cost_of, known_costs
 from anchorkit.datasets import Dataset, Split
 from anchorkit.detectors import Detector, load_detector, save_detector
+from anchorkit.detectors.base import structure
+from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.findings import unchecked
@@ -26,7 +30,8 @@ from anchorkit.predictions import PredictionTable, collect_predictions
 from anchorkit.runs.folder import training_folder
 from anchorkit.runs.learning import Learning, read_learning_in
 from anchorkit.search import SearchResult, search
-from anchorkit.training import fit
+from anchorkit.training import Recipe, fit
+from anchorkit.training.distilling import weights_digest
 from anchorkit.training.loop import training_facts
 from anchorkit.training.state import CHECKPOINT_FILE, FACTS_FILE
 
@@ -78,7 +83,7 @@ class Trained:
         folder: where it is saved; the name is unique to this training.
         detector: the detector itself.
         accuracy: AP (0..1) by split: ``val``, and ``test`` where the data has one.
-        epochs: passes over the training images, including those of the training that it starts from.
+        epochs: passes over the training images, including those of the training that it starts from, if one is named.
         seconds: time of this training alone.
     """
 
@@ -128,36 +133,55 @@ class Trainer:
         """The split to report accuracies on: ``test``, or ``val`` if there is no test split."""
         return "test" if "test" in self.splits else "val"
 
-    def train(self, network: Detector, recipe: str, epochs: int, seed: int, start: Trained | None = None) -> Trained:
+    def train(
+        self,
+        network: Detector,
+        recipe: str | Recipe,
+        epochs: int,
+        seed: int,
+        start: Trained | str | None = None,
+        teacher: Detector | None = None,
+    ) -> Trained:
         """Train `network` in place, unless this training was done before.
 
         Args:
             network: the detector to train.
-            recipe: a name of `anchorkit.training.RECIPES`.
+            recipe: a name of `anchorkit.training.RECIPES`, or a recipe.
             epochs: passes over the training images.
             seed: of the order of the images and of their augmentation.
-            start: the training that the weights come from; None for fresh weights (from the same seed).
+            start: the training that the weights come from; or, where that does not tell the weights (channels were cut
+                by a score), words for it: then the weights themselves tell one training from another. None for fresh
+                weights (from the same seed).
+            teacher: as for `anchorkit.fit`.
 
         Raises:
             InputError: as `anchorkit.fit`.
         """
-        before = None if start is None else start.folder.name
+        before = start.folder.name if isinstance(start, Trained) else start
+        own = () if start is None or isinstance(start, Trained) else (weights_digest(network),)
+        own += () if teacher is None else (weights_digest(teacher),)
+        plan = recipe if isinstance(recipe, str) else asdict(recipe)
         what = network.layout.to_dict(), dict(network.options), self.dataset.fingerprint()
-        folder = training_folder(self.folder / network.architecture, *what, recipe, epochs, seed, before)
+        folder = training_folder(self.folder / network.architecture, *what, plan, epochs, seed, before, *own)
         if not (folder / MEASURED_FILE).exists():
             if start is None:
                 self._take_over(folder, training_facts(network, self.dataset, recipe, epochs, seed))
             how: dict[str, Any] = {"precision": self.precision, "workers": self.workers, "progress": self.progress}
+            how["teacher"] = teacher
             history = fit(network, self.dataset, recipe, epochs=epochs, out=folder, seed=seed, **how)
             save_detector(network, folder)
-            accuracy = {split: e.accuracy(e.full) for split, e in self._measured(network).items()}
-            total = epochs + (0 if start is None else start.epochs)
-            facts = {"accuracy": accuracy, "epochs": total, "seconds": history.seconds, "recipe": recipe, "seed": seed}
+            accuracy = self.measure(network)
+            total = epochs + (start.epochs if isinstance(start, Trained) else 0)
+            facts = {"accuracy": accuracy, "epochs": total, "seconds": history.seconds, "recipe": plan, "seed": seed}
             # Written last: marks the training as complete.
             write_json(folder / MEASURED_FILE, {**facts, "begins with": before or "fresh weights"})
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         about = read_json(folder / MEASURED_FILE)
         return Trained(folder, load_detector(folder), about["accuracy"], about["epochs"], about["seconds"])
+
+    def measure(self, detector: Detector) -> dict[str, float]:
+        """AP (0..1) of a detector by split, as `Trained.accuracy`."""
+        return {split: e.accuracy(e.full) for split, e in self._measured(detector).items()}
 
     def evaluators(self, trained: Trained) -> dict[str, Evaluator]:
         """One evaluator per split of a trained detector's predictions, which are kept beside the detector."""
@@ -203,6 +227,35 @@ class Trainer:
                     table = PredictionTable.load(path)
                 found[name] = Evaluator(table, split.ground_truth)
         return found
+
+
+def at_smaller_input(detector: Detector, total_flops: float) -> Detector:
+    """The same weights on smaller images: the largest square input within a number of multiply-adds.
+
+    A smaller input is the simplest way to a cheaper detector, so every other one has to beat it.
+
+    Args:
+        detector: it is left as it is; its channels must be whole.
+        total_flops: multiply-adds of the whole network at most. Where even the smallest input that the family takes
+            needs more, that input is taken.
+
+    Example:
+        >>> import anchorkit as ak
+        >>> from anchorkit.runs.trainings import at_smaller_input
+        >>> at_smaller_input(ak.load_detector("tiny_ssd", weights="shapes"), 60e6).layout.input_size
+        (112, 112)
+    """
+    own, given = min(detector.layout.input_size), structure(detector.layout)
+    small = copy.deepcopy(detector)
+    for side in range(own - own % 16, 0, -16):
+        if cost_of(small.layout.full, "total_flops") <= total_flops:
+            break
+        scaled = [[(width * side / own, height * side / own) for width, height in level] for level in given["shapes"]]
+        options = {**given, **detector.options, "size": (side, side), "shapes": scaled}
+        with contextlib.suppress(InputError):  # some families take only some sizes
+            small = load_detector(detector.architecture, categories=detector.categories, **options)
+            small.module.load_state_dict(detector.module.state_dict())
+    return small
 
 
 def row(

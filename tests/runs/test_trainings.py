@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from anchorkit.datasets import Dataset
 from anchorkit.runs import trainings
 from anchorkit.runs.learning import Learning
 from anchorkit.runs.trainings import Trainer, row
+from anchorkit.training import RECIPES
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,40 @@ def test_another_beginning_is_another_training(trainer: Trainer, dataset: Datase
     assert len(fits) == 4
     assert len({t.folder for t in (first, other, *tuned)}) == 4
     assert [t.epochs for t in tuned] == [2, 2]  # those of the first training count
+
+
+def test_the_weights_themselves_the_teacher_and_the_recipe_tell_trainings_apart(
+    trainer: Trainer, dataset: Dataset, fits: list[Any]
+) -> None:
+    full, gentle = network(dataset), replace(RECIPES["tiny"], lr=1e-4)
+    one, other = (
+        ak.prune_channels(full, dataset.train, ratio=0.5, importance=score, progress=False)
+        for score in ("l1", "random")
+    )
+    assert one.layout == other.layout
+    made = [
+        trainer.train(copy.deepcopy(small), recipe, 1, 0, "cut", teacher)
+        for small, recipe, teacher in (
+            (one, "tiny", None),
+            (other, "tiny", None),
+            (one, gentle, None),
+            (one, "tiny", full),
+        )
+    ]
+    assert len({done.folder for done in made}) == len(fits) == 4
+    assert "distilling" in (made[3].folder / "history.csv").read_text()
+    assert trainer.train(copy.deepcopy(one), "tiny", 1, 0, "cut", full).folder == made[3].folder
+    assert len(fits) == 4
+    assert [done.epochs for done in made] == [1] * 4
+
+
+def test_the_same_weights_on_smaller_images(dataset: Dataset) -> None:
+    full = ak.load_detector("tiny_ssd", categories=dataset.categories, seed=0)
+    small = trainings.at_smaller_input(full, 60e6)
+    assert ak.costs.cost_of(small.layout.full, "total_flops") <= 60e6
+    assert small.layout.input_size == (112, 112)
+    assert all(torch.equal(v, small.module.state_dict()[n]) for n, v in full.module.state_dict().items())
+    assert trainings.at_smaller_input(full, 1e6).layout.input_size == (96, 96)  # the smallest that the family takes
 
 
 def test_a_stopped_training_goes_on(
