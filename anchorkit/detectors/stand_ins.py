@@ -59,7 +59,7 @@ class StandIn:
         return made
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        """Whatever the class would have taken."""
+        """Take any arguments, as any class may have some."""
 
     fields: dict[Any, Any]
 
