@@ -1,4 +1,4 @@
-"""Weights that the kit did not save itself: torchvision's published ones, and state-dict files.
+"""Weights that the kit did not save itself: torchvision's published ones, state-dict files, and darknet's.
 
 Nothing is ever unpickled: published files are checked against their hash, and all are read as tensors only.
 """
@@ -20,6 +20,8 @@ from torchvision.models import get_model_weights
 from anchorkit.datasets import Category
 from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite
 from anchorkit.detectors.base import Detector
+from anchorkit.detectors.darknet_cfg import Cfg
+from anchorkit.detectors.darknet_weights import SUFFIX, read_weights
 from anchorkit.detectors.efficientdet import COCO_IDS
 from anchorkit.detectors.state_dicts import State, fill, named_in_errors, prefix_hint, read_state, without_prefix
 from anchorkit.errors import InputError
@@ -120,8 +122,13 @@ def published_weights(architecture: str) -> tuple[str, ...]:
     return _names(get_model_weights(entry.model)) if entry and entry.model else ()
 
 
-def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
-    """Read published weights by their name, or a state-dict file; None if `weights` is neither.
+def find_weights(architecture: str, weights: str | Path, cfg: Cfg | None = None) -> FoundWeights | None:
+    """Read published weights by their name, a state-dict file or one of darknet's; None if `weights` is none of them.
+
+    Args:
+        architecture: name of the family.
+        weights: see `load_detector`.
+        cfg: the family's darknet network, if it has one.
 
     Raises:
         InputError: the weights cannot be fetched or the file cannot be read, or they have no head of this family.
@@ -133,6 +140,12 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
         state = _fetch(architecture, "weights", member)
         return FoundWeights(f"{architecture} {weights}", state, _as_categories(member.meta["categories"]))
     path = Path(weights)
+    if path.suffix == SUFFIX:
+        if cfg is None:
+            raise InputError(
+                f"{path}: darknet's weights, and {architecture} is not darknet's; give the .cfg file instead"
+            )
+        return FoundWeights(str(path), *read_weights(path, cfg))
     if not path.is_file() and path.suffix not in STATE_SUFFIXES:
         return None
     state = read_state(path)
@@ -167,7 +180,7 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)
             return
-        known = entry.classes(found.state) if entry else None
+        known = entry.classes(found.state) if entry else found.categories
         if known not in (None, len(detector.categories)):
             raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
         needed = set(detector.module.state_dict())
