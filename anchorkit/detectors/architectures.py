@@ -11,6 +11,7 @@ from anchorkit.detectors import (
     tiny_retinanet,
     tiny_ssd,
     yolo_families,
+    yolov5,
 )
 from anchorkit.detectors.base import Builder
 from anchorkit.detectors.yolo import DARKNET, darknet
@@ -36,6 +37,8 @@ _FAMILIES = (
     yolo_families.YOLOV4,
     yolo_families.YOLOV4_TINY,
     yolo_families.YOLOV7_TINY,
+    yolov5.YOLOV5N,
+    yolov5.YOLOV5S,
 )
 BUILDERS: dict[str, Builder] = {**{family.architecture: family for family in _FAMILIES}, DARKNET: darknet}
 """The builder of each family; `register_detector` adds to them."""

@@ -174,6 +174,8 @@ def load_detector(
         raise InputError(f"unknown weights {str(weights)!r} of {name}: use {_known_weights(name)}")
     if categories is None and found is not None:
         categories = found.categories
+    if shapes is None and found is not None:
+        shapes = found.shapes
     if categories is None:
         what = f"fresh weights of {name} need" if found is None else f"{found.source} does not say its"
         raise InputError(f"load_detector: {what} categories (the object classes, or how many)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import TrunkFacts
+from anchorkit.detectors.yolo_loss import LossLevel, yolo_losses
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
@@ -254,10 +256,9 @@ class YoloModule(nn.Module):
             return self.losses(self.head.raw(features), fitted)
         outputs = self.head(features)
         anchors = self.anchor_generator(batch, features)[0]
-        height, width = batch.tensors.shape[-2:]
-        found = []
-        for logits, offsets, image in zip(
-            _scores(outputs["cls_logits"]), outputs["bbox_regression"], images, strict=True
+        found, of_images = [], zip(images, batch.image_sizes, strict=True)
+        for logits, offsets, (image, (height, width)) in zip(
+            _scores(outputs["cls_logits"]), outputs["bbox_regression"], of_images, strict=True
         ):
             boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors), (height, width))
             scale = boxes.new_tensor([image.shape[2] / width, image.shape[1] / height] * 2)
@@ -272,13 +273,18 @@ class YoloModule(nn.Module):
         return {"boxes": boxes[row[best]], "scores": values[best], "labels": 1 + column[best]}
 
     def losses(self, raw: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The terms of the loss.
+        """The terms of the loss; see `yolo_loss`.
 
         Args:
             raw: see `YoloHead.raw`.
             targets: boxes in pixels of the input.
         """
-        raise InputError("yolo: the kit has no loss for this family yet; train with darknet and load the .weights")
+        facts = zip(self.anchor_generator.shapes, self.head.facts.values(), strict=True)
+        levels = [
+            LossLevel(shapes, level.stride, min((level.yolo.scale - 1) / 2, 0.5), partial(decode, level=level))
+            for shapes, level in facts
+        ]
+        return yolo_losses(raw, targets, levels)
 
 
 class _BoxCoder:
