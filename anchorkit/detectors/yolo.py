@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image
-from torchvision.transforms.functional import resize
 
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
@@ -311,7 +311,7 @@ class _Stretch(nn.Module):
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
         """Images (3, H, W) in 0..1 as one batch, and boxes in pixels of the input."""
         height, width = self.size
-        batch = torch.stack([resize(image, [height, width], antialias=True) for image in images])
+        batch = torch.stack([self._stretched(image) for image in images])
         stretched = ImageList(batch, [self.size] * len(images))
         if targets is None:
             return stretched, None
@@ -320,3 +320,9 @@ class _Stretch(nn.Module):
         return stretched, [
             {**target, "boxes": target["boxes"] * target["boxes"].new_tensor(scale)} for target, scale in pairs
         ]
+
+    def _stretched(self, image: Tensor) -> Tensor:
+        pixels = (image[None] * 255).round()
+        if pixels.device.type == "cpu":  # in whole numbers, as Pillow has them after each direction
+            pixels = pixels.byte()
+        return F.interpolate(pixels, self.size, mode="bilinear", antialias=True)[0].float() / 255

@@ -181,7 +181,15 @@ def _cross_stage(net: _Layers, filters: int, blocks: int, *, inner: int = 0, who
     return net.conv(filters)
 
 
-def _path_aggregation(net: _Layers, ends: Sequence[int], anchors: Sequence[Anchors], filters: int, blocks: int) -> None:
+def _path_aggregation(
+    net: _Layers,
+    ends: Sequence[int],
+    anchors: Sequence[Anchors],
+    *,
+    filters: int,
+    blocks: int,
+    windows: tuple[int, ...],
+) -> None:
     """YOLOv4's neck (SPP and PAN) and heads.
 
     Args:
@@ -190,11 +198,12 @@ def _path_aggregation(net: _Layers, ends: Sequence[int], anchors: Sequence[Ancho
         anchors: of the levels, finest first.
         filters: of the finest level's 1x1 convolutions; doubled from level to level.
         blocks: pairs of convolutions at each place.
+        windows: sides of the windows of the SPP in cells.
     """
     widths = [filters * 2**level for level in range(len(ends))]
     top = widths[-1]
     net.conv(top, 2 * top, top)
-    net.pyramid_pooling(5, 9, 13)
+    net.pyramid_pooling(*windows)
     downs = [net.conv(top, 2 * top, top)]
     for level in reversed(range(len(ends) - 1)):
         net.upward(widths[level], ends[level], widths[level])
@@ -217,7 +226,8 @@ def _yolov4() -> Cfg:
     _cross_stage(net, 64, 1, inner=32, whole=True)
     ends = [_cross_stage(net, filters, blocks) for filters, blocks in ((128, 2), (256, 8), (512, 8), (1024, 4))][1:]
     net.activation = "leaky"
-    _path_aggregation(net, ends, [V4_ANCHORS[first : first + 3] for first in (0, 3, 6)], filters=128, blocks=2)
+    anchors = [V4_ANCHORS[first : first + 3] for first in (0, 3, 6)]
+    _path_aggregation(net, ends, anchors, filters=128, blocks=2, windows=(5, 9, 13))
     return net.cfg(608)
 
 
@@ -226,7 +236,7 @@ def _tiny_yolo() -> Cfg:
     net = _Layers()
     net.conv(16, size=3, stride=2)
     ends = [_cross_stage(net, filters, 1) for filters in (32, 64, 96, 128)][1:]
-    _path_aggregation(net, ends, _tiny_shapes((size, size)), filters=16, blocks=1)
+    _path_aggregation(net, ends, _tiny_shapes((size, size)), filters=16, blocks=1, windows=(3, 5, 7))
     return net.cfg(size)
 
 

@@ -33,10 +33,13 @@ CASES: dict[str, dict[str, Any]] = {
     "tiny_retinanet": {"size": (96, 128)},
     "efficientdet_d0": {"size": (128, 128)},
     "efficientdet_d1": {"size": (128, 128)},
+    "tiny_yolo": {"size": (96, 128)},
+    "yolov4_tiny": {"size": (64, 96)},
 }
 # How far the heads' random weights are spread; five convolutions with no norm in between would saturate every score, as
 # would the features of SSD300, which are larger than those of the others.
 SPREADS = {
+    "tiny_yolo": 0.05,
     "tiny_ssd_overanchorized": 0.05,
     "retinanet_resnet50_fpn": 0.02,
     "ssd300_vgg16": 0.01,
