@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.darknet import maps_of, sources_of, yolo_levels
 from anchorkit.detectors.darknet_cfg import Cfg, Convolution, cfg_text
-from anchorkit.detectors.state_dicts import State
+from anchorkit.detectors.state_dicts import BATCH_NORM_EPSILON, State
 from anchorkit.detectors.yolo import YoloDetector
 from anchorkit.errors import InputError
 from anchorkit.files import replacing, write_text
@@ -144,6 +145,9 @@ def export_darknet(detector: Detector, path: str | Path) -> Path:
     if path.suffix != ".cfg":
         raise InputError(f"{path}: give a file name that ends in .cfg; the .weights file is written beside it")
     state = detector.module.state_dict()
+    for name, norm in detector.module.named_modules():
+        if isinstance(norm, nn.BatchNorm2d):  # darknet's have one epsilon, YOLOv5's another
+            state[f"{name}.running_var"] = state[f"{name}.running_var"] + (norm.eps - BATCH_NORM_EPSILON)
     tensors = [
         state[name].detach().cpu().numpy().astype("<f4").tobytes()
         for layer in _layers(detector.whole, len(detector.categories))

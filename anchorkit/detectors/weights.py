@@ -192,8 +192,8 @@ def _of_checkpoint(architecture: str, path: Path, entry: Adoption) -> FoundWeigh
     """What a pickled checkpoint brings: weights, the names of the classes, and the anchors."""
     found = read_checkpoint(path)
     check_finite(found.state, path)
-    state = without_prefix(found.state, lambda bare: entry.classes(bare) is not None, path)
     with named_in_errors(path):
+        state = without_prefix(found.state, lambda bare: entry.classes(bare) is not None, path)
         classes = entry.classes(state)
         if classes is None:
             raise InputError(f"not the weights of {architecture}: its {len(state)} tensors have no such head")

@@ -148,11 +148,14 @@ def adopt(detector: Detector, state: State) -> None:
     """Take over the weights of a YOLOv5 of the training repository, in its naming, in place.
 
     Raises:
-        InputError: they are those of a larger or smaller one, or of something else.
+        InputError: they are those of a larger or smaller one, for other classes, or of something else.
     """
     theirs = _OF_WIDTH.get(len(state.get(_FIRST, ())), detector.architecture)
     if theirs != detector.architecture:
         raise InputError(f"weights of {theirs}, not of {detector.architecture}")
+    classes = classes_of(state)
+    if classes != len(detector.categories):
+        raise InputError(f"weights for {classes} classes; {len(detector.categories)} categories are asked for")
     fill(detector, {own_name(name): value for name, value in state.items() if not _beside(name)})
 
 
