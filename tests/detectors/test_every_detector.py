@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "efficientdet_d1": {"size": (128, 128)},
     "tiny_yolo": {"size": (96, 128)},
     "yolov4_tiny": {"size": (64, 96)},
+    "yolov5n": {"size": (64, 96)},
 }
 # How far the heads' random weights are spread; five convolutions with no norm in between would saturate every score, as
 # would the features of SSD300, which are larger than those of the others.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import anchorkit as ak
-from anchorkit.detectors import cut_channels, export_darknet
+from anchorkit.detectors import export_darknet
 from anchorkit.detectors.yolov5 import own_name
 from anchorkit.errors import InputError
 from tests.detectors import yolov5_repository as repository_of_theirs
@@ -107,15 +107,6 @@ def test_some_anchors_less_written_for_darknet_gives_the_same_boxes(loaded: ak.D
     with torch.inference_mode():
         for ours, theirs in zip(small.network()(images), again.network()(images), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
-
-
-def test_norms_stay_what_they_are_when_channels_are_cut(loaded: ak.Detector) -> None:
-    groups = ak.coupled_channels(loaded)
-    group = max(groups.groups, key=lambda group: group.size)
-    small = cut_channels(loaded, {group.name: range(1, group.size)})
-    assert small.parameters < loaded.parameters
-    norms = [module for module in small.module.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.03)}
 
 
 def small_state(**others: Any) -> dict[str, torch.Tensor]:

@@ -1,0 +1,163 @@
+"""The YOLO family's loss: which boxes are for which objects, its parts against plain arithmetic, that it teaches."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.ops import complete_box_iou
+
+import anchorkit as ak
+from anchorkit.detectors.darknet import yolo_levels
+from anchorkit.detectors.yolo import decode
+from anchorkit.detectors.yolo_families import YOLOV3, YOLOV7_TINY
+from anchorkit.detectors.yolo_loss import LossLevel, assigned, fitting_anchors, yolo_losses
+from anchorkit.evaluation import Evaluator
+from anchorkit.predictions import collect_predictions
+from anchorkit.training.data import TrainingSet, collate
+
+[V7_FINE, V7_MIDDLE, _] = yolo_levels(YOLOV7_TINY.cfg)
+V3_FINE = yolo_levels(YOLOV3.cfg)[0]
+FINE = LossLevel(((10, 13), (16, 30)), 8, 0.5, partial(decode, level=V7_FINE))
+MIDDLE = LossLevel(((60, 120),), 16, 0.5, partial(decode, level=V7_MIDDLE))
+
+
+def pairs(level: LossLevel, centre: tuple[float, float], grid: tuple[int, int] = (4, 6)) -> set[tuple[int, int]]:
+    """(row, column) of the cells that an object is for."""
+    found = assigned(torch.ones(1, 1, dtype=torch.bool), torch.tensor([centre]), grid, level)
+    return set(zip(found.rows.tolist(), found.columns.tolist(), strict=True))
+
+
+def test_an_object_is_for_its_cell_and_the_neighbours_that_reach_its_centre() -> None:
+    assert pairs(FINE, (17, 13)) == {(1, 2), (1, 1), (2, 2)}  # in the left part of its cell, and in the lower one
+    assert pairs(FINE, (20, 12)) == {(1, 2)}  # in the middle
+    assert pairs(FINE, (0, 31.9)) == {(3, 0)}  # in a corner of the image
+    assert pairs(FINE, (48, 32)) == {(3, 5)}  # on the edge of the image, behind the last cell
+    assert pairs(replace(FINE, reach=0.0), (17, 13)) == {(1, 2)}  # YOLOv3's boxes do not leave their cells
+    assert pairs(replace(FINE, reach=0.1), (16.5, 13)) == {(1, 2), (1, 1)}
+
+
+@given(
+    side=st.tuples(st.floats(1, 900), st.floats(1, 900)),
+    anchors=st.lists(st.tuples(st.floats(1, 900), st.floats(1, 900)), min_size=1, max_size=5),
+)
+def test_anchors_fit_within_a_factor_of_four_or_are_the_best(
+    side: tuple[float, float], anchors: list[tuple[float, float]]
+) -> None:
+    found = fitting_anchors(torch.tensor([side]), torch.tensor(anchors))[0].tolist()
+    worst = [max(side[0] / w, w / side[0], side[1] / h, h / side[1]) for w, h in anchors]
+    near = [abs(ratio - 4) < 1e-4 for ratio in worst]
+    if any(near):
+        return
+    fitting = [ratio < 4 for ratio in worst]
+    if any(fitting):
+        assert found == fitting
+    else:
+        assert sum(found) == 1
+        assert worst[found.index(True)] == pytest.approx(min(worst), rel=1e-5)
+
+
+def bce(logit: float, target: float) -> float:
+    return math.log1p(math.exp(-logit)) + (1 - target) * logit
+
+
+def test_the_parts_of_the_loss_are_those_of_plain_arithmetic() -> None:
+    """Two levels, one image with one object; what is said of every box is known."""
+    torch.manual_seed(0)
+    raw = [torch.randn(1, 2, 7, 4, 6), torch.randn(1, 1, 7, 2, 3)]
+    # 14 x 24 pixels fit both anchors of the fine level and not the one of the other. Its centre is (19, 13): cell
+    # (1, 2), and the neighbours to its left and below it.
+    box = [12.0, 1.0, 26.0, 25.0]
+    losses = yolo_losses(raw, [{"boxes": torch.tensor([box]), "labels": torch.tensor([2])}], [FINE, MIDDLE])
+    distances, targets, classes = [], torch.zeros(2, 4, 6), []
+    for anchor, (width, height) in enumerate(FINE.anchors):
+        for row, column in ((1, 2), (1, 1), (2, 2)):
+            x, y, w, h, _, first, second = raw[0][0, anchor, :, row, column].sigmoid().tolist()
+            centre = ((2 * x - 0.5 + column) * 8, (2 * y - 0.5 + row) * 8)
+            half = ((2 * w) ** 2 * width / 2, (2 * h) ** 2 * height / 2)
+            predicted = [centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1]]
+            overlap = complete_box_iou(torch.tensor([predicted]), torch.tensor([box])).item()
+            distances.append(1 - overlap)
+            targets[anchor, row, column] = max(0.0, overlap)
+            classes += [-math.log(1 - first), -math.log(second)]
+    means = [
+        sum(bce(logit, target) for logit, target in zip(output.flatten().tolist(), wanted, strict=True))
+        / output.numel()
+        for output, wanted in ((raw[0][0, :, 4], targets.flatten().tolist()), (raw[1][0, :, 4], [0.0] * 6))
+    ]
+    area = 32 * 48 / 640**2
+    gain = 16 * 3 / 2
+    assert losses["box"].item() == pytest.approx(gain * 0.05 * sum(distances) / 6, rel=1e-4)
+    assert losses["objectness"].item() == pytest.approx(gain * area * (4.0 * means[0] + 1.0 * means[1]), rel=1e-4)
+    assert losses["classes"].item() == pytest.approx(gain * 0.5 * sum(classes) / 12 * 2 / 80, rel=1e-4)
+
+
+def test_two_objects_in_one_box_ask_for_the_better_overlap_whatever_their_order() -> None:
+    torch.manual_seed(1)
+    raw = [torch.randn(1, 1, 6, 4, 6)]
+    level = replace(FINE, anchors=((12, 12),), reach=0.0)
+    boxes = torch.tensor([[12.0, 5.0, 26.0, 20.0], [14.0, 2.0, 26.0, 22.0]])
+    labels = torch.ones(2, dtype=torch.int64)
+    both = [yolo_losses(raw, [{"boxes": b, "labels": labels}], [level]) for b in (boxes, boxes.flip(0))]
+    assert both[0]["objectness"].item() == pytest.approx(both[1]["objectness"].item())
+    alone = [yolo_losses(raw, [{"boxes": boxes[[n]], "labels": labels[:1]}], [level]) for n in (0, 1)]
+    logit = raw[0][0, 0, 4, 1, 2].item()
+    better = max if logit < 0 else min  # a larger target means a larger loss where the logit is below zero
+    assert both[0]["objectness"].item() == pytest.approx(better(part["objectness"].item() for part in alone))
+
+
+def test_an_image_without_objects_teaches_background_only() -> None:
+    raw = [torch.zeros(2, 2, 7, 4, 6, requires_grad=True)]
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    losses = yolo_losses(raw, [empty, empty], [FINE])
+    assert losses["box"].item() == losses["classes"].item() == 0
+    torch.stack(list(losses.values())).sum().backward()
+    gradient = raw[0].grad
+    assert gradient is not None
+    assert (gradient[:, :, 4] > 0).all()
+    assert not gradient[:, :, [0, 1, 2, 3, 5, 6]].any()
+
+
+def test_sides_without_bounds_give_a_finite_loss() -> None:
+    level = replace(FINE, decode=partial(decode, level=V3_FINE), reach=0.0)
+    raw: list[Tensor] = [torch.full((1, 2, 7, 4, 6), 300.0)]
+    target = {"boxes": torch.tensor([[12.0, 1.0, 26.0, 25.0]]), "labels": torch.tensor([1])}
+    assert all(torch.isfinite(part) for part in yolo_losses(raw, [target], [level]).values())
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> ak.Dataset:
+    return ak.load_dataset("shapes", train=8, val=1, test=1, cache=tmp_path_factory.mktemp("cache"), progress=False)
+
+
+def test_a_pruned_tiny_yolo_with_a_level_less_learns_eight_images_by_heart(few: ak.Dataset) -> None:
+    full = ak.load_detector("tiny_yolo", categories=few.categories, seed=0)
+    detector = ak.prune(full, full.layout.configuration(keep=[0, 1, 2, 3, 5]))
+    assert detector.layout.full.per_level == (3, 2)
+    samples = TrainingSet(few.train, detector.categories, detector.layout.input_size, "none", seed=0)
+    images, targets = collate([samples[1, index] for index in range(8)])
+    module: Any = detector.module.train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=60)
+    totals = []
+    for _ in range(60):
+        losses = module(images, targets)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        totals.append(loss.item())
+    assert totals[-1] < totals[0] / 3
+    evaluator = Evaluator(collect_predictions(detector, few.train, progress=False), few.train.ground_truth)
+    accuracy = evaluator.stats(detector.layout.full)["AP50"]
+    print(totals[0], totals[-1], accuracy)
+    assert accuracy > 0.5
