@@ -208,7 +208,7 @@ def test_a_cfg_that_cannot_be_built_is_refused_in_one_line(
         (
             lambda data: data[:-4],
             {},
-            "has 4,172 bytes; weights of this network for 2 classes have 4,176 .*cut off, or of another",
+            "has 4,172 bytes; weights of this network for 2 classes have 4,176.* cut off, or of another",
         ),
         (lambda data: data[:-3], {}, "cut off"),
         (lambda data: data[:10], {}, "cut off"),
