@@ -92,6 +92,23 @@ def yolo_levels(cfg: Cfg) -> tuple[YoloLevel, ...]:
     return tuple(sorted(levels, key=lambda level: level.stride))
 
 
+def decode(rows: Tensor, level: YoloLevel) -> Tensor:
+    """Outputs (..., 4) of boxes as how they differ from their anchors.
+
+    Args:
+        rows: x y w h, before any activation.
+        level: where they are made.
+
+    Returns:
+        (..., 4): how far the centre is from the cell's, x y in pixels of the input, and how many times as wide and as
+        high as the anchor the box is.
+    """
+    scale = level.yolo.scale
+    centre = (rows[..., :2].sigmoid() * scale - scale / 2) * level.stride
+    sides = (2 * rows[..., 2:].sigmoid()) ** 2 if level.yolo.squared else rows[..., 2:].exp()
+    return torch.cat([centre, sides], -1)
+
+
 def maps_of(cfg: Cfg) -> dict[int, tuple[int, float]]:
     """Channels of the map that each section makes, and pixels of the input per cell; the image is -1.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,13 +20,13 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, yolo_levels
+from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, decode, yolo_levels
 from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Route, Section, parse_cfg
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import TrunkFacts
-from anchorkit.detectors.yolo_loss import LossLevel, yolo_losses
+from anchorkit.detectors.yolo_loss import yolo_losses
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
 
@@ -206,14 +205,6 @@ class YoloHead(nn.Module):
             copy_filters(full.levels[key], convolution, self.columns, kept[int(key)])  # type: ignore[arg-type]
 
 
-def decode(rows: Tensor, level: YoloLevel) -> Tensor:
-    """Outputs t of boxes (..., 4) as offsets; see `YoloHead.forward`."""
-    scale = level.yolo.scale
-    centre = (rows[..., :2].sigmoid() * scale - scale / 2) * level.stride
-    sides = (2 * rows[..., 2:].sigmoid()) ** 2 if level.yolo.squared else rows[..., 2:].exp()
-    return torch.cat([centre, sides], -1)
-
-
 def _scores(logits: Tensor) -> Tensor:
     """(N, B, 1 + K) to (N, B, K)."""
     activated = logits.sigmoid()
@@ -253,7 +244,8 @@ class YoloModule(nn.Module):
         if self.training:
             if fitted is None:
                 raise InputError("yolo: training mode needs targets: a dictionary of boxes and labels per image")
-            return self.losses(self.head.raw(features), fitted)
+            levels = list(self.head.facts.values())
+            return yolo_losses(self.head.raw(features), levels, self.anchor_generator.shapes, fitted)
         outputs = self.head(features)
         anchors = self.anchor_generator(batch, features)[0]
         found, of_images = [], zip(images, batch.image_sizes, strict=True)
@@ -271,20 +263,6 @@ class YoloModule(nn.Module):
         values = scores[row, column]
         best = batched_nms(boxes[row], values, column, rules.nms_iou)[: rules.max_detections]
         return {"boxes": boxes[row[best]], "scores": values[best], "labels": 1 + column[best]}
-
-    def losses(self, raw: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The terms of the loss; see `yolo_loss`.
-
-        Args:
-            raw: see `YoloHead.raw`.
-            targets: boxes in pixels of the input.
-        """
-        facts = zip(self.anchor_generator.shapes, self.head.facts.values(), strict=True)
-        levels = [
-            LossLevel(shapes, level.stride, min((level.yolo.scale - 1) / 2, 0.5), partial(decode, level=level))
-            for shapes, level in facts
-        ]
-        return yolo_losses(raw, targets, levels)
 
 
 class _BoxCoder:

@@ -189,6 +189,8 @@ def _path_aggregation(
     filters: int,
     blocks: int,
     windows: tuple[int, ...],
+    scales: tuple[float, ...],
+    squared: bool = False,
 ) -> None:
     """YOLOv4's neck (SPP and PAN) and heads.
 
@@ -199,6 +201,8 @@ def _path_aggregation(
         filters: of the finest level's 1x1 convolutions; doubled from level to level.
         blocks: pairs of convolutions at each place.
         windows: sides of the windows of the SPP in cells.
+        scales: of the levels' boxes, finest first; see `Yolo`.
+        squared: see `Yolo`.
     """
     widths = [filters * 2**level for level in range(len(ends))]
     top = widths[-1]
@@ -217,7 +221,7 @@ def _path_aggregation(
             net.conv(*(width, 2 * width) * blocks, width)
         middle = net.last
         net.conv(2 * width, size=3)
-        net.yolo(anchors[level], scale=(1.2, 1.1, 1.05)[level])
+        net.yolo(anchors[level], scales[level], squared)
 
 
 def _yolov4() -> Cfg:
@@ -227,7 +231,7 @@ def _yolov4() -> Cfg:
     ends = [_cross_stage(net, filters, blocks) for filters, blocks in ((128, 2), (256, 8), (512, 8), (1024, 4))][1:]
     net.activation = "leaky"
     anchors = [V4_ANCHORS[first : first + 3] for first in (0, 3, 6)]
-    _path_aggregation(net, ends, anchors, filters=128, blocks=2, windows=(5, 9, 13))
+    _path_aggregation(net, ends, anchors, filters=128, blocks=2, windows=(5, 9, 13), scales=(1.2, 1.1, 1.05))
     return net.cfg(608)
 
 
@@ -236,7 +240,9 @@ def _tiny_yolo() -> Cfg:
     net = _Layers()
     net.conv(16, size=3, stride=2)
     ends = [_cross_stage(net, filters, 1) for filters in (32, 64, 96, 128)][1:]
-    _path_aggregation(net, ends, _tiny_shapes((size, size)), filters=16, blocks=1, windows=(3, 5, 7))
+    # Centres and sides as Scaled-YOLOv4 has them: more cells learn an object, and no side can explode.
+    anchors = _tiny_shapes((size, size))
+    _path_aggregation(net, ends, anchors, filters=16, blocks=1, windows=(3, 5, 7), scales=(2.0, 2.0, 2.0), squared=True)
     return net.cfg(size)
 
 
