@@ -1,10 +1,9 @@
-"""The YOLO family's loss: which boxes are for which objects, its parts against plain arithmetic, that it teaches."""
+"""The YOLO family's loss: which boxes are for which objects, and its parts against plain arithmetic."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -13,13 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import complete_box_iou
 
-import anchorkit as ak
 from anchorkit.detectors.darknet import YoloLevel, yolo_levels
 from anchorkit.detectors.yolo_families import YOLOV3, YOLOV7_TINY
 from anchorkit.detectors.yolo_loss import assigned, fitting_anchors, yolo_losses
-from anchorkit.evaluation import Evaluator
-from anchorkit.predictions import collect_predictions
-from anchorkit.training.data import TrainingSet, collate
 
 FINE, MIDDLE, _ = yolo_levels(YOLOV7_TINY.cfg)  # centres reach half a cell beyond their cell
 STAYS = yolo_levels(YOLOV3.cfg)[0]  # centres do not leave their cell; sides have no bounds
@@ -122,32 +117,3 @@ def test_sides_without_bounds_give_a_finite_loss() -> None:
     raw: list[Tensor] = [torch.full((1, 2, 7, 4, 6), 300.0)]
     target = {"boxes": torch.tensor([[12.0, 1.0, 26.0, 25.0]]), "labels": torch.tensor([1])}
     assert all(torch.isfinite(part) for part in yolo_losses(raw, [STAYS], SHAPES[:1], [target]).values())
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> ak.Dataset:
-    return ak.load_dataset("shapes", train=8, val=1, test=1, cache=tmp_path_factory.mktemp("cache"), progress=False)
-
-
-def test_a_pruned_tiny_yolo_with_a_level_less_learns_eight_images_by_heart(few: ak.Dataset) -> None:
-    full = ak.load_detector("tiny_yolo", categories=few.categories, seed=0)
-    detector = ak.prune(full, full.layout.configuration(keep=[0, 1, 2, 3, 5]))
-    assert detector.layout.full.per_level == (3, 2)
-    samples = TrainingSet(few.train, detector.categories, detector.layout.input_size, "none", seed=0)
-    images, targets = collate([samples[1, index] for index in range(8)])
-    module: Any = detector.module.train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=60)
-    totals = []
-    for _ in range(60):
-        losses = module(images, targets)
-        loss = torch.stack(list(losses.values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        totals.append(loss.item())
-    assert totals[-1] < totals[0] / 3
-    evaluator = Evaluator(collect_predictions(detector, few.train, progress=False), few.train.ground_truth)
-    assert evaluator.stats(detector.layout.full)["AP50"] > 0.5

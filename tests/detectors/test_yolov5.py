@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 import anchorkit as ak
-from anchorkit.detectors import export_darknet
+from anchorkit import testing
+from anchorkit.detectors import cut_channels, export_darknet, masked_channels
 from anchorkit.detectors.yolov5 import own_name
 from anchorkit.errors import InputError
+from tests.detectors import properties
 from tests.detectors import yolov5_repository as repository_of_theirs
 
 SIZE = (64, 96)
@@ -107,6 +109,29 @@ def test_some_anchors_less_written_for_darknet_gives_the_same_boxes(loaded: ak.D
     with torch.inference_mode():
         for ours, theirs in zip(small.network()(images), again.network()(images), strict=True):
             torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
+
+
+def test_promises(loaded: ak.Detector, tmp_path: Path) -> None:
+    images, layout = properties.noise_images(SIZE, (70, 50)), loaded.layout
+    testing.check_raw_predictions(loaded, images)
+    testing.check_network(loaded, images[0])
+    properties.kit_postprocessing_gives_what_the_detector_returns(loaded, images)
+    for gone in (0, 2):
+        kept = layout.configuration(drop=[anchor.index for anchor in layout.anchors if anchor.level == gone])
+        testing.check_costs(loaded, kept)
+        small = testing.check_pruning(loaded, kept, images[:1])
+    testing.check_saving(small, images[:1], tmp_path)
+
+
+def test_channels_cut_are_channels_masked(loaded: ak.Detector) -> None:
+    channels = ak.coupled_channels(loaded)
+    keep = {group.name: range(0, group.atoms, 2) for group in channels.groups}
+    image = torch.rand(1, 3, *SIZE)
+    with torch.inference_mode():
+        small, masked = (cut(loaded, keep, channels=channels) for cut in (cut_channels, masked_channels))
+        for ours, theirs in zip(small.network()(image), masked.network()(image), strict=True):
+            assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    assert small.parameters < 0.4 * loaded.parameters
 
 
 def small_state(**others: Any) -> dict[str, torch.Tensor]:
