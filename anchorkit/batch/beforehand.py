@@ -40,9 +40,12 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
                 split.check_images()
     for run in runs:
         _look_at_onnx(run)
-    for weights in dict.fromkeys(str(run.get("02_detector", {}).get("weights", "")) for run in runs):
+    detectors = [run.get("02_detector", {}) for run in runs]
+    for name, weights in dict.fromkeys(
+        (str(own.get("detector", "")), str(own.get("weights", ""))) for own in detectors
+    ):
         if Path(weights).is_absolute():
-            _look_at_weights(Path(weights))
+            _look_at_weights(name, Path(weights))
 
 
 def _look_at_family(name: str) -> None:
@@ -70,7 +73,7 @@ def _look_at_onnx(run: Mapping[str, Mapping[str, Any]]) -> None:
         open_onnx(own["detector"], lesson_facts(own), loaded.categories)
 
 
-def _look_at_weights(path: Path) -> None:
+def _look_at_weights(detector: str, path: Path) -> None:
     """Read the tensors (of a safetensors file only its head), or the description of a saved detector."""
     if path.is_dir():
         read_json(path / "detector.json")
@@ -83,8 +86,11 @@ def _look_at_weights(path: Path) -> None:
                 opened.keys()
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: not a safetensors file, or cut off ({error})") from None
+    elif path.suffix == ".weights":  # darknet's numbers mean something beside their cfg only, which lesson 2 reads
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
     else:
         # Imports torch, which takes seconds: only for files that nothing else reads.
-        from anchorkit.detectors.state_dicts import read_state
+        from anchorkit.detectors.weights import find_weights
 
-        read_state(path)
+        find_weights(detector, path)

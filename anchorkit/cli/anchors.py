@@ -26,8 +26,8 @@ def add_commands(add: AddCommand) -> None:
     anchors.add_argument(
         "subject",
         metavar="DETECTOR",
-        help="an .onnx file, a detector's name, the folder of a saved detector or of a run, a layout .json, or a "
-        "prediction table",
+        help="an .onnx file, darknet's .cfg, a detector's name, the folder of a saved detector or of a run, a layout "
+        ".json, or a prediction table",
     )
     add_named_detector(anchors)
     add_facts(anchors)

@@ -25,10 +25,10 @@ def find_layout(
     """The layout of what a command was given; torch is imported only for a detector's name.
 
     Args:
-        subject: a layout .json, a prediction table .parquet, an .onnx file, the folder of a saved detector or of a run,
-            or the name of a detector.
-        classes: object classes of a named detector, 80 by default.
-        size: input size (height, width) of a named detector in pixels.
+        subject: a layout .json, a prediction table .parquet, an .onnx file, darknet's .cfg, the folder of a saved
+            detector or of a run, or the name of a detector.
+        classes: object classes of a named detector, 80 by default, or of a .cfg.
+        size: input size (height, width) of a named detector or a .cfg in pixels.
         facts: what an .onnx file cannot say, as ``NAME=VALUE``.
 
     Raises:
@@ -36,6 +36,10 @@ def find_layout(
             are given.
     """
     path = Path(subject)
+    if path.suffix == ".cfg":
+        from anchorkit.detectors import load_detector
+
+        return load_detector(path, categories=classes, size=size).layout
     if path.suffix.lower() in {".json", ".parquet", ".onnx"} or path.is_dir():
         if classes is not None or size is not None:
             raise InputError(
@@ -44,7 +48,8 @@ def find_layout(
         return _read_layout(path, facts)
     if path.exists() or len(path.parts) > 1:
         raise InputError(
-            f"{path}: not a layout .json, a prediction table .parquet, an .onnx file or the folder of a detector or run"
+            f"{path}: not a layout .json, a prediction table .parquet, an .onnx or .cfg file, or the folder of a "
+            "detector or run"
         )
     from anchorkit.detectors import layout_of
 

@@ -28,10 +28,21 @@ _LATENCY_IMAGES = 50
 
 def add_commands(add: AddCommand) -> None:
     prune = add(
-        "prune", prune_command, "remove anchors from an .onnx file, or anchors and channels from a saved detector"
+        "prune",
+        prune_command,
+        "remove anchors from an .onnx file, or anchors and channels from darknet's files or a saved detector",
     )
     prune.add_argument(
-        "detector", type=Path, metavar="FILE.onnx|DIR", help="an .onnx file, or the folder of a saved detector or a run"
+        "detector",
+        type=Path,
+        metavar="FILE.onnx|FILE.cfg|DIR",
+        help="an .onnx file, darknet's .cfg, or the folder of a saved detector or a run",
+    )
+    prune.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="darknet's .weights (default: that beside the .cfg, of the same name)",
     )
     add_keep_drop(prune)
     prune.add_argument("--channels", type=float, metavar="RATIO", help="also remove this share of the channels, 0..1")
@@ -42,7 +53,9 @@ def add_commands(add: AddCommand) -> None:
         "data set (see --split) on which both files are evaluated",
     )
     add_split(prune)
-    prune.add_argument("--out", type=Path, required=True, metavar="OUT", help="the smaller .onnx file, or folder")
+    prune.add_argument(
+        "--out", type=Path, required=True, metavar="OUT", help="the smaller .onnx or .cfg file, or folder"
+    )
     add_facts(prune)
     add_json(prune)
 
@@ -102,6 +115,8 @@ def prune_command(options: argparse.Namespace) -> Answer:
     if out.resolve() == source.resolve():
         raise InputError(f"prune: --out {out} would replace the detector itself; give another place")
     if is_onnx(source):
+        if options.weights is not None:
+            raise InputError(f"prune: --weights {options.weights}: only for darknet's .cfg; {source} has its own")
         if not is_onnx(out):
             raise InputError(f"prune: --out {out}: {source} is an .onnx file; give a file name ending in .onnx")
         if options.channels is not None:
@@ -116,19 +131,19 @@ def prune_command(options: argparse.Namespace) -> Answer:
         sizes = [whole.bytes, small.bytes]
         places = f"{written} and, for the program that decodes, {written.with_suffix('.json')}"
     else:
-        from anchorkit.detectors import load_detector, prune, save_detector, weights_file
+        from anchorkit.detectors import prune
 
-        folder = source / "detector" if (source / "detector").is_dir() else source
         if is_onnx(out):
-            raise InputError(f"prune: --out {out}: {source} is a saved detector; give a folder, and export that")
-        whole = load_detector(folder)
+            raise InputError(
+                f"prune: --out {out}: {source} is no .onnx file; give a folder, and export that, or a .cfg file"
+            )
+        whole, file = _opened(source, options.weights)
         chosen = chosen_configuration(whole.layout, options)
         small = prune(whole, chosen)
         if options.channels is not None:
             small = _without_channels(small, options)
-        written = save_detector(small, out)
-        sizes = [weights_file(place).stat().st_size for place in (folder, written)]
-        places = str(written)
+        places, weights = _saved(small, out)
+        sizes = [path.stat().st_size for path in (file, weights)]
     before, after = costs(whole.layout.full), costs(small.layout.full)
     data: dict[str, Any] = {
         "anchors": list(chosen),
@@ -138,6 +153,31 @@ def prune_command(options: argparse.Namespace) -> Answer:
     }
     rows = [(name.replace("_", " "), *map(count, data[name])) for name in ("boxes", "total_flops", "bytes")]
     return Answer("\n".join([kept(chosen), table(("", "before", "after"), rows), *lines, f"Written to {places}"]), data)
+
+
+def _opened(source: Path, weights: Path | None) -> tuple[Detector, Path]:
+    """The detector of darknet's files or of a folder, and the file with its weights."""
+    from anchorkit.detectors import load_detector, weights_file
+
+    if source.suffix == ".cfg":
+        weights = weights or source.with_suffix(".weights")
+        if not weights.is_file():
+            raise InputError(f"prune: {weights}: no such file; give the weights of {source} with --weights")
+        return load_detector(source, weights=weights), weights
+    if weights is not None:
+        raise InputError(f"prune: --weights {weights}: only for darknet's .cfg; {source} has its own")
+    folder = source / "detector" if (source / "detector").is_dir() else source
+    return load_detector(folder), weights_file(folder)
+
+
+def _saved(small: Detector, out: Path) -> tuple[str, Path]:
+    """Write a detector as darknet's files or into a folder; where, in words, and the file with the weights."""
+    from anchorkit.detectors import export_darknet, save_detector, weights_file
+
+    if out.suffix == ".cfg":
+        weights = export_darknet(small, out).with_suffix(".weights")
+        return f"{out} and {weights}", weights
+    return str(out), weights_file(save_detector(small, out))
 
 
 def _checked(small: Any, options: argparse.Namespace, chosen: Any) -> tuple[dict[str, Any], list[str]]:

@@ -78,8 +78,8 @@ def add_commands(add: AddCommand) -> None:
     costs.add_argument(
         "layout",
         metavar="LAYOUT",
-        help="a layout .json, a prediction table, an .onnx file, the folder of a saved detector or of a run, or a "
-        "detector's name",
+        help="a layout .json, a prediction table, an .onnx file, darknet's .cfg, the folder of a saved detector or of "
+        "a run, or a detector's name",
     )
     add_named_detector(costs)
     add_facts(costs)

@@ -13,6 +13,7 @@ from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.channel_maps import watch_maps
 from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
 from anchorkit.detectors.coupling import coupled_channels
+from anchorkit.detectors.darknet_weights import export_darknet
 from anchorkit.detectors.export import export_onnx
 from anchorkit.detectors.fresh import untrained
 from anchorkit.detectors.heads import keep_filters
@@ -37,6 +38,7 @@ __all__ = [
     "cannot_be_trained",
     "coupled_channels",
     "cut_channels",
+    "export_darknet",
     "export_onnx",
     "keep_filters",
     "kept_by_level",

@@ -129,7 +129,7 @@ class EfficientDetModule(nn.Module):
         from effdet.loss import DetectionLoss
 
         super().__init__()
-        self.transform = _Letterbox(size)
+        self.transform = Letterbox(size)
         self.backbone = trunk
         self.head = head
         self.anchor_generator = FreeAnchorBoxes(shapes)
@@ -186,14 +186,27 @@ class EfficientDetModule(nn.Module):
         }
 
 
-class _Letterbox(nn.Module):
-    """Resizing and normalisation as effdet's `ResizePad` and loader have them."""
+class Letterbox(nn.Module):
+    """Resizing and normalisation as effdet's `ResizePad` and loader have them: the image lies in the upper left corner.
 
-    def __init__(self, size: tuple[int, int]) -> None:
+    Args:
+        size: (height, width) of the input in pixels.
+        mean: what is subtracted from the channels of an image, 0..1.
+        std: what they are then divided by.
+        fill: the rest of the input, before that; by default the mean as a uint8 image has it.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        mean: Sequence[float] = IMAGE_MEAN,
+        std: Sequence[float] = IMAGE_STD,
+        fill: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.size = size
-        self.image_mean, self.image_std = list(IMAGE_MEAN), list(IMAGE_STD)
-        self.fill = [round(255 * mean) / 255 for mean in IMAGE_MEAN]
+        self.image_mean, self.image_std = list(mean), list(std)
+        self.fill = [round(255 * channel) / 255 for channel in mean] if fill is None else list(fill)
 
     @property
     def resizing(self) -> dict[str, Any]:

@@ -71,6 +71,9 @@ def _filters(detector: Detector) -> Iterator[tuple[int, list[Tensor]]]:
             columns = head.columns.values()
             last = [_by_anchor(net.predict.conv_pw, n) for net, n in zip(nets, columns, strict=True)]
             yield level, [_at(filters, head.places, places) for filters in last]
+        elif hasattr(head, "levels") and hasattr(head, "columns"):  # one convolution per level for all (yolo.py)
+            filters = _by_anchor(head.levels[str(level)], head.columns)
+            yield level, [filters[:, 4:], filters[:, :4]]
         else:
             raise InputError(
                 f"filter_magnitude: the head of {detector.name} ({type(detector).__name__}) is not one of the kit's; "

@@ -21,6 +21,8 @@ from anchorkit.datasets import Category
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Builder, Detector, structure
 from anchorkit.detectors.channel_surgery import CHANNELS, built
+from anchorkit.detectors.darknet import yolo_levels
+from anchorkit.detectors.darknet_cfg import Cfg, cfg_text, parse_cfg, read_cfg
 from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
@@ -31,6 +33,7 @@ from anchorkit.detectors.weights import (
     take_trunk,
     take_weights,
 )
+from anchorkit.detectors.yolo import DARKNET
 from anchorkit.errors import InputError
 from anchorkit.files import read_json, replacing, write_json
 from anchorkit.postprocess import PostProcess
@@ -86,15 +89,15 @@ def load_detector(
     weights: str | Path | None = None,
     *,
     backbone_weights: str | Path | None = None,
-    categories: Sequence[Category] | int | None = None,
+    categories: Sequence[Category] | int | str | Path | None = None,
     size: tuple[int, int] | None = None,
     shapes: Sequence[Sequence[tuple[float, float]]] | None = None,
     seed: int | None = None,
     **options: Any,
 ) -> Detector:
-    """A detector by name, or one that was saved to a folder.
+    """A detector by name, one that was saved to a folder, or darknet's of a ``.cfg`` file.
 
-    Weights are one of four things, tried in this order:
+    Weights are one of five things, tried in this order:
 
     - the name of a shipped training (``"shapes"``) or a folder that `save_detector` wrote: categories, size, shapes and
       options come with them and may not be given;
@@ -103,10 +106,11 @@ def load_detector(
     - a state-dict file, ``.pth`` or ``.pt`` (read as tensors only, never unpickled; the state dict by itself or under
       ``model`` or ``state_dict``) or ``.safetensors``, with torchvision's names of the tensors or the kit's. Without
       `categories` the classes are counted in it: 90 are COCO's, as torchvision numbers them, others get numbers.
+    - darknet's ``.weights`` for a ``.cfg`` file or a YOLO by name: read to the last number or refused;
     - None: fresh weights, which need `categories`.
 
     Args:
-        name: a name of `list_detectors`, or a folder that `save_detector` wrote.
+        name: a name of `list_detectors`, a folder that `save_detector` wrote, or a ``.cfg`` file of darknet's.
         weights: see above.
         backbone_weights: for fresh weights, what the trunk starts from. Either a detector, of which all tensors of the
             trunk are taken that fit by name and shape: a shipped one (``"tiny_ssd-shapes"``), the shipped one that fits
@@ -114,7 +118,8 @@ def load_detector(
             weights of torchvision's classifier with that trunk, by name (``"IMAGENET1K_V1"``;
             ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or as a state-dict file.
             `Detector.begins_with` says what was taken.
-        categories: object classes, or how many.
+        categories: object classes, how many there are, or a file that names them (``coco.names``, ``data.yaml``). A
+            ``.cfg`` says how many.
         size: (height, width) of the input in pixels; the family's own by default.
         shapes: (width, height) in input pixels of each level's anchors; the family's own by default.
         seed: makes fresh weights repeatable.
@@ -133,6 +138,15 @@ def load_detector(
         >>> ak.load_detector("tiny_ssd", categories=3, backbone_weights="shipped").begins_with
         'the trunk of tiny_ssd-shapes (78 of 78 tensors)'
     """
+    known: dict[str, Any] = {}
+    if str(name) not in BUILDERS and Path(name).suffix == ".cfg":
+        file = Path(name)
+        cfg = read_cfg(file)
+        with named_in_errors(file):
+            levels = yolo_levels(cfg)
+        if weights is None and categories is None:
+            categories = levels[0].yolo.classes
+        name, known, options = DARKNET, {"name": file.stem}, {**options, "cfg": cfg_text(cfg)}
     if str(name) not in BUILDERS:
         if Path(name).is_dir():
             if options or any(given is not None for given in (weights, backbone_weights, categories, size, shapes)):
@@ -140,7 +154,9 @@ def load_detector(
                     f"load_detector: {name} is a saved detector, which brings everything; leave the rest out"
                 )
             return _load_folder(Path(name))
-        raise InputError(f"unknown detector {str(name)!r}: use {', '.join(BUILDERS)}, or a folder with a {FACTS_FILE}")
+        raise InputError(
+            f"unknown detector {str(name)!r}: use {', '.join(BUILDERS)}, a folder with a {FACTS_FILE}, or a .cfg file"
+        )
     name = str(name)
     _check_options(name, options)
     if weights is not None and backbone_weights is not None:
@@ -153,18 +169,20 @@ def load_detector(
         if detector.architecture != name:
             raise InputError(f"{folder}: these are weights of {detector.architecture}, not of {name}")
         return detector
-    found = None if weights is None else find_weights(name, weights)
+    found = None if weights is None else find_weights(name, weights, _cfg_of(name, options))
     if weights is not None and found is None:
         raise InputError(f"unknown weights {str(weights)!r} of {name}: use {_known_weights(name)}")
     if categories is None and found is not None:
         categories = found.categories
+    if shapes is None and found is not None:
+        shapes = found.shapes
     if categories is None:
         what = f"fresh weights of {name} need" if found is None else f"{found.source} does not say its"
         raise InputError(f"load_detector: {what} categories (the object classes, or how many)")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        detector = built(name, _as_categories(categories), size=size, shapes=shapes, **options)
+        detector = built(name, _as_categories(categories), size=size, shapes=shapes, **known, **options)
     if found is not None:
         take_weights(detector, found)
         detector.begins_with = found.source
@@ -293,6 +311,12 @@ def _weights_folder(name: str, weights: str | Path) -> Path | None:
     return next((folder for folder in folders if (folder / FACTS_FILE).is_file()), None)
 
 
+def _cfg_of(name: str, options: Mapping[str, Any]) -> Cfg | None:
+    """The darknet network of a family, if it has one."""
+    cfg: Cfg | None = parse_cfg(options["cfg"]) if "cfg" in options else getattr(BUILDERS[name], "cfg", None)
+    return cfg
+
+
 def _take_trunk(detector: Detector, start: str | Path) -> None:
     """Put what `backbone_weights` of `load_detector` means into a detector's trunk, and note it."""
     shipped = sorted((data_dir() / "detectors").glob(f"*/{WEIGHTS_FILE}"))
@@ -341,7 +365,11 @@ def _check_options(name: str, options: Mapping[str, Any]) -> None:
             raise InputError(f"load_detector: {name} has no option {option!r}; {did_you_mean(option, known)}")
 
 
-def _as_categories(categories: Sequence[Category] | int) -> list[Category]:
+def _as_categories(categories: Sequence[Category] | int | str | Path) -> list[Category]:
+    if isinstance(categories, str | Path):
+        from anchorkit.onnx.names import categories_of
+
+        return categories_of(categories) or []
     if isinstance(categories, int):
         if categories < 1:
             raise InputError(f"{categories} classes; at least one object class is needed")

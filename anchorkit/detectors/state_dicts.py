@@ -64,13 +64,19 @@ def read_state(path: Path) -> State:
                 f"{path}: entry {name!r} is {_kind(value)}; a state dict (tensors by name) is needed, by itself or "
                 f"under {keys}"
             )
+    check_finite(loaded, path)
+    return loaded
+
+
+def check_finite(state: State, path: Path) -> None:
+    """Raise an InputError if a tensor has numbers that are not finite."""
+    for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             count = int((~torch.isfinite(value)).sum())
             raise InputError(
                 f"{path}: {count} of {value.numel()} numbers of {name} are not finite (NaN or infinite), as a training "
                 "that diverged leaves them; take an earlier checkpoint"
             )
-    return loaded
 
 
 def without_prefix(state: State, fits: Callable[[State], bool], source: str | Path) -> State:

@@ -1,4 +1,4 @@
-"""Weights that the kit did not save itself: torchvision's published ones, and state-dict files.
+"""Weights that the kit did not save itself: torchvision's published ones, state-dict files, and darknet's.
 
 Nothing is ever unpickled: published files are checked against their hash, and all are read as tensors only.
 """
@@ -18,15 +18,30 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from anchorkit.datasets import Category
-from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite
+from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite, yolov5
+from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
+from anchorkit.detectors.checkpoints import read_checkpoint
+from anchorkit.detectors.darknet_cfg import Cfg
+from anchorkit.detectors.darknet_weights import SUFFIX, read_weights
 from anchorkit.detectors.efficientdet import COCO_IDS
-from anchorkit.detectors.state_dicts import State, fill, named_in_errors, prefix_hint, read_state, without_prefix
+from anchorkit.detectors.state_dicts import (
+    State,
+    check_finite,
+    fill,
+    named_in_errors,
+    prefix_hint,
+    read_state,
+    without_prefix,
+)
 from anchorkit.errors import InputError
 
 STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
 TRUNK = "backbone."
 """How the names of a trunk's tensors begin, in every family; all others belong to the head."""
+
+THEIRS = ("head.classification_head.", "class_net.", "roi_heads.", yolov5.DETECT)
+"""How names of the heads of torchvision, effdet and YOLOv5 begin, and none of the kit's."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class Adoption:
         adopt: takes over a state dict in the library's naming, in place; None if the library has no such detector.
         classifier: the classifier of torchvision's that a detector's trunk is made from, if there is one.
         adopt_imagenet: takes over the trunk's part of that classifier's state dict, in place.
+        pickled: the library's checkpoints are pickles of modules, and are read with stand-ins.
     """
 
     classes: Callable[[State], int | None]
@@ -47,6 +63,7 @@ class Adoption:
     adopt: Callable[[Detector, State], None] | None
     classifier: Callable[[Detector], str] | None = None
     adopt_imagenet: Callable[[Detector, State], None] | None = None
+    pickled: bool = False
 
 
 def _vgg(detector: Detector) -> str:
@@ -95,6 +112,8 @@ ADOPT: dict[str, Adoption] = {
     "fasterrcnn_resnet50_fpn": _faster_rcnn("fasterrcnn_resnet50_fpn"),
     "efficientdet_d0": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
     "efficientdet_d1": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
+    "yolov5n": Adoption(yolov5.classes_of, None, yolov5.adopt, pickled=True),
+    "yolov5s": Adoption(yolov5.classes_of, None, yolov5.adopt, pickled=True),
 }
 """The families that take weights of another library's, by architecture."""
 
@@ -107,11 +126,13 @@ class FoundWeights:
         source: what errors about them name: a file or a published name.
         state: the tensors.
         categories: the object classes that they are for, or how many; None if that is unknown.
+        shapes: the anchors that they were trained with, where the file has them; see `load_detector`.
     """
 
     source: str
     state: State
     categories: tuple[Category, ...] | int | None
+    shapes: Shapes | None = None
 
 
 def published_weights(architecture: str) -> tuple[str, ...]:
@@ -120,8 +141,13 @@ def published_weights(architecture: str) -> tuple[str, ...]:
     return _names(get_model_weights(entry.model)) if entry and entry.model else ()
 
 
-def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
-    """Read published weights by their name, or a state-dict file; None if `weights` is neither.
+def find_weights(architecture: str, weights: str | Path, cfg: Cfg | None = None) -> FoundWeights | None:
+    """Read published weights by their name, a state-dict file or one of darknet's; None if `weights` is none of them.
+
+    Args:
+        architecture: name of the family.
+        weights: see `load_detector`.
+        cfg: the family's darknet network, if it has one.
 
     Raises:
         InputError: the weights cannot be fetched or the file cannot be read, or they have no head of this family.
@@ -133,10 +159,18 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
         state = _fetch(architecture, "weights", member)
         return FoundWeights(f"{architecture} {weights}", state, _as_categories(member.meta["categories"]))
     path = Path(weights)
+    if path.suffix == SUFFIX:
+        if cfg is None:
+            raise InputError(
+                f"{path}: darknet's weights, and {architecture} is not darknet's; give the .cfg file instead"
+            )
+        return FoundWeights(str(path), *read_weights(path, cfg))
     if not path.is_file() and path.suffix not in STATE_SUFFIXES:
         return None
-    state = read_state(path)
     entry = ADOPT.get(architecture)
+    if entry is not None and entry.pickled and path.suffix != ".safetensors":
+        return _of_checkpoint(architecture, path, entry)
+    state = read_state(path)
     if entry is None:
         return FoundWeights(str(path), state, None)
     count = entry.classes
@@ -154,6 +188,21 @@ def find_weights(architecture: str, weights: str | Path) -> FoundWeights | None:
     return FoundWeights(str(path), state, classes)
 
 
+def _of_checkpoint(architecture: str, path: Path, entry: Adoption) -> FoundWeights:
+    """What a pickled checkpoint brings: weights, the names of the classes, and the anchors."""
+    found = read_checkpoint(path)
+    check_finite(found.state, path)
+    with named_in_errors(path):
+        state = without_prefix(found.state, lambda bare: entry.classes(bare) is not None, path)
+        classes = entry.classes(state)
+        if classes is None:
+            raise InputError(f"not the weights of {architecture}: its {len(state)} tensors have no such head")
+        if found.names and len(found.names) != classes:
+            raise InputError(f"names {len(found.names)} classes, its head has {classes}")
+    named = tuple(Category(number, name) for number, name in enumerate(found.names or (), 1))
+    return FoundWeights(str(path), state, named or classes, found.anchors)
+
+
 def take_weights(detector: Detector, found: FoundWeights) -> None:
     """Put weights, in the library's naming or the kit's, into a detector of the family they were found for.
 
@@ -162,12 +211,15 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
     """
     entry = ADOPT.get(detector.architecture)
     # torchvision's heads and effdet's are called so, and none of the kit's.
-    theirs = any(name.startswith(("head.classification_head.", "class_net.", "roi_heads.")) for name in found.state)
+    theirs = any(
+        name.startswith(("head.classification_head.", "class_net.", "roi_heads.", yolov5.DETECT))
+        for name in found.state
+    )
     with named_in_errors(found.source):
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)
             return
-        known = entry.classes(found.state) if entry else None
+        known = entry.classes(found.state) if entry else found.categories
         if known not in (None, len(detector.categories)):
             raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
         needed = set(detector.module.state_dict())

@@ -16,8 +16,12 @@ from torchvision.transforms import v2
 from anchorkit.datasets import Category, Split
 from anchorkit.errors import InputError
 
+MOSAIC = "mosaic"
+LEAST_VISIBLE = 0.1  # the share of a box that must be in a mosaic, or it is no target
 SMALLEST_SIDE = 1.0  # pixels of the input; thinner boxes teach nothing and break the box coder
 Sample = tuple[Tensor, dict[str, Tensor]]
+Item = tuple[Tensor, Tensor, Tensor]
+"""An image uint8 (3, H, W), its boxes float32 (N, 4) in pixels, and their labels int64 (N,)."""
 
 
 def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
@@ -28,7 +32,8 @@ def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
     Args:
         name: ``"ssd"``: zoom out, IoU crop, flip, photometric distortion as in Liu et al. 2016, section 2.2 and 3.6;
             ``"ssd-small"``: the same for small inputs, where zooming out four times would leave specks: at most twice,
-            and fewer trials of a crop, which keeps a CPU's time for the network; ``"flip"``; or ``"none"``.
+            and fewer trials of a crop, which keeps a CPU's time for the network; ``"mosaic"``: flip and photometric
+            distortion, after `TrainingSet` put four images together; ``"flip"``; or ``"none"``.
         size: (height, width) of the network's input.
 
     Raises:
@@ -42,6 +47,7 @@ def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
             v2.RandomIoUCrop(trials=10),
             v2.RandomHorizontalFlip(),
         ],
+        MOSAIC: [v2.RandomHorizontalFlip()],
         "flip": [v2.RandomHorizontalFlip()],
         "none": [],
     }
@@ -54,10 +60,52 @@ def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
             v2.ClampBoundingBoxes(),
             v2.SanitizeBoundingBoxes(min_size=SMALLEST_SIDE),
             v2.ToDtype(torch.float32, scale=True),
-            *([v2.RandomPhotometricDistort()] if name.startswith("ssd") else []),
+            *([v2.RandomPhotometricDistort()] if name.startswith(("ssd", MOSAIC)) else []),
             v2.ToPureTensor(),
         ]
     )
+
+
+def mosaic(items: Sequence[Item], size: tuple[int, int]) -> Item:
+    """Four images around a point, a window of which is the sample (Bochkovskiy et al. 2020, section 3.3).
+
+    Each image is as large as fits the input, times a factor of 0.5 to 1.5 that all share. The rest is grey.
+
+    Args:
+        items: four; the first lies upper left of the point, the others upper right, lower left and lower right.
+        size: (height, width) of the sample.
+
+    Returns:
+        The sample. Boxes of which less than a tenth is in it are left out.
+    """
+    zoom, *place = torch.rand(3).tolist()
+    zoom += 0.5
+    # The point, in the middle half of what four inputs would cover at this zoom, seen from a window in its centre.
+    point = [round(side * (0.5 + (0.5 + share - 1) * zoom)) for side, share in zip(size, place, strict=True)]
+    canvas = torch.full((3, *size), 114, dtype=torch.uint8)
+    parts = []
+    for number, (pixels, boxes, labels) in enumerate(items):
+        scale = zoom * min(side / theirs for side, theirs in zip(size, pixels.shape[1:], strict=True))
+        sides = [max(1, round(scale * side)) for side in pixels.shape[1:]]
+        before = (sides[0] if number < 2 else 0, sides[1] if number % 2 == 0 else 0)
+        top, left = (at - side for at, side in zip(point, before, strict=True))
+        rows, from_rows = _overlap(top, sides[0], size[0])
+        columns, from_columns = _overlap(left, sides[1], size[1])
+        image = v2.functional.resize(pixels, sides, antialias=True)
+        canvas[:, rows, columns] = image[:, from_rows, from_columns]
+        factor = boxes.new_tensor([sides[1] / pixels.shape[2], sides[0] / pixels.shape[1]] * 2)
+        whole = boxes * factor + boxes.new_tensor([left, top] * 2)
+        cut = torch.minimum(whole.clamp(min=0), whole.new_tensor([size[1], size[0]] * 2))
+        area, of_cut = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (whole, cut))
+        kept = of_cut > LEAST_VISIBLE * area
+        parts.append((cut[kept], labels[kept]))
+    return canvas, torch.cat([boxes for boxes, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+def _overlap(start: int, length: int, end: int) -> tuple[slice, slice]:
+    """Where something of a length that begins at `start` lies within 0 to `end`, and which part of it that is."""
+    first, last = max(0, start), max(0, start, min(start + length, end))
+    return slice(first, last), slice(first - start, last - start)
 
 
 class TrainingSet(Dataset[Sample]):
@@ -80,9 +128,10 @@ class TrainingSet(Dataset[Sample]):
         self, split: Split, categories: Sequence[Category], size: tuple[int, int], augment: str, seed: int
     ) -> None:
         self.transform = augmentation(augment, size)
+        self.mosaic_of = size if augment == MOSAIC else None
         self.seed = seed
         label_of = {category.id: label for label, category in enumerate(categories, start=1)}
-        self.items: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.items: list[Item] = []
         for image_id in split.image_ids:
             found = split.annotations(image_id)
             unknown = set(found.category_ids.tolist()) - set(label_of)
@@ -99,15 +148,19 @@ class TrainingSet(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        pixels, boxes, labels = self.items[index]
-        height, width = pixels.shape[-2:]
-        target = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
-            "labels": labels,
-        }
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: without a GPU in use that also keeps a traceback for CUDA, a hundred times as dear.
             torch.default_generator.manual_seed(_mix(self.seed, epoch, index))
+            item = self.items[index]
+            if self.mosaic_of is not None:
+                others = torch.randint(len(self.items), (3,)).tolist()
+                item = mosaic([item, *(self.items[other] for other in others)], self.mosaic_of)
+            pixels, boxes, labels = item
+            height, width = pixels.shape[-2:]
+            target = {
+                "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
+                "labels": labels,
+            }
             image, target = self.transform(tv_tensors.Image(pixels), target)
         return image, target
 

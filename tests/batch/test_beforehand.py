@@ -100,6 +100,20 @@ def test_a_detector_whose_anchors_cannot_be_pruned_is_refused_first(name: str, t
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+def test_checkpoints_and_darknets_weights_are_looked_at(tmp_path: Path) -> None:
+    whole, odd = tmp_path / "best.pt", tmp_path / "odd.pt"
+    state = {"model.24.m.0.bias": torch.zeros(21), "model.24.anchors": torch.ones(3, 3, 2)}
+    torch.save({"model": state, "names": ["a", "b"], "date": Path()}, whole)
+    torch.save({"model": state, "names": ["a"], "date": Path()}, odd)
+    look_beforehand([{"02_detector": {"detector": "yolov5n", "weights": str(whole)}}])
+    with pytest.raises(InputError, match=r"odd\.pt: names 1 classes, its head has 2"):
+        look_beforehand([{"02_detector": {"detector": "yolov5n", "weights": str(odd)}}])
+    (tmp_path / "some.weights").touch()
+    look_beforehand([{"02_detector": {"detector": "yolov4", "weights": str(tmp_path / "some.weights")}}])
+    with pytest.raises(InputError, match=r"none\.weights: no such file"):
+        look_beforehand([{"02_detector": {"detector": "yolov4", "weights": str(tmp_path / "none.weights")}}])
+
+
 def test_without_a_package_that_executes_notebooks_nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("anchorkit.batch.beforehand._NEEDED", ("papermill", "papermil"))
     with pytest.raises(InputError, match="papermil is missing.*anchorkit doctor"):

@@ -33,10 +33,12 @@ CASES: dict[str, dict[str, Any]] = {
     "tiny_retinanet": {"size": (96, 128)},
     "efficientdet_d0": {"size": (128, 128)},
     "efficientdet_d1": {"size": (128, 128)},
+    "tiny_yolo": {"size": (96, 128)},
 }
 # How far the heads' random weights are spread; five convolutions with no norm in between would saturate every score, as
 # would the features of SSD300, which are larger than those of the others.
 SPREADS = {
+    "tiny_yolo": 0.05,
     "tiny_ssd_overanchorized": 0.05,
     "retinanet_resnet50_fpn": 0.02,
     "ssd300_vgg16": 0.01,
@@ -64,7 +66,11 @@ every_detector = pytest.mark.parametrize("name", FAMILIES)
 
 def test_every_detector_of_the_kit_is_here() -> None:
     two_stages = {"fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn"}  # test_faster_rcnn.py
-    assert set(CASES) | two_stages == {name for name in list_detectors() if not name.startswith("test_")}
+    darknets = {"darknet", "yolov3", "yolov3_tiny", "yolov4", "yolov4_tiny", "yolov7_tiny"}  # test_yolo.py
+    large = {"yolov5n", "yolov5s"}  # test_yolov5.py
+    assert set(CASES) | two_stages | darknets | large == {
+        name for name in list_detectors() if not name.startswith("test_")
+    }
 
 
 @every_detector

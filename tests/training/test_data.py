@@ -6,7 +6,7 @@ import torch
 
 from anchorkit.datasets import Category, Dataset, load_dataset
 from anchorkit.errors import InputError
-from anchorkit.training.data import StepSampler, TrainingSet, training_loader
+from anchorkit.training.data import Item, StepSampler, TrainingSet, mosaic, training_loader
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset("shapes", train=10, val=2, test=2, cache=tmp_path_factory.mktemp("cache"), progress=False)
 
 
-@pytest.mark.parametrize("augment", ["ssd", "ssd-small", "flip", "none"])
+@pytest.mark.parametrize("augment", ["ssd", "ssd-small", "mosaic", "flip", "none"])
 def test_samples_have_the_inputs_size_and_boxes_inside(data: Dataset, augment: str) -> None:
     samples = TrainingSet(data.train, data.categories, (96, 128), augment, seed=0)
     for index in range(len(samples)):
@@ -39,15 +39,49 @@ def test_without_augmentation_the_boxes_are_the_annotated_ones(data: Dataset) ->
     np.testing.assert_allclose(target["boxes"].numpy(), expected, atol=1e-3)
 
 
-def test_a_sample_depends_on_seed_epoch_and_index_only(data: Dataset) -> None:
-    samples = TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=0)
+def coloured(height: int, width: int, value: int) -> Item:
+    """A black image with one brighter rectangle, whose label is its brightness."""
+    pixels = torch.zeros(3, height, width, dtype=torch.uint8)
+    pixels[:, height // 4 : height // 2, width // 3 : width] = value
+    box = torch.tensor([[width // 3, height // 4, width, height // 2]], dtype=torch.float32)
+    return pixels, box, torch.tensor([value])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_mosaic_keeps_boxes_on_their_objects(seed: int) -> None:
+    torch.manual_seed(seed)
+    items = [coloured(120, 90, 50), coloured(60, 160, 100), coloured(96, 128, 150), coloured(150, 150, 200)]
+    pixels, boxes, labels = mosaic(items, (96, 128))
+    assert pixels.shape == (3, 96, 128)
+    seen = set(labels.tolist())
+    for (left, top, right, bottom), label in zip(boxes.round().int().tolist(), labels.tolist(), strict=True):
+        inner = pixels[0, top + 2 : bottom - 2, left + 2 : right - 2]  # edges are smoothed
+        assert (inner == label).all()
+    for value in {50, 100, 150, 200} - seen:  # at most a strip of what is left out can be seen
+        assert (pixels[0] == value).sum() < 0.15 * 1.5**2 * 96 * 128 / 6
+
+
+def test_a_mosaic_has_objects_of_four_images_at_half_to_one_and_a_half_times_their_size() -> None:
+    torch.manual_seed(0)
+    items = [coloured(96, 128, value) for value in (50, 100, 150, 200)]
+    samples = [mosaic(items, (96, 128)) for _ in range(50)]
+    assert {len(labels) for _, _, labels in samples} >= {2, 3, 4}
+    whole = [box for _, boxes, _ in samples for box in boxes if box[0] > 0 and box[2] < 128]
+    widths = [float(box[2] - box[0]) / 86 for box in whole]  # an object is 86 pixels wide
+    assert min(widths) < 0.7
+    assert max(widths) <= 1.51
+
+
+@pytest.mark.parametrize("augment", ["ssd", "mosaic"])
+def test_a_sample_depends_on_seed_epoch_and_index_only(data: Dataset, augment: str) -> None:
+    samples = TrainingSet(data.train, data.categories, (96, 96), augment, seed=0)
     first = samples[(2, 5)][0]
     torch.rand(7)
     samples[(1, 1)]
-    again = TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=0)[(2, 5)][0]
+    again = TrainingSet(data.train, data.categories, (96, 96), augment, seed=0)[(2, 5)][0]
     assert torch.equal(first, again)
     assert not torch.equal(first, samples[(3, 5)][0])
-    assert not torch.equal(first, TrainingSet(data.train, data.categories, (96, 96), "ssd", seed=1)[(2, 5)][0])
+    assert not torch.equal(first, TrainingSet(data.train, data.categories, (96, 96), augment, seed=1)[(2, 5)][0])
 
 
 def test_asking_for_a_sample_leaves_the_global_generator_alone(data: Dataset) -> None:

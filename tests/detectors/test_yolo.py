@@ -1,0 +1,421 @@
+"""YOLO: darknet's files in and out, the published sizes of the families, and what holds for each of them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import anchorkit as ak
+from anchorkit import testing
+from anchorkit.costs import costs
+from anchorkit.datasets import load_dataset
+from anchorkit.detectors import Detector, cut_channels, export_darknet, masked_channels
+from anchorkit.detectors.architectures import BUILDERS
+from anchorkit.detectors.base import to_tensor
+from anchorkit.detectors.darknet import yolo_levels
+from anchorkit.detectors.darknet_cfg import Convolution, Yolo, cfg_text, parse_cfg, read_cfg
+from anchorkit.detectors.darknet_weights import weights_count
+from anchorkit.detectors.yolo_loss import yolo_losses
+from anchorkit.errors import InputError
+from tests.detectors import properties
+
+# A network with every section that the kit reads, in the styles in which files write them.
+EVERYTHING = """
+[net]   # a comment
+width=64
+height = 32
+channels=3
+learning_rate=0.001
+
+[convolutional]
+batch_normalize=1
+filters=8
+size=3
+stride=2
+pad=1
+activation=mish
+
+[maxpool]
+size=2
+stride=2
+[convolutional]
+batch_normalize=1
+filters=8
+size=5
+groups=8
+padding=2
+activation=swish
+[avgpool]
+[convolutional]
+filters=8
+size=1
+activation=logistic
+[scale_channels]
+from=-3
+[dropout]
+probability=.5
+[shortcut]
+from=2
+activation=relu
+[convolutional]
+filters=8
+size=1
+activation=linear
+[sam]
+from=-2
+[maxpool]
+size=2
+stride=1
+[route]
+layers=-1
+groups=2
+group_id=1
+[convolutional]
+batch_normalize=1
+filters=6
+size=3
+stride=2
+pad=1
+activation=leaky
+; the coarse level
+[convolutional]
+filters=14
+size=1
+stride=1
+pad=1
+activation=linear
+[yolo]
+mask=2,3
+anchors=4,5, 6,7, 8,9, 10.5,11, 1,1
+classes=2
+num=5
+jitter=.3
+scale_x_y=1.05
+[route]
+layers=-3
+[upsample]
+stride=2
+[route]
+layers=-1,11
+[convolutional]
+filters=7
+size=1
+activation=logistic
+[yolo]
+mask=0
+anchors=4,5, 6,7, 8,9, 10.5,11, 1,1
+classes=2
+num=5
+scale_x_y=2
+new_coords=1
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """The network above as a file, and random weights for it."""
+    cfg = tmp_path / "every.cfg"
+    cfg.write_text(EVERYTHING)
+    numbers = 0.5 * np.random.default_rng(0).standard_normal(weights_count(parse_cfg(EVERYTHING), 2)).astype("<f4")
+    weights = tmp_path / "every.weights"
+    weights.write_bytes(np.array([0, 2, 5], "<i4").tobytes() + bytes(8) + np.abs(numbers).tobytes())
+    return cfg, weights
+
+
+def test_a_cfg_written_and_read_is_the_same() -> None:
+    cfg = parse_cfg(EVERYTHING)
+    again = parse_cfg(cfg_text(cfg))
+    assert (again.sections, again.net, again.height, again.width) == (cfg.sections, cfg.net, 32, 64)
+    fine, coarse = [section.anchors for section in reversed(cfg.sections) if isinstance(section, Yolo)]
+    assert (fine, coarse) == (((4, 5),), ((8, 9), (10.5, 11)))
+    for name in ("yolov3", "yolov4", "yolov4_tiny", "yolov7_tiny", "tiny_yolo"):
+        whole = BUILDERS[name].cfg  # type: ignore[attr-defined]
+        assert parse_cfg(cfg_text(whole)) == whole
+
+
+def test_every_section_runs_and_its_files_come_back(files: tuple[Path, Path], tmp_path: Path) -> None:
+    cfg, weights = files
+    detector = ak.load_detector(cfg, weights=weights)
+    assert detector.layout.input_size == (32, 64)
+    assert [(level.height, level.width, level.anchors) for level in detector.layout.levels] == [
+        (8, 16, ((4.0, 5.0),)),
+        (4, 8, ((8.0, 9.0), (10.5, 11.0))),
+    ]
+    written = export_darknet(detector, tmp_path / "again.cfg")
+    assert written.with_suffix(".weights").read_bytes() == weights.read_bytes()
+    again = ak.load_detector(written, weights=written.with_suffix(".weights"))
+    assert same(again, detector)
+    testing.check_saving(detector, properties.noise_images((40, 50)), tmp_path / "saved")
+    for keep in ([0], [1], [0, 2]):
+        kept = detector.layout.configuration(keep=keep)
+        small = testing.check_pruning(detector, kept, properties.noise_images((40, 50)))
+        testing.check_costs(detector, kept)
+        file = export_darknet(small, tmp_path / "small.cfg")
+        assert same(ak.load_detector(file, weights=file.with_suffix(".weights")), small)
+        assert len(read_cfg(file).sections) == {(0,): 18, (1,): 15, (0, 2): 20}[tuple(keep)]
+
+
+def same(one: Detector, other: Detector) -> bool:
+    """Whether two detectors have the same costs and predict the same bits."""
+    image = properties.noise_images((30, 70))
+    [a], [b] = one.raw_predictions(image), other.raw_predictions(image)
+    return (
+        costs(one.layout.full) == costs(other.layout.full)
+        and np.array_equal(a.scores, b.scores)
+        and np.array_equal(a.boxes, b.boxes)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[dropout]", "[reorg]"), r"every.cfg, line 33: unknown section \[reorg\]"),
+        (
+            ("activation=mish", "activation=misch"),
+            "every.cfg, line 8: .*activation=misch is unknown; did you mean mish",
+        ),
+        (("from=-3", "from=-30"), r"every.cfg, line 31: \[scale_channels\] from=-30: there is no such layer"),
+        (("mask=2,3", "mask=2,9"), r"line \d+: \[yolo\] mask=2,9: picks from 5 anchors"),
+        (("filters=14", "filters=15"), r"line \d+: \[convolutional\] filters=15: .* = 14"),
+        (("filters=6", "filters=six"), "filters=six: numbers"),
+        (("layers=-1,11", "layers=-1,0"), r"line \d+: \[route\] its layers have maps of different sizes"),
+        (("new_coords=1", ""), "activation=logistic does not go with new_coords=0"),
+        (("groups=8", "groups=3"), "groups=3 does not divide"),
+        (("from=-2\n", "from=0\n"), r"\[sam\] its layers have maps of different sizes or channels"),
+        (("width=64", "with 64"), "line 3: 'with 64' is no NAME=VALUE"),
+        (("[avgpool]", "[avgpool]\n[yolo]\nanchors=1,1"), "reads a .yolo. section|needs a .convolutional."),
+        (("size=3\nstride=2\npad=1\nactivation=mish", "xnor=1\nactivation=mish"), "xnor=1 is not supported"),
+        (("[net]", "[ned]"), "does not begin with .net."),
+    ],
+)
+def test_a_cfg_that_cannot_be_built_is_refused_in_one_line(
+    files: tuple[Path, Path], change: tuple[str, str], message: str
+) -> None:
+    files[0].write_text(EVERYTHING.replace(*change))
+    with pytest.raises(InputError, match=message) as refused:
+        ak.load_detector(files[0])
+    assert "\n" not in str(refused.value)
+    assert "every.cfg" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (
+            lambda data: data[:-4],
+            {},
+            "has 4,172 bytes; weights of this network for 2 classes have 4,176.* cut off, or of another",
+        ),
+        (lambda data: data[:-3], {}, "cut off"),
+        (lambda data: data[:10], {}, "cut off"),
+        (lambda data: data + bytes(4), {}, "cut off, or of another cfg"),
+        (lambda data: data[:-4] + b"\x00\x00\xc0\x7f", {}, "1 of .* numbers are not finite"),
+        (lambda data: data, {"categories": 3}, "weights for 2 classes; 3 categories are asked for"),
+        (lambda data: data, {"size": (32, 60)}, "input size 32x60; both must be multiples of 8"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    files: tuple[Path, Path], change: Callable[[bytes], bytes], arguments: dict[str, Any], message: str
+) -> None:
+    cfg, weights = files
+    weights.write_bytes(change(weights.read_bytes()))
+    with pytest.raises(InputError, match=message):
+        ak.load_detector(cfg, weights=weights, **arguments)
+
+
+def test_what_darknets_files_do_not_fit(files: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tiny_ssd is not darknet's"):
+        ak.load_detector("tiny_ssd", weights=files[1])
+    with pytest.raises(InputError, match=r"nothing\.weights: cannot be read"):
+        ak.load_detector(files[0], weights=tmp_path / "nothing.weights")
+    with pytest.raises(InputError, match=r"give the path of a \.cfg file"):
+        ak.load_detector("darknet", categories=2)
+    with pytest.raises(InputError, match="no YOLO"):
+        export_darknet(ak.load_detector("tiny_ssd", weights="shapes"), tmp_path / "x.cfg")
+
+
+def test_weights_of_old_versions_and_names_of_classes(files: tuple[Path, Path], tmp_path: Path) -> None:
+    cfg, weights = files
+    body = weights.read_bytes()[20:]
+    old = tmp_path / "old.weights"
+    old.write_bytes(np.array([0, 1, 0, 7], "<i4").tobytes() + body)  # images seen as int32
+    names = tmp_path / "obj.names"
+    names.write_text("cat\ndog\n")
+    detector = ak.load_detector(cfg, weights=old, categories=names)
+    assert [category.name for category in detector.categories] == ["cat", "dog"]
+    assert same(detector, ak.load_detector(cfg, weights=weights))
+
+
+# Numbers in the published .weights files (80 classes); multiply-adds at a size as half of what darknet prints, which
+# counts a little more. What darknet prints for yolov7-tiny was printed for a network of few classes.
+@pytest.mark.parametrize(
+    ("name", "numbers", "size", "classes", "macs"),
+    [
+        ("yolov3", 62_001_757, 416, 80, 32.93e9),
+        ("yolov3_tiny", 8_858_734, 416, 80, 2.785e9),
+        ("yolov4", 64_429_405, 416, 80, 30.05e9),
+        ("yolov4", 64_429_405, 608, 80, 64.25e9),
+        ("yolov4_tiny", 6_062_814, 416, 80, 3.455e9),
+        ("yolov7_tiny", 6_241_885, 416, 2, 2.7625e9),
+    ],
+)
+def test_the_families_have_the_published_sizes(name: str, numbers: int, size: int, classes: int, macs: float) -> None:
+    with torch.device("meta"):
+        detector = ak.load_detector(name, categories=classes, size=(size, size))
+    assert weights_count(BUILDERS[name].cfg, 80) == numbers  # type: ignore[attr-defined]
+    assert costs(detector.layout.full)["total_flops"] == pytest.approx(macs, rel=0.015)
+
+
+def test_tiny_yolo_is_small() -> None:
+    detector = ak.load_detector("tiny_yolo", categories=7, seed=0)
+    assert 500_000 < detector.parameters < 1_000_000
+    assert detector.layout.full.per_level == (3, 3, 3)
+
+
+@cache
+def thin(name: str) -> Detector:
+    """A family with an eighth of its channels, by its .cfg, with weights that make predictions differ."""
+    whole = BUILDERS[name].cfg  # type: ignore[attr-defined]
+    heads = {level.last for level in yolo_levels(whole)}
+    sections = tuple(
+        replace(section, filters=section.filters // 8)
+        if isinstance(section, Convolution) and number not in heads
+        else section
+        for number, section in enumerate(whole.sections)
+    )
+    text = cfg_text(replace(whole, sections=sections))
+    detector = ak.load_detector("darknet", categories=2, size=(64, 96), seed=1, cfg=text)
+    return properties.spread(detector, scale=0.02)
+
+
+@pytest.mark.parametrize("name", ["yolov3", "yolov3_tiny", "yolov4", "yolov4_tiny", "yolov7_tiny"])
+def test_promises_of_the_large_families(name: str, tmp_path: Path) -> None:
+    detector, images = thin(name), properties.noise_images((64, 96), (70, 50))
+    testing.check_raw_predictions(detector, images)
+    testing.check_network(detector, images[0])
+    testing.check_saving(detector, images[:1], tmp_path)
+    anchors, last = detector.layout.anchors, len(detector.layout.levels) - 1
+    for gone in (0, last):
+        kept = detector.layout.configuration(drop=[anchor.index for anchor in anchors if anchor.level == gone][:-1])
+        empty = detector.layout.configuration(drop=[anchor.index for anchor in anchors if anchor.level == gone])
+        testing.check_costs(detector, empty)
+        small = testing.check_pruning(detector, empty if gone else kept, images[:1])
+        file = export_darknet(small, tmp_path / "small.cfg")
+        assert same(ak.load_detector(file, weights=file.with_suffix(".weights")), small)
+        if gone:
+            assert len(read_cfg(file).sections) < len(parse_cfg(detector.options["cfg"]).sections)
+
+
+@pytest.mark.parametrize(("name", "size"), [("tiny_yolo", (96, 128)), ("yolov4_tiny", (64, 64))])
+def test_channels_are_cut_and_come_back_from_darknets_files(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    detector = properties.spread(ak.load_detector(name, categories=5, size=size, seed=1), scale=0.05)
+    channels = ak.coupled_channels(detector)
+    keep = {group.name: range(0, group.atoms, 2) for group in channels.groups}
+    small, masked = (cut(detector, keep, channels=channels) for cut in (cut_channels, masked_channels))
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for ours, theirs in zip(small.network()(image), masked.network()(image), strict=True):
+            assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    assert small.parameters < 0.4 * detector.parameters
+    cuts = [small]
+    if name == "yolov4_tiny":
+        cuts.append(ak.prune(small, small.layout.configuration(keep=[0, 4])))
+    for cut in cuts:
+        file = export_darknet(cut, tmp_path / "cut.cfg")
+        assert same(ak.load_detector(file, weights=file.with_suffix(".weights")), cut)
+
+
+def test_tiny_yolo_learns_eight_images(tmp_path: Path) -> None:
+    """Trained on a few images for some seconds, it finds what is on them."""
+    data = ak.load_dataset("shapes", train=8, val=1, test=1, cache=tmp_path, progress=False)
+    detector = ak.load_detector("tiny_yolo", categories=data.categories, size=(96, 96), seed=0)
+    split, numbers = data.train, {category.id: number for number, category in enumerate(data.categories, 1)}
+    images = [to_tensor(split.image(image_id)) for image_id in split.image_ids]
+    targets = []
+    for image_id in split.image_ids:
+        objects = [each for each in split.ground_truth["annotations"] if each["image_id"] == image_id]
+        boxes = torch.tensor([each["bbox"] for each in objects], dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels = torch.tensor([numbers[each["category_id"]] for each in objects], dtype=torch.int64)
+        targets.append({"boxes": boxes, "labels": labels})
+    module = detector.module.train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=4e-3)
+    for _ in range(55):
+        losses = module(images, targets)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    evaluator = ak.Evaluator(ak.collect_predictions(detector, split, progress=False), split.ground_truth)
+    assert evaluator.stats(detector.layout.full)["AP50"] > 0.8
+
+
+def test_the_loss_assigns_every_object() -> None:
+    """By hand: which cells and anchors learn an object. One that fits no anchor goes to the nearest."""
+    shapes = [[(8.0, 8.0), (40.0, 40.0)], [(16.0, 16.0)]]
+    levels = yolo_levels(BUILDERS["yolov3_tiny"].cfg)  # type: ignore[attr-defined]
+    raw = [torch.zeros(2, len(own), 7, 64 // step, 64 // step) for own, step in zip(shapes, (16, 32), strict=True)]
+    for output in raw:
+        output.requires_grad_()
+    boxes = torch.tensor([[36.0, 4.0, 46.0, 14.0], [0.0, 0.0, 1.0, 1.0]])  # 10 x 10 around (41, 9); a single pixel
+    labels = torch.tensor([2, 1])
+    targets = [{"boxes": boxes, "labels": labels}, {"boxes": boxes[:0], "labels": labels[:0]}]
+    losses = yolo_losses(raw, levels, shapes, targets)
+    losses["classification"].backward()
+    learned = [
+        [tuple(place) for place in output.grad.abs().sum(2).nonzero().tolist()]  # image, anchor, row, column
+        for output in raw
+    ]
+    # The first fits 8 x 8 (stride 16: column 2) and 16 x 16 (stride 32: column 1), not 40 x 40; the second none.
+    assert learned == [[(0, 0, 0, 0), (0, 0, 0, 2)], [(0, 0, 0, 1)]]
+    # Two classes at a probability of 1/2 each, by object.
+    assert losses["classification"].item() == pytest.approx(2 * math.log(2) / 8)
+    empty = yolo_losses(raw, levels, shapes, targets[1:] * 2)
+    assert empty["bbox_regression"] == empty["classification"] == 0 < empty["objectness"]
+
+
+@pytest.mark.real
+def test_yolo_fastest_is_what_its_onnx_file_says(real_data: Path) -> None:
+    import onnxruntime
+
+    file = real_data / "detectors" / "yolo-fastest-1.1.cfg"
+    detector = ak.load_detector(file, weights=file.with_suffix(".weights"))
+    image = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(file.with_suffix(".onnx"))
+    [[rows]] = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    centre, half = rows[:, :2], rows[:, 2:4] / 2
+    with torch.inference_mode():
+        scores, boxes = detector.network()(image)
+    expected = np.concatenate([centre - half, centre + half], axis=1).clip(0, 320)
+    order, theirs = (np.lexsort(each.round(2).T) for each in (boxes[0].numpy(), expected))
+    assert np.abs(boxes[0].numpy()[order] - expected[theirs]).max() / 320 < 1e-5
+    assert np.abs(scores[0].numpy()[order] - (rows[:, 4:5] * rows[:, 5:])[theirs]).max() < 1e-5
+
+
+@pytest.mark.real
+def test_yolo_fastest_has_its_accuracy_and_its_cuts_have_theirs(
+    real_data: Path, tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    file = real_data / "detectors" / "yolo-fastest-1.1.cfg"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the subset has no validation images
+        split = load_dataset(real_data / "coco_subset").train
+    detector = ak.load_detector(file, weights=file.with_suffix(".weights"), categories=split.categories)
+    evaluator = ak.Evaluator(ak.collect_predictions(detector, split, progress=False), split.ground_truth)
+    assert evaluator.accuracy(detector.layout.full) == pytest.approx(0.1175, abs=5e-4)
+    some = split.subset(30)
+    few = ak.Evaluator(ak.collect_predictions(detector, some, progress=False), some.ground_truth)
+    for keep in ([0, 2, 3, 5], [3, 4, 5]):
+        code, _, _ = command("prune", file, "--keep", ",".join(map(str, keep)), "--out", tmp_path / "cut.cfg", "--json")
+        assert code == 0
+        cut = ak.load_detector(tmp_path / "cut.cfg", weights=tmp_path / "cut.weights", categories=split.categories)
+        found = ak.Evaluator(ak.collect_predictions(cut, some, progress=False), some.ground_truth)
+        assert found.accuracy(cut.layout.full) == few.accuracy(detector.layout.configuration(keep=keep))

@@ -1,0 +1,191 @@
+"""A repository that trains YOLOv5s, as far as a checkpoint shows it: written for the tests, from its table."""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+TABLE: dict[str, Any] = {
+    "nc": 80,
+    "depth_multiple": 0.33,
+    "width_multiple": 0.25,
+    "anchors": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
+    "backbone": [
+        [-1, 1, "Conv", [64, 6, 2, 2]],
+        [-1, 1, "Conv", [128, 3, 2]],
+        [-1, 3, "C3", [128]],
+        [-1, 1, "Conv", [256, 3, 2]],
+        [-1, 6, "C3", [256]],
+        [-1, 1, "Conv", [512, 3, 2]],
+        [-1, 9, "C3", [512]],
+        [-1, 1, "Conv", [1024, 3, 2]],
+        [-1, 3, "C3", [1024]],
+        [-1, 1, "SPPF", [1024, 5]],
+    ],
+    "head": [
+        [-1, 1, "Conv", [512, 1, 1]],
+        [-1, 1, "nn.Upsample", ["None", 2, "nearest"]],
+        [[-1, 6], 1, "Concat", [1]],
+        [-1, 3, "C3", [512, False]],
+        [-1, 1, "Conv", [256, 1, 1]],
+        [-1, 1, "nn.Upsample", ["None", 2, "nearest"]],
+        [[-1, 4], 1, "Concat", [1]],
+        [-1, 3, "C3", [256, False]],
+        [-1, 1, "Conv", [256, 3, 2]],
+        [[-1, 14], 1, "Concat", [1]],
+        [-1, 3, "C3", [512, False]],
+        [-1, 1, "Conv", [512, 3, 2]],
+        [[-1, 10], 1, "Concat", [1]],
+        [-1, 3, "C3", [1024, False]],
+        [[17, 20, 23], 1, "Detect", ["nc", "anchors"]],
+    ],
+}
+
+
+class Conv(nn.Module):
+    def __init__(self, inputs: int, outputs: int, size: int = 1, stride: int = 1, padding: int | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, size, stride, size // 2 if padding is None else padding, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03)
+        self.act = nn.SiLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.act(self.bn(self.conv(x)))
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, channels: int, shortcut: bool) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(channels, channels), Conv(channels, channels, 3)
+        self.add = shortcut
+
+    def forward(self, x: Tensor) -> Any:
+        return x + self.cv2(self.cv1(x)) if self.add else self.cv2(self.cv1(x))
+
+
+class C3(nn.Module):
+    def __init__(self, inputs: int, outputs: int, number: int, shortcut: bool = True) -> None:
+        super().__init__()
+        half = outputs // 2
+        self.cv1, self.cv2, self.cv3 = Conv(inputs, half), Conv(inputs, half), Conv(2 * half, outputs)
+        self.m = nn.Sequential(*(Bottleneck(half, shortcut) for _ in range(number)))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
+
+
+class SPPF(nn.Module):
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(inputs, inputs // 2), Conv(inputs * 2, outputs)
+        self.m = nn.MaxPool2d(size, 1, size // 2)
+
+    def forward(self, x: Tensor) -> Any:
+        maps = [self.cv1(x)]
+        for _ in range(3):
+            maps.append(self.m(maps[-1]))
+        return self.cv2(torch.cat(maps, 1))
+
+
+class Concat(nn.Module):
+    def forward(self, x: list[Tensor]) -> Tensor:
+        return torch.cat(x, 1)
+
+
+class Detect(nn.Module):
+    def __init__(self, classes: int, anchors: list[list[float]], channels: list[int]) -> None:
+        super().__init__()
+        self.stride = torch.tensor([8.0, 16.0, 32.0])
+        pixels = torch.tensor(anchors).float().view(len(anchors), -1, 2)
+        self.register_buffer("anchors", pixels / self.stride.view(-1, 1, 1))
+        self.register_buffer("anchor_grid", pixels.view(len(anchors), 1, -1, 1, 1, 2))
+        self.m = nn.ModuleList(nn.Conv2d(x, (5 + classes) * pixels.shape[1], 1) for x in channels)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Rows (N, B, 5 + K): x y w h in pixels, objectness, classes; in the kit's order of boxes."""
+        rows = []
+        for convolution, x, anchors, stride in zip(self.m, maps, self.anchors, self.stride, strict=True):
+            n, _, h, w = x.shape
+            y = convolution(x).view(n, len(anchors), -1, h, w).permute(0, 3, 4, 1, 2).sigmoid()
+            grid = torch.stack(torch.meshgrid(torch.arange(w), torch.arange(h), indexing="xy"), 2).view(1, h, w, 1, 2)
+            xy = (y[..., :2] * 2 - 0.5 + grid) * stride
+            wh = (y[..., 2:4] * 2) ** 2 * anchors * stride
+            rows.append(torch.cat((xy, wh, y[..., 4:]), -1).flatten(1, 3))
+        return torch.cat(rows, 1)
+
+
+class Model(nn.Module):
+    """A network from a table like `TABLE`."""
+
+    def __init__(self, table: dict[str, Any], names: Any) -> None:
+        super().__init__()
+        self.yaml, self.names = table, names
+        self.sources: list[Any] = []
+        channels: list[int] = []
+        layers: list[nn.Module] = []
+        for source, number, kind, arguments in table["backbone"] + table["head"]:
+            read = [channels[s] if channels else 3 for s in ([source] if isinstance(source, int) else source)]
+            number = max(round(number * table["depth_multiple"]), 1) if number > 1 else number
+            outputs = sum(read)
+            if kind in ("Conv", "C3", "SPPF"):
+                outputs = math.ceil(arguments[0] * table["width_multiple"] / 8) * 8
+            layer: nn.Module
+            if kind == "Conv":
+                layer = Conv(read[0], outputs, *arguments[1:])
+            elif kind == "C3":
+                layer = C3(read[0], outputs, number, *arguments[1:])
+            elif kind == "SPPF":
+                layer = SPPF(read[0], outputs, arguments[1])
+            elif kind == "Detect":
+                layer = Detect(table["nc"], table["anchors"], read)
+            else:
+                layer = Concat() if kind == "Concat" else nn.Upsample(scale_factor=2, mode="nearest")
+            layers.append(layer)
+            channels.append(outputs)
+            self.sources.append(source)
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Any:
+        maps: list[Any] = []
+        for source, layer in zip(self.sources, self.model, strict=True):
+            one = isinstance(source, int)
+            x = layer((maps[source] if maps else x) if one else [maps[s] for s in source])
+            maps.append(x)
+        return x
+
+
+def model(classes: int, width: float = 0.25, names: Any = None, **table: Any) -> Model:
+    """A network with random weights and statistics that give spread-out rows."""
+    torch.manual_seed(0)
+    made = Model({**TABLE, "nc": classes, "width_multiple": width, **table}, names)
+    with torch.no_grad():
+        for norm in made.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_mean.normal_(std=0.2)  # type: ignore[union-attr]
+                norm.running_var.uniform_(0.002, 0.4)  # type: ignore[union-attr]
+    return made.eval()
+
+
+@contextmanager
+def importable() -> Iterator[None]:
+    """Inside it, the classes are those of modules ``models.common`` and ``models.yolo``, as a pickle names them."""
+    before = {kind: kind.__module__ for kind in (Conv, Bottleneck, C3, SPPF, Concat, Detect, Model)}
+    modules = {name: types.ModuleType(name) for name in ("models", "models.common", "models.yolo")}
+    for kind in before:
+        kind.__module__ = "models.yolo" if kind in (Detect, Model) else "models.common"
+        setattr(modules[kind.__module__], kind.__name__, kind)
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for kind, name in before.items():
+            kind.__module__ = name
+        for name in modules:
+            del sys.modules[name]
