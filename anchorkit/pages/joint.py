@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from anchorkit import plots
+from anchorkit.costs import cost_facts
 from anchorkit.plots.frames import change, points, signed, unit
 from anchorkit.runs.channels import JOINT
 from anchorkit.runs.holding import read_holding
 from anchorkit.runs.points import read_table
 from anchorkit.search.joint import JointResult
-from anchorkit.statistics.intervals import interval_words
 
 _MAKER = "21_channels_and_anchors"
 _WAYS = {
@@ -76,12 +76,13 @@ def _table(rows: pd.DataFrame, cost: str) -> str:
             _with(scale.text(row[cost]), change(whole[cost], row[cost])),
             _with(sizes.text(row["parameters"]), change(whole["parameters"], row["parameters"])),
             points(row["accuracy"]),
-            _on_test(row, whole) if "test" in row else "",
+            *([_on_test(row, whole)] if "test" in row else []),
         ]
         mark = ' class="base"' if row["point"] == "unpruned" else ""
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells[1:])
         lines.append(f"<tr{mark}><td>{escape(cells[0])}</td>{numbers}</tr>")
-    titles = ("Channels removed", "Anchors", escape(scale.title), "Parameters", "AP on val", "AP on test")
+    titles = ["Channels removed", "Anchors", escape(cost_facts(cost).title), "Parameters", "AP on val"]
+    titles += ["AP on test<br>change, 95 % interval"] if "test" in rows else []
     heads = "".join(f'<th class="number">{title}</th>' for title in titles)
     text = (
         "<p>The cheapest of each way within the loss that was allowed on the validation images, which chose them: that "
@@ -100,5 +101,5 @@ def _with(value: str, difference: str) -> str:
 def _on_test(row: Mapping[Any, Any], whole: pd.Series[Any]) -> str:
     if row["point"] == "unpruned":
         return points(row["test"])
-    shift = f"{signed(100 * (row['test'] - whole['test']))} ({interval_words(row['low'], row['high'])})"
-    return _with(points(row["test"]), shift.replace("-", "\N{MINUS SIGN}"))
+    change_of_ap, low, high = (signed(100 * value) for value in (row["test"] - whole["test"], row["low"], row["high"]))
+    return f"{points(row['test'])}<small>{change_of_ap} ({low} to {high})</small>"

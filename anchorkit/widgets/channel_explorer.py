@@ -52,7 +52,7 @@ class ChannelExplorer(Explorer):
         >>> explorer = ak.ChannelExplorer(detector, data.train, data.val, images=4)
         >>> explorer.set(ratio=0.3)
         >>> explorer.macs, explorer.parameters
-        ((112419072, 61525041), (716600, 409935))
+        ((112419072, 61527825), (716600, 409935))
         >>> small = ak.prune_channels(detector, explorer.statistics, **explorer.selected, progress=False)
         >>> small.parameters
         409935
