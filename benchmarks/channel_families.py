@@ -104,7 +104,7 @@ def latency(names: list[str], repeats: int) -> None:
         statistics = gather_statistics(detector, data.train, 8, nuclear=False)
         detectors, facts = {"whole": detector}, {}
         for ratio in RATIOS:
-            for widths, multiple in (("free", 1), ("multiples of 8", 8)):
+            for widths, multiple in (("free", 1), ("multiples of 8", 8), ("multiples of 16", 16)):
                 small = prune_channels(
                     detector, statistics, ratio=ratio, importance="l1", multiple_of=multiple, progress=False
                 )

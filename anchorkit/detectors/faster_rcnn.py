@@ -105,8 +105,8 @@ class TwoStageDetector(Detector):
         grids = [(level.shape[-2], level.shape[-1]) for level in features.values()]
         anchor = boxes_by_anchor(self.layout, grids)[number[real].cpu().numpy()]
         scale = boxes.new_tensor([image.shape[1] / size[1], image.shape[0] / size[0]] * 2)
-        rows = _rows(scores[real], boxes[real] * scale)
-        return RawPredictions(*(each.cpu().numpy() for each in reversed(rows)), np.repeat(anchor, scores.shape[1]))
+        of_class, corners = (each.cpu().numpy() for each in _rows(scores[real], boxes[real] * scale))
+        return RawPredictions(corners, of_class, np.repeat(anchor, scores.shape[1]))
 
     def pruned(self, configuration: Configuration) -> Detector:
         """Refused: proposals compete before the second stage, so the rows of the other anchors would not stay."""
@@ -137,12 +137,13 @@ class _Stages(nn.Module):
     def __init__(self, module: Any) -> None:
         super().__init__()
         self.backbone, self.rpn, self.roi_heads = module.backbone, module.rpn, module.roi_heads
-        self.most = module.rpn._pre_nms_top_n["testing"], module.rpn._post_nms_top_n["testing"]
+        self.most: tuple[int, int] = module.rpn._pre_nms_top_n["testing"], module.rpn._post_nms_top_n["testing"]
         self.mean, self.std = list(module.transform.image_mean), list(module.transform.image_std)
 
     def proposals(self, layout: AnchorLayout) -> int:
         """How many there may be at the layout's input size."""
-        return min(self.most[1], sum(min(self.most[0], level.cells * len(level.anchors)) for level in layout.levels))
+        most, of_all = self.most
+        return min(of_all, sum(min(most, level.cells * len(level.anchors)) for level in layout.levels))
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """What the trunk makes of images in 0..1."""

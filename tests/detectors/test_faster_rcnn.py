@@ -136,6 +136,8 @@ def test_a_step_of_everything_before_and_after_a_cut(name: str, data: ak.dataset
     assert len(found) == len(wanted) > 0
     distance, _ = cKDTree(found).query(wanted, p=np.inf)
     assert distance.max() < 1e-3
+    report = ak.measure_latency(small, [few.val.image(few.val.image_ids[0])], repeats=2, warmup=0, progress=False)
+    assert (report.frame["median_ms"] > 0).all()
     facts = json.loads(file.with_suffix(".json").read_text())
     assert facts["box_order"] == "proposal by proposal, best first, class by class"
     assert facts["verified"]["scores"] < 1e-3
