@@ -9,7 +9,7 @@ import numpy as np
 
 from anchorkit.anchors import AnchorLayout, Level, TrunkPart
 from anchorkit.onnx.extents import Extents
-from anchorkit.onnx.graph import Graph, inputs_of, macs, macs_per_element, stored, weight_of
+from anchorkit.onnx.graph import Graph, inputs_of, macs, macs_per_element, stored
 from anchorkit.onnx.provenance import Head, Labels, filters_in
 from anchorkit.onnx.rows import FoundAnchor
 from anchorkit.onnx.surgery import head_constants
@@ -65,19 +65,20 @@ def layout_of_file(
                 each[anchor] += int(count) // cells * macs_per_element(graph, node, shapes)
     parts: dict[tuple[int, ...], tuple[str, int]] = {}
     trunk = 0
-    for place, count in work.items():
+    for place, node in enumerate(graph.nodes):
         if place in behind or place in own or not feeds.get(place):
             continue
+        count = work.get(place, 0)
         levels = tuple(sorted({level_of_head[head] for head in feeds[place]}))
         tower = len(levels) == 1 and len(feeds[place]) < level_of_head.count(levels[0])
         cells = _cells(anchors[by_level[levels[0]][0]])
         if tower and count % cells == 0:
             fixed[levels[0]] += count // cells
-            fixed_params[levels[0]] += _parameters(graph, graph.nodes[place])
+            fixed_params[levels[0]] += _parameters(graph, node)
             continue
         trunk += count
-        if len(levels) < counts:
-            first = graph.nodes[place].name or graph.nodes[place].output[0]
+        if count and len(levels) < counts:
+            first = node.name or node.output[0]
             title, before = parts.get(levels, (first, 0))
             parts[levels] = (title, before + count)
     weights = [
@@ -164,13 +165,11 @@ def _heads_fed(graph: Graph, heads: Sequence[Head]) -> dict[int, frozenset[int]]
 
 
 def _parameters(graph: Graph, node: Any) -> int:
-    """Weights and bias of a convolution."""
-    weight = weight_of(graph, node)
-    total = 0 if weight is None else int(weight.size)
-    if node.op_type == "Conv" and len(node.input) > 2 and node.input[2]:
-        bias = stored(graph, node.input[2])
-        total += 0 if bias is None else int(np.prod(_shape(graph, bias)))
-    return total
+    """Weights and bias of a convolution, scale and shift of a norm; 0 for other nodes."""
+    read = {"Conv": (1, 2), "QLinearConv": (3, 8), "BatchNormalization": (1, 2), "Mul": (0, 1), "Add": (0, 1)}
+    names = [node.input[place] for place in read.get(node.op_type, ()) if place < len(node.input)]
+    sizes = [int(np.prod(_shape(graph, one))) for name in names if name and (one := stored(graph, name))]
+    return sum(size for size in sizes if size > 1 or node.op_type not in ("Mul", "Add"))
 
 
 def _positions(members: Sequence[int], anchors: Sequence[FoundAnchor], heads: Sequence[Head]) -> tuple[int, ...]:

@@ -184,7 +184,9 @@ class RunRecord:
     @property
     def name(self) -> str | None:
         """The detector and the data, such as ``"tiny_ssd on shapes"``; None if the record has neither."""
-        known = [self.detector and Path(self.detector).name, self.data and Path(self.data).name]
+        data = Path(self.data or "")
+        described = data.suffix in (".yaml", ".yml", ".data")  # such a file is called alike in all data sets
+        known = [self.detector and Path(self.detector).name, data.parent.name if described else data.name]
         return " on ".join(part for part in known if part) or None
 
     def with_notebook(self, stem: str, executed: Executed) -> RunRecord:
