@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,29 @@ def test_channels_cut_are_channels_masked(loaded: ak.Detector) -> None:
         for ours, theirs in zip(small.network()(image), masked.network()(image), strict=True):
             assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
     assert small.parameters < 0.4 * loaded.parameters
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_chosen_for_an_exported_file_is_fine_tuned_from_its_checkpoint(
+    theirs: repository_of_theirs.Model, loaded: ak.Detector, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    torch.onnx.export(theirs, (torch.rand(1, 3, *SIZE),), tmp_path / "best.onnx", dynamo=False, opset_version=17)
+    file = ak.load_onnx(tmp_path / "best.onnx", categories=2, preset="ultralytics")
+    assert file.layout.ids == loaded.layout.ids
+    chosen = ak.prune(file, file.layout.configuration(keep=[0, 2, 4]))
+    chosen.save(tmp_path / "small.onnx")
+    facts = json.loads((tmp_path / "small.json").read_text())
+    small = ak.prune(loaded, loaded.layout.configuration(keep=facts["kept_anchors"]))
+    image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    [ours], [of_file] = small.raw_predictions([image]), chosen.raw_predictions([image])
+    np.testing.assert_allclose(ours.scores, of_file.scores, atol=1e-4)
+    np.testing.assert_allclose(ours.boxes, of_file.boxes, atol=1e-2)
+    # The filters that are listed for other frameworks are those of the pruned detector.
+    state, own = theirs.state_dict(), small.module.state_dict()
+    for name, kept in facts["kept_filters"].items():
+        if kept:
+            assert torch.equal(state[name][kept], own[own_name(name)])
 
 
 def small_state(**others: Any) -> dict[str, torch.Tensor]:
