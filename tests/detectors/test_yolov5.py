@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +112,16 @@ def test_some_anchors_less_written_for_darknet_gives_the_same_boxes(loaded: ak.D
             torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-4)
 
 
-def test_promises(loaded: ak.Detector, tmp_path: Path) -> None:
-    images, layout = properties.noise_images(SIZE, (70, 50)), loaded.layout
-    testing.check_raw_predictions(loaded, images)
-    testing.check_network(loaded, images[0])
-    properties.kit_postprocessing_gives_what_the_detector_returns(loaded, images)
+def test_promises(tmp_path: Path) -> None:
+    detector = properties.spread(ak.load_detector("yolov5n", categories=2, size=SIZE, seed=1))
+    images, layout = properties.noise_images(SIZE, (70, 50)), detector.layout
+    testing.check_raw_predictions(detector, images)
+    testing.check_network(detector, images[0])
+    properties.kit_postprocessing_gives_what_the_detector_returns(detector, images)
     for gone in (0, 2):
         kept = layout.configuration(drop=[anchor.index for anchor in layout.anchors if anchor.level == gone])
-        testing.check_costs(loaded, kept)
-        small = testing.check_pruning(loaded, kept, images[:1])
+        testing.check_costs(detector, kept)
+        small = testing.check_pruning(detector, kept, images[:1])
     testing.check_saving(small, images[:1], tmp_path)
 
 
@@ -127,11 +129,34 @@ def test_channels_cut_are_channels_masked(loaded: ak.Detector) -> None:
     channels = ak.coupled_channels(loaded)
     keep = {group.name: range(0, group.atoms, 2) for group in channels.groups}
     image = torch.rand(1, 3, *SIZE)
+    small, masked = (cut(loaded, keep, channels=channels) for cut in (cut_channels, masked_channels))
     with torch.inference_mode():
-        small, masked = (cut(loaded, keep, channels=channels) for cut in (cut_channels, masked_channels))
         for ours, theirs in zip(small.network()(image), masked.network()(image), strict=True):
             assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
     assert small.parameters < 0.4 * loaded.parameters
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_chosen_for_an_exported_file_is_fine_tuned_from_its_checkpoint(
+    theirs: repository_of_theirs.Model, loaded: ak.Detector, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    torch.onnx.export(theirs, (torch.rand(1, 3, *SIZE),), tmp_path / "best.onnx", dynamo=False, opset_version=17)
+    file = ak.load_onnx(tmp_path / "best.onnx", categories=2, preset="ultralytics")
+    assert file.layout.ids == loaded.layout.ids
+    chosen = ak.prune(file, file.layout.configuration(keep=[0, 2, 4]))
+    chosen.save(tmp_path / "small.onnx")
+    facts = json.loads((tmp_path / "small.json").read_text())
+    small = ak.prune(loaded, loaded.layout.configuration(keep=facts["kept_anchors"]))
+    image = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    [ours], [of_file] = small.raw_predictions([image]), chosen.raw_predictions([image])
+    np.testing.assert_allclose(ours.scores, of_file.scores, atol=1e-4)
+    np.testing.assert_allclose(ours.boxes, of_file.boxes, atol=1e-2)
+    # The filters that are listed for other frameworks are those of the pruned detector.
+    state, own = theirs.state_dict(), small.module.state_dict()
+    for name, kept in facts["kept_filters"].items():
+        if kept:
+            assert torch.equal(state[name][kept], own[own_name(name)])
 
 
 def small_state(**others: Any) -> dict[str, torch.Tensor]:
