@@ -21,7 +21,7 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.files import read_json, write_json
 from anchorkit.predictions import PredictionTable, collect_predictions
-from anchorkit.runs.folder import choose_data, load_data
+from anchorkit.runs.folder import choose_data, left_by_earlier, load_data
 from anchorkit.runs.provenance import content_hash
 from anchorkit.search.joint import JointResult
 from anchorkit.search.result import NEGLIGIBLE_LOSS
@@ -74,7 +74,8 @@ class ChannelRun:
         """The run's detector; in an empty folder the shipped one.
 
         Raises:
-            InputError: it is an ONNX file, whose channels cannot be removed.
+            InputError: it is an ONNX file, whose channels cannot be removed; or the folder has predictions or other
+                data, but no detector.
         """
         from anchorkit.detectors import load_detector
 
@@ -83,8 +84,8 @@ class ChannelRun:
             raise InputError(f"{own}: channels of a detector that is only an ONNX file cannot be removed")
         if (own / "detector.json").exists():
             return load_detector(own)
-        if (Path(self.run_dir) / "predictions.parquet").exists():
-            raise InputError(f"{own}: there are predictions, but no detector; run the notebook 02_detector first")
+        if (Path(self.run_dir) / "predictions.parquet").exists() or self.data.name != "shapes":
+            return load_detector(left_by_earlier(self.run_dir, "detector/detector.json").parent)
         return load_detector("tiny_ssd", weights="shapes")
 
     @cached_property

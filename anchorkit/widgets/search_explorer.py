@@ -64,7 +64,7 @@ class SearchExplorer(SearchSession):
         self._asked: _Key = ()
         self._rivals: _Key = ()
         self._updating = self._drawing = False
-        self._drawer: Background[tuple[str, bool, dict[str, Configuration]]] = Background(self._drawn, self._not_drawn)
+        self._drawer: Background[tuple[str, bool, View | None]] = Background(self._drawn, self._not_drawn)
         self._asker: Background[tuple[_Key, Details, str, bool]] = Background(self._explained, self._failed)
         self._rival: Background[tuple[_Key, pd.DataFrame]] = Background(self._rivalled, self._failed)
         super().__init__(evaluator, **options)
@@ -86,7 +86,7 @@ class SearchExplorer(SearchSession):
             view.settings.cost,
             full=dict(view.full),
             random=self._random.get(self._random_key(view)) if self._wants("random") else None,
-            evaluated=view.tried if self._wants("dominated") else None,
+            evaluated=view.tried if self._wants("dominated") or view.by else None,
             chosen=self._marked(view, not pickable),
             others=self._others(view) or None,
             most=self.budget,
@@ -201,18 +201,19 @@ class SearchExplorer(SearchSession):
             self._wanted, self._drawing = wanted, True
             self._drawer.submit(self._picture)
 
-    def _picture(self) -> tuple[str, bool, dict[str, Configuration]]:
+    def _picture(self) -> tuple[str, bool, View | None]:
         view, dark = self._view, is_dark()
         if view is None:
-            return "", dark, {}
-        return plots.to_pickable_svg(self.frontier_chart(pickable=True)), dark, view.configurations
+            return "", dark, None
+        return plots.to_pickable_svg(self.frontier_chart(pickable=True)), dark, view
 
-    def _drawn(self, drawn: tuple[str, bool, dict[str, Configuration]]) -> None:
-        svg, dark, points = drawn
+    def _drawn(self, drawn: tuple[str, bool, View | None]) -> None:
+        svg, dark, view = drawn
+        points = {} if view is None else view.configurations
         with self._lock:
             with self.panel.frontier.hold_sync():
                 self.panel.frontier.put(svg, dark)
-                self.panel.frontier.notes = {name: words.removed(one) for name, one in points.items()}
+                self.panel.frontier.notes = {} if view is None else words.notes(view)
                 self._points = points
             self._drawing = False
             self._redraw(self._view)

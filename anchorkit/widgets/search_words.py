@@ -75,8 +75,14 @@ def results(runs: Mapping[str, SearchRun], front: str | None) -> str:
     return f'<ul style="margin:2px 0;padding-left:16px;list-style:none">{"".join(lines)}</ul>'
 
 
+def notes(view: View) -> dict[str, str]:
+    """What each point of a frontier lacks: channels and, level by level, anchors; plain text."""
+    found = {name: (view.channels(one), removed(one)) for name, one in view.configurations.items()}
+    return {name: "\n".join(line for line in lines if line) for name, lines in found.items()}
+
+
 def removed(configuration: Configuration) -> str:
-    """What a configuration lacks, level by level; plain text."""
+    """Which anchors a configuration lacks, level by level; plain text."""
     gone = set(configuration.dropped)
     if not gone:
         return "every anchor"

@@ -398,6 +398,11 @@ def joint() -> tuple[list[Evaluator], JointResult]:
     )
 
 
+def view_label(explorer: SearchExplorer, configuration: Configuration) -> str:
+    """What a point of the frontier that is drawn is called."""
+    return next(name for name, own in explorer._points.items() if own == configuration)
+
+
 def test_a_joint_result_has_the_colour_of_its_detectors(joint: tuple[list[Evaluator], JointResult]) -> None:
     evaluators, result = joint
     explorer = SearchExplorer(evaluators, result=result, max_loss=0.02)
@@ -412,8 +417,7 @@ def test_a_joint_result_has_the_colour_of_its_detectors(joint: tuple[list[Evalua
     assert f"{100 * chosen.channels:g} % of the channels removed" in panel.answer.value
     # Both detectors have points of the same mask, and each can be picked.
     whole = result.configurations[result.origins.index(0)]
-    assert explorer._points
-    panel.frontier.pick(next(name for name, own in explorer._points.items() if own == whole))
+    panel.frontier.pick(view_label(explorer, whole))
     assert explorer.selected == whole
     assert explorer.selected.layout == evaluators[0].layout
     assert explorer.details().after.stats == evaluators[0].stats(whole)
@@ -421,9 +425,7 @@ def test_a_joint_result_has_the_colour_of_its_detectors(joint: tuple[list[Evalua
     slim = evaluators[result.labels.index(chosen.channels)]
     assert explorer.details().after.stats == slim.stats(chosen.configuration)
     assert explorer.details().before.stats == evaluators[0].stats(evaluators[0].full)
-    panel.dominated.value = True  # a thin line per detector
-    assert explorer.wait(60)
-    assert panel.frontier.svg != svg
+    assert "30 % of the channels removed" in panel.frontier.notes[view_label(explorer, chosen.configuration)]
 
 
 def test_a_search_beside_a_joint_result_is_of_the_whole_detector(joint: tuple[list[Evaluator], JointResult]) -> None:
