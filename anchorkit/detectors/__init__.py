@@ -11,6 +11,7 @@ from anchorkit.detectors.base import (
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.channel_maps import watch_maps
 from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
+from anchorkit.detectors.checkpoints import Checkpoint, read_checkpoint
 from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.detectors.darknet_weights import export_darknet
 from anchorkit.detectors.export import export_onnx
@@ -30,6 +31,7 @@ from anchorkit.pruning import prune
 __all__ = [
     "Builder",
     "ChannelGroup",
+    "Checkpoint",
     "CoupledChannels",
     "Detector",
     "RawPredictions",
@@ -46,6 +48,7 @@ __all__ = [
     "load_detector",
     "masked_channels",
     "prune",
+    "read_checkpoint",
     "register_detector",
     "save_detector",
     "to_tensor",
