@@ -12,6 +12,7 @@ from anchorkit.detectors.channel_costs import parameter_cost
 from anchorkit.detectors.channel_groups import ChannelGroup, CoupledChannels
 from anchorkit.detectors.channel_maps import watch_maps
 from anchorkit.detectors.channel_surgery import cut_channels, masked_channels
+from anchorkit.detectors.checkpoints import Checkpoint, read_checkpoint
 from anchorkit.detectors.coupling import coupled_channels
 from anchorkit.detectors.darknet_weights import export_darknet
 from anchorkit.detectors.export import export_onnx
@@ -31,6 +32,7 @@ from anchorkit.pruning import prune
 __all__ = [
     "Builder",
     "ChannelGroup",
+    "Checkpoint",
     "CoupledChannels",
     "Detector",
     "RawPredictions",
@@ -48,6 +50,7 @@ __all__ = [
     "masked_channels",
     "parameter_cost",
     "prune",
+    "read_checkpoint",
     "register_detector",
     "save_detector",
     "to_tensor",

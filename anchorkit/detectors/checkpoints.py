@@ -41,8 +41,8 @@ class Checkpoint:
     table: Mapping[str, Any] | None = None
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read what ``torch.save`` wrote: a module, a state dict, or a dictionary that has one.
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read what ``torch.save`` wrote: a module, a state dict, or a dictionary that has one. Nothing in it runs.
 
     Where a dictionary has both ``model`` and ``ema`` (a moving average of the weights), the average is taken, as
     YOLOv5 and YOLOv7 do.
@@ -52,7 +52,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         InputError: the file is missing, cut off or damaged, has no weights, or claims more numbers than it holds.
+
+    Example:
+        >>> import torch
+        >>> from anchorkit.detectors import read_checkpoint
+        >>> torch.save({"model": {"weight": torch.ones(2)}, "names": ["cat", "dog"]}, "best.pt")
+        >>> found = read_checkpoint("best.pt")
+        >>> found.names, found.state["weight"]
+        (('cat', 'dog'), tensor([1., 1.]))
     """
+    path = Path(path)
     try:
         with opened(path) as (loaded, read):
             return _found(loaded, Tensors(read, path.stat().st_size))
