@@ -1,1 +1,5 @@
 """The handout: the anchor board of a run as one HTML file that needs neither a network nor Python."""
+
+from anchorkit.pages.handout.page import handout, open_run, write_handout
+
+__all__ = ["handout", "open_run", "write_handout"]

@@ -1,7 +1,5 @@
 // What a set of anchors costs, from the layout: the formulas of anchorkit/costs.py.
 
-export const COSTS = ["boxes", "head_flops", "total_flops", "head_parameters"];
-
 // layout: as AnchorLayout.to_dict(); keep: one byte per anchor. total_flops is null where the trunk's are not known.
 export function costsOf(layout, keep) {
   let first = 0;

@@ -1,4 +1,4 @@
-"""A table as text for the page: streams of small numbers, gzip, base64. `unpack.js` reads it."""
+"""A table as text for the page: streams of whole numbers, gzip, base64. `unpack.js` reads it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from anchorkit.pages.handout.table import Table
 def pack(table: Table, facts: Mapping[str, Any], streams: Mapping[str, Array] | None = None) -> str:
     """A table and other facts as base64 text. The same input gives the same text.
 
-    The bytes are those of gzip. In it: the length of a JSON object (4 bytes, low byte first), the object, and the
-    streams that its ``streams`` names with their counts, one after another. A stream is whole numbers of 7 bits a byte,
-    low bits first; all bytes of a number but the last have the highest bit set.
+    Unzipped: the length of a JSON object (4 bytes, low byte first), the object, and the streams that its ``streams``
+    names, one after another, each with its count of numbers and of bytes per number. First come the low bytes of all
+    numbers of a stream, then the next ones: so each gets the code of gzip that fits it.
 
     Rows are numbered image by image, class by class, best first. The streams of a table:
 
@@ -69,7 +69,7 @@ def pack(table: Table, facts: Mapping[str, Any], streams: Mapping[str, Array] | 
         "limited": np.diff(limited, prepend=0),
         "topped": np.diff(np.flatnonzero(table.topped), prepend=0),
     }
-    everything = {**own, **(streams or {})}
+    everything = {name: planes(values) for name, values in {**own, **(streams or {})}.items()}
     head = {
         "images": table.n_images,
         "class_sizes": np.bincount(table.klass, minlength=len(table.n_real)).tolist(),
@@ -80,23 +80,19 @@ def pack(table: Table, facts: Mapping[str, Any], streams: Mapping[str, Array] | 
         "topk_scope": table.post.topk_scope,
         "cap": table.post.max_detections,
         **facts,
-        "streams": {name: len(values) for name, values in everything.items()},
+        "streams": {name: values.shape[::-1] for name, values in everything.items()},
     }
     text = json.dumps(head, separators=(",", ":")).encode()
-    parts = [len(text).to_bytes(4, "little"), text, *map(varints, everything.values())]
-    return base64.b64encode(gzip.compress(b"".join(parts), 9, mtime=0)).decode()
+    return zipped(b"".join([len(text).to_bytes(4, "little"), text, *(values.tobytes() for values in everything.values())]))
 
 
-def varints(values: Array) -> bytes:
-    """Whole numbers, 0 and up, as `pack` writes them."""
-    values = np.asarray(values, np.int64)
-    length = np.ones(len(values), np.int64)
-    for bits in range(7, 63, 7):
-        length += values >> bits > 0
-    start = starts_of(length)
-    found = np.empty(start[-1], np.uint8)
-    for byte in range(int(length.max(initial=0))):
-        has = length > byte
-        more = (length[has] > byte + 1).astype(np.uint8) << 7
-        found[start[:-1][has] + byte] = (values[has] >> 7 * byte & 127).astype(np.uint8) | more
-    return found.tobytes()
+def zipped(data: bytes) -> str:
+    """Bytes as gzip as base64; `inflate.js` reads it."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def planes(values: Array) -> Array:
+    """uint8 (bytes per number, n): the low bytes of whole numbers below 2**32, the next ones, and so on."""
+    numbers = np.asarray(values, "<u4")
+    n_bytes = max(1, (int(numbers.max(initial=0)).bit_length() + 7) // 8)
+    return np.ascontiguousarray(numbers.view(np.uint8).reshape(-1, 4).T[:n_bytes])

@@ -1,52 +1,24 @@
-// From the text that pack.py writes back to arrays. Rows are numbered by place: class by class, best first.
+// From the bytes that pack.py writes to arrays. Rows are numbered by place: class by class, best first.
+import { sliced } from "./inflate.js";
 
-// Generators pause often. This runs one to its end, some milliseconds at a time, and lets the page live in between.
-export async function sliced(work, isWanted = () => true, milliseconds = 12) {
-  let end = performance.now() + milliseconds;
-  for (;;) {
-    const { done, value } = work.next();
-    if (done) return value;
-    if (performance.now() >= end) {
-      await new Promise((resolve) => setTimeout(resolve));
-      if (!isWanted()) return undefined;
-      end = performance.now() + milliseconds;
-    }
-  }
-}
+const PAUSE = 1 << 15;
 
-const OFTEN = 1 << 15;
-
-export async function unpack(text) {
-  const zipped = await sliced(bytesOf(text.trim()));
-  const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+export async function unpack(bytes) {
   const length = new DataView(bytes.buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
   const streams = await sliced(numbers(bytes, 4 + length, head.streams));
   return { head, streams, table: await sliced(tableOf(head, streams)) };
 }
 
-function* bytesOf(text) {
-  const padding = text.endsWith("==") ? 2 : Number(text.endsWith("="));
-  const found = new Uint8Array((text.length / 4) * 3 - padding);
-  let at = 0;
-  for (let i = 0; i < text.length; i += OFTEN) {
-    const letters = atob(text.slice(i, i + OFTEN));
-    for (let j = 0; j < letters.length; j++) found[at++] = letters.charCodeAt(j);
-    yield;
-  }
-  return found;
-}
-
-function* numbers(bytes, at, counts) {
+function* numbers(bytes, at, sizes) {
   const found = {};
-  for (const [name, count] of Object.entries(counts)) {
+  for (const [name, [count, planes]] of Object.entries(sizes)) {
     const values = (found[name] = new Uint32Array(count));
-    for (let i = 0; i < count; i++) {
-      if (i % OFTEN === 0) yield;
-      let value = bytes[at] & 127;
-      for (let shift = 7; bytes[at++] & 128; shift += 7) value |= (bytes[at] & 127) << shift;
-      values[i] = value;
+    for (let plane = 0; plane < planes; plane++) {
+      for (let i = 0; i < count; i++) {
+        if (i % PAUSE === 0) yield;
+        values[i] |= bytes[at++] << (8 * plane);
+      }
     }
   }
   return found;
@@ -55,7 +27,7 @@ function* numbers(bytes, at, counts) {
 // Sums of differences, in place.
 function* summed(values, modulus = 0) {
   for (let i = 0, sum = 0; i < values.length; i++) {
-    if (i % OFTEN === 0) yield;
+    if (i % PAUSE === 0) yield;
     sum += values[i];
     if (modulus && sum >= modulus) sum -= modulus;
     values[i] = sum;
@@ -84,7 +56,7 @@ function* tableOf(head, s) {
   const lastClass = new Int32Array(head.images).fill(-1);
   for (let k = 0; k < head.class_sizes.length; k++) {
     for (let p = classStart[k]; p < classStart[k + 1]; p++) {
-      if (p % OFTEN === 0) yield;
+      if (p % PAUSE === 0) yield;
       const row = next[image[p]]++;
       place[row] = p;
       if (lastClass[image[p]] !== k) groupOf[row] = 1;
@@ -102,7 +74,7 @@ function* tableOf(head, s) {
   const victimStart = new Uint32Array(n + 1);
   const pairStart = new Uint32Array(n + 1);
   for (let row = 0; row < n; row++) {
-    if (row % OFTEN === 0) yield;
+    if (row % PAUSE === 0) yield;
     const p = place[row];
     anchor[p] = s.anchor[row];
     victimStart[p + 1] = s.n_victims[row];
@@ -117,7 +89,7 @@ function* tableOf(head, s) {
   let v = 0;
   let q = 0;
   for (let row = 0; row < n; row++) {
-    if (row % OFTEN === 0) yield;
+    if (row % PAUSE === 0) yield;
     const p = place[row];
     let suppressed = row;
     for (let e = victimStart[p]; e < victimStart[p + 1]; e++) {
@@ -153,7 +125,7 @@ function* tableOf(head, s) {
   const others = new Uint32Array(n);
   let rest = 0;
   for (let p = 0; p < n; p++) {
-    if (p % OFTEN === 0) yield;
+    if (p % PAUSE === 0) yield;
     if (!isLimited[image[p]]) others[rest++] = p;
   }
   parts.push({ rows: others.subarray(0, rest), limited: false, topped: false });
