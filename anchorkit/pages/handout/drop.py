@@ -192,7 +192,6 @@ def idle(table: Table) -> Array:
     row_of_pair = np.repeat(np.arange(len(table)), np.diff(table.pair_start))[table.real[table.pair_truth]]
     last = np.full(len(table.n_real), -1, np.int64)
     np.maximum.at(last, table.klass[row_of_pair], table.order[row_of_pair])
-    last[table.n_real == 0] = -1
     return table.order > last[table.klass]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anchorkit.anchors import AnchorLayout, Configuration
-from anchorkit.costs import cost_of
+from anchorkit.costs import COSTS, cost_of
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
 from anchorkit.search import SearchResult
@@ -41,10 +41,15 @@ class Budget:
 
     @classmethod
     def of(cls, search: SearchResult) -> Budget:
-        """Half of the full detector's cost, or what the cheapest point of the frontier costs if that is more."""
-        cost = search.frontier[search.cost].astype(float)
-        limit = max(SHARE * float(search.baseline[search.cost]), float(cost.min()))
-        return cls(search.cost, limit, float(search.frontier["accuracy"][cost <= limit].max()))
+        """Half of the full detector's cost, or what the cheapest point of the frontier costs if that is more.
+
+        The cost is that of the search or, where only a measurement gives that, head FLOPs.
+        """
+        name = search.cost if search.cost in COSTS else "head_flops"
+        found = [cost_of(configuration, name) for configuration in search.configurations]
+        limit = max(SHARE * cost_of(search.layout.full, name), min(found))
+        accuracies = search.frontier["accuracy"].tolist()
+        return cls(name, limit, max(a for a, cost in zip(accuracies, found, strict=True) if cost <= limit))
 
 
 def tag_of(fingerprint: str) -> int:

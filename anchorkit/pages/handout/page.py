@@ -20,6 +20,7 @@ from anchorkit.pages.handout.pack import pack, zipped
 from anchorkit.pages.handout.pictures import LEAST_SCORE, Pictures, choose_pictures
 from anchorkit.pages.handout.table import read_table
 from anchorkit.pages.notebooks import page
+from anchorkit.pages.run import HANDOUT
 from anchorkit.plots.theme import DARK, GHOST, LEVEL_COLORS, SEARCH_COLOR, readable, turned
 from anchorkit.predictions import PredictionTable
 from anchorkit.runs.folder import left_by_earlier, load_data
@@ -29,8 +30,6 @@ from anchorkit.search import SearchResult
 if TYPE_CHECKING:
     from anchorkit.datasets import Split
     from anchorkit.evaluation import Evaluator
-
-HANDOUT = "handout.html"
 
 BOOT = ("inflate.js", "boot.js")
 """What the page runs first, as it is; the rest is zipped."""
@@ -103,7 +102,7 @@ def handout(
     facts = {
         "layout": evaluator.layout.to_dict(),
         "class_names": [known.get(key, f"class {key}") for key in evaluator.ground_truth.category_ids.tolist()],
-        "cost": search.cost,
+        "cost": budget.cost,
         "frontier": [
             [f"{configuration.mask:x}", round(accuracy, 6)]
             for configuration, accuracy in zip(search.configurations, search.frontier["accuracy"].tolist(), strict=True)
