@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anchorkit import Evaluator
+from anchorkit import Evaluator, PostProcess, PredictionTable
+from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.pages.handout import drop as dropping
 from anchorkit.pages.handout.pack import pack
 from anchorkit.pages.handout.page import script
@@ -139,3 +141,58 @@ DROP_EDITS = {
 def left(evaluator: Evaluator) -> Table:
     """What the handout has of an evaluator's tables."""
     return dropping.drop(read_table(evaluator))
+
+
+NASTY = {
+    "cap": PostProcess(0.0, None, "class", 0.2, 8),
+    "class": PostProcess(0.0, 4, "class", 0.5, 7),
+    "level": PostProcess(0.0, 11, "level", 0.5, None),
+    "image": PostProcess(0.0, 18, "image", 0.4, None),
+    "long": PostProcess(0.0, None, "class", 0.9, None),
+}
+"""Post-processings under which each rule of the evaluation matters, see `nasty`."""
+
+
+def nasty(name: str) -> Question:
+    """A table full of ties, crowds, ignored and huge boxes, and classes that the ground truth lacks; all its sets.
+
+    ``long`` has more detections of a class in an image than count.
+    """
+    long = name == "long"
+    random = np.random.default_rng([sorted(NASTY).index(name), 7])
+    shapes = ((16.0, 16.0), (30.0, 15.0), (15.0, 30.0), (40.0, 40.0))
+    levels = tuple(Level(f"P{k}", 4, 4, shapes, 0, 100 + k, 0, 50) for k in range(2))
+    layout = AnchorLayout("nasty", (160, 160), levels)
+    n, n_images, n_truth = (800, 2, 60) if long else (500, 3, 40)
+    # A lattice gives equal IoUs; with "long" most boxes stand apart, so that NMS leaves them.
+    corner = random.integers(0, 400 if long else 12, (n_truth, 2)) * (3.0 if long else 8.0)
+    truth = np.concatenate([corner, random.choice([20.0, 24.0, 28.0], (n_truth, 2))], axis=1)
+    boxes = truth[random.integers(0, n_truth, n)] + random.integers(-2, 3, (n, 4)) * random.choice([0, 1, 2], (n, 1))
+    far = random.random(n) < (0.8 if long else 0.2)
+    boxes[far, :2] = random.integers(0, 400 if long else 100, (far.sum(), 2))
+    huge = random.random(n) < 0.03
+    boxes[huge, :2] -= 1e5 * random.random((huge.sum(), 1))
+    boxes[huge, 2:] += 2e5
+    image = random.integers(1, n_images + 1, n)
+    category = random.choice([1, 2, 3, 9], n, p=[0.5, 0.25, 0.1, 0.15])  # the ground truth lacks 9
+    score = random.integers(1, 40, n) / 40
+    annotations = [
+        {
+            "id": i + 1,
+            "image_id": int(random.integers(1, n_images + 1)),
+            "category_id": int(random.choice([1, 2])),
+            "bbox": box,
+            # COCO ignores what is larger than its largest range.
+            "area": 2e10 if random.random() < 0.1 else box[2] * box[3],
+            "iscrowd": int(random.random() < 0.2),
+        }
+        for i, box in enumerate(truth.tolist())
+    ]
+    ids = ("images", n_images), ("categories", 3)
+    data = {key: [{"id": i + 1} for i in range(count)] for key, count in ids} | {"annotations": annotations}
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    table = PredictionTable(image, random.integers(0, 8, n), category, score, corners, layout, NASTY[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluator = Evaluator(table, data)
+    return Question.at_random(evaluator, 256)
