@@ -113,7 +113,9 @@ def _write_handout(folder: Path) -> None:
     if not predictions.exists() or not (folder / "search" / "search.json").exists():
         return
     if predictions.stat().st_size > _LARGEST_HANDED_OUT:
-        print(f"anchorkit: no handout yet, as it would be large; `anchorkit handout {folder}` writes it", file=sys.stderr)
+        print(
+            f"anchorkit: no handout yet, as it would be large; `anchorkit handout {folder}` writes it", file=sys.stderr
+        )
         return
     from anchorkit.pages.handout import write_handout
 

@@ -254,7 +254,13 @@ def _scores(run: Path, codes: Path) -> Answer:
     players = score_codes(evaluator, search, codes)
     counted = [row for row in players if "problem" not in row]
     rows = [
-        (row["name"], f"{100 * row['accuracy']:.2f}", f"{100 * row['lead']:+.2f}", count(row["n_anchors"]), count(row["cost"]))
+        (
+            row["name"],
+            f"{100 * row['accuracy']:.2f}",
+            f"{100 * row['lead']:+.2f}",
+            count(row["n_anchors"]),
+            count(row["cost"]),
+        )
         for row in counted
     ]
     lines = [table(("", "AP", "over the search", "anchors", "cost"), rows)] if rows else ["No code counts."]

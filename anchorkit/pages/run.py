@@ -77,7 +77,15 @@ def write_index(run_dir: str | Path) -> Path:
         raise InputError(f"{folder}: no such folder; make a run with `anchorkit run`")
     run = _read(folder)
     name = run.record.name or "detector on data"
-    parts = _result(run, name), _handout(folder), _findings(folder), _training(run), _anchors(run), _pictures(run), _making(run)
+    parts = (
+        _result(run, name),
+        _handout(folder),
+        _findings(folder),
+        _training(run),
+        _anchors(run),
+        _pictures(run),
+        _making(run),
+    )
     body = "\n".join(part for part in parts if part)
     target = folder / "index.html"
     write_text(target, page(f"{name}: which anchors it needs", body, "style.css"))

@@ -60,7 +60,6 @@ class Question:
         return cls.of(evaluator, [[], list(range(anchors)), *sets[2:]])
 
 
-
 Answers = dict[str, Any]
 
 
@@ -112,11 +111,17 @@ EDITS = {
     "top-k by class": ("class: classes[i],", "class: 0,"),
     "top-k by level": ("level: this.level[anchor],", "level: 0,"),
     "top-k by image": ("image: 0 }", "image: classes[i] }"),
-    "top-k before NMS": ("if (seen > this.head.topk) this.state[p] = 1", "if (seen > this.head.topk + 1) this.state[p] = 1"),
+    "top-k before NMS": (
+        "if (seen > this.head.topk) this.state[p] = 1",
+        "if (seen > this.head.topk + 1) this.state[p] = 1",
+    ),
     "crowd": ("if (!crowd[truth])", "if (true)"),
     "ignored": ("if (real[truth]) continue;", "continue;"),
     "outside": ("if (!outside[p]) counted++", "counted++"),
-    "order of the sum": ("pairwiseSum(this.precision, 0, this.precision.length)", "this.precision.reduce((a, b) => a + b, 0)"),
+    "order of the sum": (
+        "pairwiseSum(this.precision, 0, this.precision.length)",
+        "this.precision.reduce((a, b) => a + b, 0)",
+    ),
     "false positives": ("before[j] - right", "before[j]"),
     "NMS": ("state[victim[e]] = 1", "state[victim[e]] |= 0"),
 }

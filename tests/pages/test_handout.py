@@ -38,7 +38,9 @@ def few(rows: list[tuple[int, int, float, float]], post: PostProcess) -> Questio
         "categories": [{"id": 1}, {"id": 2}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [100, 0, 10, 10], "area": 100}],
     }
-    return Question.at_random(Evaluator(PredictionTable(0 * klass + 1, anchor, klass, score, boxes, layout, post), truth))
+    return Question.at_random(
+        Evaluator(PredictionTable(0 * klass + 1, anchor, klass, score, boxes, layout, post), truth)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def questions() -> list[Question]:
         *map(nasty, NASTY),
         Question.at_random(Evaluator(dense.predictions, dense.ground_truth), 256),
         few([(0, 1, 0.9, 10), (0, 1, 0.5, 100)], two),
-        few([(1, 1, 0.9, 10), (0, 1, 0.8, 10), (0, 1, 0.7, 11), (0, 1, 0.5, 100)], two),
+        few([(1, 1, 0.9, 10), (0, 1, 0.8, 7), (0, 1, 0.7, 13), (0, 1, 0.5, 100)], two),
         few([(0, 2, 0.9, 10), (0, 2, 0.8, 40), (0, 1, 0.5, 100)], PostProcess(0.0, 1, "class", 0.5, 2)),
     ]
 
@@ -117,7 +119,17 @@ def test_every_configuration_of_a_search(searched: tuple[Evaluator, ak.SearchRes
 @pytest.mark.parametrize("shared", [False, True])
 def test_costs(shared: bool) -> None:
     levels = tuple(
-        Level(f"P{k}", 8 >> k, 6, ((8.0, 8.0), (16.0, 8.0), (8.0, 16.0))[: 3 - (k == 2)], 50 + k, 100, 7, 11 + k, positions)
+        Level(
+            f"P{k}",
+            8 >> k,
+            6,
+            ((8.0, 8.0), (16.0, 8.0), (8.0, 16.0))[: 3 - (k == 2)],
+            50 + k,
+            100,
+            7,
+            11 + k,
+            positions,
+        )
         for k, positions in enumerate([(), (0, 2, 4), ()])
     )
     parts = (TrunkPart("last", 1_000, (2,)), TrunkPart("two", 300, (1, 2)), TrunkPart("none", 5, ()))

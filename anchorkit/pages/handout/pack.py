@@ -83,7 +83,9 @@ def pack(table: Table, facts: Mapping[str, Any], streams: Mapping[str, Array] | 
         "streams": {name: values.shape[::-1] for name, values in everything.items()},
     }
     text = json.dumps(head, separators=(",", ":")).encode()
-    return zipped(b"".join([len(text).to_bytes(4, "little"), text, *(values.tobytes() for values in everything.values())]))
+    return zipped(
+        b"".join([len(text).to_bytes(4, "little"), text, *(values.tobytes() for values in everything.values())])
+    )
 
 
 def zipped(data: bytes) -> str:
