@@ -97,8 +97,8 @@ def _handout(folder: Path) -> str:
     if not (folder / HANDOUT).exists():
         return ""
     return (
-        f'<p><a href="{HANDOUT}"><b>Try it yourself</b></a>: take anchors away and see what that does to AP. The handout '
-        "is one file that works without a network and without Python, on a phone too.</p>"
+        f'<p><a href="{HANDOUT}"><b>Try it yourself</b></a>: take anchors away and see what that does to AP. '
+        "The handout is one file that works without a network and without Python, on a phone too.</p>"
     )
 
 

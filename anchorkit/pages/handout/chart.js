@@ -31,7 +31,7 @@ export class Chart {
     const here = { cost: cost(state.keep), accuracy: state.accuracy() };
     const full = { cost: cost(state.full), accuracy: state.accuracy(state.full) };
     if (this.drawn !== state.cost) {
-      this.line = state.frontier.map((point) => ({ ...point, cost: cost(point.keep) })).sort((a, b) => a.cost - b.cost);
+      this.line = state.frontier.map((point) => ({ ...point, cost: point.costs[state.cost] })).sort((a, b) => a.cost - b.cost);
       this.most = full.cost;
     }
     const found = this.line.map((point) => point.accuracy);

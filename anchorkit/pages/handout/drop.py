@@ -73,11 +73,9 @@ def reduce_groups(group_start, reduces, counted, anchor, victim_start, victim, n
     come, first served. Kept sets are not monotone (fewer anchors may give more detections), so the number of
     detections of the full detector is no bound.
 
-    Args:
-        reduces: bool (groups,), where the rules hold. counted: bool (groups,), where the bound is needed.
-        never: bool (N,), gets True for rows that are never kept.
-        bound: int64 (groups,), gets the number of cliques.
-        victims: int32 (E,), all -1; gets the victim of each suppression that stays.
+    `reduces`: bool (groups,), where the rules hold; `counted`: bool (groups,), where the bound is needed. Writes True
+    to `never` for rows that are never kept, the number of cliques to `bound`, and to `victims`, which is -1 everywhere,
+    the victim of each suppression that stays.
     """
     for group in range(len(group_start) - 1):
         begin, n = group_start[group], group_start[group + 1] - group_start[group]
@@ -145,7 +143,7 @@ def _reduce(c, sets, anchor):
 
 @compiled
 def _is_part(small, large):
-    for w in range(len(small)):
+    for w in range(len(small)):  # noqa: SIM110 - numba compiles no generators
         if small[w] & ~large[w] != 0:
             return False
     return True

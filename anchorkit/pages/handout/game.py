@@ -1,9 +1,8 @@
-"""The game of the handout: keep AP within a budget, better than the search did. Codes carry the answers to the teacher."""
+"""The game of the handout: keep more AP within a budget than the search did. The teacher collects and scores codes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

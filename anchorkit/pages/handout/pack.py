@@ -28,7 +28,7 @@ def pack(table: Table, facts: Mapping[str, Any], streams: Mapping[str, Array] | 
     ``image``             image of each row class by class, best first: differences, modulo the number of images
     ``anchor``            anchor of each row
     ``n_victims``         how many rows each row suppresses; ``victim``: which, as differences from the one before
-    ``n_pairs``           how many annotated boxes each row could match; ``pair_truth``: which, counted within its group;
+    ``n_pairs``           how many annotated boxes each row could match; ``pair_truth``: which of its group;
                           ``pair_passed``: IoU thresholds reached
     ``n_truths``          how many annotated boxes each group has; ``truth``: 1 if it is to be found, plus 2 for a crowd
     ``visit``             the class of each row of the images in ``limited``, in the detector's order

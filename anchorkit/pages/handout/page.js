@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { costsOf } from "./costs.js";
 import { Evaluator } from "./evaluate.js";
 import { Game } from "./game.js";
-import { Pictures } from "./pictures.js";
+import { Picture } from "./pictures.js";
 import { Shapes } from "./shapes.js";
 import { State } from "./state.js";
 import { inflate, sliced } from "./inflate.js";
@@ -45,11 +45,14 @@ function play(evaluator, head, streams, table) {
   const board = new Board(by("board"), anchors, state, toggle);
   const chart = new Chart(by("chart"), state, load);
   const game = new Game(by("game"), state, head.tag);
-  const shapes = new Shapes(by("shapes"), anchors, state, streams.shape);
   const sources = JSON.parse(by("pictures").textContent);
-  const pictures = sources.length ? new Pictures(by("images"), sources, head, streams, table, state) : null;
-  by("with-images").hidden = !pictures;
+  by("with-images").hidden = !sources.length;
   by("with-shapes").hidden = !streams.shape.length;
+  // What is further down the page, in the order in which it appears.
+  const below = [
+    () => new Shapes(by("shapes"), anchors, state, streams.shape),
+    ...sources.map((source, number) => () => new Picture(by("images"), source, number, head, streams, table, state)),
+  ].map((make) => ({ make }));
 
   const names = ["accuracy", "n_anchors", ...state.costNames];
   const sums = new Map(names.map((name) => {
@@ -114,7 +117,8 @@ function play(evaluator, head, streams, table) {
     by("undo").disabled = state.past.length < 2;
     by("redo").disabled = !state.future.length;
     by("best").textContent = "Best next removal";
-    const at = state.frontier.findIndex((found) => found.keep.join("") === state.keep.join(""));
+    const here = state.keep.join("");
+    const at = state.frontier.findIndex(({ key }) => key === here);
     if (at >= 0) point.value = at;
     point.setAttribute("aria-valuetext", at >= 0 ? `point ${at + 1} of ${state.frontier.length}, AP ${points(state.accuracy())}` : "not on the frontier");
     if (children) board.show(children);
@@ -123,6 +127,7 @@ function play(evaluator, head, streams, table) {
   function moved() {
     children = advised = undefined;
     draw();
+    by("play").setAttribute("aria-busy", "true");
     follow(++turn);
   }
 
@@ -135,10 +140,13 @@ function play(evaluator, head, streams, table) {
     children = found;
     board.show(children);
     if (advised === null) advise();
-    await new Promise((resolve) => setTimeout(resolve));
-    if (!isWanted()) return;
-    shapes.draw();
-    pictures?.draw();
+    for (const part of below) {
+      await new Promise((resolve) => setTimeout(resolve));
+      if (!isWanted()) return;
+      part.made ??= part.make();
+      part.made.draw();
+    }
+    by("play").setAttribute("aria-busy", "false");
   }
 
   function advise() {

@@ -39,7 +39,7 @@ SCRIPTS = (
 )
 """The modules of the page, each after those it imports."""
 
-_SHAPES_PER_ANCHOR = 40
+_SHAPES_PER_ANCHOR = 32
 
 
 def open_run(run_dir: str | Path) -> tuple[Evaluator, SearchResult, Split]:
@@ -135,8 +135,13 @@ def script(*names: str) -> str:
 
 
 def _small(text: str) -> str:
-    """The page without indentation and empty lines."""
-    return re.sub(r"\n\s+", "\n", text)
+    """The page or its code without indentation, empty lines and the spaces and comments of its styles."""
+
+    def style(found: re.Match[str]) -> str:
+        rules = re.sub(r"/\*.*?\*/", "", found.group(0), flags=re.DOTALL)
+        return re.sub(r"\s*([{};,])\s*|(:) ", r"\1\2", rules)
+
+    return re.sub(r"\n\s+", "\n", re.sub(r"<style>.*?</style>", style, text, flags=re.DOTALL))
 
 
 def _json(data: Any) -> str:

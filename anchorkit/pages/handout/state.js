@@ -5,7 +5,10 @@ export class State {
   constructor(evaluator, head) {
     this.evaluator = evaluator;
     this.layout = head.layout;
-    this.frontier = head.frontier.map(([mask, accuracy]) => ({ keep: this.unmasked(BigInt(`0x${mask}`)), accuracy }));
+    this.frontier = head.frontier.map(([mask, accuracy]) => {
+      const keep = this.unmasked(BigInt(`0x${mask}`));
+      return { keep, key: keep.join(""), accuracy, costs: this.costs(keep) };
+    });
     this.budget = head.budget;
     this.cost = head.cost;
     this.size = evaluator.level.length;
@@ -31,7 +34,8 @@ export class State {
 
   // The costs that the layout allows to compute.
   get costNames() {
-    return Object.entries(this.costs(this.full)).filter(([name, value]) => name !== "n_anchors" && value !== null).map(([name]) => name);
+    const known = Object.entries(this.costs(this.full)).filter(([, value]) => value !== null);
+    return known.map(([name]) => name).filter((name) => name !== "n_anchors");
   }
 
   // Takes anchors away, or puts them back if none of them is there. False if none would be left.
@@ -84,7 +88,7 @@ export class State {
 
   // The best accuracy that the search found at a cost or less; undefined if it found nothing so cheap.
   searched(cost, limit) {
-    const found = this.frontier.filter((point) => this.costs(point.keep)[cost] <= limit);
+    const found = this.frontier.filter((point) => point.costs[cost] <= limit);
     return found.length ? Math.max(...found.map((point) => point.accuracy)) : undefined;
   }
 
