@@ -38,16 +38,18 @@ export class Board {
 
   draw() {
     const { keep } = this.state;
-    this.tiles.forEach(({ button }, i) => {
-      button.setAttribute("aria-pressed", keep[i] ? "true" : "false");
-      button.classList.remove("ring");
+    this.tiles.forEach((tile, i) => {
+      if (tile.kept === keep[i]) return;
+      tile.kept = keep[i];
+      tile.button.setAttribute("aria-pressed", keep[i] ? "true" : "false");
     });
     for (const { count, head, numbers, number } of this.heads) {
       const kept = numbers.filter((i) => keep[i]).length;
-      count.textContent = `${kept} of ${numbers.length}`;
-      head.setAttribute("aria-label", `Level ${number}: ${kept} of ${numbers.length} anchors kept; all away or back`);
+      const text = `${kept} of ${numbers.length}`;
+      if (count.textContent === text) continue;
+      count.textContent = text;
+      head.setAttribute("aria-label", `Level ${number}: ${text} anchors kept; all away or back`);
     }
-    this.show(undefined);
   }
 
   // What each toggle would do to AP; undefined while it is being computed.
@@ -64,6 +66,11 @@ export class Board {
   }
 
   ring(anchor) {
+    this.unring();
     this.tiles[anchor].button.classList.add("ring");
+  }
+
+  unring() {
+    for (const { button } of this.tiles) button.classList.remove("ring");
   }
 }

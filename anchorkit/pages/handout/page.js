@@ -30,11 +30,16 @@ async function begin() {
   }
   window.anchorkit.accuracy = (indices) => evaluator.accuracy(kept(indices));
   window.anchorkit.costs = (indices) => costsOf(head.layout, kept(indices));
-  play(evaluator, head, streams, table);
+  await breath();
+  await play(evaluator, head, streams, table);
 }
 
-function play(evaluator, head, streams, table) {
+// Lets the browser draw and answer before the work goes on.
+const breath = () => new Promise((resolve) => setTimeout(resolve));
+
+async function play(evaluator, head, streams, table) {
   const state = new State(evaluator, head);
+  await breath();
   let children; // AP after each toggle of the present configuration, once computed
   let advised;
   let turn = 0;
@@ -43,6 +48,7 @@ function play(evaluator, head, streams, table) {
   const toggle = (numbers) => (state.toggle(numbers) ? moved() : say("A detector needs at least one anchor."));
   const load = (keep) => state.set(keep.slice()) && moved();
   const board = new Board(by("board"), anchors, state, toggle);
+  await breath();
   const chart = new Chart(by("chart"), state, load);
   const game = new Game(by("game"), state, head.tag);
   const sources = JSON.parse(by("pictures").textContent);
@@ -77,7 +83,7 @@ function play(evaluator, head, streams, table) {
     undo: () => (state.undo(), moved()),
     redo: () => (state.redo(), moved()),
     reset: () => load(state.full),
-    best: () => (advised === undefined ? advise() : toggle([advised])),
+    best: () => (typeof advised === "number" ? toggle([advised]) : advise()),
   };
   for (const [name, act] of Object.entries(acts)) by(name).addEventListener("click", act);
   document.addEventListener("keydown", (event) => {
@@ -111,7 +117,6 @@ function play(evaluator, head, streams, table) {
 
   function draw() {
     say(sentence(figures()));
-    board.draw();
     chart.draw();
     game.draw();
     by("undo").disabled = state.past.length < 2;
@@ -121,12 +126,14 @@ function play(evaluator, head, streams, table) {
     const at = state.frontier.findIndex(({ key }) => key === here);
     if (at >= 0) point.value = at;
     point.setAttribute("aria-valuetext", at >= 0 ? `point ${at + 1} of ${state.frontier.length}, AP ${points(state.accuracy())}` : "not on the frontier");
-    if (children) board.show(children);
+    if (advised === undefined) board.unring();
   }
 
+  // First what a player looks at; the rest follows.
   function moved() {
     children = advised = undefined;
-    draw();
+    figures();
+    board.draw();
     by("play").setAttribute("aria-busy", "true");
     follow(++turn);
   }
@@ -134,14 +141,18 @@ function play(evaluator, head, streams, table) {
   // The rest, a slice at a time, unless the next move comes first.
   async function follow(own) {
     const isWanted = () => own === turn;
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await breath();
+    if (!isWanted()) return;
+    draw();
+    await breath();
+    if (isWanted()) board.show(undefined);
     const found = isWanted() && (await sliced(state.children(), isWanted));
     if (!found) return;
     children = found;
     board.show(children);
     if (advised === null) advise();
     for (const part of below) {
-      await new Promise((resolve) => setTimeout(resolve));
+      await breath();
       if (!isWanted()) return;
       part.made ??= part.make();
       part.made.draw();
