@@ -37,6 +37,8 @@ from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
 TOUR, DETECTOR_LESSON = "00_start_here", "02_detector"
+_LARGEST_HANDED_OUT = 50_000_000
+"""Bytes of a prediction table; with more, the handout takes longer to write than a user expects at the end of a run."""
 _ELSEWHERE = {"run_dir": "use --out for that", "data": "use --data for that", "detector": "use --detector for that"}
 
 
@@ -112,8 +114,27 @@ def run_notebooks(
         execute_chain(folder, make_chain(lessons, values), record, progress)
         from anchorkit.pages.run import write_index
 
+        _write_handout(folder)
         write_index(folder)
     return folder
+
+
+def _write_handout(folder: Path) -> None:
+    """Write the run's handout, if its lessons left what it needs and it will not be large; if it cannot be, say why."""
+    predictions = folder / "predictions.parquet"
+    if not predictions.exists() or not (folder / "search" / "search.json").exists():
+        return
+    if predictions.stat().st_size > _LARGEST_HANDED_OUT:
+        print(
+            f"anchorkit: no handout yet, as it would be large; `anchorkit handout {folder}` writes it", file=sys.stderr
+        )
+        return
+    from anchorkit.pages.handout import write_handout
+
+    try:
+        write_handout(folder)
+    except InputError as error:  # the result is worth more than the handout
+        print(f"anchorkit: no handout: {error}", file=sys.stderr)
 
 
 def quick_detector(folder: Path, previous: RunRecord | None) -> Path | None:

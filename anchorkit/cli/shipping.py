@@ -1,4 +1,4 @@
-"""Commands for deployment: ``prune``, ``export``, ``latency``."""
+"""Commands that hand on a result: ``prune``, ``export``, ``handout``, ``latency``."""
 
 from __future__ import annotations
 
@@ -76,6 +76,20 @@ def add_commands(add: AddCommand) -> None:
         "--out", type=Path, metavar="FILE", help="the .onnx file (default: RUN/export/NAME/detector.onnx)"
     )
     add_json(export)
+
+    handout = add(
+        "handout", handout_command, "write a run's anchor board as one HTML file that needs no network and no Python"
+    )
+    handout.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    handout.add_argument("--out", type=Path, metavar="FILE.html", help="the file (default: RUN/handout.html)")
+    handout.add_argument("--no-images", action="store_true", help="leave images and boxes out, for private data")
+    handout.add_argument(
+        "--scores",
+        type=Path,
+        metavar="FILE",
+        help="instead of writing it: rank the players of a text file with a name and a code on each line",
+    )
+    add_json(handout)
 
     latency = add(
         "latency", latency_command, "measure how long detectors take, for network and NMS separately, interleaved"
@@ -258,6 +272,40 @@ def export_command(options: argparse.Namespace) -> Answer:
         "costs_before": before,
     }
     return Answer("\n".join(text), data)
+
+
+def handout_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit handout``: the handout of a run as a file, or the scores of its players."""
+    from anchorkit.pages.handout import write_handout
+
+    if options.scores is not None:
+        return _scores(options.run, options.scores)
+    path = write_handout(options.run, options.out, images=not options.no_images)
+    size = path.stat().st_size
+    text = f"{path}  {size / 1000:,.0f} kB\nIt opens in any browser; it needs no network and no Python."
+    return Answer(text, {"handout": str(path), "bytes": size, "images": not options.no_images})
+
+
+def _scores(run: Path, codes: Path) -> Answer:
+    """The players of a file of codes, the best first."""
+    from anchorkit.pages.handout import open_run, score_codes
+
+    evaluator, search, _ = open_run(run)
+    players = score_codes(evaluator, search, codes)
+    counted = [row for row in players if "problem" not in row]
+    rows = [
+        (
+            row["name"],
+            f"{100 * row['accuracy']:.2f}",
+            f"{100 * row['lead']:+.2f}",
+            count(row["n_anchors"]),
+            count(row["cost"]),
+        )
+        for row in counted
+    ]
+    lines = [table(("", "AP", "over the search", "anchors", "cost"), rows)] if rows else ["No code counts."]
+    lines += [f"{row['name']}: {row['problem']}" for row in players if "problem" in row]
+    return Answer("\n".join(lines), {"players": players})
 
 
 def latency_command(options: argparse.Namespace) -> Answer:

@@ -39,6 +39,8 @@ from anchorkit.runs.record import RunRecord, duration
 from anchorkit.runs.results_table import read_search
 from anchorkit.search.result import SearchResult
 
+HANDOUT = "handout.html"
+
 # The page draws these charts itself, from the numbers.
 _DRAWN_HERE = re.compile(r"frontier|recovery|board|before_after", re.IGNORECASE)
 _LARGEST_PICTURE = 1400
@@ -76,12 +78,22 @@ def write_index(run_dir: str | Path) -> Path:
         raise InputError(f"{folder}: no such folder; make a run with `anchorkit run`")
     run = _read(folder)
     name = run.record.name or "detector on data"
-    parts = [_result(run, name), _findings(folder), _training(run), _anchors(run)]
+    parts = [_result(run, name), _handout(folder), _findings(folder), _training(run), _anchors(run)]
     parts += [joint_section(folder), _pictures(run), _making(run)]
     body = "\n".join(part for part in parts if part)
     target = folder / "index.html"
     write_text(target, page(f"{name}: which anchors it needs", body, "style.css"))
     return target
+
+
+def _handout(folder: Path) -> str:
+    """A link to the run's handout, where there is one."""
+    if not (folder / HANDOUT).exists():
+        return ""
+    return (
+        f'<p><a href="{HANDOUT}"><b>Try it yourself</b></a>: take anchors away and see what that does to AP. '
+        "The handout is one file that works without a network and without Python, on a phone too.</p>"
+    )
 
 
 def _findings(folder: Path) -> str:

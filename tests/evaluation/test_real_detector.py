@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 
-from anchorkit.anchors import AnchorLayout, Level, Move
+from anchorkit.anchors import Move
 from anchorkit.evaluation import Evaluator
 from anchorkit.evaluation.referees import coco as reference
-from anchorkit.predictions import PostProcess, PredictionTable
 
-N_IMAGES = 40
+from .real_ssd import real_ssd
 
 
 @pytest.fixture(scope="module")
 def own(real_data) -> Evaluator:
-    folder = real_data / "ssd_mobilenet_v1_coco"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}")
-    model = json.loads((folder / "model.json").read_text())
-    height, width = model["input"]["h"], model["input"]["w"]
-    levels = tuple(
-        Level(
-            f"level{level['level']}",
-            level["h"],
-            level["w"],
-            tuple((width * anchor["w_rel"], height * anchor["h_rel"]) for anchor in level["anchors"]),
-        )
-        for level in model["levels"]
-    )
-    layout = AnchorLayout(model["model"], (height, width), levels)
-    first = np.cumsum([0] + [len(level.anchors) for level in levels])
-    truth = json.loads((real_data / "coco_subset" / "annotations" / "instances_train2017.json").read_text())
-    images = sorted(image["id"] for image in truth["images"])[:N_IMAGES]
-    truth["images"] = [image for image in truth["images"] if image["id"] in images]
-    truth["annotations"] = [annotation for annotation in truth["annotations"] if annotation["image_id"] in images]
-    with np.load(folder / "predictions_train2017.npz") as data:
-        few = np.isin(data["image_id"], images)
-        table = PredictionTable(
-            data["image_id"][few],
-            first[data["level"][few]] + data["anchor"][few],
-            data["class_id"][few],
-            data["score"][few],
-            data["box"][few],
-            layout,
-            PostProcess(score_threshold=1e-8, topk=None, topk_scope="class", nms_iou=0.6, max_detections=100),
-        )
-    return Evaluator(table, truth)
+    return real_ssd(real_data, 40, 1e-8)
 
 
 @pytest.mark.real

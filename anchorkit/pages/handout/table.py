@@ -1,0 +1,184 @@
+"""What decides AP, as plain arrays: an evaluator's own tables without scores and boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from anchorkit.evaluation.loops.compiling import compiled, lowest_bit, position
+from anchorkit.evaluation.loops.tables import AREA_RANGES, Array
+from anchorkit.evaluation.sorting import starts_of
+from anchorkit.postprocess import PostProcess
+
+if TYPE_CHECKING:
+    from anchorkit.evaluation import Evaluator
+    from anchorkit.evaluation.index import Index
+
+_COLUMNS = ("row", "image", "klass", "anchor", "order", "outside")
+"""The attributes of a `Table` that have one value per row."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows are numbered image by image, class by class, best first; a *group* is the rows of one image and class.
+
+    Attributes:
+        post: the post-processing.
+        level: int32 (A,), the level of each anchor.
+        n_images: number of images.
+        n_real: int64 (K,), boxes to be found of each class; 0 for a class that AP does not measure.
+        n_thresholds: number of IoU thresholds.
+        most_counted: how many detections of a group count.
+        row: int32 (N,), row of the prediction table.
+        image, klass, anchor: int32 (N,).
+        order: int64 (N,), place in the order (score falling, image, detector's own order).
+        victim_start: int64 (N + 1,); victim: int32, rows that a row suppresses if it is kept, rising.
+        pair_start: int64 (N + 1,); pair_truth: int32, annotated boxes that a row could match, the preferred ones first;
+            pair_passed: uint8, number of IoU thresholds reached.
+        real: bool (G,), annotated boxes to be found; crowd: bool (G,), those that are never used up.
+        outside: bool (N,), boxes so large that they are no false alarm (COCO's area range "all").
+        limited: bool (I,), images in which the cap or a top-k may remove rows.
+        topped: bool (I,), those of them in which a top-k may.
+    """
+
+    post: PostProcess
+    level: Array
+    n_images: int
+    n_real: Array
+    n_thresholds: int
+    most_counted: int
+    row: Array
+    image: Array
+    klass: Array
+    anchor: Array
+    order: Array
+    victim_start: Array
+    victim: Array
+    pair_start: Array
+    pair_truth: Array
+    pair_passed: Array
+    real: Array
+    crowd: Array
+    outside: Array
+    limited: Array
+    topped: Array
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def group_start(self) -> Array:
+        """int64 (groups + 1,), the first row of each group."""
+        key = self.image.astype(np.int64) * len(self.n_real) + self.klass
+        return np.append(np.flatnonzero(np.diff(key, prepend=-1)), len(self)).astype(np.int64)
+
+
+def read_table(evaluator: Evaluator) -> Table:
+    """The tables of an evaluator under its post-processing, for COCO's AP."""
+    index, rules = evaluator._index, evaluator._coco
+    rows, (matching, classes) = index.rows, index.matching(rules)
+    candidate = rows.members
+    n_real = np.zeros(rows.n_all_classes, np.int64)
+    n_real[: rows.n_classes] = classes.n_real[0]
+    order = np.empty(len(rows), np.int64)
+    order[np.argsort(rows.falling, kind="stable")] = np.arange(len(rows))
+    image = np.repeat(np.arange(rows.n_images, dtype=np.int32), np.diff(rows.image_start))
+    victim_start, victim = _victims(index)
+    slot = matching.slot[candidate]
+    pairs = np.append(np.diff(matching.pair_start), 0)[slot]
+    pair_start = starts_of(pairs)
+    pair = np.repeat(np.append(matching.pair_start[:-1], 0)[slot] - pair_start[:-1], pairs) + np.arange(pair_start[-1])
+    sides = rows.boxes[candidate, 2:].astype(np.float64) - rows.boxes[candidate, :2]
+    area = sides[:, 0] * sides[:, 1]
+    table = Table(
+        post=evaluator.postprocess,
+        level=np.array([anchor.level for anchor in evaluator.layout.anchors], np.int32),
+        n_images=rows.n_images,
+        n_real=n_real,
+        n_thresholds=len(rules.thresholds),
+        most_counted=rules.max_dets[-1],
+        row=rows.row[candidate],
+        image=image,
+        klass=rows.klass[candidate],
+        anchor=rows.anchor[candidate],
+        order=order[candidate],
+        victim_start=victim_start,
+        victim=victim,
+        pair_start=pair_start,
+        pair_truth=matching.pair_truth[pair],
+        pair_passed=matching.pair_passed[pair],
+        real=(matching.real & 1).astype(np.bool_),
+        crowd=matching.crowd.astype(np.bool_),
+        outside=area > AREA_RANGES[0][1],
+        topped=index.groups.binds.astype(np.bool_),
+        limited=_more_than(evaluator.postprocess.max_detections, np.diff(rows.image_start)) | (index.groups.binds > 0),
+    )
+    takes_part = candidate - rows.image_start[image] < rows.n_above(evaluator.postprocess.score_threshold)[image]
+    rows.forget()
+    return table if takes_part.all() else select(table, takes_part)
+
+
+def select(table: Table, stays: Array) -> Table:
+    """The table with some of its rows; what they suppressed or matched goes too. `limited` stays as it is.
+
+    Args:
+        table: the whole one.
+        stays: bool (N,).
+    """
+    number = np.cumsum(stays, dtype=np.int32) - 1
+    source = np.repeat(np.arange(len(table)), np.diff(table.victim_start))
+    edges = stays[source] & stays[table.victim]
+    pairs = np.diff(table.pair_start)
+    of_pair = np.repeat(stays, pairs)
+    columns = {name: getattr(table, name)[stays] for name in _COLUMNS}
+    return replace(
+        table,
+        victim_start=starts_of(np.bincount(number[source[edges]], minlength=int(stays.sum()))),
+        victim=number[table.victim[edges]],
+        pair_start=starts_of(pairs[stays]),
+        pair_truth=table.pair_truth[of_pair],
+        pair_passed=table.pair_passed[of_pair],
+        **columns,
+    )
+
+
+def _more_than(limit: int | None, counts: Array) -> Array:
+    return np.zeros(len(counts), np.bool_) if limit is None else counts > limit
+
+
+def _victims(index: Index) -> tuple[Array, Array]:
+    """`Table.victim_start` and `victim`, from the evaluator's words of bits."""
+    groups, suppressions = index.groups, index.suppressions
+    group_image = np.repeat(np.arange(len(groups.image_group) - 1), np.diff(groups.image_group))
+    first_word = groups.word[:-1] - groups.word[groups.image_group[group_image]]
+    given = groups.start, first_word, suppressions.own, suppressions.start, suppressions.word, suppressions.mask
+    counts = np.zeros(len(suppressions.own), np.int32)
+    _list_victims(*given, counts, np.empty(0, np.int64), np.empty(0, np.int32))
+    start = starts_of(counts)
+    victim = np.empty(start[-1], np.int32)
+    _list_victims(*given, counts, start, victim)
+    return start, victim
+
+
+@compiled
+def _list_victims(group_start, first_word, own, entry_start, entry_word, entry_mask, counts, start, victim):
+    """Count the victims of each row or, where `start` says where to, write them."""
+    for group in range(len(group_start) - 1):
+        begin = group_start[group]
+        for row in range(begin, group_start[group + 1]):
+            n = 0
+            for entry in range(entry_start[row], entry_start[row + 1] + 1):
+                if entry == entry_start[row]:
+                    at, bits = row - (row - begin) % 64, own[row]
+                else:
+                    at = begin + 64 * (np.int64(entry_word[entry - 1]) - first_word[group])
+                    bits = entry_mask[entry - 1]
+                while bits != 0:
+                    bit = lowest_bit(bits)
+                    bits ^= bit
+                    if len(start):
+                        victim[start[row] + n] = at + position(bit)
+                    n += 1
+            counts[row] = n
