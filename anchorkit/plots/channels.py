@@ -90,7 +90,7 @@ def channel_scores(scores: pd.DataFrame, *, width: int = 460) -> AnyChart:
     scale = alt.Scale(domain=[0, max(float(rows["x"].max()), 1.0) * 1.02], nice=False)
     x = alt.X("x:Q", title="Score / mean of the group", scale=scale, axis=alt.Axis(tickCount=5, labelLimit=0))
     legend = alt.Legend(orient="top", symbolType="square", symbolOpacity=1)
-    ticks = alt.Chart(rows).mark_tick(thickness=1.6, height=16, opacity=0.85)
+    ticks = alt.Chart(rows).mark_tick(thickness=1.6, height=16, opacity=0.85, aria=False)
     chart: AnyChart = ticks.encode(
         x=x,
         y=names_axis("name", dict.fromkeys(rows["name"]), 300),

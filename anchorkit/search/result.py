@@ -354,7 +354,7 @@ def read_about(folder: Path) -> Mapping[str, Any]:
 
 
 def read_frame(path: Path, cost: str, texts: Collection[str] = ("anchors",)) -> pd.DataFrame:
-    """A frame of a search, with the very numbers that were written; the columns in `texts` stay text.
+    """A frame of a search, with exactly the numbers that were written; the columns in `texts` stay text.
 
     Raises:
         InputError: the file is missing or damaged, or lacks a column or rows.

@@ -12,6 +12,7 @@ import pytest
 from anchorkit.evaluation import Evaluator
 from anchorkit.runs.holding import cross_fitted_change, find_what_holds, read_holding
 from anchorkit.search import SearchResult, search
+from anchorkit.search.joint import joint_search
 
 from ..statistics.simulated import some_images
 
@@ -81,3 +82,23 @@ def test_another_search_in_the_folder_has_no_statement(own: Evaluator, tmp_path:
     search(own, "boxes", threshold=own.accuracy(own.full) - 0.01, progress=False).save(tmp_path / "search")
     assert read_holding(tmp_path) is None
     assert json.loads((tmp_path / "search" / "holds.json").read_text())["metric"] == "AP"
+
+
+def test_a_joint_search_has_a_statement_of_its_own(tmp_path: Path) -> None:
+    both = some_images(80, 1), some_images(80, 1, slim=True)
+    threshold = both[0].accuracy(both[0].full) - 0.06
+    joint = joint_search(zip((0, 0.3), both, strict=True), "head_flops", threshold=threshold, progress=False)
+    joint.save(tmp_path / "channels" / "joint")
+    options: dict[str, Any] = {"place": "channels/joint", "margin": 0.2, "draws": 40}
+    others = some_images(80, 2), some_images(80, 2, slim=True)
+    on_test = find_what_holds(tmp_path, both, joint, others, **options)
+    read = read_holding(tmp_path, "channels/joint")
+    assert read is not None
+    assert str(read) == str(on_test)
+    assert "without 30 % of the channels" in read.headline
+    assert "80 images that took no part in the search" in read.evidence
+    assert read_holding(tmp_path) is None  # of the search of anchors there is none
+    fitted = find_what_holds(tmp_path, both, joint, **options)
+    assert fitted.folds == 5
+    assert (tmp_path / "channels" / "joint" / "cross_fitted.csv").is_file()
+    assert sorted((tmp_path / "channels" / "joint").glob("ledger-*/*.jsonl"))  # the folds go on after a kill
