@@ -295,7 +295,7 @@ def _nearest(rows: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> tuple
     """
     from scipy.spatial import cKDTree
 
-    classes, extent = exact["scores"].shape[-1], exact["boxes"].max()
+    classes, extent = exact["scores"].shape[-1], max(float(exact["boxes"].max()), 1.0)
     of_class = 2 * (np.arange(exact["scores"].shape[1]) % classes)  # farther apart than any two of the same class
     scores = [values["scores"][0].max(1) for values in (rows, exact)]
     places = [

@@ -182,7 +182,8 @@ class _Stages(nn.Module):
         boxes = clip_boxes_to_image(rpn.box_coder.decode(deltas, [anchors])[:, 0], batch.image_sizes[0])
         numbers, ranks = [], []
         for first, level in zip(accumulate([0, *counts]), flat[:, 0].split(counts), strict=False):
-            best, at = level.sigmoid().topk(min(self.most[0], len(level)))
+            logits, at = level.topk(min(self.most[0], len(level)))
+            best = logits.sigmoid()
             these = boxes[at + first]
             good = (these[:, 2:] - these[:, :2] >= rpn.min_size).all(1) & (best >= rpn.score_thresh)
             best = best.where(good, -1.0)
