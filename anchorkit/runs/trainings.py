@@ -158,8 +158,8 @@ class Trainer:
             InputError: as `anchorkit.fit`.
         """
         before = start.folder.name if isinstance(start, Trained) else start
-        own = () if start is None or isinstance(start, Trained) else (weights_digest(network),)
-        own += () if teacher is None else (weights_digest(teacher),)
+        telling = [network] if isinstance(start, str) else []
+        own = [weights_digest(detector) for detector in (*telling, *([teacher] if teacher is not None else []))]
         plan = recipe if isinstance(recipe, str) else asdict(recipe)
         what = network.layout.to_dict(), dict(network.options), self.dataset.fingerprint()
         folder = training_folder(self.folder / network.architecture, *what, plan, epochs, seed, before, *own)
