@@ -1,5 +1,5 @@
 // Every anchor drawn to one scale, level by level: filled if kept, a dashed outline if taken away.
-import { element, signed, spoken } from "./words.js";
+import { element, signed } from "./words.js";
 
 const LARGEST = 76; // pixels of the longest side of an anchor
 
@@ -15,12 +15,13 @@ export class Board {
       const first = this.tiles.length;
       const numbers = level.anchors.map((_, i) => first + i);
       const count = element("span", { class: "quiet" });
-      const head = element("button", { class: `level ink${number % 7}`, type: "button" }, element("b", {}, `Level ${number}`), count);
+      const name = element("b", {}, `Level ${number}`);
+      const head = element("button", { class: `level ink${number % 7}`, type: "button" }, name, " ", count, said("kept; all away or back"));
       head.addEventListener("click", () => toggle(numbers));
       const height = Math.max(12, ...level.anchors.map(([, h]) => h * scale));
       const row = level.anchors.map((anchor, i) => this.tile(anchor, first + i, number, scale, height, toggle));
       if (row.length) place.append(element("div", { class: "row", role: "group", "aria-label": `Level ${number}` }, head, ...row));
-      return { count, head, numbers, number };
+      return { count, numbers };
     });
   }
 
@@ -30,9 +31,9 @@ export class Board {
     const picture = element("svg", { viewBox: `0 0 ${LARGEST + 2} ${room + 2}`, "aria-hidden": "true" }, box);
     const change = element("span", { class: "change" });
     const size = element("span", { class: "size" }, this.anchors[number].split("/").pop());
-    const button = element("button", { class: `tile paint${level % 7}`, type: "button", "aria-pressed": "true" }, picture, size, change);
+    const button = element("button", { class: `tile paint${level % 7}`, type: "button", "aria-pressed": "true" }, picture, size, " ", change, said("AP by a click"));
     button.addEventListener("click", () => toggle([number]));
-    this.tiles.push({ button, change, text: "" });
+    this.tiles.push({ button, change });
     return button;
   }
 
@@ -43,25 +44,15 @@ export class Board {
       tile.kept = keep[i];
       tile.button.setAttribute("aria-pressed", keep[i] ? "true" : "false");
     });
-    for (const { count, head, numbers, number } of this.heads) {
-      const kept = numbers.filter((i) => keep[i]).length;
-      const text = `${kept} of ${numbers.length}`;
-      if (count.textContent === text) continue;
-      count.textContent = text;
-      head.setAttribute("aria-label", `Level ${number}: ${text} anchors kept; all away or back`);
-    }
+    for (const { count, numbers } of this.heads) count.textContent = `${numbers.filter((i) => keep[i]).length} of ${numbers.length}`;
   }
 
   // What each toggle would do to AP; undefined while it is being computed.
   show(children) {
     const now = this.state.accuracy();
     this.tiles.forEach((tile, i) => {
-      const text = children === undefined ? "" : children[i] === null ? "the last" : signed(100 * (children[i] - now));
-      const state = this.state.keep[i] ? "kept" : "taken away";
-      const what = `${spoken(this.anchors[i])}, ${state}`;
       tile.button.classList.toggle("waits", children === undefined);
-      if (text) tile.change.textContent = text;
-      tile.button.setAttribute("aria-label", text && children[i] !== null ? `${what}; a click changes AP by ${text}` : what);
+      if (children) tile.change.textContent = children[i] === null ? "the last" : signed(100 * (children[i] - now));
     });
   }
 
@@ -74,3 +65,6 @@ export class Board {
     for (const { button } of this.tiles) button.classList.remove("ring");
   }
 }
+
+// Text for screen readers alone, after what is to be seen.
+const said = (text) => element("span", { class: "said" }, ` ${text}`);

@@ -1,7 +1,5 @@
 // From base64 text to the bytes that were zipped, and long work in slices.
 
-const OFTEN = 1 << 15;
-
 // Generators pause often. This runs one to its end, some milliseconds at a time, and lets the page live in between.
 export async function sliced(work, isWanted = () => true, milliseconds = 12) {
   let end = performance.now() + milliseconds;
@@ -9,26 +7,29 @@ export async function sliced(work, isWanted = () => true, milliseconds = 12) {
     const { done, value } = work.next();
     if (done) return value;
     if (performance.now() >= end) {
-      await new Promise((resolve) => setTimeout(resolve));
+      await breath();
       if (!isWanted()) return undefined;
       end = performance.now() + milliseconds;
     }
   }
 }
 
-export async function inflate(text) {
-  const stream = new Blob([await sliced(bytesOf(text))]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
+// Lets the browser draw and answer before the work goes on.
+export const breath = () => new Promise((resolve) => setTimeout(resolve));
 
-function* bytesOf(text) {
-  const padding = text.endsWith("==") ? 2 : Number(text.endsWith("="));
-  const found = new Uint8Array((text.length / 4) * 3 - padding);
-  let at = 0;
-  for (let i = 0; i < text.length; i += OFTEN) {
-    const letters = atob(text.slice(i, i + OFTEN));
-    for (let j = 0; j < letters.length; j++) found[at++] = letters.charCodeAt(j);
-    yield;
+const AT_ONCE = 1 << 18; // letters of base64, a multiple of 4
+
+export async function inflate(text) {
+  const stream = new DecompressionStream("gzip");
+  const bytes = new Response(stream.readable).arrayBuffer();
+  const writer = stream.writable.getWriter();
+  for (let at = 0; at < text.length; at += AT_ONCE) {
+    const letters = atob(text.slice(at, at + AT_ONCE));
+    const part = new Uint8Array(letters.length);
+    for (let i = 0; i < part.length; i++) part[i] = letters.charCodeAt(i);
+    await writer.write(part);
+    await breath();
   }
-  return found;
+  await writer.close();
+  return new Uint8Array(await bytes);
 }

@@ -7,7 +7,7 @@ import { Game } from "./game.js";
 import { Picture } from "./pictures.js";
 import { Shapes } from "./shapes.js";
 import { State } from "./state.js";
-import { inflate, sliced } from "./inflate.js";
+import { breath, inflate, sliced } from "./inflate.js";
 import { unpack } from "./unpack.js";
 import { POINTS, TITLES, amount, change, element, inSentence, points, signed, spoken } from "./words.js";
 
@@ -17,6 +17,7 @@ const { anchors } = window.anchorkit;
 async function begin() {
   const { head, streams, table } = await unpack(await inflate(by("table").textContent));
   const level = head.layout.levels.flatMap(({ anchors }, number) => anchors.map(() => number));
+  await breath();
   const evaluator = new Evaluator(head, table, level);
 
   // One byte per anchor from indices.
@@ -33,9 +34,6 @@ async function begin() {
   await breath();
   await play(evaluator, head, streams, table);
 }
-
-// Lets the browser draw and answer before the work goes on.
-const breath = () => new Promise((resolve) => setTimeout(resolve));
 
 async function play(evaluator, head, streams, table) {
   const state = new State(evaluator, head);
@@ -66,7 +64,9 @@ async function play(evaluator, head, streams, table) {
     by("sums").append(element("div", { class: name }, element("span", {}, TITLES[name] ?? POINTS), value, note));
     return [name, { value, note }];
   }));
+  await breath();
   const full = { ...state.costs(state.full), accuracy: state.accuracy(state.full) };
+  await breath();
 
   for (const name of state.costNames) by("cost").append(new Option(TITLES[name], name));
   by("cost").value = state.cost = state.costNames.includes(state.cost) ? state.cost : state.costNames[0];

@@ -47,7 +47,10 @@ function* tableOf(head, s) {
   const image = yield* summed(s.image, head.images);
   // The file numbers rows by image first; place[row] is where a row is here.
   const imageSize = new Uint32Array(head.images);
-  for (let p = 0; p < n; p++) imageSize[image[p]]++;
+  for (let p = 0; p < n; p++) {
+    if (p % PAUSE === 0) yield;
+    imageSize[image[p]]++;
+  }
   const imageStart = startsOf(imageSize);
   const next = imageStart.slice();
   const place = new Uint32Array(n);
@@ -64,6 +67,7 @@ function* tableOf(head, s) {
     }
   }
   for (let row = 0; row < n; row++) {
+    if (row % PAUSE === 0) yield;
     if (groupOf[row]) groupStart.push(row);
     groupOf[row] = groupStart.length - 1;
   }
