@@ -98,7 +98,9 @@ def test_the_export_of_every_family(name: str, tmp_path: Path) -> None:
             assert ours == theirs
     check_cuts(found)
     height, width = whole.layout.input_size
-    check_predictions(whole, found, (2 * height, 2 * width))
+    # Averaged pixels are rounded to whole numbers before a file, and are not before the kit's own network.
+    times = 1 if found.preprocess is not None and found.preprocess.antialias else 2
+    check_predictions(whole, found, (times * height, times * width))
 
 
 @pytest.mark.slow
