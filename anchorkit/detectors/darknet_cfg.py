@@ -374,13 +374,14 @@ def _settings(section: Section, number: int) -> list[tuple[str, object]]:
                 named[named.index(("padding", section.padding))] = ("pad", 1)
             return [*named, ("activation", section.activation)]
         case MaxPool():
-            usual = section.padding == section.size - 1
-            return [("size", section.size), ("stride", section.stride)] + [("padding", section.padding)] * (not usual)
+            padding = [("padding", section.padding)] if section.padding != section.size - 1 else []
+            return [("size", section.size), ("stride", section.stride), *padding]
         case Upsample():
             return [("stride", section.stride)]
         case Route():
+            layers = ",".join(str(source - number) for source in section.sources)
             parts = [("groups", section.groups), ("group_id", section.part)] if section.groups > 1 else []
-            return [("layers", ",".join(str(source - number) for source in section.sources)), *parts]
+            return [("layers", layers), *parts]
         case Shortcut():
             return [("from", section.source - number), ("activation", section.activation)]
         case Attention() | ScaleChannels():

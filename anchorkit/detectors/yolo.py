@@ -117,7 +117,7 @@ class YoloDetector(TorchvisionDetector):
         for number, layer in live.items():
             section = whole.sections[number]
             if isinstance(section, Convolution):
-                conv: Any = layer.conv  # type: ignore[union-attr]
+                conv: Any = layer.conv
                 section = replace(section, filters=conv.out_channels, groups=conv.groups)
             new[number] = section
         for level, anchors in zip(levels, self.layout.levels, strict=False):
@@ -178,12 +178,13 @@ class YoloHead(nn.Module):
         for key, level in self.facts.items():
             kernel = level.convolution
             filters = anchors[int(key)] * self.columns
-            self.levels[key] = nn.Conv2d(level.channels, filters, kernel.size, kernel.stride, kernel.padding)
+            last = nn.Conv2d(level.channels, filters, kernel.size, kernel.stride, kernel.padding)
+            nn.init.normal_(last.weight, std=0.01)
             # Every box begins with an objectness of 1 %, so that the many boxes of background do not swamp the others.
-            nn.init.normal_(self.levels[key].weight, std=0.01)
-            nn.init.zeros_(self.levels[key].bias)
-            with torch.no_grad():
-                self.levels[key].bias[4 :: self.columns] = -math.log(99)  # type: ignore[index]
+            start = torch.zeros(filters)
+            start[4 :: self.columns] = -math.log(99)
+            last.bias = nn.Parameter(start)
+            self.levels[key] = last
 
     def raw(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Outputs (N, A, 5 + K, h, w) of each level that has anchors, before any activation."""
