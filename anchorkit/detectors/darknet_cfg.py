@@ -168,9 +168,10 @@ def parse_cfg(text: str, source: str = "cfg") -> Cfg:
 
     Example:
         >>> from anchorkit.detectors.darknet_cfg import parse_cfg
-        >>> parse_cfg("[net]\nwidth=96\nheight=64\n[upsample]\nstride=2").sections
-        (Upsample(line=4, other=(), stride=2),)
-        >>> parse_cfg("[net]\nwidth=96\nheight=64\n[upsampel]\nstride=2", "my.cfg")
+        >>> head = "[net]\nwidth=96\nheight=64\n"
+        >>> parse_cfg(head + "[upsample]\nstride=2\n[yolo]\nanchors=10,14").sections[0]
+        Upsample(line=4, other=(), stride=2)
+        >>> parse_cfg(head + "[upsampel]\nstride=2", "my.cfg")
         Traceback (most recent call last):
         anchorkit.errors.InputError: my.cfg, line 4: unknown section [upsampel]; did you mean upsample?
     """
