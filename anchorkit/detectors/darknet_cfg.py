@@ -315,9 +315,7 @@ def _yolo(given: _Given) -> Section:
 
 _READERS: Mapping[str, Callable[[_Given], Section]] = {
     "convolutional": _convolution,
-    "conv": _convolution,
     "maxpool": _max_pool,
-    "max": _max_pool,
     "avgpool": lambda given: AveragePool(),
     "upsample": lambda given: Upsample(stride=given.whole("stride", 2, least=1)),
     "dropout": lambda given: Dropout(),
@@ -368,8 +366,7 @@ def _settings(section: Section, number: int) -> list[tuple[str, object]]:
     match section:
         case Convolution():
             named: list[tuple[str, object]] = [("batch_normalize", 1)] if section.normalized else []
-            names = ("filters", "size", "stride", "padding")
-            named += [(name, getattr(section, name)) for name in names]
+            named += [(name, getattr(section, name)) for name in ("filters", "size", "stride", "padding")]
             named += [(name, getattr(section, name)) for name in ("groups", "dilation") if getattr(section, name) > 1]
             if section.padding == section.size // 2:  # as every file writes it
                 named[named.index(("padding", section.padding))] = ("pad", 1)
