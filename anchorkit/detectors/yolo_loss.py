@@ -2,7 +2,7 @@
 
 Boxes by complete IoU (Zheng et al. 2020, section 3.3), objectness and classes by binary cross-entropy. An object is
 assigned to every anchor whose sides are less than four times as long or as short as its own, on all levels, as YOLOv5
-does; one that fits none, to the anchor nearest in shape, so that every object is learned whatever was pruned.
+does; one that fits none, to the anchor nearest in shape, so that every object is learned after pruning too.
 """
 
 from __future__ import annotations
