@@ -48,7 +48,7 @@ def find_layout(
         return _read_layout(path, facts)
     if path.exists() or len(path.parts) > 1:
         raise InputError(
-            f"{path}: not a layout .json, a prediction table .parquet, an .onnx or .cfg file, or the folder of a "
+            f"{path}: not a layout .json, a prediction table .parquet, an .onnx file, a .cfg file or the folder of a "
             "detector or run"
         )
     from anchorkit.detectors import layout_of

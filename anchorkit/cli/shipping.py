@@ -148,9 +148,12 @@ def prune_command(options: argparse.Namespace) -> Answer:
         from anchorkit.detectors import prune
 
         if is_onnx(out):
-            raise InputError(
-                f"prune: --out {out}: {source} is no .onnx file; give a folder, and export that, or a .cfg file"
+            kind = (
+                "darknet's; give a .cfg file or a folder"
+                if source.suffix == ".cfg"
+                else "a saved detector; give a folder"
             )
+            raise InputError(f"prune: --out {out}: {source} is {kind}, and export that")
         whole, file = _opened(source, options.weights)
         chosen = chosen_configuration(whole.layout, options)
         small = prune(whole, chosen)

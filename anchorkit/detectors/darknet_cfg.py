@@ -168,9 +168,10 @@ def parse_cfg(text: str, source: str = "cfg") -> Cfg:
 
     Example:
         >>> from anchorkit.detectors.darknet_cfg import parse_cfg
-        >>> parse_cfg("[net]\nwidth=96\nheight=64\n[upsample]\nstride=2").sections
-        (Upsample(line=4, other=(), stride=2),)
-        >>> parse_cfg("[net]\nwidth=96\nheight=64\n[upsampel]\nstride=2", "my.cfg")
+        >>> head = "[net]\nwidth=96\nheight=64\n"
+        >>> parse_cfg(head + "[upsample]\nstride=2\n[yolo]\nanchors=10,14").sections[0]
+        Upsample(line=4, other=(), stride=2)
+        >>> parse_cfg(head + "[upsampel]\nstride=2", "my.cfg")
         Traceback (most recent call last):
         anchorkit.errors.InputError: my.cfg, line 4: unknown section [upsampel]; did you mean upsample?
     """
@@ -314,9 +315,7 @@ def _yolo(given: _Given) -> Section:
 
 _READERS: Mapping[str, Callable[[_Given], Section]] = {
     "convolutional": _convolution,
-    "conv": _convolution,
     "maxpool": _max_pool,
-    "max": _max_pool,
     "avgpool": lambda given: AveragePool(),
     "upsample": lambda given: Upsample(stride=given.whole("stride", 2, least=1)),
     "dropout": lambda given: Dropout(),
@@ -367,20 +366,20 @@ def _settings(section: Section, number: int) -> list[tuple[str, object]]:
     match section:
         case Convolution():
             named: list[tuple[str, object]] = [("batch_normalize", 1)] if section.normalized else []
-            names = ("filters", "size", "stride", "padding")
-            named += [(name, getattr(section, name)) for name in names]
+            named += [(name, getattr(section, name)) for name in ("filters", "size", "stride", "padding")]
             named += [(name, getattr(section, name)) for name in ("groups", "dilation") if getattr(section, name) > 1]
             if section.padding == section.size // 2:  # as every file writes it
                 named[named.index(("padding", section.padding))] = ("pad", 1)
             return [*named, ("activation", section.activation)]
         case MaxPool():
-            usual = section.padding == section.size - 1
-            return [("size", section.size), ("stride", section.stride)] + [("padding", section.padding)] * (not usual)
+            padding = [("padding", section.padding)] if section.padding != section.size - 1 else []
+            return [("size", section.size), ("stride", section.stride), *padding]
         case Upsample():
             return [("stride", section.stride)]
         case Route():
+            layers = ",".join(str(source - number) for source in section.sources)
             parts = [("groups", section.groups), ("group_id", section.part)] if section.groups > 1 else []
-            return [("layers", ",".join(str(source - number) for source in section.sources)), *parts]
+            return [("layers", layers), *parts]
         case Shortcut():
             return [("from", section.source - number), ("activation", section.activation)]
         case Attention() | ScaleChannels():

@@ -75,7 +75,8 @@ class _Layers:
 
     def pyramid_pooling(self, *sizes: int) -> int:
         """The map and its largest values in windows of these sizes, the largest window first."""
-        before, pooled = self.last, []
+        before = self.last
+        pooled: list[int] = []
         for size in sizes:
             if pooled:
                 self.route(before)
