@@ -88,6 +88,8 @@ def yolo_levels(cfg: Cfg) -> tuple[YoloLevel, ...]:
         if last.activation != ("logistic" if yolo.squared else "linear"):
             raise _error(last, f"activation={last.activation} does not go with new_coords={int(yolo.squared)}")
         channels, stride = maps[number - 2]
+        if max(last.groups, last.dilation) > 1 or stride == float("inf"):
+            raise _error(last, "before a [yolo] needs groups=1, dilation=1 and a map of more than one cell")
         levels.append(YoloLevel(number - 1, int(stride * last.stride), channels, last, yolo))
     return tuple(sorted(levels, key=lambda level: level.stride))
 

@@ -7,7 +7,7 @@ class score, as darknet ranks by. Images are stretched to the input's size and a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, decode, yolo_levels
+from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, decode, maps_of, yolo_levels
 from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Route, Section, parse_cfg
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
@@ -48,7 +48,10 @@ class YoloFamily(Family):
 
 
 def yolo_family(
-    architecture: str, cfg: Cfg, shapes: Any = None, assemble: Any = None, postprocess: PostProcess = POSTPROCESS
+    architecture: str,
+    cfg: Cfg,
+    shapes: Callable[[tuple[int, int]], Shapes] | None = None,
+    assemble: Callable[..., Detector] | None = None,
 ) -> YoloFamily:
     """The family of a network.
 
@@ -58,7 +61,6 @@ def yolo_family(
         shapes: gives the anchors at an input of (height, width) pixels; by default the network's at every size, as
             darknet has it.
         assemble: see `Family`.
-        postprocess: see `Family`.
     """
     levels = yolo_levels(cfg)
     return YoloFamily(
@@ -67,7 +69,7 @@ def yolo_family(
         sides=(32, 4096),
         levels=len(levels),
         shapes=shapes or (lambda size: [level.yolo.anchors for level in levels]),
-        postprocess=postprocess,
+        postprocess=POSTPROCESS,
         assemble=assemble or _assemble,
         cfg=cfg,
     )
@@ -89,7 +91,7 @@ def darknet(
     """
     if not cfg:
         raise InputError("darknet: give the path of a .cfg file in the place of the name")
-    family = yolo_family(DARKNET, parse_cfg(cfg), assemble=_assemble)
+    family = yolo_family(DARKNET, parse_cfg(cfg), assemble=_assemble_of_text)
     detector: Detector = family(categories, size, shapes, postprocess, name, cfg=cfg)
     return detector
 
@@ -137,20 +139,26 @@ def _renumbered(section: Section, rank: Mapping[int, int]) -> Section:
     return section
 
 
-def _assemble(blueprint: Blueprint, *, cfg: str = "") -> YoloDetector:
+def _assemble_of_text(blueprint: Blueprint, *, cfg: str) -> YoloDetector:
+    detector = _assemble(blueprint)
+    detector.options["cfg"] = cfg
+    return detector
+
+
+def _assemble(blueprint: Blueprint) -> YoloDetector:
     family = blueprint.family
     assert isinstance(family, YoloFamily)
     levels, size, used = yolo_levels(family.cfg), blueprint.size, blueprint.used
-    step = max(level.stride for level in levels)
+    step = int(max(stride for _, stride in maps_of(family.cfg).values() if stride < math.inf))
     if any(side % step for side in size):
         raise InputError(
             f"{family.architecture}: input size {size[0]}x{size[1]}; both must be multiples of {step} pixels, the "
-            "stride of the coarsest level"
+            "stride of the coarsest map"
         )
     trunk = DarknetTrunk(family.cfg, levels, used)
     head = YoloHead(levels, [len(level) for level in blueprint.shapes], len(blueprint.categories))
     module = YoloModule(trunk, head, blueprint.shapes, size, blueprint.postprocess)
-    return YoloDetector(blueprint, module, head_costs=_costs, scores_of=_scores, options={"cfg": cfg} if cfg else None)
+    return YoloDetector(blueprint, module, head_costs=_costs, scores_of=_scores)
 
 
 class YoloHead(nn.Module):

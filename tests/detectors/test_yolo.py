@@ -190,6 +190,7 @@ def same(one: Detector, other: Detector) -> bool:
         (("layers=-1,11", "layers=-1,0"), r"line \d+: \[route\] its layers have maps of different sizes"),
         (("new_coords=1", ""), "activation=logistic does not go with new_coords=0"),
         (("groups=8", "groups=3"), "groups=3 does not divide"),
+        (("filters=14\n", "filters=14\ngroups=2\n"), r"before a \[yolo\] needs groups=1"),
         (("from=-2\n", "from=0\n"), r"\[sam\] its layers have maps of different sizes or channels"),
         (("width=64", "with 64"), "line 3: 'with 64' is no NAME=VALUE"),
         (("[avgpool]", "[avgpool]\n[yolo]\nanchors=1,1"), "reads a .yolo. section|needs a .convolutional."),
@@ -239,6 +240,8 @@ def test_what_darknets_files_do_not_fit(files: tuple[Path, Path], tmp_path: Path
         ak.load_detector(files[0], weights=tmp_path / "nothing.weights")
     with pytest.raises(InputError, match=r"give the path of a \.cfg file"):
         ak.load_detector("darknet", categories=2)
+    with pytest.raises(InputError, match="yolov3_tiny has no option 'cfg'"):
+        ak.load_detector("yolov3_tiny", categories=2, cfg=EVERYTHING)
     with pytest.raises(InputError, match="no YOLO"):
         export_darknet(ak.load_detector("tiny_ssd", weights="shapes"), tmp_path / "x.cfg")
 
