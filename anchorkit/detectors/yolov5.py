@@ -106,8 +106,9 @@ def _network(depth: float, width: float) -> tuple[Cfg, dict[int, str]]:
 
 def _family(architecture: str, depth: float, width: float) -> YoloFamily:
     cfg, _ = _network(depth, width)
-    family = yolo_family(architecture, cfg, postprocess=replace(POSTPROCESS, nms_iou=0.6))
-    return replace(family, assemble=partial(_assemble, family.assemble))
+    family = yolo_family(architecture, cfg)
+    postprocess = replace(POSTPROCESS, nms_iou=0.6)
+    return replace(family, postprocess=postprocess, assemble=partial(_assemble, family.assemble))
 
 
 def _assemble(assemble: Callable[..., Detector], blueprint: Blueprint) -> Detector:
