@@ -106,8 +106,8 @@ def load_detector(
     - a state-dict file, ``.pth`` or ``.pt`` (read as tensors only, never unpickled; the state dict by itself or under
       ``model`` or ``state_dict``) or ``.safetensors``, with torchvision's names of the tensors or the kit's. Without
       `categories` the classes are counted in it: 90 are COCO's, as torchvision numbers them, others get numbers.
-      For `yolov5n` and `yolov5s` it may be a checkpoint of the training repository, a pickle of a module: it is read with
-      stand-ins, nothing in it runs, and it brings categories and anchors.
+      For `yolov5n` and `yolov5s` it may be a checkpoint of the training repository, a pickle of a module: nothing in it
+      runs, and it brings categories and anchors.
     - darknet's ``.weights`` for a ``.cfg`` file or a YOLO by name: read to the last number or refused;
     - None: fresh weights, which need `categories`.
 

@@ -235,7 +235,7 @@ def _program(stream: Any) -> bytes:
         warnings.simplefilter("ignore", DeprecationWarning)  # of backslashes in damaged text
         for operation, argument, _ in pickletools.genops(stream):
             if operation.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                largest = max(largest, int(argument))
+                largest = max(largest, int(argument or 0))
             elif operation.name.startswith("EXT"):
                 raise InputError("its pickle uses the extension registry, which torch.save does not")
     length = stream.tell() - start

@@ -66,7 +66,8 @@ def yolo_losses(
     labels = torch.cat([target["labels"] for target in targets]) - 1
     image = torch.cat([labels.new_full((len(target["labels"]),), i) for i, target in enumerate(targets)])
     anchors = [boxes.new_tensor(level) for level in shapes]
-    fits = fitting_anchors(boxes[:, 2:] - boxes[:, :2], torch.cat(anchors)).split([len(own) for own in anchors], 1)
+    fitting = fitting_anchors(boxes[:, 2:] - boxes[:, :2], torch.cat(anchors))
+    fits = torch.split(fitting, [len(own) for own in anchors], 1)
     box_terms, class_terms, objectness = [], [], raw[0].new_zeros((), dtype=torch.float32)
     for output, level, own, fit in zip(raw, levels, anchors, fits, strict=True):
         outputs = output.float().permute(0, 1, 3, 4, 2)  # (N, A, h, w, 5 + K)

@@ -23,7 +23,7 @@ from anchorkit.detectors.darknet_cfg import Cfg, Convolution, MaxPool, Shortcut,
 from anchorkit.detectors.efficientdet_module import Letterbox
 from anchorkit.detectors.families import Blueprint
 from anchorkit.detectors.state_dicts import State, fill
-from anchorkit.detectors.yolo import POSTPROCESS, YoloDetector, YoloFamily, yolo_family
+from anchorkit.detectors.yolo import POSTPROCESS, YoloFamily, yolo_family
 from anchorkit.detectors.yolo_families import V3_ANCHORS, _Layers
 from anchorkit.errors import InputError
 
@@ -106,11 +106,12 @@ def _network(depth: float, width: float) -> tuple[Cfg, dict[int, str]]:
 
 def _family(architecture: str, depth: float, width: float) -> YoloFamily:
     cfg, _ = _network(depth, width)
-    family = yolo_family(architecture, cfg, postprocess=replace(POSTPROCESS, nms_iou=0.6))
-    return replace(family, assemble=partial(_assemble, family.assemble))
+    family = yolo_family(architecture, cfg)
+    postprocess = replace(POSTPROCESS, nms_iou=0.6)
+    return replace(family, postprocess=postprocess, assemble=partial(_assemble, family.assemble))
 
 
-def _assemble(assemble: Callable[..., YoloDetector], blueprint: Blueprint) -> YoloDetector:
+def _assemble(assemble: Callable[..., Detector], blueprint: Blueprint) -> Detector:
     detector = assemble(blueprint)
     for norm in detector.module.modules():
         if isinstance(norm, nn.BatchNorm2d):

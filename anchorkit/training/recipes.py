@@ -112,6 +112,8 @@ RECIPES: dict[str, Recipe] = {
     "tiny-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, ema_decay=0.98),
     "yolo": _YOLO,
     "yolo-finetune": replace(_YOLO, epochs=30, lr=0.005, warmup_steps=100, augment="flip", ema_decay=0.998),
+    # Mosaics are for long trainings: 600 steps of 8 images of shapes gave AP 18.0 with them, 19.5 with "flip" and 14.0
+    # with "ssd-small"; "yolo" with that batch gave 20.7 (validation, one seed each).
     "tiny-yolo": replace(_TINY, augment="mosaic"),
     "tiny-yolo-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, augment="flip", ema_decay=0.98),
 }
