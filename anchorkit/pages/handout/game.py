@@ -60,7 +60,6 @@ def code_of(configuration: Configuration, tag: int) -> str:
     """The code of a configuration: the run, the anchors kept, and two digits that catch typing errors.
 
     Examples:
-        >>> from anchorkit.pages.handout.game import code_of, read_code
         >>> from anchorkit.search.toy import toy_evaluator
         >>> layout = toy_evaluator().layout
         >>> code_of(layout.configuration(keep=[0, 3]), 1234)
