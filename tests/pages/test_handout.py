@@ -14,12 +14,14 @@ import pytest
 import anchorkit as ak
 from anchorkit import Evaluator, PostProcess, PredictionTable
 from anchorkit.anchors import AnchorLayout, Level, TrunkPart
+from anchorkit.batch import runner
 from anchorkit.costs import cost_of, costs
 from anchorkit.errors import InputError
 from anchorkit.pages.handout import handout, score_codes, write_handout
 from anchorkit.pages.handout.drop import drop
 from anchorkit.pages.handout.game import Budget, code_of, tag_of
 from anchorkit.pages.handout.table import read_table
+from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
 
 from ..browser import material
@@ -203,6 +205,19 @@ def test_the_command(run: Path, command: Any, tmp_path: Path) -> None:
     code, out, _ = command("handout", run)
     assert code == 0
     assert (run / "handout.html").is_file()
+
+
+def test_the_end_of_a_run_leaves_it_and_its_page_links_to_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "handout.html").unlink(missing_ok=True)
+    assert 'href="handout.html"' not in write_index(run).read_text(encoding="utf-8")
+    runner._write_handout(run)
+    assert 'href="handout.html"' in write_index(run).read_text(encoding="utf-8")
+    (run / "handout.html").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_LARGEST_HANDED_OUT", 10)
+        runner._write_handout(run)
+    assert not (run / "handout.html").exists()
+    assert f"`anchorkit handout {run}` writes it" in capsys.readouterr().err
 
 
 def test_a_run_without_a_search_is_refused(tmp_path: Path, run: Path, command: Any) -> None:

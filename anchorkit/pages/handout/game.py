@@ -60,12 +60,11 @@ def code_of(configuration: Configuration, tag: int) -> str:
     """The code of a configuration: the run, the anchors kept, and two digits that catch typing errors.
 
     Examples:
-        >>> from anchorkit.pages.handout.game import code_of, read_code
         >>> from anchorkit.search.toy import toy_evaluator
         >>> layout = toy_evaluator().layout
         >>> code_of(layout.configuration(keep=[0, 3]), 1234)
-        '16J-09-GH'
-        >>> print(read_code(layout, 1234, "16J-09-GH"))
+        '16J-09-FC'
+        >>> print(read_code(layout, 1234, "16J-09-FC"))
         2 of 6 anchors: L0/16x16 L1/32x32
     """
     kept = _written(configuration.mask, -(-len(configuration.layout) // 5))
@@ -106,7 +105,7 @@ def score_codes(evaluator: Evaluator, search: SearchResult, path: str | Path) ->
     budget, tag = Budget.of(search), tag_of(evaluator.fingerprint)
     rows = [_score(line, evaluator, budget, tag) for line in lines if line]
     if not rows:
-        raise InputError(f"{path}: no codes; put a name and a code on each line, such as: Ada 16J-09-GH")
+        raise InputError(f"{path}: no codes; put a name and a code on each line, such as: Ada 16J-09-FC")
     return sorted(rows, key=lambda row: (-row.get("accuracy", -2.0), row.get("cost", 0.0)))
 
 
