@@ -53,3 +53,4 @@ def page(monkeypatch: pytest.MonkeyPatch) -> None:
 
     report.write_index = write_index  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "anchorkit.pages.run", report)
+    monkeypatch.setattr("anchorkit.batch.runner._write_handout", lambda folder: None)
