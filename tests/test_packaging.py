@@ -73,7 +73,7 @@ def test_wheel_carries_lessons_data_and_types(repository: Path, wheel: Path) -> 
         }
         assert shipped
         assert {f"anchorkit/_bundled/{name}" for name in shipped} <= names
-    assert not [name for name in names if "checkpoints" in name or name.startswith(("tests/", "notebooks/"))]
+    assert not [name for name in names if ".ipynb_checkpoints" in name or name.startswith(("tests/", "notebooks/"))]
 
 
 @pytest.mark.slow
