@@ -22,7 +22,7 @@ def find_layout(
     size: tuple[int, int] | None = None,
     facts: Sequence[str] | None = None,
 ) -> AnchorLayout:
-    """The layout of what a command was given; torch is imported only for a detector's name.
+    """The layout of what a command was given; torch is imported only for a detector's name or a .cfg.
 
     Args:
         subject: a layout .json, a prediction table .parquet, an .onnx file, darknet's .cfg, the folder of a saved

@@ -128,9 +128,9 @@ def prune_command(options: argparse.Namespace) -> Answer:
         )
     if out.resolve() == source.resolve():
         raise InputError(f"prune: --out {out} would replace the detector itself; give another place")
+    if options.weights is not None and source.suffix != ".cfg":
+        raise InputError(f"prune: --weights {options.weights}: only for darknet's .cfg; {source} has its own")
     if is_onnx(source):
-        if options.weights is not None:
-            raise InputError(f"prune: --weights {options.weights}: only for darknet's .cfg; {source} has its own")
         if not is_onnx(out):
             raise InputError(f"prune: --out {out}: {source} is an .onnx file; give a file name ending in .onnx")
         if options.channels is not None:
@@ -181,8 +181,6 @@ def _opened(source: Path, weights: Path | None) -> tuple[Detector, Path]:
         if not weights.is_file():
             raise InputError(f"prune: {weights}: no such file; give the weights of {source} with --weights")
         return load_detector(source, weights=weights), weights
-    if weights is not None:
-        raise InputError(f"prune: --weights {weights}: only for darknet's .cfg; {source} has its own")
     folder = source / "detector" if (source / "detector").is_dir() else source
     return load_detector(folder), weights_file(folder)
 

@@ -210,11 +210,7 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         InputError: they do not fit; the message names the tensor or the number of classes, and what is needed.
     """
     entry = ADOPT.get(detector.architecture)
-    # torchvision's heads and effdet's are called so, and none of the kit's.
-    theirs = any(
-        name.startswith(("head.classification_head.", "class_net.", "roi_heads.", yolov5.DETECT))
-        for name in found.state
-    )
+    theirs = any(name.startswith(THEIRS) for name in found.state)
     with named_in_errors(found.source):
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)

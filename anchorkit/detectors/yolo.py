@@ -70,7 +70,7 @@ def yolo_family(
         levels=len(levels),
         shapes=shapes or (lambda size: [level.yolo.anchors for level in levels]),
         postprocess=POSTPROCESS,
-        assemble=assemble or _assemble,
+        assemble=assemble or assembled,
         cfg=cfg,
     )
 
@@ -140,12 +140,12 @@ def _renumbered(section: Section, rank: Mapping[int, int]) -> Section:
 
 
 def _assemble_of_text(blueprint: Blueprint, *, cfg: str) -> YoloDetector:
-    detector = _assemble(blueprint)
+    detector = assembled(blueprint)
     detector.options["cfg"] = cfg
     return detector
 
 
-def _assemble(blueprint: Blueprint) -> YoloDetector:
+def assembled(blueprint: Blueprint) -> YoloDetector:
     family = blueprint.family
     assert isinstance(family, YoloFamily)
     levels, size, used = yolo_levels(family.cfg), blueprint.size, blueprint.used

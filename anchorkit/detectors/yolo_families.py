@@ -32,7 +32,7 @@ TINY_ANCHORS: Anchors = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (34
 # fmt: on
 
 
-class _Layers:
+class Layers:
     """Layers that are added one after the other. Each method gives the number of the layer that it adds last.
 
     Args:
@@ -52,7 +52,7 @@ class _Layers:
         return len(self.sections) - 1
 
     def conv(self, *filters: int, size: int = 0, stride: int = 1) -> int:
-        """Convolutions. Without a size, it is 1 for the first, 3 for the second, and so on by turns."""
+        """Convolutions. Without a size, sizes 1 and 3 alternate, beginning with 1."""
         for number, count in enumerate(filters):
             side = size or (1, 3)[number % 2]
             self.add(
@@ -108,7 +108,7 @@ class _Layers:
 
 
 def _yolov3() -> Cfg:
-    net, ends, middle = _Layers(), [], -1
+    net, ends, middle = Layers(), [], -1
     net.conv(32, size=3)
     for filters, blocks in ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)):
         net.conv(filters, size=3, stride=2)
@@ -125,7 +125,7 @@ def _yolov3() -> Cfg:
 
 
 def _yolov3_tiny() -> Cfg:
-    net, ends = _Layers(), []
+    net, ends = Layers(), []
     for filters in (16, 32, 64, 128, 256, 512):
         ends.append(net.conv(filters, size=3))
         net.pool(stride=1 if filters == 512 else 2)
@@ -141,7 +141,7 @@ def _yolov3_tiny() -> Cfg:
 
 
 def _yolov4_tiny() -> Cfg:
-    net = _Layers()
+    net = Layers()
     net.conv(32, 64, size=3, stride=2)
     for filters in (64, 128, 256):
         first = net.conv(filters, size=3)
@@ -162,7 +162,7 @@ def _yolov4_tiny() -> Cfg:
     return net.cfg(416)
 
 
-def _cross_stage(net: _Layers, filters: int, blocks: int, *, inner: int = 0, whole: bool = False) -> int:
+def _cross_stage(net: Layers, filters: int, blocks: int, *, inner: int = 0, whole: bool = False) -> int:
     """YOLOv4's stage (CSP): halves the map; one branch of convolutions with shortcuts, and one without.
 
     Args:
@@ -183,7 +183,7 @@ def _cross_stage(net: _Layers, filters: int, blocks: int, *, inner: int = 0, who
 
 
 def _path_aggregation(
-    net: _Layers,
+    net: Layers,
     ends: Sequence[int],
     anchors: Sequence[Anchors],
     *,
@@ -226,7 +226,7 @@ def _path_aggregation(
 
 
 def _yolov4() -> Cfg:
-    net = _Layers("mish")
+    net = Layers("mish")
     net.conv(32, size=3)
     _cross_stage(net, 64, 1, inner=32, whole=True)
     ends = [_cross_stage(net, filters, blocks) for filters, blocks in ((128, 2), (256, 8), (512, 8), (1024, 4))][1:]
@@ -238,7 +238,7 @@ def _yolov4() -> Cfg:
 
 def _tiny_yolo() -> Cfg:
     size = 160
-    net = _Layers()
+    net = Layers()
     net.conv(16, size=3, stride=2)
     ends = [_cross_stage(net, filters, 1) for filters in (32, 64, 96, 128)][1:]
     # Centres and sides as Scaled-YOLOv4 has them: more cells learn an object, and no side can explode.
@@ -257,7 +257,7 @@ def _tiny_shapes(size: tuple[int, int]) -> list[Anchors]:
     return [tuple((round(w * s * width, 2), round(h * s * height, 2)) for w, h in shapes) for s in _TINY_SCALES]
 
 
-def _aggregated(net: _Layers, inner: int, filters: int) -> int:
+def _aggregated(net: Layers, inner: int, filters: int) -> int:
     """YOLOv7-tiny's block (ELAN): four maps of a chain side by side."""
     start = net.last
     first = net.conv(inner)
@@ -269,7 +269,7 @@ def _aggregated(net: _Layers, inner: int, filters: int) -> int:
 
 
 def _yolov7_tiny() -> Cfg:
-    net, ends = _Layers(), []
+    net, ends = Layers(), []
     net.conv(32, 64, size=3, stride=2)
     for filters in (64, 128, 256, 512):
         if filters > 64:

@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from torch import nn
 
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.darknet_cfg import Cfg, Convolution, MaxPool, Shortcut, Upsample
+from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Shortcut, Upsample
 from anchorkit.detectors.efficientdet_module import Letterbox
 from anchorkit.detectors.families import Blueprint
 from anchorkit.detectors.state_dicts import State, fill
-from anchorkit.detectors.yolo import POSTPROCESS, YoloFamily, yolo_family
-from anchorkit.detectors.yolo_families import V3_ANCHORS, _Layers
+from anchorkit.detectors.yolo import POSTPROCESS, YoloDetector, YoloFamily, assembled, yolo_family
+from anchorkit.detectors.yolo_families import V3_ANCHORS, Layers
 from anchorkit.errors import InputError
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.03
@@ -34,8 +32,8 @@ _FIRST = "model.0.conv.weight"
 _OF_WIDTH = {16: "yolov5n", 32: "yolov5s", 48: "yolov5m", 64: "yolov5l", 80: "yolov5x"}  # filters of the first layer
 
 
-class _Named(_Layers):
-    """Layers with the names that their convolutions have in the repository, by number.
+class _Named(Layers):
+    """Layers, and the numbers of their convolutions by the names that these have in the repository.
 
     Args:
         depth: the factor of the numbers of blocks.
@@ -45,7 +43,7 @@ class _Named(_Layers):
     def __init__(self, depth: float, width: float) -> None:
         super().__init__("swish")
         self.depth, self.width = depth, width
-        self.names: dict[int, str] = {}
+        self.numbers: dict[str, int] = {}
 
     def filters(self, full: int) -> int:
         """Of the largest network, as many as this one has: a multiple of 8."""
@@ -54,8 +52,8 @@ class _Named(_Layers):
     def one(self, name: str, filters: int, size: int = 1, stride: int = 1) -> int:
         padding = 2 if size == 6 else size // 2  # the first layer was once a rearrangement of pixels
         section = Convolution(filters=filters, size=size, stride=stride, padding=padding, activation=self.activation)
-        self.names[len(self.sections)] = name
-        return self.add(section)
+        self.numbers[name] = self.add(section)
+        return self.last
 
     def c3(self, name: str, full: int, blocks: int, shortcuts: bool = True) -> int:
         """A chain of blocks beside a convolution, and one over both."""
@@ -75,12 +73,12 @@ class _Named(_Layers):
     def sppf(self, name: str, full: int) -> int:
         """The map, and three times in a row the largest values of windows of 5 cells."""
         maps = [self.one(f"{name}.cv1", self.filters(full) // 2)]
-        maps += [self.add(MaxPool(size=5, stride=1, padding=4)) for _ in range(3)]
+        maps += [self.pool(5, 1) for _ in range(3)]
         self.route(*maps)
         return self.one(f"{name}.cv2", self.filters(full))
 
 
-def _network(depth: float, width: float) -> tuple[Cfg, dict[int, str]]:
+def _network(depth: float, width: float) -> tuple[Cfg, dict[str, int]]:
     net = _Named(depth, width)
     net.one("model.0", net.filters(64), size=6, stride=2)
     ends = []
@@ -101,18 +99,16 @@ def _network(depth: float, width: float) -> tuple[Cfg, dict[int, str]]:
             net.c3(f"model.{17 + 3 * level}", full, 3, shortcuts=False)
         middle = net.last
         net.yolo(V3_ANCHORS[3 * level : 3 * level + 3], scale=2.0, squared=True)
-    return net.cfg(640), net.names
+    return net.cfg(640), net.numbers
 
 
 def _family(architecture: str, depth: float, width: float) -> YoloFamily:
-    cfg, _ = _network(depth, width)
-    family = yolo_family(architecture, cfg)
-    postprocess = replace(POSTPROCESS, nms_iou=0.6)
-    return replace(family, postprocess=postprocess, assemble=partial(_assemble, family.assemble))
+    family = yolo_family(architecture, _network(depth, width)[0], assemble=_assemble)
+    return replace(family, postprocess=replace(POSTPROCESS, nms_iou=0.6))
 
 
-def _assemble(assemble: Callable[..., Detector], blueprint: Blueprint) -> Detector:
-    detector = assemble(blueprint)
+def _assemble(blueprint: Blueprint) -> YoloDetector:
+    detector = assembled(blueprint)
     for norm in detector.module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.eps, norm.momentum = NORM_EPSILON, NORM_MOMENTUM
@@ -123,7 +119,7 @@ def _assemble(assemble: Callable[..., Detector], blueprint: Blueprint) -> Detect
 
 YOLOV5N = _family("yolov5n", 0.33, 0.25)
 YOLOV5S = _family("yolov5s", 0.33, 0.50)
-_NAMES = _network(0.33, 1.0)[1]  # those of both: they differ in width only
+_NUMBERS = _network(0.33, 1.0)[1]  # those of both: they differ in width only
 
 
 def classes_of(state: State) -> int | None:
@@ -179,6 +175,3 @@ def own_name(name: str) -> str:
     number = _NUMBERS.get(module)
     part = "conv" if ".conv." in name else "norm"
     return name if number is None else f"backbone.layers.{number}.{part}.{tensor}"
-
-
-_NUMBERS = {name: number for number, name in _NAMES.items()}

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
+from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 
 from anchorkit.datasets import Category, Split
@@ -81,7 +82,7 @@ def mosaic(items: Sequence[Item], size: tuple[int, int]) -> Item:
     zoom, *place = torch.rand(3).tolist()
     zoom += 0.5
     # The point, in the middle half of what four inputs would cover at this zoom, seen from a window in its centre.
-    point = [round(side * (0.5 + (0.5 + share - 1) * zoom)) for side, share in zip(size, place, strict=True)]
+    point = [round(side * (0.5 + (share - 0.5) * zoom)) for side, share in zip(size, place, strict=True)]
     canvas = torch.full((3, *size), 114, dtype=torch.uint8)
     parts = []
     for number, (pixels, boxes, labels) in enumerate(items):
@@ -95,9 +96,8 @@ def mosaic(items: Sequence[Item], size: tuple[int, int]) -> Item:
         canvas[:, rows, columns] = image[:, from_rows, from_columns]
         factor = boxes.new_tensor([sides[1] / pixels.shape[2], sides[0] / pixels.shape[1]] * 2)
         whole = boxes * factor + boxes.new_tensor([left, top] * 2)
-        cut = torch.minimum(whole.clamp(min=0), whole.new_tensor([size[1], size[0]] * 2))
-        area, of_cut = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (whole, cut))
-        kept = of_cut > LEAST_VISIBLE * area
+        cut = clip_boxes_to_image(whole, size)
+        kept = box_area(cut) > LEAST_VISIBLE * box_area(whole)
         parts.append((cut[kept], labels[kept]))
     return canvas, torch.cat([boxes for boxes, _ in parts]), torch.cat([labels for _, labels in parts])
 

@@ -30,7 +30,7 @@ VALIDATIONS, VALIDATING = 10, 0.15
 """How often a training that chooses itself is validated, and the share of its time that this may take."""
 _clock = time.perf_counter
 _TRIAL, _TRIAL_SECONDS = 40, 3.0  # steps that are timed at most, and for how long
-_EARLY, _TOO_SHORT = 0.25, 0.75  # of the minutes: until when they may be counted anew, and if they would end before
+_EARLY, _TOO_SHORT = 0.25, 0.75  # of the minutes: until when they may be counted again, and if they would end before
 
 
 @dataclass
@@ -212,7 +212,7 @@ def check_length(epochs: int | None, steps: int | None, minutes: float | None) -
 
 
 def say(text: str) -> None:
-    """One line about the training on standard output, for a terminal that no one watches."""
+    """Print one line about the training on standard output, in place of a progress bar."""
     print(f"training: {text}", flush=True)
 
 

@@ -106,7 +106,7 @@ RECIPES: dict[str, Recipe] = {
     # For the trunk of a shipped detector and data of one's own: docs/results.md, "A first run on your own data".
     "tiny-transfer": replace(_TINY, epochs=150, batch_size=8, lr=1e-3, warmup_steps=50, ema_decay=0.99),
     # The first stage of channel pruning (Chu et al. 2022), of a trained detector (docs/results.md, "Channels"). The
-    # penalty is decoupled: a scale shrinks by lr * sparsity a step, while its gradient moves it by at most about lr.
+    # penalty is decoupled: a scale shrinks by lr * sparsity per step, while its gradient moves it by at most lr.
     # Scales near zero show in the mean only if that is fresh.
     "tiny-sparse": replace(_TINY, epochs=4, batch_size=8, ema_decay=0.98, sparsity=1.0),
     "tiny-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, ema_decay=0.98),

@@ -23,7 +23,7 @@ class History:
     """What happened in a training.
 
     Attributes:
-        rows: one dict a lap, which is an epoch or, where steps are counted, a twelfth of them: ``epoch`` (passes over
+        rows: one dict per lap, which is an epoch or, where steps are counted, a twelfth of them: ``epoch`` (passes over
             the images so far), ``step``, ``loss`` (mean of the lap), ``lr`` (at its end), ``seconds``, ``val_AP``
             (0..1; NaN where it was not validated). With sparsity also ``penalty`` (at its end) and ``small_scales``
             (0..1, the share of the scales below 0.01, of the weights that would be kept); with a teacher also

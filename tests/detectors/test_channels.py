@@ -221,7 +221,7 @@ def test_fresh_weights_of_a_cut_detector_say_as_much_as_those_of_a_whole_one() -
 
 @pytest.mark.parametrize("name", ["tiny_ssd", "tiny_retinanet"])
 def test_a_cut_detector_walks_the_whole_way(name: str, data: ak.datasets.Dataset, tmp_path: Path) -> None:
-    """Checked (which saves, loads, prunes and draws anew), cut again, trained, pruned, exported, timed."""
+    """Checked (which saves, loads, prunes and draws fresh weights), cut again, trained, pruned, exported, timed."""
     pytest.importorskip("onnxruntime")
     detector, channels = built(name)
     small = cut_channels(detector, some(channels), channels=channels)

@@ -87,7 +87,7 @@ def test_the_parts_of_the_loss_are_those_of_plain_arithmetic() -> None:
     assert losses["classification"].item() == pytest.approx(sum(classes) / 6 / 8, rel=1e-4)
 
 
-def test_two_objects_in_one_box_ask_for_the_better_overlap_whatever_their_order() -> None:
+def test_two_objects_in_one_box_ask_for_the_better_overlap_in_either_order() -> None:
     torch.manual_seed(1)
     raw = [torch.randn(1, 1, 6, 4, 6)]
     shapes = [((12, 12),)]

@@ -221,7 +221,7 @@ def test_a_killed_training_of_minutes_goes_on_with_its_own_plan(
 
 
 @pytest.mark.parametrize(("fast_from", "restarts"), [(0, 0), (30, True), (10**9, 0)])
-def test_minutes_are_counted_anew_when_the_machine_becomes_faster(
+def test_minutes_are_counted_again_when_the_machine_becomes_faster(
     monkeypatch: pytest.MonkeyPatch, fast_from: int, restarts: bool
 ) -> None:
     steps, taken_back, seconds = 0, [], [0.0]
