@@ -28,7 +28,8 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
     missing = [name for name in _NEEDED if util.find_spec(name) is None]
     if missing:
         raise InputError(f"{missing[0]} is missing, and no notebook is executed without it: see anchorkit doctor")
-    for name in dict.fromkeys(str(run.get("02_detector", {}).get("detector", "")) for run in runs):
+    detectors = [run.get("02_detector", {}) for run in runs]
+    for name in dict.fromkeys(str(own.get("detector", "")) for own in detectors):
         _look_at_family(name)
     # Runs share their data, and a check takes a second.
     lessons = [run.get("01_data", {}) for run in runs]
@@ -40,7 +41,6 @@ def look_beforehand(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
                 split.check_images()
     for run in runs:
         _look_at_onnx(run)
-    detectors = [run.get("02_detector", {}) for run in runs]
     for name, weights in dict.fromkeys(
         (str(own.get("detector", "")), str(own.get("weights", ""))) for own in detectors
     ):
@@ -86,7 +86,7 @@ def _look_at_weights(detector: str, path: Path) -> None:
                 opened.keys()
         except (OSError, SafetensorError) as error:
             raise InputError(f"{path}: not a safetensors file, or cut off ({error})") from None
-    elif path.suffix == ".weights":  # darknet's numbers mean something beside their cfg only, which lesson 2 reads
+    elif path.suffix == ".weights":  # darknet's numbers can be read only with their cfg, which lesson 2 does
         if not path.is_file():
             raise InputError(f"{path}: no such file")
     else:

@@ -184,7 +184,7 @@ class Resolver:
 
 
 def asks_for_channels(names: Iterable[str]) -> bool:
-    """Whether parameters, by ``NAME`` or ``NOTEBOOK.NAME``, include the one that takes the channel lessons in."""
+    """Whether parameters, by ``NAME`` or ``NOTEBOOK.NAME``, include the one that includes the channel lessons."""
     return any(name.rpartition(".")[2] == CHANNEL_RATIO for name in names)
 
 

@@ -28,8 +28,9 @@ from anchorkit.batch.plans import (
 )
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
+from anchorkit.findings import unchecked
 from anchorkit.runs.answers import forget_answers
-from anchorkit.runs.folder import SOURCES, remove_left
+from anchorkit.runs.folder import HANDOUT, SOURCES, remove_left
 from anchorkit.runs.learning import LEARNING_FILE
 from anchorkit.runs.lock import locked
 from anchorkit.runs.onnx_file import is_onnx
@@ -65,7 +66,7 @@ def run_notebooks(
         detector: name of the detector, or an ONNX file.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
         parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they
-            take precedence over the profile. A ``channel_ratio`` above 0 takes the lessons about channels in.
+            take precedence over the profile. A ``channel_ratio`` above 0 includes the lessons about channels.
         progress: one line per lesson on standard error.
         notebooks: folder of the lessons; the shipped ones by default.
 
@@ -120,10 +121,12 @@ def run_notebooks(
 
 
 def _write_handout(folder: Path) -> None:
-    """Write the run's handout, if its lessons left what it needs and it will not be large; if it cannot be, say why."""
+    """Write the run's handout, if its lessons left what it needs and it will not be large; otherwise print why not."""
     predictions = folder / "predictions.parquet"
     if not predictions.exists() or not (folder / "search" / "search.json").exists():
         return
+    if (folder / HANDOUT).exists():
+        return  # of this search, perhaps written with other options: with another search it is removed
     if predictions.stat().st_size > _LARGEST_HANDED_OUT:
         print(
             f"anchorkit: no handout yet, as it would be large; `anchorkit handout {folder}` writes it", file=sys.stderr
@@ -132,7 +135,8 @@ def _write_handout(folder: Path) -> None:
     from anchorkit.pages.handout import write_handout
 
     try:
-        write_handout(folder)
+        with unchecked():  # the lessons have reported what is implausible
+            write_handout(folder)
     except InputError as error:  # the result is worth more than the handout
         print(f"anchorkit: no handout: {error}", file=sys.stderr)
 

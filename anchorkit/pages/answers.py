@@ -29,7 +29,7 @@ def write_answers_page(run_dir: str | Path) -> Path:
     """
     folder = Path(run_dir) / "experiments"
     answers = read_answers(run_dir)
-    claims = [part for answer in answers.values() for part in (answer.get("parts") or {"": answer}).values()]
+    claims = [claim for answer in answers.values() for claim in _claims(answer).values()]
     counts = [f"{sum(claim['verdict'] == verdict for claim in claims)} {verdict}" for verdict in VERDICTS]
     head = f'<p class="over">{_about(Path(run_dir))}</p><h1>The claims of the paper, on this data</h1>'
     summary = f'<p class="lead">{escape(", ".join(counts))}.</p>' if answers else ""
@@ -49,6 +49,11 @@ def _about(run_dir: Path) -> str:
     return f'<a href="../index.html">{text}</a>' if (run_dir / "index.html").exists() else text
 
 
+def _claims(answer: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The claims of an answer by where they are made."""
+    return answer.get("parts") or {answer["section"]: answer}
+
+
 def _badge(verdict: str) -> str:
     return f'<span class="verdict {_CLASS_OF.get(verdict, "open")}">{escape(verdict)}</span>'
 
@@ -58,7 +63,7 @@ def _overview(answers: Mapping[str, Mapping[str, Any]]) -> str:
         f"<tr><td>{_badge(one['verdict'])}</td>"
         f'<td><a href="#{escape(name)}">{escape(one["claim"])}</a></td><td>{escape(where)}</td></tr>'
         for name, answer in answers.items()
-        for where, one in (answer.get("parts") or {answer["section"]: answer}).items()
+        for where, one in _claims(answer).items()
     )
     head = "<thead><tr><th>Verdict</th><th>Claim</th><th>Section</th></tr></thead>"
     return f'<div class="scroll"><table class="wide">{head}<tbody>{rows}</tbody></table></div>'

@@ -30,7 +30,7 @@ from anchorkit.pages.run_words import (
     why_nothing,
 )
 from anchorkit.plots.frames import measures
-from anchorkit.runs.folder import read_findings
+from anchorkit.runs.folder import HANDOUT, read_findings
 from anchorkit.runs.holding import Holding, read_holding
 from anchorkit.runs.learning import Learning, read_learning
 from anchorkit.runs.onnx_file import is_onnx
@@ -38,8 +38,6 @@ from anchorkit.runs.points import STAGES, Points, read_table
 from anchorkit.runs.record import RunRecord, duration
 from anchorkit.runs.results_table import read_search
 from anchorkit.search.result import SearchResult
-
-HANDOUT = "handout.html"
 
 # The page draws these charts itself, from the numbers.
 _DRAWN_HERE = re.compile(r"frontier|recovery|board|before_after", re.IGNORECASE)

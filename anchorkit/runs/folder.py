@@ -31,13 +31,16 @@ _MAKERS = {
 }
 
 
+HANDOUT = "handout.html"
+"""The handout of a run, which `anchorkit run` and `anchorkit handout` write; it belongs to the search."""
+
 SOURCES = ("01_data", "02_detector")
 """The lessons that choose the data and the detector. All trainings and searches depend on them."""
 
 _LEFT = {
     "01_data": ("data.json",),
     "02_detector": ("detector", "predictions.parquet", "predictions_test.parquet"),
-    "04_search": ("search",),
+    "04_search": ("search", HANDOUT),
     "05_prune_and_retrain": ("retrained",),
     "06_report": ("retrained/max_loss.json",),
     "07_deploy": ("deploy",),

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.datasets.plausibility import check_boxes
-from anchorkit.evaluation.ground_truth import GroundTruth, read_ground_truth
-from anchorkit.predictions import PostProcess, PredictionTable
+from anchorkit.evaluation.ground_truth import read_ground_truth
 from anchorkit.predictions_check import check_table
 
+from ..evaluation.real_ssd import real_ssd_table
 from .corruptions import corrupted
 
 pytestmark = pytest.mark.real
@@ -24,37 +23,8 @@ pytestmark = pytest.mark.real
 N_IMAGES = 60
 
 
-def real_ssd(real_data: Path) -> tuple[PredictionTable, GroundTruth]:
-    """The raw predictions of an 8-bit SSD on some COCO images."""
-    folder, source = real_data / "ssd_mobilenet_v1_coco", real_data / "coco_subset" / "annotations"
-    if not (folder.is_dir() and source.is_dir()):
-        pytest.skip(f"no {folder} or {source}")
-    model = json.loads((folder / "model.json").read_text())
-    size = model["input"]["h"], model["input"]["w"]
-    levels = tuple(
-        Level(f"{n}", one["h"], one["w"], tuple((size[1] * a["w_rel"], size[0] * a["h_rel"]) for a in one["anchors"]))
-        for n, one in enumerate(model["levels"])
-    )
-    first = np.cumsum([0] + [len(level.anchors) for level in levels])
-    truth = read_ground_truth(source / "instances_train2017.json")
-    truth = truth.subset(truth.image_ids[:N_IMAGES])
-    with np.load(folder / "predictions_train2017.npz") as data:
-        few = np.isin(data["image_id"], truth.image_ids)
-        table = PredictionTable(
-            data["image_id"][few],
-            first[data["level"][few]] + data["anchor"][few],
-            data["class_id"][few],
-            data["score"][few],
-            data["box"][few],
-            AnchorLayout(model["model"], size, levels),
-            PostProcess(score_threshold=0.05, nms_iou=0.6, max_detections=100),
-            source="the SSD",
-        )
-    return table, truth
-
-
 def test_nothing_is_found_in_the_table_of_the_coco_ssd(real_data):
-    table, truth = real_ssd(real_data)
+    table, truth = real_ssd_table(real_data, N_IMAGES, 0.05)
     assert check_table(table, truth) == ()
 
 
@@ -91,7 +61,7 @@ def corrupted_truths(real_data: Path) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def test_all_but_two_of_40_corrupted_copies_and_more_are_found_by_name(real_data):
-    table, truth = real_ssd(real_data)
+    table, truth = real_ssd_table(real_data, N_IMAGES, 0.05)
     cases = [
         (f"SSD, {one.what}", one.name, [finding.name for finding in check_table(one.table, truth)])
         for one in corrupted(table, truth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from anchorkit.pages.handout.game import Budget, code_of, tag_of
 from anchorkit.pages.handout.table import read_table
 from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
+from anchorkit.runs.folder import remove_left
 
 from ..browser import material
 from ..evaluation.cases import dense_case, random_case
@@ -207,11 +209,19 @@ def test_the_command(run: Path, command: Any, tmp_path: Path) -> None:
     assert (run / "handout.html").is_file()
 
 
-def test_the_end_of_a_run_leaves_it_and_its_page_links_to_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_of_a_run_leaves_it_and_its_page_links_to_it(
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (run / "handout.html").unlink(missing_ok=True)
     assert 'href="handout.html"' not in write_index(run).read_text(encoding="utf-8")
     runner._write_handout(run)
     assert 'href="handout.html"' in write_index(run).read_text(encoding="utf-8")
+    # One that a user wrote with other options stays, and goes with the search that it is of.
+    (run / "handout.html").write_text("without images")
+    runner._write_handout(run)
+    assert (run / "handout.html").read_text() == "without images"
+    shutil.copytree(run, tmp_path / "copy")
+    assert "handout.html" in remove_left(tmp_path / "copy", ["04_search"], everything=False)
     (run / "handout.html").unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "_LARGEST_HANDED_OUT", 10)

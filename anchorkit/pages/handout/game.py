@@ -12,6 +12,7 @@ from anchorkit.costs import COSTS, cost_of
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
 from anchorkit.search import SearchResult
+from anchorkit.search.frontier import accuracy_within
 
 if TYPE_CHECKING:
     from anchorkit.evaluation import Evaluator
@@ -47,8 +48,7 @@ class Budget:
         name = search.cost if search.cost in COSTS else "head_flops"
         found = [cost_of(configuration, name) for configuration in search.configurations]
         limit = max(SHARE * cost_of(search.layout.full, name), min(found))
-        accuracies = search.frontier["accuracy"].tolist()
-        return cls(name, limit, max(a for a, cost in zip(accuracies, found, strict=True) if cost <= limit))
+        return cls(name, limit, float(accuracy_within(search.frontier["accuracy"].tolist(), found, [limit])[0]))
 
 
 def tag_of(fingerprint: str) -> int:

@@ -20,10 +20,9 @@ from anchorkit.pages.handout.pack import pack, zipped
 from anchorkit.pages.handout.pictures import LEAST_SCORE, Pictures, choose_pictures
 from anchorkit.pages.handout.table import read_table
 from anchorkit.pages.notebooks import page
-from anchorkit.pages.run import HANDOUT
 from anchorkit.plots.theme import DARK, GHOST, LEVEL_COLORS, SEARCH_COLOR, readable, turned
 from anchorkit.predictions import PredictionTable
-from anchorkit.runs.folder import left_by_earlier, load_data
+from anchorkit.runs.folder import HANDOUT, left_by_earlier, load_data
 from anchorkit.runs.record import RunRecord
 from anchorkit.search import SearchResult
 
