@@ -51,15 +51,14 @@ class Setting:
     seed: int
     recipe: str
 
-    def fit(self, detector: Detector, recipe: Any = None, steps: int | None = None, **options: Any) -> list[Any]:
-        """Train in place; the history's rows."""
+    def fit(self, detector: Detector, recipe: Any = None, steps: int | None = None, **options: Any) -> None:
+        """Train in place."""
         length = self.steps if steps is None else steps
         plan = recipe or self.recipe
-        done = ak.fit(detector, self.data, plan, steps=length, seed=self.seed, progress="lines", **options)
-        return list(done.rows)
+        ak.fit(detector, self.data, plan, steps=length, seed=self.seed, progress="lines", **options)
 
     def cut(self, detector: Detector, importance: str = "surgeon", fold: bool = True) -> Detector:
-        """The widths of all arms, whichever channels and anchors stay."""
+        """Cut to the widths that all arms share; which channels stay depends on the score."""
         statistics = gather_statistics(detector, self.data.train, IMAGES, nuclear=False, seed=self.seed)
         groups = statistics.channels.groups
         ratio = {group.name: SHALLOW if group.stride <= 8 else DEEP for group in groups}
@@ -81,10 +80,10 @@ class Setting:
         """Without the anchors that a trained detector does not need any more."""
         return ak.prune(detector, self.needed(detector, 0.0))
 
-    def sparse(self, detector: Detector, steps: int) -> list[Any]:
+    def sparse(self, detector: Detector, steps: int) -> None:
         """The first stage: as `tiny-sparse`, with the strength that shrinks a free scale by `SHRINK` in these steps."""
         plan = replace(RECIPES["tiny-sparse"], batch_size=RECIPES[self.recipe].batch_size)
-        return self.fit(detector, replace(plan, sparsity=SHRINK / (plan.lr * steps / 2)), steps)
+        self.fit(detector, replace(plan, sparsity=SHRINK / (plan.lr * steps / 2)), steps)
 
 
 def evaluator_of(detector: Detector, split: Split) -> ak.Evaluator:

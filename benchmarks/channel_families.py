@@ -3,7 +3,7 @@
 `python benchmarks/channel_families.py` prints a row per family: groups, parameters before and after 30 % of every
 group, the processor time (one thread) of the pass, of the statistics and scores of 64 images and of the cut, how far
 the cut network is from the masked one, and the most memory that its process held. `--latency` times the networks of cut
-detectors in onnxruntime instead, by turns with the whole one.
+detectors in onnxruntime instead, interleaved with the whole one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FAMILIES = {  # with the input size at which torch can run 64 images on a CPU in
     "fasterrcnn_resnet50_fpn": (320, 320),
 }
 CLASSES, RATIO = 5, 0.3
-TIMED = {"tiny_ssd": None, "ssdlite320_mobilenet_v3_large": None}
+TIMED = ("tiny_ssd", "ssdlite320_mobilenet_v3_large")
 RATIOS = (0.2, 0.3, 0.5)
 
 
@@ -130,7 +130,7 @@ def main() -> None:
     if options.family:
         print(json.dumps(measure(options.family, FAMILIES[options.family], options.images)))
     elif options.latency:
-        latency(options.names or list(TIMED), options.repeats)
+        latency(options.names or TIMED, options.repeats)
     else:
         families(options.names or list(FAMILIES), options.images)
 

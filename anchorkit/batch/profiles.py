@@ -84,7 +84,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         # A focal loss takes longer to converge.
         "14_shared_head": {"input_size": 128, "recipe": "tiny-short", "epochs": 24, "train_images": 200},
         "18_is_it_luck": {"draws": 500},
-        # Thirteen trainings a seed, of 124 steps: what a score is worth shows early, what is left in the end does not.
+        # Thirteen trainings of 124 steps per seed: enough to compare scores, too few for the final accuracy.
         "22_channel_scores": {
             "ratios": [0.2, 0.5, 0.7],
             "recipe": "tiny-short",

@@ -91,7 +91,8 @@ def frontier(
     frames: dict[str, pd.DataFrame] = {}
     for name, frame in {"random": random, "evaluated": evaluated, "chosen": chosen, **(others or {})}.items():
         if frame is not None:
-            frames[name] = require(frame, need, name, empty=True)
+            named = need if by is None or name != "evaluated" else (*need, by)
+            frames[name] = require(frame, named, name, empty=True)
     base = None if full is None else require(as_frame(full, "full"), need, "full").iloc[:1]
     shown = [frontier, *([] if base is None else [base]), *(frames[name] for name in frames if name not in _CLOUDS)]
     low, high = _accuracy_range(shown, frames)
@@ -270,7 +271,7 @@ class _Shades:
 
     @classmethod
     def of(cls, by: str, frontier: pd.DataFrame, evaluated: pd.DataFrame | None) -> _Shades:
-        found = frontier[by] if evaluated is None or by not in evaluated else evaluated[by]
+        found = frontier[by] if evaluated is None else evaluated[by]
         values = list(dict.fromkeys([*found, *frontier[by]]))
         if numbers := all(isinstance(value, int | float) for value in values):
             values.sort()

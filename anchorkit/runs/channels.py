@@ -132,15 +132,19 @@ class ChannelRun:
             collect_predictions(detector, images, progress=self.progress).save(path)
         return Evaluator(PredictionTable.load(path), images.ground_truth)
 
-    def _facts(self, ratio: float) -> dict[str, Any]:
+    @cached_property
+    def _source(self) -> dict[str, str]:
+        """What the slim detectors are made of; asked for each of them, and a hash of all the data."""
         own = Path(self.run_dir) / "detector" / "model.safetensors"
+        return {"detector": content_hash(own) if own.exists() else "shipped", "data": self.data.fingerprint()}
+
+    def _facts(self, ratio: float) -> dict[str, Any]:
         return {
             "ratio": ratio,
             "importance": self.importance,
             "images": self.images,
             "seed": self.seed,
-            "detector": content_hash(own) if own.exists() else "shipped",
-            "data": self.data.fingerprint(),
+            **self._source,
         }
 
 

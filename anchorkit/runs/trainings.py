@@ -170,7 +170,7 @@ class Trainer:
             how["teacher"] = teacher
             history = fit(network, self.dataset, recipe, epochs=epochs, out=folder, seed=seed, **how)
             save_detector(network, folder)
-            accuracy = self.measure(network)
+            accuracy = {split: e.accuracy(e.full) for split, e in self._measured(network).items()}
             total = epochs + (start.epochs if isinstance(start, Trained) else 0)
             facts = {"accuracy": accuracy, "epochs": total, "seconds": history.seconds, "recipe": plan, "seed": seed}
             # Written last: marks the training as complete.
@@ -178,10 +178,6 @@ class Trainer:
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         about = read_json(folder / MEASURED_FILE)
         return Trained(folder, load_detector(folder), about["accuracy"], about["epochs"], about["seconds"])
-
-    def measure(self, detector: Detector) -> dict[str, float]:
-        """AP (0..1) of a detector by split, as `Trained.accuracy`."""
-        return {split: e.accuracy(e.full) for split, e in self._measured(detector).items()}
 
     def evaluators(self, trained: Trained) -> dict[str, Evaluator]:
         """One evaluator per split of a trained detector's predictions, which are kept beside the detector."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 WAYS = {"channels that go": "ratio", "multiply-adds that stay": "flops"}
 """What the slider sets, by the name of its toggle."""
-SCORES = ("nuclear", "surgeon", "bn_scale", "l1", "random")
 _BESIDE = 220
 """Width of the plot in pixels where figures stand beside it."""
 _COLUMNS = ["ratio", "flops", "importance", "fold", "macs", "parameters", "accuracy"]
@@ -77,7 +76,7 @@ class ChannelExplorer(Explorer):
             data: training images, or what `anchorkit.channels.gather_statistics` found on them.
             val: the images that AP is measured on.
             ratio: share of the channels of every group that go at first, 0 <= ratio < 1.
-            importance: the score at first, one of `SCORES`.
+            importance: the score at first, one of `anchorkit.channels.IMPORTANCES`.
             accuracy: AP of the detector on `val`, 0..1, if it is known; otherwise it is measured with the first choice.
             images: number of training images to look at.
             seed: of the draw of these images, and of the score ``"random"``.
@@ -155,7 +154,7 @@ class ChannelExplorer(Explorer):
         Args:
             ratio: share of the channels of every group that go, 0 <= ratio < 1.
             flops: in place of a ratio, the share of the multiply-adds that stays at most, above 0 and at most 1.
-            importance: the score, one of `SCORES`.
+            importance: the score, one of `anchorkit.channels.IMPORTANCES`.
             fold: put what goes into the weights of the layers that read it.
 
         Raises:
@@ -164,8 +163,10 @@ class ChannelExplorer(Explorer):
         """
         if ratio is not None and flops is not None:
             raise InputError("ChannelExplorer: give ratio= or flops=, not both")
-        if importance is not None and importance not in SCORES:
-            raise InputError(f"ChannelExplorer: importance is {importance!r}; use one of {', '.join(SCORES)}")
+        from anchorkit.channels import IMPORTANCES
+
+        if importance is not None and importance not in IMPORTANCES:
+            raise InputError(f"ChannelExplorer: importance is {importance!r}; use one of {', '.join(IMPORTANCES)}")
         asked = (self.ratio, self.flops) if ratio is flops is None else (ratio, flops)
         score = importance or self.importance
         self._counts = self._stay(*asked, score)
@@ -188,7 +189,7 @@ class ChannelExplorer(Explorer):
         if self._full is None:
             self._full = self._accuracy(self._detector)
             self.notice = nothing_can_be_told(self._full)
-        whole = sum(self.widths["channels"] - self.widths["kept"]) == 0
+        whole = macs[0] == macs[1]
         small = self._detector if whole else channel_pruning(self._detector, self.statistics, **selected).detector
         accuracy = self._full if whole else self._accuracy(small)
         line = {**selected, "macs": macs[1], "parameters": parameters[1], "accuracy": accuracy}
@@ -238,12 +239,14 @@ class ChannelExplorer(Explorer):
 
     def controls(self) -> ipywidgets.Widget:
         """See `Explorer.controls`."""
+        from anchorkit.channels import IMPORTANCES
+
         wide = {"description_width": "initial"}
         self.way = ipywidgets.ToggleButtons(options=WAYS, style={"button_width": "190px"})
         self.slider = ipywidgets.IntSlider(
             description="Share (%)", min=0, max=100, style=wide, layout=ipywidgets.Layout(width="30em")
         )
-        self.score = ipywidgets.Dropdown(options=SCORES, description="Score", style=wide)
+        self.score = ipywidgets.Dropdown(options=list(IMPORTANCES), description="Score", style=wide)
         self.score.layout.width = "160px"
         self.folding = ipywidgets.Checkbox(description="fold into the next layers", indent=False)
         self.button = button("Measure AP", lambda: self._try(self.start))
