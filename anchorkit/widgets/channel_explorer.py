@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ import pandas as pd
 from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.findings import nothing_can_be_told
-from anchorkit.plots.frames import change, points, unit
+from anchorkit.plots.frames import change, points
 from anchorkit.plots.theme import is_dark
+from anchorkit.widgets import channel_words as words
 from anchorkit.widgets.background import Background
 from anchorkit.widgets.explorer import Explorer, button, row
-from anchorkit.widgets.html_parts import block, quiet
+from anchorkit.widgets.html_parts import block
 from anchorkit.widgets.numbers import numbers_html
 from anchorkit.widgets.picture import Picture
 
@@ -100,7 +101,6 @@ class ChannelExplorer(Explorer):
         self._lock = threading.RLock()
         self._done = 0  # images of the measurement that runs
         self._busy = self._error = ""
-        self._updating = False
         self._worker: Background[float] = Background(lambda _: self._worked(), self._failed)
         self._drawer: Background[tuple[str, bool]] = Background(self._drawn, self._failed)
         self._wanted: tuple[Any, ...] = ()  # the widths that were last sent to be drawn
@@ -233,7 +233,7 @@ class ChannelExplorer(Explorer):
         said = [f"{words} {change(before[name], after[name])}" for name, words in names.items()]
         if "accuracy" in after:
             said.append(f"AP {points(before['accuracy'])} \N{RIGHTWARDS ARROW} {points(after['accuracy'])}")
-        title = self.titled(f"{self._words(self.selected)}: {', '.join(said)}")
+        title = self.titled(f"{words.choice(self.selected)}: {', '.join(said)}")
         chart: plots.AnyChart = self.chart().properties(title=title)
         return chart
 
@@ -249,7 +249,7 @@ class ChannelExplorer(Explorer):
         self.score = ipywidgets.Dropdown(options=list(IMPORTANCES), description="Score", style=wide)
         self.score.layout.width = "160px"
         self.folding = ipywidgets.Checkbox(description="fold into the next layers", indent=False)
-        self.button = button("Measure AP", lambda: self._try(self.start))
+        self.button = button("Measure AP", lambda: self.attempt(self.start))
         self.button.button_style = "primary"
         self.progress = ipywidgets.IntProgress(min=0, max=len(self._val.image_ids))
         self.progress.description = "images"
@@ -262,7 +262,7 @@ class ChannelExplorer(Explorer):
             (self.score, lambda value: self.set(importance=value)),
             (self.folding, lambda value: self.set(fold=value)),
         ):
-            control.observe(lambda given, act=act: self._asked(act, given["new"]), names="value")
+            self.on_change(control, act)
         side = ipywidgets.VBox(
             [self._figures, row(self.button, self.progress), self._said, self._table],
             layout=ipywidgets.Layout(width="372px", padding="6px 0 0 8px"),
@@ -278,27 +278,26 @@ class ChannelExplorer(Explorer):
     def draw(self) -> None:
         """See `Explorer.draw`. Called on any thread."""
         with self._lock:
-            self._updating = True
-            self.way.value = "ratio" if self.flops is None else "flops"
-            value = self.ratio if self.flops is None else self.flops
-            self.slider.min, self.slider.max = (0, 95) if self.flops is None else (5, 100)
-            self.slider.value = round(100 * (value or 0))
-            self.score.value, self.folding.value = self.importance, self.fold
-            self.button.disabled = bool(self._busy)
-            self.progress.value = self._done
-            self.progress.layout.visibility = "visible" if self._busy else "hidden"
-            doing = f"{self._busy} \N{HORIZONTAL ELLIPSIS}" if self._busy else self.notice or ""
-            self._said.value = block(f"<b>{escape(self._error or doing)}</b>")
-            self._figures.value = numbers_html(self.numbers().rename({"parameters": "Parameters"}))
-            self._table.value = self._measured_html()
-            self._updating = False
+            with self.drawing():
+                self.way.value = "ratio" if self.flops is None else "flops"
+                value = self.ratio if self.flops is None else self.flops
+                self.slider.min, self.slider.max = (0, 95) if self.flops is None else (5, 100)
+                self.slider.value = round(100 * (value or 0))
+                self.score.value, self.folding.value = self.importance, self.fold
+                self.button.disabled = bool(self._busy)
+                self.progress.value = self._done
+                self.progress.layout.visibility = "visible" if self._busy else "hidden"
+                doing = f"{self._busy} \N{HORIZONTAL ELLIPSIS}" if self._busy else self.notice or ""
+                self._said.value = block(f"<b>{escape(self._error or doing)}</b>")
+                self._figures.value = numbers_html(self.numbers().rename({"parameters": "Parameters"}))
+                self._table.value = words.table(self._measured, (self.macs[0], self.parameters[0]), self._full)
             wanted = (*self._counts.values(), is_dark())
             if wanted != self._wanted:
                 self._wanted = wanted
                 self._drawer.submit(lambda: (plots.to_pickable_svg(self.chart(_BESIDE)), is_dark()))
 
     def __repr__(self) -> str:
-        return f"ChannelExplorer: {self._words(self.selected)}, {len(self._measured)} choices measured"
+        return f"ChannelExplorer: {words.choice(self.selected)}, {len(self._measured)} choices measured"
 
     # What is chosen.
 
@@ -360,43 +359,15 @@ class ChannelExplorer(Explorer):
     def _moved(self, value: int) -> None:
         self.set(ratio=value / 100) if self.flops is None else self.set(flops=value / 100)
 
-    def _asked(self, act: Callable[[Any], None], value: Any) -> None:
-        """Do what a person asked for; what `draw` itself sets asks for nothing."""
-        if not self._updating:
-            self._try(lambda: act(value))
-
-    def _try(self, act: Callable[[], None]) -> None:
+    def attempt(self, act: Callable[[], None]) -> None:
+        """See `Explorer.attempt`; an earlier error goes."""
         self._error = ""
-        try:
-            act()
-        except InputError as error:
-            self._error = str(error)
-            self.draw()
+        super().attempt(act)
 
-    def _words(self, selected: Mapping[str, Any]) -> str:
-        share = f"{100 * selected['ratio']:.3g} % of the channels go" if selected.get("ratio") is not None else ""
-        share = share or f"at most {100 * selected['flops']:.3g} % of the multiply-adds stay"
-        return f"{share} ({selected['importance']}{', fold' if selected['fold'] else ''})"
-
-    def _measured_html(self) -> str:
-        if not self._measured:
-            return block(quiet("Nothing measured yet."))
-        macs, full = self.macs[0], self._full
-        lines = [] if full is None else [("unpruned", "", macs, self.parameters[0], full)]
-        for one in self._measured:
-            by_ratio = one.get("ratio") is not None
-            share = f"{100 * one['ratio']:.3g} % go" if by_ratio else f"{100 * one['flops']:.3g} % of the FLOPs stay"
-            how = f"{one['importance']}{'' if one['fold'] else ', no fold'}"
-            lines.append((share, how, one["macs"], one["parameters"], one["accuracy"]))
-        scale, sizes = unit("total_flops", [macs]), unit("parameters", [self.parameters[0]])
-        cells = [
-            f"<tr><td>{share}</td><td>{how}</td><td>{scale.text(spent)}</td><td>{sizes.text(size)}</td>"
-            f"<td><b>{points(accuracy)}</b></td></tr>"
-            for share, how, spent, size, accuracy in lines
-        ]
-        head = "<tr><th>channels</th><th>score</th><th>FLOPs</th><th>parameters</th><th>AP</th></tr>"
-        style = "text-align:left;border-spacing:10px 2px;margin-left:-10px"
-        return block(f'<table style="{style}">{head}{"".join(cells)}</table>', 13)
+    def refused(self, why: str) -> None:
+        """See `Explorer.refused`: below the button."""
+        self._error = why
+        self.draw()
 
 
 class _Watched:

@@ -7,7 +7,8 @@ and the notebook stays small.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -16,6 +17,7 @@ import ipywidgets
 
 from anchorkit import plots
 from anchorkit.anchors import AnchorLayout
+from anchorkit.errors import InputError
 from anchorkit.findings import nothing_can_be_told
 from anchorkit.widgets.front_end import is_live
 from anchorkit.widgets.html_parts import block
@@ -87,6 +89,7 @@ class Explorer:
         self.notice: str | None = None
         self._box: ipywidgets.Widget | None = None
         self._watchers: list[Callable[[Any], None]] = []
+        self._drawing_controls = False
 
     def show(self) -> plots.AnyChart:
         """The present state as one static chart."""
@@ -103,6 +106,35 @@ class Explorer:
     def observe(self, watcher: Callable[[Any], None]) -> None:
         """Call `watcher` with this explorer after every change, for example to refresh another picture."""
         self._watchers.append(watcher)
+
+    def on_change(self, control: ipywidgets.Widget, act: Callable[[Any], None]) -> None:
+        """Call `act` with the new value when the user changes a control; not when `draw` does, see `drawing`."""
+
+        def handle(change: Any) -> None:
+            if not self._drawing_controls:
+                self.attempt(lambda: act(change["new"]))
+
+        control.observe(handle, names="value")
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """While it lasts, a control that gets a value asks for nothing."""
+        self._drawing_controls = True
+        try:
+            yield
+        finally:
+            self._drawing_controls = False
+
+    def attempt(self, act: Callable[[], None]) -> None:
+        """Do what the user asked for; `refused` says what was wrong with it."""
+        try:
+            act()
+        except InputError as error:
+            self.refused(str(error))
+
+    def refused(self, why: str) -> None:
+        """Show in the widgets why the last request was refused."""
+        raise InputError(why)
 
     @property
     def shown(self) -> bool:

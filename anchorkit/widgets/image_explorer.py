@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import altair as alt
@@ -79,7 +79,6 @@ class ImageExplorer(Explorer):
         self._before, self._after = self._checked(before, "before"), self._checked(after, "after")
         self._order, self._min_score, self._iou, self._labels = ORDERS[0], 0.3, _OVERLAPS[0], LABELS[0]
         self._picked: int | None = None
-        self._drawing = False
         self._compare(None)
         self._image_id = int(self.changes["image_id"].iloc[0])
 
@@ -221,7 +220,7 @@ class ImageExplorer(Explorer):
             (self.overlap, lambda value: self.set(iou=value)),
             (self.labels, lambda value: self.set(labels=value)),
         ):
-            control.observe(lambda change, act=act: self._asked(act, change["new"]), names="value")
+            self.on_change(control, act)
         top = row(self.order, self.slider, *self.buttons.values())
         return ipywidgets.VBox(
             [top, row(self.score, self.overlap, self.labels), self._said, self._picture, self._details]
@@ -238,12 +237,9 @@ class ImageExplorer(Explorer):
             f"{self._compared.told(self._image_id)}.<br>{quiet(_KEY)}",
             15,
         )
-        self._drawing = True
-        try:
+        with self.drawing():
             self.slider.value, self.score.value, self.overlap.value = self.place, self._min_score, self._iou
             self.order.value, self.labels.value = self._order, self._labels
-        finally:
-            self._drawing = False
         self.buttons["First"].disabled = self.buttons["Previous"].disabled = self.place == 0
         self.buttons["Next"].disabled = self.place == len(self.changes) - 1
 
@@ -297,11 +293,6 @@ class ImageExplorer(Explorer):
             said = self._compared.who(self._image_id, self._picked)
             self._picture.classes = {f"{side} {self._picked}": "ring" for side in SIDES}
         self._details.value = block(said, 15)
-
-    def _asked(self, act: Callable[[Any], None], value: Any) -> None:
-        """Do what a person asked for; what `draw` itself sets asks for nothing."""
-        if not self._drawing:
-            act(value)
 
 
 def _anchors(configuration: Configuration) -> str:

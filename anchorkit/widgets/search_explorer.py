@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from anchorkit import plots
 from anchorkit.analysis.redundancy import anchor_frame
 from anchorkit.anchors import Configuration
 from anchorkit.costs import known_costs
-from anchorkit.errors import InputError
 from anchorkit.plots.frames import Unit, unit
 from anchorkit.plots.theme import is_dark
 from anchorkit.search import Progress, random_pruning
@@ -63,7 +62,7 @@ class SearchExplorer(SearchSession):
         self._points: dict[str, Configuration] = {}  # of the frontier that is drawn, by label
         self._asked: _Key = ()
         self._rivals: _Key = ()
-        self._updating = self._drawing = False
+        self._frontier_busy = False  # the frontier is being drawn
         self._drawer: Background[tuple[str, bool, View | None]] = Background(self._drawn, self._not_drawn)
         self._asker: Background[tuple[_Key, Details, str, bool]] = Background(self._explained, self._failed)
         self._rival: Background[tuple[_Key, pd.DataFrame]] = Background(self._rivalled, self._failed)
@@ -121,7 +120,7 @@ class SearchExplorer(SearchSession):
             self.settings, self._costs, self.max_loss, lambda what, _: self._point_picked(what), self._anchor_picked
         )
         for name, control in panel.settings.items():
-            self._on_change(control, partial(self._setting_changed, name))
+            self.on_change(control, partial(self._setting_changed, name))
         for button, act in (
             (panel.start, self.start),
             (panel.pause, self.pause),
@@ -131,12 +130,12 @@ class SearchExplorer(SearchSession):
             (panel.take_knee, self._pick_knee),
             (panel.remove, self._remove_front),
         ):
-            button.on_click(lambda _, act=act: self._try(act))
+            button.on_click(lambda _, act=act: self.attempt(act))
         for control in (panel.lose, panel.loss, panel.spend, panel.budget):
-            self._on_change(control, lambda _: self._limits_set())
+            self.on_change(control, lambda _: self._limits_set())
         for control in (panel.dominated, panel.random):
-            self._on_change(control, lambda _: self.changed())
-        self._on_change(panel.front, self._front_changed)
+            self.on_change(control, lambda _: self.changed())
+        self.on_change(panel.front, self._front_changed)
         panel.board.draw(self.board_chart(pickable=True))
         return panel.box
 
@@ -144,21 +143,20 @@ class SearchExplorer(SearchSession):
         """See `Explorer.draw`. Called on any thread."""
         with self._lock:
             panel, view, state = self.panel, self._view, self._runner.state
-            self._updating = True
-            for name, control in panel.settings.items():
-                control.value = getattr(self.settings, name)
-            panel.start.disabled = state != "idle"
-            panel.pause.disabled = state != "running"
-            panel.resume.disabled = state != "paused"
-            panel.stop.disabled = state not in ("running", "paused")
-            panel.status.value = block(words.status(view, state, self._error))
-            if list(panel.front.options) != list(self._runs):
-                panel.front.options = list(self._runs)
-            panel.front.value = self._front
-            panel.front.disabled = panel.remove.disabled = not self._runs
-            panel.results.value = block(words.results(self._runs, self._front), 13)
-            self._draw_limits(view)
-            self._updating = False
+            with self.drawing():
+                for name, control in panel.settings.items():
+                    control.value = getattr(self.settings, name)
+                panel.start.disabled = state != "idle"
+                panel.pause.disabled = state != "running"
+                panel.resume.disabled = state != "paused"
+                panel.stop.disabled = state not in ("running", "paused")
+                panel.status.value = block(words.status(view, state, self._error))
+                if list(panel.front.options) != list(self._runs):
+                    panel.front.options = list(self._runs)
+                panel.front.value = self._front
+                panel.front.disabled = panel.remove.disabled = not self._runs
+                panel.results.value = block(words.results(self._runs, self._front), 13)
+                self._draw_limits(view)
             selected = self.selected
             panel.frontier.classes = {(label if view is None else view.label)(selected): "ring"}
             panel.board.classes = {
@@ -197,8 +195,8 @@ class SearchExplorer(SearchSession):
         if view is not None:
             shown = (self._wants("dominated"), self._wants("random") and self._random_key(view) in self._random)
             wanted = (view, view.label(self.answer), self.max_loss, self.budget, *self._runs, *shown, is_dark())
-        if wanted != self._wanted and not self._drawing:
-            self._wanted, self._drawing = wanted, True
+        if wanted != self._wanted and not self._frontier_busy:
+            self._wanted, self._frontier_busy = wanted, True
             self._drawer.submit(self._picture)
 
     def _picture(self) -> tuple[str, bool, View | None]:
@@ -215,11 +213,11 @@ class SearchExplorer(SearchSession):
                 self.panel.frontier.put(svg, dark)
                 self.panel.frontier.notes = {} if view is None else words.notes(view)
                 self._points = points
-            self._drawing = False
+            self._frontier_busy = False
             self._redraw(self._view)
 
     def _not_drawn(self, error: Exception) -> None:
-        self._drawing = False
+        self._frontier_busy = False
         self._failed(error)
 
     def _ask_for_details(self, view: View | None, selected: Configuration) -> None:
@@ -313,21 +311,9 @@ class SearchExplorer(SearchSession):
 
     # What is touched.
 
-    def _on_change(self, control: Any, act: Callable[[Any], None]) -> None:
-        """Call `act` with the new value when the user, and not `draw`, changes a control."""
-
-        def handle(change: Any) -> None:
-            if not self._updating:
-                self._try(lambda: act(change["new"]))
-
-        control.observe(handle, names="value")
-
-    def _try(self, act: Callable[[], None]) -> None:
-        """Do something; the panel shows an error beside the buttons."""
-        try:
-            act()
-        except InputError as error:
-            self.panel.status.value = block(f"<b>{escape(str(error))}</b>")
+    def refused(self, why: str) -> None:
+        """See `Explorer.refused`: beside the buttons."""
+        self.panel.status.value = block(f"<b>{escape(why)}</b>")
 
     def _setting_changed(self, name: str, value: Any) -> None:
         self.set(**{name: value})
