@@ -22,7 +22,7 @@ from anchorkit.pages.handout.pack import pack
 from anchorkit.pages.handout.page import script
 from anchorkit.pages.handout.table import Table, read_table
 
-EVALUATOR = ("inflate.js", "unpack.js", "evaluate.js", "costs.js")
+EVALUATOR = ("inflate.js", "unpack.js", "evaluate.js", "costs.js", "state.js")
 
 _DRIVER = """
 import { readFileSync } from "node:fs";
@@ -60,15 +60,30 @@ class Question:
         return cls.of(evaluator, [[], list(range(anchors)), *sets[2:]])
 
 
+# Each answer is interrupted by the one for the next set, as a tap interrupts what the page computes with pauses.
+_INTERRUPTED = _DRIVER.replace(
+    "keeps.map((keep) => evaluator.accuracy(keep))",
+    """keeps.map((keep, i) => {
+    const work = new State(evaluator, { layout, frontier: [] }).settle(keep);
+    let step = work.next();
+    evaluator.accuracy(keeps[(i + 1) % keeps.length]);
+    while (!step.done) step = work.next();
+    return step.value;
+  })""",
+)
+
 Answers = dict[str, Any]
 
 
-def ask(questions: Sequence[tuple[Question, Table]], edit: tuple[str, str] | None = None) -> list[Answers]:
+def ask(
+    questions: Sequence[tuple[Question, Table]], edit: tuple[str, str] | None = None, *, interrupted: bool = False
+) -> list[Answers]:
     """What the page answers for each question by a table: ``accuracies`` and ``costs``, one per set.
 
     Args:
         questions: each with the table to answer it by.
         edit: text of the source and what to put in its place.
+        interrupted: interrupt each answer by another one.
     """
     node = shutil.which("node")
     if node is None:
@@ -79,7 +94,7 @@ def ask(questions: Sequence[tuple[Question, Table]], edit: tuple[str, str] | Non
         {"sets": one.sets, "layout": one.evaluator.layout.to_dict(), "text": pack(table, {})}
         for one, table in questions
     ]
-    command = [node, "--input-type=module", "--eval", source + _DRIVER]
+    command = [node, "--input-type=module", "--eval", source + (_INTERRUPTED if interrupted else _DRIVER)]
     done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -21,6 +21,7 @@ from anchorkit.errors import InputError
 from anchorkit.pages.handout import handout, score_codes, write_handout
 from anchorkit.pages.handout.drop import drop
 from anchorkit.pages.handout.game import Budget, code_of, tag_of
+from anchorkit.pages.handout.page import script
 from anchorkit.pages.handout.table import read_table
 from anchorkit.pages.run import write_index
 from anchorkit.plots.export import remote_references
@@ -79,6 +80,16 @@ def test_the_same_bits_as_python(questions: list[Question]) -> None:
 def test_an_evaluator_that_breaks_a_rule_is_noticed(questions: list[Question], name: str) -> None:
     tables = [(one, left(one.evaluator)) for one in questions]
     assert wrong(questions, ask(tables, EDITS[name])) > 0
+
+
+def test_an_interrupted_answer_begins_again(questions: list[Question]) -> None:
+    tables = [(one, left(one.evaluator)) for one in questions]
+    assert wrong(questions, ask(tables, interrupted=True)) == 0
+    source = script("evaluate.js")
+    guard = re.search(r"yield;\s+(if \(own !== this\.turn\) return undefined;)\s+}\s+return pairwise", source)
+    assert guard is not None  # without it, answers are wrong
+    edit = (source[guard.start() : guard.end()], guard[0].replace(guard[1], ""))
+    assert wrong(questions, ask(tables, edit, interrupted=True)) > 0
 
 
 def test_leaving_out_too_much_is_noticed(questions: list[Question]) -> None:

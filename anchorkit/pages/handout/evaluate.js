@@ -2,11 +2,12 @@
 
 const EPSILON = 2 ** -52; // numpy.spacing(1)
 const RECALLS = 101;
+const ROWS_AT_ONCE = 1 << 14;
 
 export class Evaluator {
   // table: from unpack; level: the level of each anchor.
   constructor(head, table, level) {
-    Object.assign(this, { head, table, level });
+    Object.assign(this, { head, table, level, turn: 0 });
     this.state = new Uint8Array(table.n); // of each row: 0 no detection, 1 suppressed, 2 a detection
     this.used = new Uint32Array(table.real.length); // of each annotated box: one bit per IoU threshold
     this.measured = head.n_real.map((_, k) => k).filter((k) => head.n_real[k] > 0);
@@ -25,22 +26,40 @@ export class Evaluator {
 
   // keep: one byte per anchor. AP 0..1, or -1 where nothing is to be found.
   accuracy(keep) {
+    for (const work = this.steps(keep); ; ) {
+      const { done, value } = work.next();
+      if (done) return value;
+    }
+  }
+
+  // The same with pauses; undefined if another computation began in a pause, since all use the same arrays.
+  *steps(keep) {
     if (!this.measured.length) return -1;
-    this.detect(keep);
+    const own = ++this.turn;
+    for (const _ of this.detect(keep)) {
+      yield;
+      if (own !== this.turn) return undefined;
+    }
     this.used.fill(0);
-    this.measured.forEach((k, column) => this.readClass(k, column));
+    for (const [column, k] of this.measured.entries()) {
+      this.readClass(k, column);
+      yield;
+      if (own !== this.turn) return undefined;
+    }
     return pairwiseSum(this.precision, 0, this.precision.length) / this.precision.length;
   }
 
   // Sets state to 2 for the rows that are detections and count. Within a part a row comes after all that suppress it.
-  detect(keep) {
+  *detect(keep) {
     const { anchor, victimStart, victim, parts, long } = this.table;
     const { state, head } = this;
     state.fill(0);
+    let visited = 0;
     for (const part of parts) {
       if (part.topped) this.limitToTopk(part, keep);
       let room = part.limited ? (head.cap ?? Infinity) : Infinity;
       for (const p of part.rows) {
+        if (++visited % ROWS_AT_ONCE === 0) yield;
         if (state[p] || !keep[anchor[p]]) continue;
         state[p] = 2;
         if (--room === 0) break;

@@ -65,7 +65,7 @@ async function play(evaluator, head, streams, table) {
     return [name, { value, note }];
   }));
   await breath();
-  const full = { ...state.costs(state.full), accuracy: state.accuracy(state.full) };
+  const full = { ...state.costs(state.full), accuracy: await sliced(state.settle(state.full)) };
   await breath();
 
   for (const name of state.costNames) by("cost").append(new Option(TITLES[name], name));

@@ -28,6 +28,16 @@ export class State {
     return this.known.get(key);
   }
 
+  // The same with pauses. Begins again if another computation came in between.
+  *settle(keep) {
+    const key = keep.join("");
+    while (!this.known.has(key)) {
+      const accuracy = yield* this.evaluator.steps(keep);
+      if (accuracy !== undefined) this.known.set(key, accuracy);
+    }
+    return this.known.get(key);
+  }
+
   costs(keep = this.keep) {
     return costsOf(this.layout, keep);
   }
@@ -63,13 +73,13 @@ export class State {
     if (this.future.length) this.past.push(this.future.pop());
   }
 
-  // AP after each toggle; null where no anchor would be left. Pauses after each.
+  // AP after each toggle; null where no anchor would be left. Pauses often.
   *children() {
     const found = [];
     for (let anchor = 0; anchor < this.size; anchor++) {
       const next = this.keep.slice();
       next[anchor] ^= 1;
-      found.push(next.includes(1) ? this.accuracy(next) : null);
+      found.push(next.includes(1) ? yield* this.settle(next) : null);
       yield;
     }
     return found;
