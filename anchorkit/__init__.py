@@ -79,6 +79,7 @@ _SUBMODULES = {
     "detectors": "detectors",
     "evaluation": "evaluation",
     "files": "files",
+    "handout": "pages.handout",
     "diagnosis": "analysis.diagnosis",
     "latency": "latency",
     "metrics": "evaluation.metrics",

@@ -90,13 +90,21 @@ def page(material: Material) -> ipywidgets.Widget:
 
     Everything is made before it is sent: widgets that a thread makes while Voila's page connects get lost.
     """
+    from anchorkit.pages.handout import save_handout
+    from anchorkit.runs.folder import HANDOUT
     from anchorkit.runs.selection import load_selection
 
     split, result = material.split, material.result
     names = {category.id: category.name for category in split.categories}
     evaluator = Evaluator(material.predictions, split.ground_truth)
     picked = None if material.run is None else load_selection(material.run, evaluator.layout, evaluator.fingerprint)
-    board = AnchorBoard(evaluator, result, start=picked or result.cheapest(_MAX_LOSS), names=names)
+    target = Path(HANDOUT) if material.run is None else material.run / HANDOUT
+
+    def save() -> str:
+        return f"Wrote {save_handout(target, evaluator, result, material.title, split).resolve()}"
+
+    start = picked or result.cheapest(_MAX_LOSS)
+    board = AnchorBoard(evaluator, result, start=start, names=names, actions={"Save as a page": save})
     images = ImageExplorer(evaluator, split, evaluator.full, board.selected, names=names)
     board.observe(lambda board: images.set(after=board.selected))
     explorers = {

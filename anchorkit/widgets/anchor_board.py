@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from typing import Any, Protocol
@@ -76,6 +76,7 @@ class AnchorBoard(Explorer):
         cost: str | None = None,
         start: Configuration | None = None,
         names: dict[int, str] | None = None,
+        actions: Mapping[str, Callable[[], str]] | None = None,
     ) -> None:
         """Start with every anchor, or with `start`.
 
@@ -85,12 +86,15 @@ class AnchorBoard(Explorer):
             cost: a cost that the layout allows to compute; by default that of the result, or ``"head_flops"``.
             start: the configuration to begin with.
             names: of the classes, by category id.
+            actions: further buttons, by name: what a click does; the board shows the sentence that it returns. For
+                example one that writes the board as a page, see `anchorkit.handout.save_handout`.
 
         Raises:
             InputError: the cost is unknown, or `start` or `result` belongs to another layout.
         """
         super().__init__()
         self._evaluator, self._result, self._names = evaluator, result, names or {}
+        self._actions = dict(actions or {})
         self.notice = notice_of(evaluator)
         self._full = evaluator.layout.full
         start = start or self._full
@@ -236,6 +240,7 @@ class AnchorBoard(Explorer):
             "Remember as A": lambda: self.compare(self.selected),
             "Forget A": lambda: self.compare(None),
             "Copy as code": self._copy,
+            **{name: partial(self.attempt, partial(self._act, act)) for name, act in self._actions.items()},
         }
         self.buttons = {name: button(name, act) for name, act in acts.items()}
         wide = {"description_width": "initial"}
@@ -281,6 +286,10 @@ class AnchorBoard(Explorer):
         place = plots.pointer_on_frontier(line, self.cost, self._row(self._full), here)
         self._frontier.pointer = {**place, "text": "you"}
 
+    def refused(self, why: str) -> None:
+        """See `Explorer.refused`: below the figures."""
+        self._said.value = block(f"<b>{escape(why)}</b>", 15)
+
     def __repr__(self) -> str:
         return f"AnchorBoard: {self.selected}"
 
@@ -324,10 +333,7 @@ class AnchorBoard(Explorer):
             if extend:  # the same shape on every level
                 position = layout.anchors[anchors[0]].position
                 anchors = [anchor.index for anchor in layout.anchors if anchor.position == position]
-        try:
-            self.toggle(*anchors)
-        except InputError as error:
-            self._said.value = f"<b>{escape(str(error))}</b>"
+        self.attempt(lambda: self.toggle(*anchors))
 
     def _point_picked(self, what: str, _: bool) -> None:
         found = self._tried()["configuration"].tolist() if self._result is None else self._result.configurations
@@ -336,6 +342,9 @@ class AnchorBoard(Explorer):
     def _chosen(self, attribute: str, change: Any) -> None:
         setattr(self, attribute, change["new"])
         self.changed()
+
+    def _act(self, act: Callable[[], str]) -> None:
+        self._said.value = block(escape(act()), 15)
 
     def _copy(self) -> None:
         self._board.copy(self.code())

@@ -246,3 +246,15 @@ def test_bad_input() -> None:
     with pytest.raises(InputError):
         AnchorBoard(measures).toggle("L9/1x1")
     assert np.isfinite(AnchorBoard(measures).accuracy)
+
+
+def test_a_button_of_ones_own_says_what_it_did_or_why_not(live: None) -> None:
+    def fail() -> str:
+        raise InputError("no room on the stick")
+
+    board = board_of(actions={"Save": lambda: "Wrote <board>.html", "Fail": fail})
+    board._repr_mimebundle_()
+    board.buttons["Save"].click()
+    assert "Wrote &lt;board&gt;.html" in board._said.value
+    board.buttons["Fail"].click()
+    assert "<b>no room on the stick</b>" in board._said.value

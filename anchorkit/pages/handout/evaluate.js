@@ -49,6 +49,13 @@ export class Evaluator {
     return pairwiseSum(this.precision, 0, this.precision.length) / this.precision.length;
   }
 
+  // The state of each row, see detect, for what needs no AP.
+  detections(keep) {
+    this.turn++;
+    for (const _ of this.detect(keep)); // to its end
+    return this.state;
+  }
+
   // Sets state to 2 for the rows that are detections and count. Within a part a row comes after all that suppress it.
   *detect(keep) {
     const { anchor, victimStart, victim, parts, long } = this.table;

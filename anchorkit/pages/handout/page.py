@@ -76,6 +76,35 @@ def write_handout(run_dir: str | Path, out: str | Path | None = None, *, images:
     record = RunRecord.read_if_there(run_dir) or RunRecord()
     name = record.name or f"{evaluator.layout.detector}, {len(split)} images"
     target = Path(out) if out is not None else Path(run_dir) / HANDOUT
+    return save_handout(target, evaluator, search, name, split, images=images)
+
+
+def save_handout(
+    out: str | Path,
+    evaluator: Evaluator,
+    search: SearchResult,
+    name: str,
+    split: Split | None = None,
+    *,
+    images: bool = True,
+) -> Path:
+    """Write the handout of a search that is in memory; see `write_handout`.
+
+    Args:
+        out: the file.
+        evaluator: of the predictions on the validation images.
+        search: the search to play against.
+        name: what the detector and the data are called.
+        split: the validation images and the names of their categories; None for neither.
+        images: as for `write_handout`.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    target = Path(out)
     write_text(target, handout(evaluator, search, name, split, images=images))
     return target
 
@@ -83,15 +112,7 @@ def write_handout(run_dir: str | Path, out: str | Path | None = None, *, images:
 def handout(
     evaluator: Evaluator, search: SearchResult, name: str, split: Split | None = None, *, images: bool = True
 ) -> str:
-    """The handout as HTML; see `write_handout`.
-
-    Args:
-        evaluator: of the predictions on the validation images.
-        search: the search to play against.
-        name: what the detector and the data are called.
-        split: the validation images and the names of their categories; None for neither.
-        images: as for `write_handout`.
-    """
+    """The handout as HTML; see `save_handout`."""
     whole = read_table(evaluator)
     shown = choose_pictures(evaluator, split) if images and split is not None else Pictures([], [], [], [])
     table = drop(whole, shown.wanted(whole, evaluator))

@@ -1,4 +1,5 @@
 // An image with the detections of all anchors, and beside it with those of the anchors on the board.
+import { classOf } from "./unpack.js";
 import { element } from "./words.js";
 
 export class Picture {
@@ -21,8 +22,8 @@ export class Picture {
   }
 
   detected(keep) {
-    this.state.evaluator.detect(keep);
-    return new Set(this.boxes.filter((box) => this.state.evaluator.state[box.p] === 2));
+    const state = this.state.evaluator.detections(keep);
+    return new Set(this.boxes.filter((box) => state[box.p] === 2));
   }
 
   draw() {
@@ -46,7 +47,7 @@ function boxesOf(number, head, streams, table, level) {
     if (streams.shown_picture[i] !== number) return;
     const [x1, y1, x2, y2] = Array.from(streams.shown_corners.subarray(4 * i, 4 * i + 4), (corner) => corner / 2);
     const p = table.place[row];
-    const klass = table.classStart.findIndex((start) => start > p) - 1;
+    const klass = classOf(p, table.classStart);
     const name = `${head.class_names[klass] ?? "another class"}, ${streams.shown_score[i]} %`;
     found.push({ p, name, d: `M${x1} ${y1}H${x2}V${y2}H${x1}Z`, level: level[table.anchor[p]] });
   });

@@ -144,7 +144,7 @@ function* tableOf(head, s) {
   };
 }
 
-function classOf(p, classStart) {
+export function classOf(p, classStart) {
   let k = 0;
   while (classStart[k + 1] <= p) k++;
   return k;
