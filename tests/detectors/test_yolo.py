@@ -319,6 +319,20 @@ def test_promises_of_the_large_families(name: str, tmp_path: Path) -> None:
             assert len(read_cfg(file).sections) < len(parse_cfg(detector.options["cfg"]).sections)
 
 
+def test_parts_of_yolov4_are_the_published_five() -> None:
+    """Chu et al. cut it into the trunk to stride 8, 16 and 32 with the SPP, the neck up, and the neck down."""
+    layers: dict[tuple[str, int], list[int]] = {}
+    for group in ak.coupled_channels(thin("yolov4")).groups:
+        layers.setdefault((group.part, group.stride), []).append(int(group.name.split(".")[2]))
+    # First and last of the layers, by their numbers in the published file.
+    trunk = {1: (0, 0), 2: (1, 10), 4: (11, 23), 8: (24, 54), 16: (55, 85), 32: (86, 116)}
+    pyramid = {32: (117, 117), 16: (120, 127), 8: (130, 137)}
+    aggregation = {16: (141, 148), 32: (152, 159)}
+    parts = {"trunk": trunk, "pyramid": pyramid, "aggregation": aggregation}
+    expected = {(part, stride): at for part, places in parts.items() for stride, at in places.items()}
+    assert {place: (min(numbers), max(numbers)) for place, numbers in layers.items()} == expected
+
+
 @pytest.mark.parametrize(("name", "size"), [("tiny_yolo", (96, 128)), ("yolov4_tiny", (64, 64))])
 def test_channels_are_cut_and_come_back_from_darknets_files(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     detector = properties.spread(ak.load_detector(name, categories=5, size=size, seed=1), scale=0.05)
