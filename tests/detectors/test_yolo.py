@@ -26,6 +26,7 @@ from anchorkit.detectors.darknet_cfg import Convolution, Yolo, cfg_text, parse_c
 from anchorkit.detectors.darknet_weights import weights_count
 from anchorkit.detectors.yolo_loss import yolo_losses
 from anchorkit.errors import InputError
+from anchorkit.postprocess import PostProcess
 from tests.detectors import properties
 from tests.detectors.test_channels import apart
 
@@ -317,6 +318,19 @@ def test_promises_of_the_large_families(name: str, tmp_path: Path) -> None:
         assert same(ak.load_detector(file, weights=file.with_suffix(".weights")), small)
         if gone:
             assert len(read_cfg(file).sections) < len(parse_cfg(detector.options["cfg"]).sections)
+
+
+@pytest.mark.parametrize(("scope", "topk"), [("class", 12), ("level", 15), ("image", 20)])
+def test_the_best_of_each_scope_are_returned(scope: str, topk: int) -> None:
+    rules = PostProcess(score_threshold=0.01, topk=topk, topk_scope=scope, nms_iou=0.9)
+    whole = thin("yolov3_tiny")
+    limited = whole.build(whole.categories, (64, 96), postprocess=rules, **whole.options)
+    limited.module.load_state_dict(whole.module.state_dict())
+    images = properties.noise_images((64, 96), (70, 50))
+    properties.kit_postprocessing_gives_what_the_detector_returns(limited, images)
+    with torch.inference_mode():
+        found, all_found = (each.module.eval()([to_tensor(images[0])])[0]["scores"] for each in (limited, whole))
+    assert len(found) < len(all_found)
 
 
 def test_parts_of_yolov4_are_the_published_five() -> None:
