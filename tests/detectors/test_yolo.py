@@ -144,6 +144,15 @@ def test_a_cfg_written_and_read_is_the_same() -> None:
         assert parse_cfg(cfg_text(whole)) == whole
 
 
+def test_a_dilated_window_keeps_the_cells() -> None:
+    """darknet pads by the dilation times what the file says."""
+    text = EVERYTHING.replace("size=5\ngroups=8\npadding=2", "size=3\ngroups=8\npad=1\ndilation=2")
+    assert text != EVERYTHING
+    detector = ak.load_detector("darknet", categories=2, cfg=text)
+    assert detector.module.backbone.layers["2"].conv.padding == (2, 2)
+    testing.check_network(detector, properties.noise_images((32, 64))[0])
+
+
 def test_every_section_runs_and_its_files_come_back(files: tuple[Path, Path], tmp_path: Path) -> None:
     cfg, weights = files
     detector = ak.load_detector(cfg, weights=weights)
@@ -193,6 +202,10 @@ def same(one: Detector, other: Detector) -> bool:
         (("new_coords=1", ""), "activation=logistic does not go with new_coords=0"),
         (("groups=8", "groups=3"), "groups=3 does not divide"),
         (("filters=14\n", "filters=14\ngroups=2\n"), r"before a \[yolo\] needs groups=1"),
+        (("filters=14\nsize=1\nstride=1", "filters=14\nsize=1\nstride=2"), r"line \d+: .* needs .* stride=1"),
+        (("filters=14\nsize=1\n", "filters=14\nsize=4\n"), "size=4, stride=1 and padding=2 .* exactly 1/1"),
+        (("groups=8\npadding=2", "groups=8"), "line 19: .* size=5, stride=1 and padding=0 .* 1/1"),
+        (("size=2\nstride=1\n", "size=4\nstride=2\npadding=0\n"), r"\[maxpool\] size=4, .* 1/2"),
         (("from=-2\n", "from=0\n"), r"\[sam\] its layers have maps of different sizes or channels"),
         (("width=64", "with 64"), "line 3: 'with 64' is no NAME=VALUE"),
         (("[avgpool]", "[avgpool]\n[yolo]\nanchors=1,1"), "reads a .yolo. section|needs a .convolutional."),
