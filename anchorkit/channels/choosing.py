@@ -47,9 +47,9 @@ def keep_by_ratio(
 def keep_by_flops(channels: CoupledChannels, scores: Scores, flops: float, multiple_of: int = 1) -> Keep:
     """The same quantile of the scores goes from each scale and part of the network, as much as the share asks for.
 
-    Groups of one stride and one part (trunk, pyramid, head) share a threshold, so that a layer may lose more than
-    another; this is the group channel pruning of Chu et al. (arXiv 2306.01526), with the groups found from the network
-    and one quantile for all of them. A group keeps at least a hundredth of its channels, and at least one.
+    Groups of one stride and one part (trunk, pyramid, aggregation, head) share a threshold, so that a layer may lose
+    more than another; this is the group channel pruning of Chu et al. (arXiv 2306.01526), with the groups found from
+    the network and one quantile for all of them. A group keeps at least a hundredth of its channels, and at least one.
 
     Args:
         channels: the groups.

@@ -70,7 +70,8 @@ class ChannelGroup:
         readers: the layers that read them.
         places: where the network's tensors are cut.
         stride: pixels of the input per cell of the first layer's map.
-        part: ``"trunk"``, ``"pyramid"`` or ``"head"``.
+        part: ``"trunk"``, ``"pyramid"`` (from coarse maps to finer ones), ``"aggregation"`` (from those back to coarser
+            ones, as in PAN) or ``"head"``.
         macs: multiply-adds of `layers` for one image.
         parameters: numbers in the tensors of `places`.
     """

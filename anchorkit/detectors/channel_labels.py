@@ -12,6 +12,7 @@ dimensions. -1 is no label.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ class Call:
         product: a matrix product, not a convolution.
         read: channels of the map.
         stride: input pixels per cell of the output.
-        enlarged: whether the input comes from a map that was enlarged, as in the top-down path of a pyramid.
+        enlarged: stride of the finest enlarged map that the input comes from, as in the top-down path of a pyramid;
+            infinite for none.
     """
 
     weight: str
@@ -63,7 +65,7 @@ class Call:
     product: bool
     read: int
     stride: float
-    enlarged: bool
+    enlarged: float
 
 
 class Links:
@@ -114,7 +116,7 @@ class Known:
         factors: its labels.
         origin: name of the weights that it is, or is made of; empty for maps.
         stride: input pixels per cell of a map; None for that of what it is made of.
-        enlarged: whether a map that was enlarged is among what it is made of.
+        enlarged: stride of the finest map that was enlarged among what it is made of; infinite for none.
         uniform: whether all its elements are the same.
         sources: numbers of the calls that made it, without those behind other calls.
     """
@@ -123,7 +125,7 @@ class Known:
     factors: Factors
     origin: str = ""
     stride: float | None = None
-    enlarged: bool = False
+    enlarged: float = math.inf
     uniform: bool = False
     sources: frozenset[int] = frozenset()
 
@@ -217,7 +219,7 @@ class LabelPass(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if known.stride is None:
                 known.stride = max((each.stride or 1.0 for each in inputs), default=1.0)
             maps = [each for each in inputs if not each.origin]
-            known.enlarged |= any(each.enlarged for each in maps)
+            known.enlarged = min(known.enlarged, *(each.enlarged for each in maps), math.inf)
             known.sources = known.sources or frozenset().union(*(each.sources for each in maps))
             if not known.origin:
                 shape = known.tensor.shape

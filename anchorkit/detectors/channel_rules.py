@@ -279,7 +279,8 @@ def _spatial(watch: LabelPass, done: Operation) -> list[Known]:
     larger = "upsample" in done.name and not pooled
     if larger:
         watch.enlarged |= known.sources
-    return [_labelled(result, dim, channels, stride=stride, enlarged=larger) for result in done.results[:1]]
+    finest = stride if larger else math.inf
+    return [_labelled(result, dim, channels, stride=stride, enlarged=finest) for result in done.results[:1]]
 
 
 def _reduced(watch: LabelPass, done: Operation) -> list[Known]:

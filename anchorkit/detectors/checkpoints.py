@@ -13,10 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from anchorkit.detectors.stand_ins import Noted, StandIn, Tensors, kind_of, opened
+from anchorkit.detectors.state_dicts import AVERAGES, WRAPPERS
 from anchorkit.errors import InputError
 
 MOST = 20_000
 """Modules of a model, and values of a table, at most: one that contains itself would have them without end."""
+_DEEPEST = 3  # dictionaries within one another that are looked through
 Shapes = tuple[tuple[tuple[float, float], ...], ...]
 
 
@@ -25,7 +27,7 @@ class Checkpoint:
     """What a checkpoint says.
 
     Attributes:
-        taken: where in the file the weights lay: ``"ema"``, ``"model"``, or empty for the file itself.
+        taken: where in the file the weights lay, such as ``"ema"`` or ``"model"``; empty for the file itself.
         state: the tensors by name, half precision and double brought to float32.
         names: the object classes in the order of the scores, if the file has them.
         anchors: (width, height) in input pixels of the anchors of each level, if the file has them.
@@ -44,8 +46,8 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read what ``torch.save`` wrote: a module, a state dict, or a dictionary that has one. Nothing in it runs.
 
-    Where a dictionary has both ``model`` and ``ema`` (a moving average of the weights), the average is taken, as
-    YOLOv5 and YOLOv7 do.
+    Where a dictionary has both the weights (``model``, ``state_dict``, ``model_state_dict``, ...) and a moving average of
+    them (``ema``, ...), the average is taken, as YOLOv5 and YOLOv7 do.
 
     Args:
         path: a file in torch's zip format, or in its older one.
@@ -77,15 +79,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _found(loaded: Any, tensors: Tensors) -> Checkpoint:
     """The weights in what was unpickled, and what lies beside them."""
-    taken, model = "", loaded
-    if isinstance(loaded, dict):
-        usable = [key for key in ("ema", "model", "state_dict") if isinstance(loaded.get(key), StandIn | dict)]
-        taken, model = (usable[0], loaded[usable[0]]) if usable else ("", loaded)
+    taken, model, beside = "", loaded, None
+    for _ in range(_DEEPEST):
+        if not isinstance(model, dict):
+            break
+        beside = model.get("names", beside)
+        key = next((key for key in (*AVERAGES, *WRAPPERS) if _has_weights(model.get(key))), None)
+        if key is None:
+            break
+        taken, model = key, model[key]
     if isinstance(model, dict):
         state = {str(name): tensors(value) for name, value in model.items() if isinstance(value, Noted)}
         if not state:
             raise InputError(f"holds {kind_of(model)} without tensors; a model or a state dict is needed")
-        return Checkpoint(taken, state, _names(loaded.get("names")))
+        return Checkpoint(taken, state, _names(beside))
     if not isinstance(model, StandIn) or "_modules" not in model.fields:
         raise InputError(f"holds {kind_of(model)}; a model or a state dict is needed")
     state, heads = {}, [model]
@@ -94,9 +101,7 @@ def _found(loaded: Any, tensors: Tensors) -> Checkpoint:
             state[name] = tensors(part)
         elif isinstance(part.fields["_buffers"].get("anchors"), Noted):
             heads = [part, model]  # the module that decodes; strides are beside its anchors, or the model's
-    names = model.fields.get("names")
-    if names is None and isinstance(loaded, dict):
-        names = loaded.get("names")
+    names = model.fields.get("names", beside)
     strides = next((tensors(one) for head in heads if isinstance(one := head.fields.get("stride"), Noted)), None)
     anchors = None
     if strides is not None and len(heads) == 2:
@@ -106,6 +111,16 @@ def _found(loaded: Any, tensors: Tensors) -> Checkpoint:
         )
     steps = None if strides is None else tuple(strides.tolist())
     return Checkpoint(taken, state, _names(names), anchors, steps, _table(model.fields.get("yaml")))
+
+
+def _has_weights(value: Any, depth: int = _DEEPEST) -> bool:
+    """Whether it is a module, a state dict, or a dictionary that has one."""
+    if isinstance(value, dict) and depth:
+        inner = (value.get(key) for key in (*AVERAGES, *WRAPPERS))
+        return any(isinstance(each, Noted) for each in value.values()) or any(
+            _has_weights(each, depth - 1) for each in inner
+        )
+    return isinstance(value, StandIn) and "_modules" in value.fields
 
 
 def _walk(module: StandIn) -> Iterator[tuple[str, Any]]:

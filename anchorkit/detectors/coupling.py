@@ -8,6 +8,7 @@ channels that go together; a *group* is the atoms over the same layers.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -233,7 +234,7 @@ class _Finder:
             readers=tuple(readers.values()),
             places=tuple(places.values()),
             stride=int(self.calls[made[0]].stride),
-            part=self._part(layers, made),
+            part=self._part(layers, made, read),
             macs=sum(call.factor * len(call.rows) * len(call.columns) for call in map(self.calls.__getitem__, made)),
             parameters=sum(self.tensors[name].numel() for name in tensors),
         )
@@ -243,13 +244,17 @@ class _Finder:
         owner = self.detector.module.get_submodule(_owner(name))
         return name.endswith(".weight") and "norm" in type(owner).__name__.lower() and hasattr(owner, "running_var")
 
-    def _part(self, layers: Sequence[str], made: Sequence[int]) -> str:
-        """Head if the first layer is in one; pyramid if a map that was or will be enlarged is among the layers'."""
+    def _part(self, layers: Sequence[str], made: Sequence[int], read: Sequence[int]) -> str:
+        """See `ChannelGroup.part`; a layer that is only read beside enlarged maps belongs to their pyramid."""
         path = layers[0].split(".")
         if path[0] != "backbone" if hasattr(self.detector.module, "backbone") else not HEAD_NAMES.isdisjoint(path):
             return "head"
-        enlarged = any(self.calls[number].enlarged or number in self.watch.enlarged for number in made)
-        return "pyramid" if enlarged or not PYRAMID_NAMES.isdisjoint(path) else "trunk"
+        calls = [self.calls[number] for number in made]
+        if calls[0].enlarged < calls[0].stride:
+            return "aggregation"
+        beside = bool(read) and all(self.calls[number].enlarged < math.inf for number in read)
+        enlarged = any(call.enlarged < math.inf for call in calls) or not self.watch.enlarged.isdisjoint(made)
+        return "pyramid" if enlarged or beside or not PYRAMID_NAMES.isdisjoint(path) else "trunk"
 
     def _fixed(self, alone: set[int]) -> list[Fixed]:
         """Layers with outputs that cannot go, and why."""

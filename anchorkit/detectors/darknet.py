@@ -88,9 +88,9 @@ def yolo_levels(cfg: Cfg) -> tuple[YoloLevel, ...]:
         if last.activation != ("logistic" if yolo.squared else "linear"):
             raise _error(last, f"activation={last.activation} does not go with new_coords={int(yolo.squared)}")
         channels, stride = maps[number - 2]
-        if max(last.groups, last.dilation) > 1 or stride == float("inf"):
-            raise _error(last, "before a [yolo] needs groups=1, dilation=1 and a map of more than one cell")
-        levels.append(YoloLevel(number - 1, int(stride * last.stride), channels, last, yolo))
+        if max(last.groups, last.dilation, last.stride) > 1 or stride == float("inf"):
+            raise _error(last, "before a [yolo] needs groups=1, dilation=1, stride=1 and a map of more than one cell")
+        levels.append(YoloLevel(number - 1, int(stride), channels, last, yolo))
     return tuple(sorted(levels, key=lambda level: level.stride))
 
 
@@ -128,8 +128,10 @@ def maps_of(cfg: Cfg) -> dict[int, tuple[int, float]]:
             case Convolution():
                 if channels % section.groups or section.filters % section.groups:
                     raise _error(section, f"groups={section.groups} does not divide {channels} and {section.filters}")
+                _check_cells(section, 2 * section.padding * section.dilation - section.dilation * (section.size - 1))
                 channels, stride = section.filters, stride * section.stride
             case MaxPool():
+                _check_cells(section, section.padding - section.size + 1)
                 stride *= section.stride
             case Upsample():
                 stride /= section.stride
@@ -150,6 +152,21 @@ def maps_of(cfg: Cfg) -> dict[int, tuple[int, float]]:
                     raise _error(section, f"has {factors} factors for {channels} channels")
         maps[number] = (channels, stride)
     return maps
+
+
+def _check_cells(section: Convolution | MaxPool, margin: int) -> None:
+    """Refuse windows that make other cells than those of the map before, or every `stride`-th of them.
+
+    Args:
+        section: moves a window over a map.
+        margin: by how many cells the padded map is larger than one with as many windows as it has cells.
+    """
+    if not -section.stride < margin <= 0:
+        raise _error(
+            section,
+            f"size={section.size}, stride={section.stride} and padding={section.padding} (pad=1: size / 2) do not make "
+            f"a map of exactly 1/{section.stride} of the one before",
+        )
 
 
 def sources_of(section: Section, number: int) -> tuple[int, ...]:
@@ -234,7 +251,7 @@ def _layer(section: Section, channels: int) -> nn.Module:
                     section.filters,
                     section.size,
                     section.stride,
-                    section.padding,
+                    section.padding * section.dilation,
                     section.dilation,
                     section.groups,
                     bias=not section.normalized,

@@ -35,7 +35,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Convolution(Section):
-    """A convolution; `padding` is in pixels on each side, `normalized` whether it has batch norm."""
+    """A convolution; `padding` is in pixels on each side, times `dilation`; `normalized`: it has batch norm."""
 
     kind = "convolutional"
     filters: int

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 from torchvision.transforms.functional import resize
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.heads import anchors_last, copy_filters, keep_filters
+from anchorkit.detectors.postprocessing import detect
 from anchorkit.detectors.shared_head import Positions
 from anchorkit.detectors.trunks import Trunk
 from anchorkit.errors import InputError
@@ -171,19 +172,10 @@ class EfficientDetModule(nn.Module):
     def _detections(
         self, logits: Tensor, offsets: Tensor, anchors: Tensor, image: Tensor, size: tuple[float, float]
     ) -> dict[str, Tensor]:
-        rules = self.postprocess
-        scores = logits.sigmoid().flatten()  # (B * K,)
-        [kept] = torch.where(scores > rules.score_threshold)
-        if rules.topk is not None and len(kept) > rules.topk:
-            kept = kept[scores[kept].topk(rules.topk).indices]
-        row, column = kept // logits.shape[1], kept % logits.shape[1]
-        boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets[row], anchors[row]), size)
-        best = batched_nms(boxes, scores[kept], column, rules.nms_iou)[: rules.max_detections]
-        return {
-            "boxes": boxes[best] * (image.shape[-1] / size[1]),
-            "scores": scores[kept[best]],
-            "labels": 1 + column[best],
-        }
+        boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors), size)
+        one_level = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)  # the top-k is of the image
+        found = detect(logits.sigmoid(), boxes, one_level, self.postprocess)
+        return {"boxes": found.boxes * (image.shape[-1] / size[1]), "scores": found.scores, "labels": 1 + found.labels}
 
 
 class Letterbox(nn.Module):

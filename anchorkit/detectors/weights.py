@@ -21,7 +21,7 @@ from anchorkit.datasets import Category
 from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite, yolov5
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.checkpoints import read_checkpoint
+from anchorkit.detectors.checkpoints import Checkpoint, read_checkpoint
 from anchorkit.detectors.darknet_cfg import Cfg
 from anchorkit.detectors.darknet_weights import SUFFIX, read_weights
 from anchorkit.detectors.efficientdet import COCO_IDS
@@ -168,39 +168,32 @@ def find_weights(architecture: str, weights: str | Path, cfg: Cfg | None = None)
     if not path.is_file() and path.suffix not in STATE_SUFFIXES:
         return None
     entry = ADOPT.get(architecture)
-    if entry is not None and entry.pickled and path.suffix != ".safetensors":
-        return _of_checkpoint(architecture, path, entry)
-    state = read_state(path)
     if entry is None:
-        return FoundWeights(str(path), state, None)
+        return FoundWeights(str(path), read_state(path), None)
+    if entry.pickled and path.suffix != ".safetensors":
+        found = read_checkpoint(path)
+        check_finite(found.state, path)
+    else:
+        found = Checkpoint("", read_state(path))
     count = entry.classes
-    state = without_prefix(state, lambda bare: count(bare) is not None, path)
-    classes = count(state)
-    if classes is None:
-        names = ", ".join(sorted(state)[:3])
-        raise InputError(
-            f"{path}: not the weights of {architecture}: its {len(state)} tensors ({names} ...) have no such head"
-            f"{prefix_hint(state)}"
-        )
-    if classes == COCO_IDS:
-        coco: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
-        return FoundWeights(str(path), state, _as_categories(coco.meta["categories"]))
-    return FoundWeights(str(path), state, classes)
-
-
-def _of_checkpoint(architecture: str, path: Path, entry: Adoption) -> FoundWeights:
-    """What a pickled checkpoint brings: weights, the names of the classes, and the anchors."""
-    found = read_checkpoint(path)
-    check_finite(found.state, path)
     with named_in_errors(path):
-        state = without_prefix(found.state, lambda bare: entry.classes(bare) is not None, path)
-        classes = entry.classes(state)
+        state = without_prefix(found.state, lambda bare: count(bare) is not None, path)
+        classes = count(state)
         if classes is None:
-            raise InputError(f"not the weights of {architecture}: its {len(state)} tensors have no such head")
+            some = ", ".join(sorted(state)[:3])
+            raise InputError(
+                f"not the weights of {architecture}: its {len(state)} tensors ({some} ...) have no such head"
+                f"{prefix_hint(state)}"
+            )
         if found.names and len(found.names) != classes:
             raise InputError(f"names {len(found.names)} classes, its head has {classes}")
-    named = tuple(Category(number, name) for number, name in enumerate(found.names or (), 1))
-    return FoundWeights(str(path), state, named or classes, found.anchors)
+    categories: tuple[Category, ...] | int = classes
+    if found.names:
+        categories = tuple(Category(number, name) for number, name in enumerate(found.names, 1))
+    elif classes == COCO_IDS and not entry.pickled:
+        coco: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
+        categories = _as_categories(coco.meta["categories"])
+    return FoundWeights(str(path), state, categories, found.anchors)
 
 
 def take_weights(detector: Detector, found: FoundWeights) -> None:

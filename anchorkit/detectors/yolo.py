@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
@@ -24,6 +24,7 @@ from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, decode, maps_of
 from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Route, Section, parse_cfg
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
+from anchorkit.detectors.postprocessing import detect
 from anchorkit.detectors.torchvision_modules import TorchvisionDetector
 from anchorkit.detectors.trunks import TrunkFacts
 from anchorkit.detectors.yolo_loss import yolo_losses
@@ -257,21 +258,18 @@ class YoloModule(nn.Module):
             return yolo_losses(self.head.raw(features), levels, self.anchor_generator.shapes, fitted)
         outputs = self.head(features)
         anchors = self.anchor_generator(batch, features)[0]
-        found, of_images = [], zip(images, batch.image_sizes, strict=True)
+        shapes = self.anchor_generator.shapes
+        counts = [x.shape[2] * x.shape[3] * len(own) for x, own in zip(features, shapes, strict=True)]
+        of_level = torch.repeat_interleave(torch.tensor(counts)).to(anchors.device)
+        results, of_images = [], zip(images, batch.image_sizes, strict=True)
         for logits, offsets, (image, (height, width)) in zip(
             _scores(outputs["cls_logits"]), outputs["bbox_regression"], of_images, strict=True
         ):
             boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors), (height, width))
             scale = boxes.new_tensor([image.shape[2] / width, image.shape[1] / height] * 2)
-            found.append(self._detections(logits, boxes * scale))
-        return found
-
-    def _detections(self, scores: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        rules = self.postprocess
-        row, column = torch.where(scores > rules.score_threshold)
-        values = scores[row, column]
-        best = batched_nms(boxes[row], values, column, rules.nms_iou)[: rules.max_detections]
-        return {"boxes": boxes[row[best]], "scores": values[best], "labels": 1 + column[best]}
+            found = detect(logits, boxes * scale, of_level, self.postprocess)
+            results.append({"boxes": found.boxes, "scores": found.scores, "labels": 1 + found.labels})
+        return results
 
 
 class _BoxCoder:

@@ -46,7 +46,7 @@ def measure_latency(
 
     *Network* is ``detector.network()`` on images that lie ready: resized, 0..1, on the detector's device. It gives
     scores and decoded boxes. *Post-processing* is everything from there to the final detections: score threshold,
-    top-k, NMS per class, cap (`anchorkit.latency.postprocessing.detect`, in torch). *Total* is the two together.
+    top-k, NMS per class, cap (`anchorkit.detectors.postprocessing.detect`, in torch). *Total* is the two together.
     Reading, resizing and copying images, and scaling boxes back to the image, are not timed. In another runtime than
     torch the network is what `anchorkit.export_onnx` writes, run on the CPU; the post-processing is the same torch code
     on its outputs, not the one that the file may have inside. A detector that is only an ONNX file runs as it is; what

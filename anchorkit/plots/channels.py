@@ -11,7 +11,7 @@ from anchorkit.plots.frames import at_most, require
 from anchorkit.plots.marks import names_axis
 from anchorkit.plots.theme import GHOST, INK, LEVEL_COLORS, QUIET
 
-_PARTS = {"trunk": LEVEL_COLORS[0], "pyramid": LEVEL_COLORS[2], "head": LEVEL_COLORS[1]}
+_PARTS = {name: LEVEL_COLORS[place] for name, place in (("trunk", 0), ("pyramid", 2), ("aggregation", 3), ("head", 1))}
 _ROW = 26
 _MOST_GROUPS = 200
 
@@ -22,8 +22,8 @@ def channel_widths(groups: pd.DataFrame, *, width: int = 460) -> AnyChart:
     Groups are in the order of the network, coloured by their part.
 
     Args:
-        groups: one row per group: ``group`` (its name), ``part`` (``"trunk"``, ``"pyramid"`` or ``"head"``),
-            ``stride``, ``channels`` and, if there, ``kept``: as in the frame of `anchorkit.channels.channel_pruning` or
+        groups: one row per group: ``group`` (its name), ``part`` (see `ChannelGroup`), ``stride``,
+            ``channels`` and, if there, ``kept``: as in the frame of `anchorkit.channels.channel_pruning` or
             of `anchorkit.coupled_channels`.
         width: width of the plot in pixels.
 

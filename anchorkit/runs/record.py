@@ -184,8 +184,10 @@ class RunRecord:
     @property
     def name(self) -> str | None:
         """The detector and the data, such as ``"tiny_ssd on shapes"``; None if the record has neither."""
+        from anchorkit.datasets.yolo_description import SUFFIXES
+
         data = Path(self.data or "")
-        described = data.suffix in (".yaml", ".yml", ".data")  # such a file is called alike in all data sets
+        described = data.suffix.lower() in SUFFIXES  # such a file is called alike in all data sets
         known = [self.detector and Path(self.detector).name, data.parent.name if described else data.name]
         return " on ".join(part for part in known if part) or None
 

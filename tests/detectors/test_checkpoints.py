@@ -135,6 +135,25 @@ def test_a_state_dict_by_itself_or_with_names_is_read(tmp_path: Path, zipped: bo
     assert both.names == ("x", "y")
 
 
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        (lambda state: {"model_state_dict": state, "epoch": 3, "params": {"lr": 0.1}}, "model_state_dict"),
+        (lambda state: {"state_dict": {"model": state}, "names": ["x", "y"]}, "model"),
+        (lambda state: {"net": state, "model": "yolov5n"}, "net"),
+        (lambda state: {"model": {}, "ema_state_dict": state}, "ema_state_dict"),
+    ],
+)
+def test_what_training_scripts_wrap_around_a_state_dict_is_looked_through(
+    tmp_path: Path, content: Callable[[Any], Any], taken: str
+) -> None:
+    state = Model().state_dict()
+    found = read_checkpoint(save(content(state), tmp_path / "wrapped.pt"))
+    assert found.taken == taken
+    assert list(found.state) == list(state)
+    assert found.names in (None, ("x", "y"))
+
+
 def test_views_and_every_type_of_numbers_are_read(tmp_path: Path) -> None:
     base = torch.arange(24.0).reshape(4, 6)
     state = {"a": base[1:, ::2], "b": base.t(), "c": base, "empty": torch.zeros(0, 3), "scalar": torch.tensor(7)}

@@ -26,6 +26,7 @@ from anchorkit.detectors.darknet_cfg import Convolution, Yolo, cfg_text, parse_c
 from anchorkit.detectors.darknet_weights import weights_count
 from anchorkit.detectors.yolo_loss import yolo_losses
 from anchorkit.errors import InputError
+from anchorkit.postprocess import PostProcess
 from tests.detectors import properties
 from tests.detectors.test_channels import apart
 
@@ -143,6 +144,15 @@ def test_a_cfg_written_and_read_is_the_same() -> None:
         assert parse_cfg(cfg_text(whole)) == whole
 
 
+def test_a_dilated_window_keeps_the_cells() -> None:
+    """darknet pads by the dilation times what the file says."""
+    text = EVERYTHING.replace("size=5\ngroups=8\npadding=2", "size=3\ngroups=8\npad=1\ndilation=2")
+    assert text != EVERYTHING
+    detector = ak.load_detector("darknet", categories=2, cfg=text)
+    assert detector.module.backbone.layers["2"].conv.padding == (2, 2)
+    testing.check_network(detector, properties.noise_images((32, 64))[0])
+
+
 def test_every_section_runs_and_its_files_come_back(files: tuple[Path, Path], tmp_path: Path) -> None:
     cfg, weights = files
     detector = ak.load_detector(cfg, weights=weights)
@@ -192,6 +202,10 @@ def same(one: Detector, other: Detector) -> bool:
         (("new_coords=1", ""), "activation=logistic does not go with new_coords=0"),
         (("groups=8", "groups=3"), "groups=3 does not divide"),
         (("filters=14\n", "filters=14\ngroups=2\n"), r"before a \[yolo\] needs groups=1"),
+        (("filters=14\nsize=1\nstride=1", "filters=14\nsize=1\nstride=2"), r"line \d+: .* needs .* stride=1"),
+        (("filters=14\nsize=1\n", "filters=14\nsize=4\n"), "size=4, stride=1 and padding=2 .* exactly 1/1"),
+        (("groups=8\npadding=2", "groups=8"), "line 19: .* size=5, stride=1 and padding=0 .* 1/1"),
+        (("size=2\nstride=1\n", "size=4\nstride=2\npadding=0\n"), r"\[maxpool\] size=4, .* 1/2"),
         (("from=-2\n", "from=0\n"), r"\[sam\] its layers have maps of different sizes or channels"),
         (("width=64", "with 64"), "line 3: 'with 64' is no NAME=VALUE"),
         (("[avgpool]", "[avgpool]\n[yolo]\nanchors=1,1"), "reads a .yolo. section|needs a .convolutional."),
@@ -317,6 +331,33 @@ def test_promises_of_the_large_families(name: str, tmp_path: Path) -> None:
         assert same(ak.load_detector(file, weights=file.with_suffix(".weights")), small)
         if gone:
             assert len(read_cfg(file).sections) < len(parse_cfg(detector.options["cfg"]).sections)
+
+
+@pytest.mark.parametrize(("scope", "topk"), [("class", 12), ("level", 15), ("image", 20)])
+def test_the_best_of_each_scope_are_returned(scope: str, topk: int) -> None:
+    rules = PostProcess(score_threshold=0.01, topk=topk, topk_scope=scope, nms_iou=0.9)
+    whole = thin("yolov3_tiny")
+    limited = whole.build(whole.categories, (64, 96), postprocess=rules, **whole.options)
+    limited.module.load_state_dict(whole.module.state_dict())
+    images = properties.noise_images((64, 96), (70, 50))
+    properties.kit_postprocessing_gives_what_the_detector_returns(limited, images)
+    with torch.inference_mode():
+        found, all_found = (each.module.eval()([to_tensor(images[0])])[0]["scores"] for each in (limited, whole))
+    assert len(found) < len(all_found)
+
+
+def test_parts_of_yolov4_are_the_published_five() -> None:
+    """Chu et al. cut it into the trunk to stride 8, 16 and 32 with the SPP, the neck up, and the neck down."""
+    layers: dict[tuple[str, int], list[int]] = {}
+    for group in ak.coupled_channels(thin("yolov4")).groups:
+        layers.setdefault((group.part, group.stride), []).append(int(group.name.split(".")[2]))
+    # First and last of the layers, by their numbers in the published file.
+    trunk = {1: (0, 0), 2: (1, 10), 4: (11, 23), 8: (24, 54), 16: (55, 85), 32: (86, 116)}
+    pyramid = {32: (117, 117), 16: (120, 127), 8: (130, 137)}
+    aggregation = {16: (141, 148), 32: (152, 159)}
+    parts = {"trunk": trunk, "pyramid": pyramid, "aggregation": aggregation}
+    expected = {(part, stride): at for part, places in parts.items() for stride, at in places.items()}
+    assert {place: (min(numbers), max(numbers)) for place, numbers in layers.items()} == expected
 
 
 @pytest.mark.parametrize(("name", "size"), [("tiny_yolo", (96, 128)), ("yolov4_tiny", (64, 64))])

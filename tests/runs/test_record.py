@@ -22,6 +22,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert RunRecord.read(tmp_path) == record
     assert (record.seeds, record.seconds, record.name) == ({"04_search": 3}, 1.5, "tiny_ssd on pallets")
     assert RunRecord(data="/my/pallets/data.yaml", detector="/my/yolo.onnx").name == "yolo.onnx on pallets"
+    assert RunRecord(data="/my/pallets/DATA.YAML", detector="tiny_ssd").name == "tiny_ssd on pallets"
     assert record.versions["numpy"]
     told = json.loads((tmp_path / "run.json").read_text())
     assert (told["format"], told["anchorkit"], told["seeds"]) == (1, anchorkit.__version__, {"04_search": 3})

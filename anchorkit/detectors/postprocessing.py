@@ -1,4 +1,4 @@
-"""The post-processing that is timed: from a network's scores and boxes to detections, in torch.
+"""From a network's scores and boxes to detections, in torch: what YOLO and EfficientDet do and what is timed.
 
 It follows `PostProcess` to the letter, so its detections are those of the kit's evaluator. Written for speed in the way
 an application would: everything at or below the score threshold goes first, nothing loops over classes, and

@@ -14,7 +14,7 @@ from anchorkit.datasets import Category
 from anchorkit.detectors.base import boxes_by_anchor
 from anchorkit.evaluation import Evaluator
 from anchorkit.latency.postprocess_model import BoxesReachingNms
-from anchorkit.latency.postprocessing import detect, level_of_boxes
+from anchorkit.detectors.postprocessing import detect, level_of_boxes
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
