@@ -62,11 +62,6 @@ def test_numbers_load_neither_torch_nor_charts_nor_jupyter(name: str) -> None:
     assert loaded.isdisjoint({"torch", "torchvision", "altair", "IPython", "papermill", "nbformat", "matplotlib"})
 
 
-def test_public_names_resolve() -> None:
-    code = "import anchorkit\nfor name in anchorkit.__all__: getattr(anchorkit, name)"
-    modules_after(code)
-
-
 def test_search_is_a_function_and_a_package_whichever_is_asked_for_first() -> None:
     code = "import anchorkit as ak; ak.search; assert callable(ak.search); from anchorkit.search import comparing; "
     code += "assert ak.search.comparing is comparing; assert 'search' in vars(ak) and 'plots' not in vars(ak)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -88,11 +89,26 @@ def test_the_network_gives_raw_predictions(name: str) -> None:
     testing.check_network(built(name), IMAGES[0])
 
 
+LARGE = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "efficientdet_d0", "efficientdet_d1")
+"""Families that take several times as long as the others; the night tries as many configurations of them."""
+
+
 def for_random_configurations(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Run a test with this many random configurations of each detector."""
+    """Run a test with this many random configurations of each detector, of the large ones with a quarter."""
+    by_night = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
-        return every_detector(settings(max_examples=examples, deadline=None)(given(data=st.data())(test)))
+        def run(name: str) -> None:
+            few = name in LARGE and not by_night
+
+            @settings(max_examples=-(-examples // 4) if few else examples, deadline=None)
+            @given(data=st.data())
+            def tries(data: st.DataObject) -> None:
+                test(name, data)
+
+            tries()
+
+        return every_detector(run)
 
     return decorate
 

@@ -6,6 +6,8 @@ import pytest
 from anchorkit import plots
 from anchorkit.errors import InputError
 
+from .drawing import values
+
 
 def configurations() -> pd.DataFrame:
     rows = [
@@ -18,13 +20,9 @@ def configurations() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "accuracy", "boxes", "param.kind"])
 
 
-def rows_of(chart: plots.AnyChart) -> list[dict]:
-    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
-
-
 def test_only_what_no_other_of_its_run_beats_is_drawn_in_points() -> None:
     chart = plots.run_frontiers(configurations(), "boxes")
-    drawn = {(row["run"], row["x"], row["y"]) for row in rows_of(chart)}
+    drawn = {(row["run"], row["x"], row["y"]) for row in values(chart)}
     assert drawn == {("one", 1000, 50), ("one", 500, 48), ("two", 900, 51), ("two", 400, 45)}
     assert chart.to_dict()["title"] == "Frontiers of 2 runs"
 
@@ -62,13 +60,13 @@ def test_a_panel_a_setting_with_its_values_in_order() -> None:
     assert [panel["title"]["text"] for panel in panels] == ["size", "kind"]
     assert panels[0]["title"]["subtitle"] == "explains 50 % (by chance 30 %)"
     assert panels[0]["layer"][0]["encoding"]["x"]["sort"] == ["9", "10"]
-    means = [row["y"] for row in rows_of(chart) if "shift" not in row]
+    means = [row["y"] for row in values(chart) if "shift" not in row]
     assert sorted(means) == [10.5, 10.5, 11.5, 11.5]
 
 
 def test_dots_of_one_value_stand_side_by_side() -> None:
     frame, found = effects()
-    dots = pd.DataFrame([row for row in rows_of(plots.setting_effects(frame, found, "y")) if "shift" in row])
+    dots = pd.DataFrame([row for row in values(plots.setting_effects(frame, found, "y")) if "shift" in row])
     assert not dots.duplicated(["value", "shift"]).any()
     assert dots["shift"].between(-0.5, 0.5).all()
 

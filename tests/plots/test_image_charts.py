@@ -1,22 +1,15 @@
 from __future__ import annotations
 
-import io
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from anchorkit import plots
 from anchorkit.errors import InputError
 
 from . import chart_samples as samples
-
-
-def drawn(chart: plots.AnyChart) -> np.ndarray:
-    buffer = io.BytesIO()
-    chart.save(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB")).astype(int)
+from .drawing import drawn
 
 
 def test_the_image_is_there_as_large_as_fits() -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-from typing import Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
-import vl_convert
-from PIL import Image
 
 from anchorkit import plots
 from anchorkit.errors import InputError
+
+from .drawing import drawn, values
 
 
 def points(n: int = 12) -> pd.DataFrame:
@@ -30,15 +27,6 @@ def budgets(n: int = 10) -> pd.DataFrame:
     frame = points(n)[["head_flops", "change"]].iloc[::-1]
     frame = frame.rename(columns={"change": "in_sample"})
     return frame.assign(cross_fitted=frame["in_sample"] - 0.006, luck=0.006, luck_low=0.003, luck_high=0.008)
-
-
-def values(chart: Any) -> list[dict[str, Any]]:
-    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
-
-
-def drawn(chart: Any) -> np.ndarray:
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return np.asarray(Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart.to_dict(), vl_version=version))))
 
 
 @pytest.mark.parametrize("n", [1, 12, 300])

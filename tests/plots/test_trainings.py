@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
-import altair as alt
-import numpy as np
 import pandas as pd
 import pytest
-import vl_convert
-from PIL import Image
 
 from anchorkit import plots
 from anchorkit.errors import InputError
 from anchorkit.plots.theme import INK, SEARCH_COLOR, level_color
+
+from .drawing import drawn, values
 
 
 def table() -> pd.DataFrame:
@@ -31,15 +28,6 @@ def board(kept: bool | None = None) -> pd.DataFrame:
         columns=["anchor_id", "level", "width", "height"],
     )
     return frame if kept is None else frame.assign(kept=[True, kept, True])
-
-
-def values(chart: Any) -> list[dict[str, Any]]:
-    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
-
-
-def drawn(chart: Any) -> np.ndarray:
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return np.asarray(Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart.to_dict(), vl_version=version))))
 
 
 def test_every_seed_every_mean_and_the_band_of_the_base() -> None:

@@ -3,11 +3,9 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import pandas as pd
 import pytest
 
@@ -164,27 +162,3 @@ def test_outside_a_kernel_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> No
     ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=kernel))
     monkeypatch.setitem(sys.modules, "IPython", ipython)  # type: ignore[arg-type]
     assert front_end.is_live()
-
-
-@pytest.mark.slow
-def test_an_executed_notebook_has_a_picture_and_stays_small(tmp_path: Path) -> None:
-    from nbclient import NotebookClient
-
-    source = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent.parent / "plots")!r})
-import chart_samples as samples
-from types import SimpleNamespace
-from anchorkit.widgets import PointChooser
-layout, frontier = samples.layout(), samples.frontier()
-chooser = PointChooser(SimpleNamespace(
-    layout=layout, cost="head_flops", frontier=frontier, baseline=samples.full().iloc[0],
-    configurations=[layout.configuration(keep=ids.split()) for ids in frontier["anchors"]]))
-chooser
-"""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    (output,) = notebook.cells[0].outputs
-    assert "image/svg+xml" in output.data
-    assert "application/vnd.jupyter.widget-view+json" not in output.data
-    assert len(nbformat.writes(notebook)) < 150_000
