@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from html import escape
+from itertools import chain
 from pathlib import Path
 
 import nbformat
@@ -85,6 +86,14 @@ def test_the_executed_notebooks_are_quiet(run: Path) -> None:
     for path in run.glob("notebooks/*.ipynb"):
         outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
         assert [output.text for output in outputs if output.get("name") == "stderr"] == [], path.name
+
+
+def test_the_tour_shows_that_the_pruned_detector_keeps_its_promise(run: Path) -> None:
+    outputs = [cell.get("outputs", []) for cell in nbformat.read(run / "notebooks" / "00_start_here.ipynb", 4).cells]
+    said = "".join(output.get("text", "") for output in chain(*outputs)).splitlines()
+    assert "and every class: 0.0" in "".join(said)
+    promised, kept = (line.split(":")[1] for line in said if line.startswith(("AP promised", "AP of the pruned")))
+    assert promised.strip() == kept.strip()
 
 
 @pytest.mark.parametrize("lesson", ["00_start_here", "03_box_shapes", "04_search", "05_prune_and_retrain"])
