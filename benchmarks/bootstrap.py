@@ -17,15 +17,13 @@ import contextlib
 import io
 import json
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import coco_scale
 import numpy as np
-from measuring import Times, grid, human, machine, pin
+from measuring import Times, busy, grid, human, machine, pin
 from rivals import RIVALS, missing
 
 from anchorkit.evaluation import Evaluator
@@ -33,13 +31,6 @@ from anchorkit.predictions import PredictionTable
 
 RIVAL_NAMES = ("numpy + pycocotools", "numba + hotcoco", "numba + faster-coco-eval")
 """Those that can tell AP alone, each with its evaluator; their NMS takes no part here."""
-
-
-def clock(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of processor time that a call took, all threads together, and what it returned."""
-    start = time.process_time()
-    answer = work()
-    return time.process_time() - start, answer
 
 
 def written_out(
@@ -85,7 +76,7 @@ def measure(images: int, draws: int, repeats: int) -> dict[str, Any]:
     random = np.random.default_rng(0)
     weights = np.stack([np.bincount(random.integers(images, size=images), minlength=images) for _ in range(draws)])
     evaluator.weighted([full], weights[:16])  # compiled
-    ours = [clock(lambda: evaluator.weighted([full], weights))[0] / draws for _ in range(repeats)]
+    ours = [busy(lambda: evaluator.weighted([full], weights))[0] / draws for _ in range(repeats)]
     told = evaluator.weighted([full], weights[:repeats])[:, 0]
     found: dict[str, Any] = {"images": images, "draws": draws, "ours": ours, "rivals": {}}
     table = detections_of(evaluator)
@@ -100,8 +91,8 @@ def measure(images: int, draws: int, repeats: int) -> dict[str, Any]:
             rows = np.arange(len(copied))
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
                 rival = RIVALS[name][2](copied, copies, lambda: np.arange(0))
-                conversion, converted = clock(lambda rival=rival, rows=rows: rival.convert(rows))
-                evaluation, ap = clock(lambda rival=rival, converted=converted: rival.evaluate_ap(converted))
+                conversion, converted = busy(lambda rival=rival, rows=rows: rival.convert(rows))
+                evaluation, ap = busy(lambda rival=rival, converted=converted: rival.evaluate_ap(converted))
             seconds.append((conversion, evaluation))
             differences.append(abs(ap - float(told[draw])))
         found["rivals"][name.split(" + ")[1]] = {"seconds": seconds, "largest difference": max(differences)}

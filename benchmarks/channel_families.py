@@ -11,12 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
-from measuring import grid, human, run
+from measuring import busy, grid, human, run
 
 import anchorkit as ak
 from anchorkit.channels import gather_statistics, prune_channels, refresh_norms
@@ -42,13 +39,6 @@ RATIOS = (0.2, 0.3, 0.5)
 def data_of(images: int) -> ak.datasets.Dataset:
     """Images of shapes."""
     return ak.load_dataset("shapes", train=images, val=images, test=1, progress=False)
-
-
-def busy(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of processor time that a call took, and what it returned."""
-    start = time.process_time()
-    answer = work()
-    return time.process_time() - start, answer
 
 
 def measure(name: str, size: tuple[int, int] | None, images: int) -> dict[str, object]:

@@ -50,6 +50,13 @@ def clock(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, answer
 
 
+def busy(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of processor time that a call took, all threads together, and what it returned."""
+    start = time.process_time()
+    answer = work()
+    return time.process_time() - start, answer
+
+
 def each(works: Iterable[Callable[[], Any]], per: int = 1) -> list[float]:
     """Seconds that each call took, divided by the number of things that a call does."""
     return [clock(work)[0] / per for work in works]

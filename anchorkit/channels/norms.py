@@ -11,6 +11,7 @@ from tqdm import tqdm
 from anchorkit.channels.statistics import batches_of
 from anchorkit.datasets import Split
 from anchorkit.detectors import Detector
+from anchorkit.detectors.base import evaluation_mode
 from anchorkit.errors import InputError
 
 _BATCH = 16
@@ -60,17 +61,17 @@ def refresh_norms(
         raise InputError(
             f"refresh_norms: images is {images}, {split.name} has {len(split.image_ids)}; at least 2 are needed"
         )
-    momenta, training = [norm.momentum for norm in norms], fresh.module.training
-    network = fresh.channel_network().eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-        norm.train()
-    with torch.no_grad(), tqdm(total=images, desc="norms", unit="image", disable=not progress) as bar:
+    momenta, count = [norm.momentum for norm in norms], min(images, len(split.image_ids))
+    bar = tqdm(total=count, desc="norms", unit="image", disable=not progress)
+    with evaluation_mode(fresh.module), torch.no_grad(), bar:
+        network = fresh.channel_network().eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
         for batch in batches_of(detector, split, images, seed, least=_BATCH):
             network(batch)
             bar.update(len(batch))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    fresh.module.train(training)
     return fresh

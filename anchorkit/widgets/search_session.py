@@ -69,7 +69,9 @@ class SearchSession(Explorer):
         """
         super().__init__()
         self._layouts = [] if not isinstance(result, JointResult) else [found.layout for found in result.results]
-        evaluator = _one(evaluator, result)
+        from anchorkit.statistics.joint import as_one  # with scipy, which takes a while to import
+
+        evaluator = as_one(evaluator, result)
         self.notice = notice_of(evaluator)
         self._full = evaluator.layout.full
         self._costs = [*known_costs(self._full)]
@@ -352,16 +354,3 @@ class SearchSession(Explorer):
     def _check_cost(self, cost: str) -> None:
         if cost not in self._costs:
             raise InputError(f"SearchExplorer: cost is {cost!r}; use one of {', '.join(self._costs)}")
-
-
-def _one(evaluator: Evaluates | Sequence[Evaluator], result: SearchResult | JointResult | None) -> Evaluates:
-    """What answers for the detector of a search, or for all detectors of a joint one."""
-    if not isinstance(result, JointResult):
-        if isinstance(evaluator, Sequence):
-            raise InputError("SearchExplorer: several evaluators go with a joint result; give result=")
-        return evaluator
-    from anchorkit.statistics.joint import JointEvaluator
-
-    if not isinstance(evaluator, Sequence):
-        raise InputError("SearchExplorer: a joint result needs the evaluators of all its detectors; give a list")
-    return JointEvaluator(evaluator, result)

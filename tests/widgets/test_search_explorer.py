@@ -437,5 +437,5 @@ def test_a_search_beside_a_joint_result_is_of_the_whole_detector(joint: tuple[li
     assert len(explorer.results) == 2
     with pytest.raises(InputError, match="needs the evaluators of all its detectors"):
         SearchExplorer(evaluators[0], result=result)
-    with pytest.raises(InputError, match="several evaluators go with a joint result"):
+    with pytest.raises(InputError, match="several evaluators go with a joint search"):
         SearchExplorer(evaluators)
