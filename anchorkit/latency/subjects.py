@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 
 from anchorkit.detectors import Detector
 from anchorkit.detectors.base import evaluation_mode, to_tensor
-from anchorkit.errors import InputError
 from anchorkit.detectors.postprocessing import detect, level_of_boxes
+from anchorkit.errors import InputError
 from anchorkit.latency.rounds import Subject
 from anchorkit.latency.runtimes import RUNTIMES, open_network
 

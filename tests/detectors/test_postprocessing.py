@@ -12,9 +12,9 @@ import torch
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.datasets import Category
 from anchorkit.detectors.base import boxes_by_anchor
+from anchorkit.detectors.postprocessing import detect, level_of_boxes
 from anchorkit.evaluation import Evaluator
 from anchorkit.latency.postprocess_model import BoxesReachingNms
-from anchorkit.detectors.postprocessing import detect, level_of_boxes
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
