@@ -24,12 +24,15 @@ def _moved(watch: LabelPass, done: Operation) -> list[Known]:
         others = [("pad", done.bound["pad"]), ("value", -1)]
     for factor in known.factors:
         labels = factor.expand(known.tensor.shape)  # takes no memory
-        if done.name in ("view", "unsafe_view", "reshape"):
+        if done.name in _VIEWS:
             moved = [labels.reshape(done.results[0].shape)]
         else:
             found = done.func(labels, **dict(others))
             moved = list(found) if isinstance(found, list | tuple) else [found]
         parts = [_squeezed(part) for part in moved]
+        if done.name in _VIEWS and parts[0] is not None and not _apart(factor, known.tensor.shape, parts[0], moved[0]):
+            watch.fix([factor], f"{done.name}{watch.here}, which mixes channels with cells")
+            continue
         if done.name in _PARTING and touched(factor) == (done.bound["dim"] % known.tensor.ndim,):
             parts = _parted(watch, factor, parts, done)
         for each, part in zip(made, parts, strict=True):
@@ -40,6 +43,12 @@ def _moved(watch: LabelPass, done: Operation) -> list[Known]:
                 part = row if row.numel() > 1 else None
             each.factors += [] if part is None else [part]
     return made
+
+
+def _apart(factor: Tensor, before: torch.Size, part: Tensor, moved: Tensor) -> bool:
+    """Whether a view leaves the dimensions behind a factor's as they are, or takes whole ones of them to its own."""
+    behind = moved.shape[touched(part)[-1] + 1 :].numel()
+    return any(behind == before[dim:].numel() for dim in range(touched(factor)[-1] + 1, len(before) + 1))
 
 
 def _parted(watch: LabelPass, factor: Tensor, parts: list[Tensor | None], done: Operation) -> list[Tensor | None]:
@@ -321,6 +330,7 @@ MULTIPLICATIONS = {
     "baddbmm": ("batch1", "batch2"),
 }
 """The names of what an operation multiplies."""
+_VIEWS = ("view", "unsafe_view", "reshape")
 _MOVES = """view unsafe_view reshape reshape_alias unsqueeze squeeze permute transpose t expand slice select narrow
     split split_with_sizes unsafe_split chunk unbind constant_pad_nd alias detach movedim swapaxes repeat"""
 _PARTING = frozenset(["slice", "select", "narrow", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind"])

@@ -46,8 +46,8 @@ class Checkpoint:
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read what ``torch.save`` wrote: a module, a state dict, or a dictionary that has one. Nothing in it runs.
 
-    Where a dictionary has both the weights (``model``, ``state_dict``, ...) and a moving average of
-    them (``ema``, ...), the average is taken, as YOLOv5 and YOLOv7 do.
+    Where a dictionary has both the weights (``model``, ``state_dict``, ``model_state_dict``, ...) and a moving average
+    of them (``ema``, ...), the average is taken, as YOLOv5 and YOLOv7 do.
 
     Args:
         path: a file in torch's zip format, or in its older one.

@@ -1,31 +1,34 @@
 """The network of a darknet ``.cfg``: a trunk that computes only what the levels with anchors need.
 
-A *level* is a ``[yolo]`` section with the convolution before it; levels are counted from the finest. That convolution
-belongs to the head, everything before it to the trunk.
+A *level* is a ``[yolo]`` or ``[region]`` section with the convolution before it; levels are counted from the finest.
+That convolution belongs to the head, everything before it to the trunk.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anchorkit.detectors.darknet_cfg import (
+from anchorkit.detectors.darknet_sections import (
     Attention,
     AveragePool,
     Cfg,
     Convolution,
     Dropout,
     MaxPool,
+    Region,
+    Reorganize,
     Route,
     ScaleChannels,
     Section,
     Shortcut,
+    SpaceToDepth,
     Upsample,
     Yolo,
 )
@@ -50,11 +53,11 @@ class YoloLevel:
     """Where boxes are made.
 
     Attributes:
-        last: the number of the section of the last convolution; the next section is the ``[yolo]``.
+        last: the number of the section of the last convolution; the next section is that of the boxes.
         stride: pixels of the input per cell.
         channels: that the last convolution reads.
         convolution: the section of that number.
-        yolo: the section behind it.
+        yolo: the section behind it, its anchors in pixels of the input.
     """
 
     last: int
@@ -62,6 +65,12 @@ class YoloLevel:
     channels: int
     convolution: Convolution
     yolo: Yolo
+
+
+def with_anchors(yolo: Yolo, anchors: Sequence[tuple[float, float]], factor: float) -> Yolo:
+    """A section with other anchors; those of a ``[region]`` are multiplied by a factor, as they are in cells."""
+    factor = factor if isinstance(yolo, Region) else 1
+    return replace(yolo, anchors=tuple((width * factor, height * factor) for width, height in anchors))
 
 
 def yolo_levels(cfg: Cfg) -> tuple[YoloLevel, ...]:
@@ -79,17 +88,21 @@ def yolo_levels(cfg: Cfg) -> tuple[YoloLevel, ...]:
         outputs = (5 + yolo.classes) * len(yolo.anchors)
         if not isinstance(last, Convolution) or last.normalized:
             raise _error(yolo, "needs a [convolutional] without batch_normalize before it")
+        if levels and type(levels[0].yolo) is not type(yolo):
+            raise _error(yolo, f"beside a [{levels[0].yolo.kind}] is not supported")
         if last.filters != outputs:
             raise _error(
                 last,
-                f"filters={last.filters}: the [yolo] behind it needs (5 + {yolo.classes} classes) x "
+                f"filters={last.filters}: the [{yolo.kind}] behind it needs (5 + {yolo.classes} classes) x "
                 f"{len(yolo.anchors)} anchors = {outputs}",
             )
         if last.activation != ("logistic" if yolo.squared else "linear"):
             raise _error(last, f"activation={last.activation} does not go with new_coords={int(yolo.squared)}")
         channels, stride = maps[number - 2]
         if max(last.groups, last.dilation, last.stride) > 1 or stride == float("inf"):
-            raise _error(last, "before a [yolo] needs groups=1, dilation=1, stride=1 and a map of more than one cell")
+            needed = "groups=1, dilation=1, stride=1 and a map of more than one cell"
+            raise _error(last, f"before a [{yolo.kind}] needs {needed}")
+        yolo = with_anchors(yolo, yolo.anchors, stride)
         levels.append(YoloLevel(number - 1, int(stride), channels, last, yolo))
     return tuple(sorted(levels, key=lambda level: level.stride))
 
@@ -121,7 +134,7 @@ def maps_of(cfg: Cfg) -> dict[int, tuple[int, float]]:
     for number, section in enumerate(cfg.sections):
         sources = sources_of(section, number)
         if any(source >= 0 and isinstance(cfg.sections[source], Yolo) for source in sources):
-            raise _error(section, "reads a [yolo] section; put a [route] before it")
+            raise _error(section, "reads a [yolo] or [region] section; put a [route] before it")
         read = [maps[source] for source in sources]
         channels, stride = read[0]
         match section:
@@ -135,6 +148,10 @@ def maps_of(cfg: Cfg) -> dict[int, tuple[int, float]]:
                 stride *= section.stride
             case Upsample():
                 stride /= section.stride
+            case Reorganize() | SpaceToDepth():
+                if channels % section.stride**2 and isinstance(section, Reorganize):
+                    raise _error(section, f"stride={section.stride}: {channels} channels are no multiple of its square")
+                channels, stride = channels * section.stride**2, stride * section.stride
             case AveragePool():
                 stride = float("inf")
             case Route():
@@ -262,6 +279,8 @@ def _layer(section: Section, channels: int) -> nn.Module:
             return nn.Sequential(OrderedDict(**parts, act=_ACTIVATIONS[section.activation]()))
         case MaxPool():
             return _MaxPool(section.size, section.stride, section.padding)
+        case Reorganize() | SpaceToDepth():
+            return _Blocks(section.stride, larger=isinstance(section, Reorganize))
         case AveragePool():
             return nn.AdaptiveAvgPool2d(1)
         case Upsample():
@@ -290,6 +309,20 @@ class _MaxPool(nn.Module):
             return F.max_pool2d(x, self.size, self.stride, ceil_mode=True)
         # A repeated edge never wins against the edge itself, which is in every window that hangs over it.
         return F.max_pool2d(F.pad(x, (before, after, before, after), mode="replicate"), self.size, self.stride)
+
+
+class _Blocks(nn.Module):
+    """See `SpaceToDepth`; `larger` for `Reorganize`."""
+
+    def __init__(self, stride: int, larger: bool) -> None:
+        super().__init__()
+        self.stride, self.larger = stride, larger
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        step, k = self.stride, self.stride if self.larger else 1
+        blocks = x.reshape(n, c // k**2, h * k // step, step, w * k // step, step)
+        return blocks.permute(0, 3, 5, 1, 2, 4).reshape(n, c * step**2, h // step, w // step)
 
 
 class _Route(nn.Module):

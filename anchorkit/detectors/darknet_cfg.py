@@ -1,153 +1,37 @@
 """darknet's ``.cfg`` files: read into sections, and written.
 
-A section is a layer; layers count from 0. References to other layers, which a file may write relative to the layer
-(``-1`` is the one before) or absolute, are absolute here.
+References to other layers may be relative in a file (``-1`` is the layer before) or absolute; in sections they are
+absolute.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
+from anchorkit.detectors.darknet_sections import (
+    ACTIVATIONS,
+    Attention,
+    AveragePool,
+    Cfg,
+    Convolution,
+    Dropout,
+    MaxPool,
+    Region,
+    Reorganize,
+    Route,
+    ScaleChannels,
+    Section,
+    Settings,
+    Shortcut,
+    SpaceToDepth,
+    Upsample,
+    Yolo,
+)
 from anchorkit.errors import InputError
 from anchorkit.files import read_text
 from anchorkit.suggest import did_you_mean
-
-Settings = tuple[tuple[str, str], ...]
-ACTIVATIONS = ("linear", "leaky", "mish", "swish", "logistic", "relu", "relu6", "tanh", "elu")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A layer.
-
-    Attributes:
-        line: of the file it was read from; 0 for none.
-        other: settings that do not change what the layer computes, such as those of training, as they are written.
-    """
-
-    kind: ClassVar[str]
-    line: int = field(default=0, compare=False)
-    other: Settings = ()
-
-
-@dataclass(frozen=True)
-class Convolution(Section):
-    """A convolution; `padding` is in pixels on each side, times `dilation`; `normalized`: it has batch norm."""
-
-    kind = "convolutional"
-    filters: int
-    size: int = 1
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
-    dilation: int = 1
-    normalized: bool = True
-    activation: str = "leaky"
-
-
-@dataclass(frozen=True)
-class MaxPool(Section):
-    """The largest value of each window; `padding` is the sum of both sides, the larger half of it right and below."""
-
-    kind = "maxpool"
-    size: int
-    stride: int
-    padding: int
-
-
-@dataclass(frozen=True)
-class AveragePool(Section):
-    """The mean of each channel."""
-
-    kind = "avgpool"
-
-
-@dataclass(frozen=True)
-class Upsample(Section):
-    """Each cell repeated `stride` times in both directions."""
-
-    kind = "upsample"
-    stride: int
-
-
-@dataclass(frozen=True)
-class Dropout(Section):
-    """Nothing, once a network is trained; a training of the kit's leaves it out too."""
-
-    kind = "dropout"
-
-
-@dataclass(frozen=True)
-class Route(Section):
-    """The maps of some layers side by side; of each, the part `part` of `groups` equal parts of its channels."""
-
-    kind = "route"
-    sources: tuple[int, ...]
-    groups: int = 1
-    part: int = 0
-
-
-@dataclass(frozen=True)
-class Shortcut(Section):
-    """The sum of the map before and that of layer `source`."""
-
-    kind = "shortcut"
-    source: int
-    activation: str = "linear"
-
-
-@dataclass(frozen=True)
-class Attention(Section):
-    """The product, element by element, of the map before and that of layer `source`."""
-
-    kind = "sam"
-    source: int
-
-
-@dataclass(frozen=True)
-class ScaleChannels(Section):
-    """The map of layer `source`, each channel times the one number that the map before has for it."""
-
-    kind = "scale_channels"
-    source: int
-
-
-@dataclass(frozen=True)
-class Yolo(Section):
-    """Decodes the map before into boxes.
-
-    Attributes:
-        anchors: (width, height) in pixels of the input.
-        classes: number of object classes.
-        scale: a centre lies at ``sigmoid(t) * scale - (scale - 1) / 2`` cells (``scale_x_y``).
-        squared: a side is ``(2 sigmoid(t))^2`` times the anchor's (``new_coords``), else ``exp(t)`` times.
-    """
-
-    kind = "yolo"
-    anchors: tuple[tuple[float, float], ...]
-    classes: int
-    scale: float = 1.0
-    squared: bool = False
-
-
-@dataclass(frozen=True)
-class Cfg:
-    """A network.
-
-    Attributes:
-        height: of the input in pixels.
-        width: of the input in pixels.
-        sections: the layers.
-        net: the other settings of ``[net]``, as they are written.
-    """
-
-    height: int
-    width: int
-    sections: tuple[Section, ...]
-    net: Settings = ()
 
 
 def read_cfg(path: str | Path) -> Cfg:
@@ -196,16 +80,15 @@ def parse_cfg(text: str, source: str = "cfg") -> Cfg:
     sections = []
     for given in layers:
         if given.kind not in _READERS:
-            raise InputError(
-                f"{source}, line {given.line}: unknown section [{given.kind}]; {did_you_mean(given.kind, _READERS)}"
-            )
+            mend = "export the network to ONNX" if given.kind in _OTHERS else did_you_mean(given.kind, _READERS)
+            raise InputError(f"{source}, line {given.line}: unknown section [{given.kind}]; {mend}")
         for name in _CHANGE_THE_RESULT.get(given.kind, ()):
-            if given.values.get(name, "0") not in ("0", "none"):
+            if given.values.get(name, "0") not in _HARMLESS.get(name, ("0", "none")):
                 raise given.error(f"{name}={given.values[name]} is not supported")
         section = _READERS[given.kind](given)
         sections.append(replace(section, line=given.line, other=given.rest()))
     if not any(isinstance(section, Yolo) for section in sections):
-        raise InputError(f"{source}: has no [yolo] section, so no anchors")
+        raise InputError(f"{source}: has no [yolo] and no [region] section, so no anchors")
     return Cfg(height, width, tuple(sections), net.rest())
 
 
@@ -313,47 +196,75 @@ def _yolo(given: _Given) -> Section:
     )
 
 
+def _region(given: _Given) -> Section:
+    numbers, count = given.numbers("anchors"), given.whole("num", 1, least=1)
+    if len(numbers) != 2 * count:
+        raise given.error(f"num={count}: there are {len(numbers) / 2:g} anchors")
+    for name, default, needed in (("coords", 4, 4), ("softmax", 0, 1)):
+        if given.whole(name, default) != needed:
+            raise given.error(f"{name}={given.values.get(name, default)} is not supported; {name}={needed} is")
+    pairs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return Region(anchors=pairs, classes=given.whole("classes", 20, least=1))
+
+
 _READERS: Mapping[str, Callable[[_Given], Section]] = {
     "convolutional": _convolution,
     "maxpool": _max_pool,
     "avgpool": lambda given: AveragePool(),
     "upsample": lambda given: Upsample(stride=given.whole("stride", 2, least=1)),
+    "reorg": lambda given: Reorganize(stride=given.whole("stride", 1, least=1)),
+    "reorg3d": lambda given: SpaceToDepth(stride=given.whole("stride", 1, least=1)),
     "dropout": lambda given: Dropout(),
     "route": _route,
     "shortcut": lambda given: Shortcut(source=given.layer("from"), activation=given.activation("linear")),
     "sam": lambda given: Attention(source=given.layer("from")),
     "scale_channels": lambda given: ScaleChannels(source=given.layer("from")),
     "yolo": _yolo,
+    "region": _region,
 }
+# fmt: off
+_OTHERS = (
+    "gaussian_yolo", "detection", "connected", "deconvolutional", "local", "local_avgpool", "crnn", "conv_lstm",
+    "contrastive", "implicit_add", "implicit_mul", "empty", "silence",
+)
+# fmt: on
+"""darknet's other sections, as far as networks of detectors have them."""
 _CHANGE_THE_RESULT = {
     "convolutional": ("binary", "xnor", "stride_x", "stride_y", "antialiasing", "deform", "share_index", "flipped"),
     "maxpool": ("maxpool_depth", "stride_x", "stride_y", "antialiasing"),
-    "upsample": ("reverse",),
+    "upsample": ("reverse", "scale"),
+    "reorg": ("reverse", "flatten", "extra"),
+    "reorg3d": ("reverse", "flatten", "extra"),
+    "sam": ("activation",),
+    "region": ("tree", "map", "background", "classfix"),
     "route": ("stream",),
     "shortcut": ("weights_type",),
-    "scale_channels": ("scale_wh",),
+    "scale_channels": ("scale_wh", "activation"),
 }
 """Settings that change what a layer computes in ways that the kit does not know."""
+_HARMLESS = {"activation": ("linear",), "scale": ("1", "1.0", "1.")}
+"""Values with which they do not; of most, 0."""
 
 
 def cfg_text(cfg: Cfg) -> str:
     """The text of a ``.cfg`` file. Read again, it gives the same network.
 
     Example:
-        >>> from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Yolo, cfg_text, parse_cfg
+        >>> from anchorkit.detectors.darknet_cfg import cfg_text, parse_cfg
+        >>> from anchorkit.detectors.darknet_sections import Cfg, Convolution, Yolo
         >>> sections = (Convolution(filters=12, normalized=False), Yolo(anchors=((10, 14), (23.5, 27)), classes=1))
         >>> cfg = Cfg(32, 32, sections)
         >>> parse_cfg(cfg_text(cfg)).sections == cfg.sections
         True
     """
     # darknet has one list of anchors for all [yolo] sections, from which each picks its own.
-    yolos = [section for section in cfg.sections if isinstance(section, Yolo)]
+    yolos = [section for section in cfg.sections if isinstance(section, Yolo) and not isinstance(section, Region)]
     yolos.sort(key=lambda yolo: min(width * height for width, height in yolo.anchors))
     every = ", ".join(f"{_short(width)},{_short(height)}" for yolo in yolos for width, height in yolo.anchors)
     lines = _lines("net", [("width", cfg.width), ("height", cfg.height), ("channels", 3)], cfg.net)
     for number, section in enumerate(cfg.sections):
         settings = _settings(section, number)
-        if isinstance(section, Yolo):
+        if section in yolos:
             first = sum(len(yolo.anchors) for yolo in yolos[: next(i for i, y in enumerate(yolos) if y is section)])
             mask = ",".join(str(first + index) for index in range(len(section.anchors)))
             settings = [("mask", mask), ("anchors", every), ("num", every.count(",") // 2 + 1), *settings]
@@ -374,7 +285,7 @@ def _settings(section: Section, number: int) -> list[tuple[str, object]]:
         case MaxPool():
             padding = [("padding", section.padding)] if section.padding != section.size - 1 else []
             return [("size", section.size), ("stride", section.stride), *padding]
-        case Upsample():
+        case Upsample() | Reorganize() | SpaceToDepth():
             return [("stride", section.stride)]
         case Route():
             layers = ",".join(str(source - number) for source in section.sources)
@@ -384,6 +295,10 @@ def _settings(section: Section, number: int) -> list[tuple[str, object]]:
             return [("from", section.source - number), ("activation", section.activation)]
         case Attention() | ScaleChannels():
             return [("from", section.source - number)]
+        case Region():
+            anchors = ", ".join(f"{_short(width)},{_short(height)}" for width, height in section.anchors)
+            known = [("num", len(section.anchors)), ("classes", section.classes), ("coords", 4), ("softmax", 1)]
+            return [("anchors", anchors), *known]
         case Yolo():
             coordinates = [("new_coords", 1)] if section.squared else []
             return [("classes", section.classes), ("scale_x_y", _short(section.scale)), *coordinates]

@@ -17,7 +17,8 @@ from torch import nn
 
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.darknet import maps_of, sources_of, yolo_levels
-from anchorkit.detectors.darknet_cfg import Cfg, Convolution, cfg_text
+from anchorkit.detectors.darknet_cfg import cfg_text
+from anchorkit.detectors.darknet_sections import Cfg, Convolution
 from anchorkit.detectors.state_dicts import BATCH_NORM_EPSILON, State
 from anchorkit.detectors.yolo import YoloDetector
 from anchorkit.errors import InputError

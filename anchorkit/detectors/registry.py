@@ -22,7 +22,8 @@ from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import Builder, Detector, structure
 from anchorkit.detectors.channel_surgery import CHANNELS, built
 from anchorkit.detectors.darknet import yolo_levels
-from anchorkit.detectors.darknet_cfg import Cfg, cfg_text, parse_cfg, read_cfg
+from anchorkit.detectors.darknet_cfg import cfg_text, parse_cfg, read_cfg
+from anchorkit.detectors.darknet_sections import Cfg
 from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,

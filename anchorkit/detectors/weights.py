@@ -22,7 +22,7 @@ from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, s
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.checkpoints import Checkpoint, read_checkpoint
-from anchorkit.detectors.darknet_cfg import Cfg
+from anchorkit.detectors.darknet_sections import Cfg
 from anchorkit.detectors.darknet_weights import SUFFIX, read_weights
 from anchorkit.detectors.efficientdet import COCO_IDS
 from anchorkit.detectors.state_dicts import (

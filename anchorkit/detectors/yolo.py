@@ -20,8 +20,9 @@ from torchvision.ops import clip_boxes_to_image
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, decode, maps_of, yolo_levels
-from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Route, Section, parse_cfg
+from anchorkit.detectors.darknet import DarknetTrunk, YoloLevel, decode, maps_of, with_anchors, yolo_levels
+from anchorkit.detectors.darknet_cfg import parse_cfg
+from anchorkit.detectors.darknet_sections import Cfg, Convolution, Region, Route, Section
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
 from anchorkit.detectors.postprocessing import detect
@@ -125,7 +126,8 @@ class YoloDetector(TorchvisionDetector):
             if anchors.anchors:
                 filters = (5 + len(self.categories)) * len(anchors.anchors)
                 new[level.last] = replace(level.convolution, filters=filters)
-                new[level.last + 1] = replace(level.yolo, anchors=anchors.anchors, classes=len(self.categories))
+                yolo = with_anchors(level.yolo, anchors.anchors, 1 / level.stride)
+                new[level.last + 1] = replace(yolo, classes=len(self.categories))
         rank = {number: position for position, number in enumerate(sorted(new))}
         sections = [_renumbered(new[number], rank) for number in sorted(new)]
         height, width = self.layout.input_size
@@ -158,8 +160,9 @@ def assembled(blueprint: Blueprint) -> YoloDetector:
         )
     trunk = DarknetTrunk(family.cfg, levels, used)
     head = YoloHead(levels, [len(level) for level in blueprint.shapes], len(blueprint.categories))
-    module = YoloModule(trunk, head, blueprint.shapes, size, blueprint.postprocess)
-    return YoloDetector(blueprint, module, head_costs=_costs, scores_of=_scores)
+    scores_of = _exclusive_scores if isinstance(levels[0].yolo, Region) else _scores
+    module = YoloModule(trunk, head, blueprint.shapes, size, blueprint.postprocess, scores_of)
+    return YoloDetector(blueprint, module, head_costs=_costs, scores_of=scores_of)
 
 
 class YoloHead(nn.Module):
@@ -221,10 +224,12 @@ def _scores(logits: Tensor) -> Tensor:
     return activated[..., :1] * activated[..., 1:]
 
 
-def _costs(
-    head: YoloHead,
-    trunk: TrunkFacts,
-) -> list[HeadCosts]:
+def _exclusive_scores(logits: Tensor) -> Tensor:
+    """(N, B, 1 + K) to (N, B, K), of classes that exclude each other."""
+    return logits[..., :1].sigmoid() * logits[..., 1:].softmax(-1)
+
+
+def _costs(head: YoloHead, trunk: TrunkFacts) -> list[HeadCosts]:
     """What the head costs on each level."""
     sizes = {key: math.prod(convolution.kernel_size) for key, convolution in head.levels.items()}  # type: ignore[arg-type]
     weights = [channels * sizes.get(str(level), 1) for level, channels in enumerate(trunk.channels)]
@@ -235,7 +240,13 @@ class YoloModule(nn.Module):
     """A YOLO with torchvision's manners; see `Detector.module`."""
 
     def __init__(
-        self, trunk: DarknetTrunk, head: YoloHead, shapes: Shapes, size: tuple[int, int], postprocess: PostProcess
+        self,
+        trunk: DarknetTrunk,
+        head: YoloHead,
+        shapes: Shapes,
+        size: tuple[int, int],
+        postprocess: PostProcess,
+        scores_of: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
         self.transform = _Stretch(size)
@@ -244,6 +255,7 @@ class YoloModule(nn.Module):
         self.anchor_generator = FreeAnchorBoxes(shapes)
         self.box_coder = _BoxCoder()
         self.postprocess = postprocess
+        self.scores_of = scores_of
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
@@ -263,7 +275,7 @@ class YoloModule(nn.Module):
         of_level = torch.repeat_interleave(torch.tensor(counts)).to(anchors.device)
         results, of_images = [], zip(images, batch.image_sizes, strict=True)
         for logits, offsets, (image, (height, width)) in zip(
-            _scores(outputs["cls_logits"]), outputs["bbox_regression"], of_images, strict=True
+            self.scores_of(outputs["cls_logits"]), outputs["bbox_regression"], of_images, strict=True
         ):
             boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors), (height, width))
             scale = boxes.new_tensor([image.shape[2] / width, image.shape[1] / height] * 2)

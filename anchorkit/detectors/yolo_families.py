@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anchorkit.detectors.darknet_cfg import (
+from anchorkit.detectors.darknet_sections import (
     Cfg,
     Convolution,
     MaxPool,

@@ -3,7 +3,7 @@
 As in YOLOv5, an object is for every anchor that is less than four times as wide and as high as the object, and more
 than a quarter, on all levels; in the cell of its centre and in those neighbours from which its centre can be reached.
 Boxes are compared by complete IoU (Zheng et al. 2020, section 3.3), which is also what objectness is to say. Objectness
-and classes are learned by binary cross-entropy.
+and classes are learned by binary cross-entropy; classes of a ``[region]``, which exclude each other, by cross-entropy.
 
 Unlike there, an object that no anchor fits is for the one nearest in shape: with few anchors left, it would otherwise
 be taught as background. And all boxes weigh the same in objectness, which is nearly what YOLOv5's weights of the levels
@@ -22,6 +22,7 @@ from torchvision.ops import complete_box_iou_loss
 
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.darknet import YoloLevel, decode
+from anchorkit.detectors.darknet_sections import Region
 
 RATIO = 4.0
 CLASSIFICATION, OBJECTNESS = 1 / 8, 1 / 240
@@ -84,8 +85,12 @@ def yolo_losses(
             place = place * length + index
         wanted.view(-1).scatter_reduce_(0, place, (1 - loss.detach()).clamp(min=0), "amax")
         objectness = objectness + F.binary_cross_entropy_with_logits(outputs[..., 4], wanted, reduction="sum")
-        classes = F.one_hot(labels[found.objects], rows.shape[1] - 5).float()
-        class_terms.append(F.binary_cross_entropy_with_logits(rows[:, 5:], classes, reduction="none").sum(1))
+        classes = labels[found.objects]
+        if isinstance(level.yolo, Region):
+            class_terms.append(F.cross_entropy(rows[:, 5:], classes, reduction="none"))
+        else:
+            wanted_scores = F.one_hot(classes, rows.shape[1] - 5).float()
+            class_terms.append(F.binary_cross_entropy_with_logits(rows[:, 5:], wanted_scores, reduction="none").sum(1))
         box_terms.append(loss)
     return {
         "bbox_regression": _mean(box_terms),

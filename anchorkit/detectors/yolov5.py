@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from anchorkit.detectors.base import Detector
-from anchorkit.detectors.darknet_cfg import Cfg, Convolution, Shortcut, Upsample
+from anchorkit.detectors.darknet_sections import Cfg, Convolution, Shortcut, Upsample
 from anchorkit.detectors.efficientdet_module import Letterbox
 from anchorkit.detectors.families import Blueprint
 from anchorkit.detectors.state_dicts import State, fill

@@ -22,7 +22,8 @@ from anchorkit.detectors import Detector, cut_channels, export_darknet, masked_c
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import to_tensor
 from anchorkit.detectors.darknet import yolo_levels
-from anchorkit.detectors.darknet_cfg import Convolution, Yolo, cfg_text, parse_cfg, read_cfg
+from anchorkit.detectors.darknet_cfg import cfg_text, parse_cfg, read_cfg
+from anchorkit.detectors.darknet_sections import Convolution, Yolo
 from anchorkit.detectors.darknet_weights import weights_count
 from anchorkit.detectors.yolo_loss import yolo_losses
 from anchorkit.errors import InputError
@@ -189,7 +190,11 @@ def same(one: Detector, other: Detector) -> bool:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("[dropout]", "[reorg]"), r"every.cfg, line 33: unknown section \[reorg\]"),
+        (("[dropout]", "[upsampel]"), r"every.cfg, line 33: unknown section \[upsampel\]; did you mean upsample"),
+        (("[dropout]", "[Gaussian_yolo]"), r"line 33: unknown section \[gaussian_yolo\]; export the network to ONNX"),
+        (("[dropout]", "[reorg]\nreverse=1"), r"line 33: \[reorg\] reverse=1 is not supported"),
+        (("[dropout]", "[reorg]\nstride=3"), "line 33: .reorg. stride=3: 8 channels are no multiple of its square"),
+        (("[upsample]", "[upsample]\nscale=2"), r"\[upsample\] scale=2 is not supported"),
         (
             ("activation=mish", "activation=misch"),
             "every.cfg, line 8: .*activation=misch is unknown; did you mean mish",
