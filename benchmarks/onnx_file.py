@@ -1,9 +1,11 @@
-"""What cutting anchors out of an ONNX file gains and costs, on a user's images: the frontier, with intervals and times.
+"""What cutting anchors out of a file gains and costs, on a user's images: the frontier, with intervals and times.
 
     python benchmarks/onnx_file.py yolo-fastest-1.1.onnx DATA/coco_subset --split train -p preset=darknet
+    python benchmarks/onnx_file.py yolo-fastest-1.1.cfg DATA/coco_subset --split train
 
 Searches by boxes, cuts the file at every point of the frontier that loses at most `--max-loss`, runs the cut files over
-the images again, and times them in turn with the whole file. Prints a table.
+the images again, and times them in turn with the whole file. Prints a table. Of darknet's files (the .weights lie
+beside the .cfg), the cut .cfg and .weights are read and run again, and so is an ONNX file that is made of them.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import anchorkit as ak
+from anchorkit.datasets import Split
+from anchorkit.detectors import Detector, export_darknet
+from anchorkit.onnx import OnnxDetector
 from anchorkit.runs.onnx_file import open_onnx, parse_facts
 
 
@@ -31,8 +37,8 @@ def main() -> None:
 
     split = ak.load_dataset(options.data).splits()[options.split]
     begun = time.perf_counter()
-    whole = open_onnx(options.file, parse_facts(options.facts), split.categories)
-    print(f"understood in {time.perf_counter() - begun:.1f} s\n{whole}\n{whole.preprocess.describe()}", file=sys.stderr)
+    whole = opened(options.file, options.facts, split)
+    print(f"understood in {time.perf_counter() - begun:.1f} s\n{whole}", file=sys.stderr)
     predictions = ak.collect_predictions(whole, split)
     evaluator = ak.Evaluator(predictions, split.ground_truth)
     full = evaluator.stats(evaluator.full)
@@ -54,20 +60,21 @@ def main() -> None:
             begun = time.perf_counter()
             small = ak.prune(whole, chosen)
             seconds = time.perf_counter() - begun
-            small.save(Path(folder) / f"{name}.onnx")
-            again = ak.Evaluator(ak.collect_predictions(small, split, progress=False), split.ground_truth)
-            same = again.accuracy(again.full) == evaluator.accuracy(chosen)
+            runs = written(small, Path(folder) / name, split)
+            sizes = " + ".join(f"{file.stat().st_size / 1e6:.2f}" for file, _ in runs)
+            promise, found = evaluator.accuracy(chosen), [ap(again, split) for _, again in runs]
+            same = ", ".join("equal" if value == promise else f"{100 * (value - promise):+.2g}" for value in found)
             files[name] = small
-            rows.append((name, chosen, small.costs(), same, seconds))
-        print("| kept | boxes | total MACs | file | AP | change, 95 % | AP of the cut file, run | cut in |")
-        print("|---|---|---|---|---|---|---|---|")
-        for _, chosen, costs, same, seconds in rows:
+            rows.append((chosen, ak.costs.costs(small.layout.full), sizes, same, seconds))
+        print("| kept | boxes | total MACs | file | AP | change, 95 % | jointly | AP of the cut file, run | cut in |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        for chosen, costs, sizes, same, seconds in rows:
             change = changes.loc[" ".join(chosen.ids)]
             print(
                 f"| {' '.join(chosen.ids)} | {costs['boxes']:,} | {costs['total_flops'] / 1e6:.1f} M "
-                f"| {costs['bytes'] / 1e6:.2f} MB | {100 * evaluator.accuracy(chosen):.2f} "
+                f"| {sizes} MB | {100 * evaluator.accuracy(chosen):.2f} "
                 f"| {100 * change['change']:+.2f} ({100 * change['low']:+.2f} to {100 * change['high']:+.2f}) "
-                f"| {'equal' if same else 'DIFFERS'} | {seconds:.1f} s |"
+                f"| {100 * change['least']:+.2f} | {same} | {seconds:.1f} s |"
             )
         for runtime in options.runtimes:
             report = ak.measure_latency(files, images, runtime=runtime, repeats=options.rounds)
@@ -77,6 +84,29 @@ def main() -> None:
                 parts = " + ".join(f"{medians.loc[name, part]:.2f}" for part in ("network", "postprocess"))
                 compared = "" if name == "whole" else f"; {report.compare('whole', name, clock='processor')}"
                 print(f"{name}: {parts} ms{compared}")
+
+
+def opened(file: Path, facts: list[str] | None, split: Split) -> Detector | OnnxDetector:
+    """The detector that a file is."""
+    if file.suffix == ".cfg":
+        return ak.load_detector(file, weights=file.with_suffix(".weights"), categories=split.categories)
+    return open_onnx(file, parse_facts(facts), split.categories)
+
+
+def written(small: Any, path: Path, split: Split) -> list[tuple[Path, Any]]:
+    """The files of a cut detector, and each read again."""
+    if isinstance(small, OnnxDetector):
+        file = small.save(path.with_suffix(".onnx"))
+        return [(file, small)]
+    cfg = export_darknet(small, path.with_suffix(".cfg"))
+    model = ak.export_onnx(small, path.with_suffix(".onnx"))
+    return [(cfg.with_suffix(".weights"), opened(cfg, None, split)), (model, ak.load_onnx(model))]
+
+
+def ap(detector: Detector | OnnxDetector, split: Split) -> float:
+    """AP (0..1) of a detector on the images."""
+    found = ak.Evaluator(ak.collect_predictions(detector, split, progress=False), split.ground_truth)
+    return found.accuracy(found.full)
 
 
 if __name__ == "__main__":
