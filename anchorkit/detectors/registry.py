@@ -24,6 +24,7 @@ from anchorkit.detectors.channel_surgery import CHANNELS, built
 from anchorkit.detectors.darknet import yolo_levels
 from anchorkit.detectors.darknet_cfg import cfg_text, parse_cfg, read_cfg
 from anchorkit.detectors.darknet_sections import Cfg
+from anchorkit.detectors.darknet_weights import is_weights_file
 from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
@@ -119,7 +120,8 @@ def load_detector(
             trunk are taken that fit by name and shape: a shipped one (``"tiny_ssd-shapes"``), the shipped one that fits
             best (``"shipped"``; where none fits, the weights stay random), or a folder that `save_detector` wrote. Or
             weights of torchvision's classifier with that trunk, by name (``"IMAGENET1K_V1"``;
-            ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or as a state-dict file.
+            ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or as a state-dict file. Or darknet's
+            weights: a whole file, for any classes, or the first layers (``darknet53.conv.74``).
             `Detector.begins_with` says what was taken.
         categories: object classes, how many there are, or a file that names them (``coco.names``, ``data.yaml``). A
             ``.cfg`` says how many.
@@ -190,7 +192,7 @@ def load_detector(
         take_weights(detector, found)
         detector.begins_with = found.source
     if backbone_weights is not None:
-        _take_trunk(detector, backbone_weights)
+        _take_trunk(detector, backbone_weights, _cfg_of(name, options))
     return detector
 
 
@@ -320,7 +322,7 @@ def _cfg_of(name: str, options: Mapping[str, Any]) -> Cfg | None:
     return cfg
 
 
-def _take_trunk(detector: Detector, start: str | Path) -> None:
+def _take_trunk(detector: Detector, start: str | Path, cfg: Cfg | None) -> None:
     """Put what `backbone_weights` of `load_detector` means into a detector's trunk, and note it."""
     shipped = sorted((data_dir() / "detectors").glob(f"*/{WEIGHTS_FILE}"))
     if start == "shipped":
@@ -333,10 +335,10 @@ def _take_trunk(detector: Detector, start: str | Path) -> None:
     else:
         named = {path.parent.name: path for path in shipped}
         path = named.get(str(start), Path(start) / WEIGHTS_FILE)
-    if path.is_file():
-        taken, of = take_trunk(detector, path)
-        name = path.parent.name if path in shipped else str(path.parent)
-        detector.begins_with = f"the trunk of {name} ({taken} of {of} tensors)"
+    if is_weights_file(Path(start)):
+        detector.begins_with = take_trunk(detector, Path(start), cfg=cfg)
+    elif path.is_file():
+        detector.begins_with = take_trunk(detector, path, path.parent.name if path in shipped else str(path.parent))
     else:
         take_backbone_weights(detector, start)
         detector.begins_with = f"the trunk of {start}"

@@ -23,7 +23,7 @@ from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.checkpoints import Checkpoint, read_checkpoint
 from anchorkit.detectors.darknet_sections import Cfg
-from anchorkit.detectors.darknet_weights import SUFFIX, read_weights
+from anchorkit.detectors.darknet_weights import is_weights_file, read_trunk, read_weights
 from anchorkit.detectors.efficientdet import COCO_IDS
 from anchorkit.detectors.state_dicts import (
     State,
@@ -159,12 +159,8 @@ def find_weights(architecture: str, weights: str | Path, cfg: Cfg | None = None)
         state = _fetch(architecture, "weights", member)
         return FoundWeights(f"{architecture} {weights}", state, _as_categories(member.meta["categories"]))
     path = Path(weights)
-    if path.suffix == SUFFIX:
-        if cfg is None:
-            raise InputError(
-                f"{path}: darknet's weights, and {architecture} is not darknet's; give the .cfg file instead"
-            )
-        return FoundWeights(str(path), *read_weights(path, cfg))
+    if is_weights_file(path):
+        return FoundWeights(str(path), *read_weights(path, _darknets(cfg, architecture, path)))
     if not path.is_file() and path.suffix not in STATE_SUFFIXES:
         return None
     entry = ADOPT.get(architecture)
@@ -217,26 +213,39 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         fill(detector, state)
 
 
-def take_trunk(detector: Detector, path: Path) -> tuple[int, int]:
+def _darknets(cfg: Cfg | None, architecture: str, path: Path) -> Cfg:
+    if cfg is None:
+        raise InputError(f"{path}: darknet's weights, and {architecture} is not darknet's; give the .cfg file instead")
+    return cfg
+
+
+def take_trunk(detector: Detector, path: Path, name: str = "", cfg: Cfg | None = None) -> str:
     """Put the trunk of a saved detector into a detector: every tensor that has the same name and shape in both.
 
     Args:
         detector: whose trunk is overwritten; its head stays as it is.
-        path: the ``model.safetensors`` of a saved detector; its classes, anchors and input size may be others.
+        path: the ``model.safetensors`` of a saved detector; its classes, anchors and input size may be others. Or
+            darknet's weights, all of them or of the first layers.
+        name: what the saved detector is called.
+        cfg: the detector's darknet network, if it has one.
 
     Returns:
-        How many tensors of the trunk were taken, and how many the trunk has.
+        In words what was taken, with how many of the trunk's tensors.
 
     Raises:
         InputError: the file cannot be read, or nothing in it fits.
     """
-    state, own = read_state(path), detector.module.state_dict()
+    if is_weights_file(path):
+        state, words = read_trunk(path, _darknets(cfg, detector.architecture, path))
+    else:
+        state, words = read_state(path), f"the trunk of {name}"
+    own = detector.module.state_dict()
     trunk = [name for name in own if name.startswith(TRUNK)]
     fitting = {name: state[name] for name in trunk if name in state and state[name].shape == own[name].shape}
     if not fitting:
         raise InputError(f"{path}: no tensor of it fits the trunk of {detector.name}; leave out backbone_weights")
     detector.module.load_state_dict(own | fitting)
-    return len(fitting), len(trunk)
+    return f"{words} ({len(fitting)} of {len(trunk)} tensors)"
 
 
 def take_backbone_weights(detector: Detector, weights: str | Path) -> None:
