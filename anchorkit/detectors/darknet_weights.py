@@ -33,7 +33,7 @@ _WITH_NORM = ("norm.bias", "norm.weight", "norm.running_mean", "norm.running_var
 
 @dataclass(frozen=True)
 class _Layer:
-    """A convolution: its section, the kit's name of each of its tensors in the file's order, and the tensors' shapes."""
+    """A convolution: its section, the kit's names of its tensors in the file's order, and the tensors' shapes."""
 
     section: int
     tensors: tuple[str, ...]

@@ -170,6 +170,8 @@ def model(classes: int, width: float = 0.25, names: Any = None, **table: Any) ->
             if isinstance(norm, nn.BatchNorm2d):
                 norm.running_mean.normal_(std=0.2)  # type: ignore[union-attr]
                 norm.running_var.uniform_(0.002, 0.4)  # type: ignore[union-attr]
+        for last in made.model[-1].m:  # type: ignore[union-attr]
+            last.weight.mul_(3e-4)  # what comes in is large; no score and no side shall be saturated
     return made.eval()
 
 
