@@ -108,8 +108,8 @@ def load_detector(
     - a state-dict file, ``.pth`` or ``.pt`` (read as tensors only, never unpickled; the state dict by itself or under
       ``model`` or ``state_dict``) or ``.safetensors``, with torchvision's names of the tensors or the kit's. Without
       `categories` the classes are counted in it: 90 are COCO's, as torchvision numbers them, others get numbers.
-      For `yolov5n` and `yolov5s` it may be a checkpoint of the training repository, a pickle of a module: nothing in it
-      runs, and it brings categories and anchors.
+      For `yolov5n`, `yolov5s` and `yolov7_tiny` it may be a checkpoint of the training repository, a pickle of a
+      module: nothing in it runs, and it brings categories and anchors.
     - darknet's ``.weights`` for a ``.cfg`` file or a YOLO by name: read to the last number or refused;
     - None: fresh weights, which need `categories`.
 
@@ -179,8 +179,8 @@ def load_detector(
         raise InputError(f"unknown weights {str(weights)!r} of {name}: use {_known_weights(name)}")
     if categories is None and found is not None:
         categories = found.categories
-    if shapes is None and found is not None:
-        shapes = found.shapes
+    if found is not None:
+        shapes, options = found.shapes if shapes is None else shapes, {**found.options, **options}
     if categories is None:
         what = f"fresh weights of {name} need" if found is None else f"{found.source} does not say its"
         raise InputError(f"load_detector: {what} categories (the object classes, or how many)")

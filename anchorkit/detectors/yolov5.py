@@ -23,7 +23,7 @@ from anchorkit.detectors.yolo_families import V3_ANCHORS, Layers
 from anchorkit.errors import InputError
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.03
-DETECT = "model.24."  # how the names of the repository's last module begin
+_DETECT = "model.24."  # how the names of the repository's last module begin
 _FIRST = "model.0.conv.weight"
 _OF_WIDTH = {16: "yolov5n", 32: "yolov5s", 48: "yolov5m", 64: "yolov5l", 80: "yolov5x"}  # filters of the first layer
 
@@ -152,7 +152,7 @@ def adopt(detector: Detector, state: State) -> None:
 
 def _beside(name: str) -> bool:
     """Whether a tensor is of the anchors, which a detector of the kit has in its layout."""
-    return name in (f"{DETECT}anchors", f"{DETECT}anchor_grid")
+    return name in (f"{_DETECT}anchors", f"{_DETECT}anchor_grid")
 
 
 def own_name(name: str) -> str:
@@ -163,8 +163,8 @@ def own_name(name: str) -> str:
         >>> own_name("model.24.m.0.weight"), own_name("model.2.cv1.bn.running_mean")
         ('head.levels.0.weight', 'backbone.layers.2.norm.running_mean')
     """
-    if name.startswith(f"{DETECT}m."):
-        return name.replace(f"{DETECT}m.", "head.levels.")
+    if name.startswith(f"{_DETECT}m."):
+        return name.replace(f"{_DETECT}m.", "head.levels.")
     module, _, tensor = name.rpartition(".conv.") if ".conv." in name else name.rpartition(".bn.")
     number = _NUMBERS.get(module)
     part = "conv" if ".conv." in name else "norm"
