@@ -47,6 +47,7 @@ def detect(session: onnxruntime.InferenceSession, description: dict[str, Any], i
     else:
         boxes, scores, classes = select(outputs["boxes"][0], outputs["scores"][0], description)
     height, width = image.shape[:2]
+    boxes = boxes - np.array(margin(image, description["input"]) * 2)
     boxes = (boxes / np.array(scale * 2)).clip(0, [width, height, width, height])
     return [
         (description["categories"][c]["name"], float(score), tuple(box.tolist()))
@@ -58,16 +59,34 @@ def prepare(image: np.ndarray, expected: dict[str, Any]) -> tuple[np.ndarray, tu
     """The input (1, 3, H, W), float32 0..1, and by how much x and y were scaled."""
     height, width = expected["shape"][2:]
     how = expected["resize"]
+    factor = min(height / image.shape[0], width / image.shape[1])
     if how["mode"] == "fit":  # keep the aspect; what is left at the right and at the bottom is filled
-        factor = min(height / image.shape[0], width / image.shape[1])
         new_height, new_width = (max(1, int(side * factor)) for side in image.shape[:2])
+    elif how["mode"] == "letterbox":  # the same, with half of what is left on each side
+        new_height, new_width = (max(1, round(side * factor)) for side in image.shape[:2])
     else:
         new_height, new_width = height, width
+    left, top = margin(image, expected)
     small = resize(image, new_height, new_width, how["antialias"])
     framed = np.empty((height, width, 3), np.float32)
     framed[:] = how.get("fill", 0)
-    framed[:new_height, :new_width] = small
-    return framed.transpose(2, 0, 1)[None], (new_width / image.shape[1], new_height / image.shape[0])
+    framed[top : top + new_height, left : left + new_width] = small
+    scale = (
+        (factor, factor) if how["mode"] == "letterbox" else (new_width / image.shape[1], new_height / image.shape[0])
+    )
+    return framed.transpose(2, 0, 1)[None], scale
+
+
+def margin(image: np.ndarray, expected: dict[str, Any]) -> tuple[int, int]:
+    """Pixels of the input at the left of the image and above it."""
+    if expected["resize"]["mode"] != "letterbox":
+        return 0, 0
+    sides = expected["shape"][2:]
+    factor = min(side / own for side, own in zip(sides, image.shape, strict=False))
+    top, left = (
+        round((side - max(1, round(own * factor))) / 2 - 0.1) for side, own in zip(sides, image.shape, strict=False)
+    )
+    return left, top
 
 
 def resize(image: np.ndarray, height: int, width: int, antialias: bool) -> np.ndarray:

@@ -133,8 +133,9 @@ def maps_of(cfg: Cfg) -> dict[int, tuple[int, float]]:
     maps: dict[int, tuple[int, float]] = {-1: (3, 1.0)}
     for number, section in enumerate(cfg.sections):
         sources = sources_of(section, number)
-        if any(source >= 0 and isinstance(cfg.sections[source], Yolo) for source in sources):
-            raise _error(section, "reads a [yolo] or [region] section; put a [route] before it")
+        for source in sources:
+            if source >= 0 and isinstance(cfg.sections[source], Yolo):
+                raise _error(section, f"reads a [{cfg.sections[source].kind}] section; put a [route] before it")
         read = [maps[source] for source in sources]
         channels, stride = read[0]
         match section:

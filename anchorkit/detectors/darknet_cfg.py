@@ -83,7 +83,7 @@ def parse_cfg(text: str, source: str = "cfg") -> Cfg:
             mend = "export the network to ONNX" if given.kind in _OTHERS else did_you_mean(given.kind, _READERS)
             raise InputError(f"{source}, line {given.line}: unknown section [{given.kind}]; {mend}")
         for name in _CHANGE_THE_RESULT.get(given.kind, ()):
-            if given.values.get(name, "0") not in _HARMLESS.get(name, ("0", "none")):
+            if name in given.values and given.values[name] not in _HARMLESS.get(name, ("0", "none")):
                 raise given.error(f"{name}={given.values[name]} is not supported")
         section = _READERS[given.kind](given)
         sections.append(replace(section, line=given.line, other=given.rest()))

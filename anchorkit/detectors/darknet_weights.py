@@ -7,8 +7,10 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +33,9 @@ _WITH_NORM = ("norm.bias", "norm.weight", "norm.running_mean", "norm.running_var
 
 @dataclass(frozen=True)
 class _Layer:
-    """A convolution: the kit's name of each of its tensors in the file's order, and the tensors' shapes."""
+    """A convolution: its section, the kit's names of its tensors in the file's order, and the tensors' shapes."""
 
+    section: int
     tensors: tuple[str, ...]
     filters: int
     weight: tuple[int, int, int, int]
@@ -54,7 +57,7 @@ def _layers(cfg: Cfg, classes: int) -> Iterator[_Layer]:
             filters = filters // (5 + cfg.sections[number + 1].classes) * (5 + classes)  # type: ignore[attr-defined]
             tensors = [f"{name}bias", f"{name}weight"]
         channels = maps[sources_of(section, number)[0]][0] // section.groups
-        yield _Layer(tuple(tensors), filters, (filters, channels, section.size, section.size))
+        yield _Layer(number, tuple(tensors), filters, (filters, channels, section.size, section.size))
 
 
 def weights_count(cfg: Cfg, classes: int) -> int:
@@ -81,6 +84,38 @@ def read_weights(path: Path, cfg: Cfg) -> tuple[State, int]:
     Raises:
         InputError: the file is missing, cut off, of another network, or has numbers that are not finite.
     """
+    numbers, classes, layers = _numbers(path, cfg)
+    if not classes:
+        raise InputError(
+            f"{path}: has the numbers of layers 0 to {layers[-1].section} only; give it as backbone_weights= to begin "
+            "a training with them"
+        )
+    return _state(numbers, layers), classes
+
+
+def read_trunk(path: Path, cfg: Cfg) -> tuple[State, str]:
+    """The tensors of the trunk in a ``.weights`` file, and in words which these are.
+
+    Args:
+        path: a whole file, for any number of classes, or one that ends after some whole layers, as those that training
+            begins with do (``darknet53.conv.74``).
+        cfg: the network that it is for.
+
+    Raises:
+        InputError: see `read_weights`.
+    """
+    numbers, classes, layers = _numbers(path, cfg)
+    state = {name: value for name, value in _state(numbers, layers).items() if not name.startswith("head.")}
+    return state, f"the trunk of {path}" if classes else f"layers 0 to {layers[-1].section} of {path}"
+
+
+def is_weights_file(path: Path) -> bool:
+    """Whether it is called like a file of darknet's weights: ``yolov4.weights``, or ``yolov4.conv.137`` for a part."""
+    return path.suffix == SUFFIX or re.search(r"\.conv\.\d+$", path.name) is not None
+
+
+def _numbers(path: Path, cfg: Cfg) -> tuple[np.ndarray, int, list[_Layer]]:
+    """All numbers of a file, for how many classes they are (0: they are the first layers only), and the layers."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -92,7 +127,12 @@ def read_weights(path: Path, cfg: Cfg) -> tuple[State, int]:
     count, none = len(body) // 4, weights_count(cfg, 0)
     per_class = weights_count(cfg, 1) - none
     classes, rest = divmod(count - none, per_class)
-    if len(body) % 4 or rest or classes < 1:
+    layers = list(_layers(cfg, max(0, classes)))
+    if classes < 1 or rest:
+        ends = accumulate(layer.numbers for layer in _layers(cfg, known))
+        first = next((number for number, end in enumerate(ends, 1) if end == count), 0)
+        classes, layers = 0, list(_layers(cfg, known))[:first]
+    if len(body) % 4 or not layers:
         expected = head + 4 * weights_count(cfg, known)
         raise InputError(
             f"{path}: has {len(data):,} bytes; weights of this network for {known} classes have {expected:,}. The file "
@@ -102,9 +142,13 @@ def read_weights(path: Path, cfg: Cfg) -> tuple[State, int]:
     if not np.isfinite(numbers).all():
         bad = int((~np.isfinite(numbers)).sum())
         raise InputError(f"{path}: {bad:,} of {count:,} numbers are not finite (NaN or infinite); take earlier weights")
+    return numbers, int(classes), layers
+
+
+def _state(numbers: np.ndarray, layers: Iterable[_Layer]) -> State:
     values = torch.from_numpy(numbers.astype(np.float32))
     state, at = {}, 0
-    for layer in _layers(cfg, classes):
+    for layer in layers:
         for name in layer.tensors:
             shape = layer.weight if name is layer.tensors[-1] else (layer.filters,)
             size = int(np.prod(shape))
@@ -112,7 +156,7 @@ def read_weights(path: Path, cfg: Cfg) -> tuple[State, int]:
             at += size
         if len(layer.tensors) == len(_WITH_NORM):
             state[layer.tensors[0].replace("norm.bias", "norm.num_batches_tracked")] = torch.tensor(0)
-    return state, int(classes)
+    return state
 
 
 def export_darknet(detector: Detector, path: str | Path) -> Path:

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import clip_boxes_to_image
-from torchvision.transforms.functional import resize
 
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
 from anchorkit.detectors.heads import anchors_last, copy_filters, keep_filters
 from anchorkit.detectors.postprocessing import detect
+from anchorkit.detectors.resizing import Letterbox
 from anchorkit.detectors.shared_head import Positions
 from anchorkit.detectors.trunks import Trunk
 from anchorkit.errors import InputError
@@ -130,7 +129,7 @@ class EfficientDetModule(nn.Module):
         from effdet.loss import DetectionLoss
 
         super().__init__()
-        self.transform = Letterbox(size)
+        self.transform = Letterbox(size, IMAGE_MEAN, IMAGE_STD)
         self.backbone = trunk
         self.head = head
         self.anchor_generator = FreeAnchorBoxes(shapes)
@@ -176,56 +175,6 @@ class EfficientDetModule(nn.Module):
         one_level = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)  # the top-k is of the image
         found = detect(logits.sigmoid(), boxes, one_level, self.postprocess)
         return {"boxes": found.boxes * (image.shape[-1] / size[1]), "scores": found.scores, "labels": 1 + found.labels}
-
-
-class Letterbox(nn.Module):
-    """Resizing and normalisation as effdet's `ResizePad` and loader have them: the image lies in the upper left corner.
-
-    Args:
-        size: (height, width) of the input in pixels.
-        mean: what is subtracted from the channels of an image, 0..1.
-        std: what they are then divided by.
-        fill: the rest of the input, before that; by default the mean as a uint8 image has it.
-    """
-
-    def __init__(
-        self,
-        size: tuple[int, int],
-        mean: Sequence[float] = IMAGE_MEAN,
-        std: Sequence[float] = IMAGE_STD,
-        fill: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__()
-        self.size = size
-        self.image_mean, self.image_std = list(mean), list(std)
-        self.fill = [round(255 * channel) / 255 for channel in mean] if fill is None else list(fill)
-
-    @property
-    def resizing(self) -> dict[str, Any]:
-        """What an exported detector says of it."""
-        return {"mode": "fit", "antialias": True, "fill": self.fill}
-
-    def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
-    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        """Images (3, H, W) in 0..1 as one batch, and boxes in pixels of the input.
-
-        The sizes of the returned list are those of the images in the input before rounding to whole pixels: as in
-        effdet, boxes are clipped to them and scaled by one factor in both directions.
-        """
-        colours = images[0].new_tensor([self.image_mean, self.image_std, self.fill])
-        mean, std, fill = colours.reshape(3, 3, 1, 1)
-        batch = fill.expand(len(images), 3, *self.size).clone()
-        scales = [min(self.size[0] / image.shape[1], self.size[1] / image.shape[2]) for image in images]
-        for padded, image, scale in zip(batch, images, scales, strict=True):
-            height, width = (max(1, int(side * scale)) for side in image.shape[1:])
-            padded[:, :height, :width] = resize(image, [height, width], antialias=True)
-        sizes = [(image.shape[1] * scale, image.shape[2] * scale) for image, scale in zip(images, scales, strict=True)]
-        normalised = ImageList((batch - mean) / std, sizes)
-        if targets is None:
-            return normalised, None
-        scaled = zip(targets, scales, strict=True)
-        return normalised, [{**target, "boxes": target["boxes"] * scale} for target, scale in scaled]
 
 
 class _BoxCoder:

@@ -374,7 +374,7 @@ def _facts_of(value: Any) -> dict[str, Any]:
 
 
 def _resizing(detector: Detector) -> dict[str, Any] | None:
-    """How an image becomes an input: ``mode`` ``"stretch"`` or ``"fit"``, ``antialias``, and for the latter ``fill``.
+    """How an image becomes an input: ``mode`` ``"stretch"``, ``"fit"`` or ``"letterbox"``, ``antialias``, ``fill``.
 
     A transform that is not torchvision's can say it itself, as an attribute `resizing`; None if it does not.
     """

@@ -24,6 +24,7 @@ from anchorkit.detectors.channel_surgery import CHANNELS, built
 from anchorkit.detectors.darknet import yolo_levels
 from anchorkit.detectors.darknet_cfg import cfg_text, parse_cfg, read_cfg
 from anchorkit.detectors.darknet_sections import Cfg
+from anchorkit.detectors.darknet_weights import is_weights_file
 from anchorkit.detectors.state_dicts import fill, named_in_errors, read_state
 from anchorkit.detectors.weights import (
     STATE_SUFFIXES,
@@ -107,8 +108,8 @@ def load_detector(
     - a state-dict file, ``.pth`` or ``.pt`` (read as tensors only, never unpickled; the state dict by itself or under
       ``model`` or ``state_dict``) or ``.safetensors``, with torchvision's names of the tensors or the kit's. Without
       `categories` the classes are counted in it: 90 are COCO's, as torchvision numbers them, others get numbers.
-      For `yolov5n` and `yolov5s` it may be a checkpoint of the training repository, a pickle of a module: nothing in it
-      runs, and it brings categories and anchors.
+      For `yolov5n`, `yolov5s` and `yolov7_tiny` it may be a checkpoint of the training repository, a pickle of a
+      module: nothing in it runs, and it brings categories and anchors.
     - darknet's ``.weights`` for a ``.cfg`` file or a YOLO by name: read to the last number or refused;
     - None: fresh weights, which need `categories`.
 
@@ -119,7 +120,8 @@ def load_detector(
             trunk are taken that fit by name and shape: a shipped one (``"tiny_ssd-shapes"``), the shipped one that fits
             best (``"shipped"``; where none fits, the weights stay random), or a folder that `save_detector` wrote. Or
             weights of torchvision's classifier with that trunk, by name (``"IMAGENET1K_V1"``;
-            ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or as a state-dict file.
+            ``"IMAGENET1K_FEATURES"`` for VGG-16 is what SSD300 was made with) or as a state-dict file. Or darknet's
+            weights: a whole file, for any classes, or the first layers (``darknet53.conv.74``).
             `Detector.begins_with` says what was taken.
         categories: object classes, how many there are, or a file that names them (``coco.names``, ``data.yaml``). A
             ``.cfg`` says how many.
@@ -177,8 +179,8 @@ def load_detector(
         raise InputError(f"unknown weights {str(weights)!r} of {name}: use {_known_weights(name)}")
     if categories is None and found is not None:
         categories = found.categories
-    if shapes is None and found is not None:
-        shapes = found.shapes
+    if found is not None:
+        shapes, options = found.shapes if shapes is None else shapes, {**found.options, **options}
     if categories is None:
         what = f"fresh weights of {name} need" if found is None else f"{found.source} does not say its"
         raise InputError(f"load_detector: {what} categories (the object classes, or how many)")
@@ -190,7 +192,7 @@ def load_detector(
         take_weights(detector, found)
         detector.begins_with = found.source
     if backbone_weights is not None:
-        _take_trunk(detector, backbone_weights)
+        _take_trunk(detector, backbone_weights, _cfg_of(name, options))
     return detector
 
 
@@ -320,7 +322,7 @@ def _cfg_of(name: str, options: Mapping[str, Any]) -> Cfg | None:
     return cfg
 
 
-def _take_trunk(detector: Detector, start: str | Path) -> None:
+def _take_trunk(detector: Detector, start: str | Path, cfg: Cfg | None) -> None:
     """Put what `backbone_weights` of `load_detector` means into a detector's trunk, and note it."""
     shipped = sorted((data_dir() / "detectors").glob(f"*/{WEIGHTS_FILE}"))
     if start == "shipped":
@@ -333,10 +335,10 @@ def _take_trunk(detector: Detector, start: str | Path) -> None:
     else:
         named = {path.parent.name: path for path in shipped}
         path = named.get(str(start), Path(start) / WEIGHTS_FILE)
-    if path.is_file():
-        taken, of = take_trunk(detector, path)
-        name = path.parent.name if path in shipped else str(path.parent)
-        detector.begins_with = f"the trunk of {name} ({taken} of {of} tensors)"
+    if is_weights_file(Path(start)):
+        detector.begins_with = take_trunk(detector, Path(start), cfg=cfg)
+    elif path.is_file():
+        detector.begins_with = take_trunk(detector, path, path.parent.name if path in shipped else str(path.parent))
     else:
         take_backbone_weights(detector, start)
         detector.begins_with = f"the trunk of {start}"

@@ -154,12 +154,26 @@ class _BareNetwork(nn.Module):
         return scores, boxes
 
 
+def within_padding(transform: Any, boxes: Tensor, size: tuple[float, float]) -> Tensor:
+    """Boxes (B, 4) of the input in pixels of an image of `size`, (height, width), in it, and clipped to that.
+
+    Args:
+        transform: what put the image there; with a method `margin` if not into the upper left corner.
+        boxes: x1 y1 x2 y2.
+        size: of the image in the input.
+    """
+    if hasattr(transform, "margin"):
+        boxes = boxes - boxes.new_tensor(transform.margin(size) * 2)
+    clipped: Tensor = clip_boxes_to_image(boxes, size)
+    return clipped
+
+
 def _predict(
     module: Any, scores_of: Callable[[Tensor], Tensor], batch: Tensor, image_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
     """Scores (N, B, K) and boxes (N, B, 4) of normalised images (N, 3, H, W), and the grids of the levels.
 
-    Boxes are clipped to `image_size`, (height, width) of the images within their padding.
+    Boxes are those of the images within their padding: clipped to `image_size`, (height, width) there.
     """
     features = list(module.backbone(batch).values())
     outputs = module.head(features)
@@ -167,5 +181,5 @@ def _predict(
     grids = [(feature.shape[-2], feature.shape[-1]) for feature in features]
     anchors = module.anchor_generator(ImageList(batch, []), features)[0]
     boxes = module.box_coder.decode_single(offsets.flatten(0, 1), anchors.repeat(offsets.shape[0], 1))
-    boxes = clip_boxes_to_image(boxes, image_size).unflatten(0, (offsets.shape[0], -1))
+    boxes = within_padding(module.transform, boxes, image_size).unflatten(0, (offsets.shape[0], -1))
     return scores_of(outputs["cls_logits"]), boxes, grids

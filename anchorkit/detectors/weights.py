@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from anchorkit.datasets import Category
-from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite, yolov5
+from anchorkit.detectors import efficientdet, faster_rcnn, retinanet_resnet50, ssd, ssd300, ssdlite, yolov5, yolov7
 from anchorkit.detectors.anchor_boxes import Shapes
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.checkpoints import Checkpoint, read_checkpoint
 from anchorkit.detectors.darknet_sections import Cfg
-from anchorkit.detectors.darknet_weights import SUFFIX, read_weights
+from anchorkit.detectors.darknet_weights import is_weights_file, read_trunk, read_weights
 from anchorkit.detectors.efficientdet import COCO_IDS
 from anchorkit.detectors.state_dicts import (
     State,
@@ -40,8 +40,8 @@ STATE_SUFFIXES = (".pth", ".pt", ".safetensors")
 TRUNK = "backbone."
 """How the names of a trunk's tensors begin, in every family; all others belong to the head."""
 
-THEIRS = ("head.classification_head.", "class_net.", "roi_heads.", yolov5.DETECT)
-"""How names of the heads of torchvision, effdet and YOLOv5 begin, and none of the kit's."""
+THEIRS = ("head.classification_head.", "class_net.", "roi_heads.", "model.")
+"""How names of torchvision's heads, effdet's, YOLOv5's and YOLOv7's begin, and none of the kit's."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Adoption:
         classifier: the classifier of torchvision's that a detector's trunk is made from, if there is one.
         adopt_imagenet: takes over the trunk's part of that classifier's state dict, in place.
         pickled: the library's checkpoints are pickles of modules, and are read with stand-ins.
+        check_table: refuses the architecture's table in such a checkpoint, if it is of another network.
+        options: with which a detector is built for weights in the library's naming.
     """
 
     classes: Callable[[State], int | None]
@@ -64,6 +66,8 @@ class Adoption:
     classifier: Callable[[Detector], str] | None = None
     adopt_imagenet: Callable[[Detector, State], None] | None = None
     pickled: bool = False
+    check_table: Callable[[Mapping[str, Any]], None] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _vgg(detector: Detector) -> str:
@@ -114,6 +118,14 @@ ADOPT: dict[str, Adoption] = {
     "efficientdet_d1": Adoption(efficientdet.classes_of, None, efficientdet.adopt),
     "yolov5n": Adoption(yolov5.classes_of, None, yolov5.adopt, pickled=True),
     "yolov5s": Adoption(yolov5.classes_of, None, yolov5.adopt, pickled=True),
+    "yolov7_tiny": Adoption(
+        yolov5.classes_of,
+        None,
+        yolov7.adopt,
+        pickled=True,
+        check_table=yolov7.check_table,
+        options={"letterbox": True},
+    ),
 }
 """The families that take weights of another library's, by architecture."""
 
@@ -127,12 +139,14 @@ class FoundWeights:
         state: the tensors.
         categories: the object classes that they are for, or how many; None if that is unknown.
         shapes: the anchors that they were trained with, where the file has them; see `load_detector`.
+        options: with which a detector for them is built, unless the caller says otherwise.
     """
 
     source: str
     state: State
     categories: tuple[Category, ...] | int | None
     shapes: Shapes | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def published_weights(architecture: str) -> tuple[str, ...]:
@@ -159,12 +173,8 @@ def find_weights(architecture: str, weights: str | Path, cfg: Cfg | None = None)
         state = _fetch(architecture, "weights", member)
         return FoundWeights(f"{architecture} {weights}", state, _as_categories(member.meta["categories"]))
     path = Path(weights)
-    if path.suffix == SUFFIX:
-        if cfg is None:
-            raise InputError(
-                f"{path}: darknet's weights, and {architecture} is not darknet's; give the .cfg file instead"
-            )
-        return FoundWeights(str(path), *read_weights(path, cfg))
+    if is_weights_file(path):
+        return FoundWeights(str(path), *read_weights(path, _darknets(cfg, architecture, path)))
     if not path.is_file() and path.suffix not in STATE_SUFFIXES:
         return None
     entry = ADOPT.get(architecture)
@@ -187,13 +197,20 @@ def find_weights(architecture: str, weights: str | Path, cfg: Cfg | None = None)
             )
         if found.names and len(found.names) != classes:
             raise InputError(f"names {len(found.names)} classes, its head has {classes}")
+        if found.table is not None and entry.check_table is not None:
+            entry.check_table(found.table)
     categories: tuple[Category, ...] | int = classes
     if found.names:
         categories = tuple(Category(number, name) for number, name in enumerate(found.names, 1))
     elif classes == COCO_IDS and not entry.pickled:
         coco: Any = get_model_weights("ssd300_vgg16")["COCO_V1"]
         categories = _as_categories(coco.meta["categories"])
-    return FoundWeights(str(path), state, categories, found.anchors)
+    options = entry.options if _in_their_naming(state) else {}
+    return FoundWeights(str(path), state, categories, found.anchors, options)
+
+
+def _in_their_naming(state: State) -> bool:
+    return any(name.startswith(THEIRS) for name in state)
 
 
 def take_weights(detector: Detector, found: FoundWeights) -> None:
@@ -203,12 +220,13 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         InputError: they do not fit; the message names the tensor or the number of classes, and what is needed.
     """
     entry = ADOPT.get(detector.architecture)
-    theirs = any(name.startswith(THEIRS) for name in found.state)
+    theirs = _in_their_naming(found.state)
     with named_in_errors(found.source):
         if theirs and entry is not None and entry.adopt is not None:
             entry.adopt(detector, found.state)
             return
-        known = entry.classes(found.state) if entry else found.categories
+        # In the kit's own naming a YOLO may have any number of anchors, and its classes cannot be counted.
+        known = None if entry and entry.pickled else entry.classes(found.state) if entry else found.categories
         if known not in (None, len(detector.categories)):
             raise InputError(f"weights for {known} classes; {len(detector.categories)} categories are asked for")
         needed = set(detector.module.state_dict())
@@ -217,26 +235,39 @@ def take_weights(detector: Detector, found: FoundWeights) -> None:
         fill(detector, state)
 
 
-def take_trunk(detector: Detector, path: Path) -> tuple[int, int]:
+def _darknets(cfg: Cfg | None, architecture: str, path: Path) -> Cfg:
+    if cfg is None:
+        raise InputError(f"{path}: darknet's weights, and {architecture} is not darknet's; give the .cfg file instead")
+    return cfg
+
+
+def take_trunk(detector: Detector, path: Path, name: str = "", cfg: Cfg | None = None) -> str:
     """Put the trunk of a saved detector into a detector: every tensor that has the same name and shape in both.
 
     Args:
         detector: whose trunk is overwritten; its head stays as it is.
-        path: the ``model.safetensors`` of a saved detector; its classes, anchors and input size may be others.
+        path: the ``model.safetensors`` of a saved detector; its classes, anchors and input size may be others. Or
+            darknet's weights, all of them or of the first layers.
+        name: what the saved detector is called.
+        cfg: the detector's darknet network, if it has one.
 
     Returns:
-        How many tensors of the trunk were taken, and how many the trunk has.
+        In words what was taken, with how many of the trunk's tensors.
 
     Raises:
         InputError: the file cannot be read, or nothing in it fits.
     """
-    state, own = read_state(path), detector.module.state_dict()
+    if is_weights_file(path):
+        state, words = read_trunk(path, _darknets(cfg, detector.architecture, path))
+    else:
+        state, words = read_state(path), f"the trunk of {name}"
+    own = detector.module.state_dict()
     trunk = [name for name in own if name.startswith(TRUNK)]
     fitting = {name: state[name] for name in trunk if name in state and state[name].shape == own[name].shape}
     if not fitting:
         raise InputError(f"{path}: no tensor of it fits the trunk of {detector.name}; leave out backbone_weights")
     detector.module.load_state_dict(own | fitting)
-    return len(fitting), len(trunk)
+    return f"{words} ({len(fitting)} of {len(trunk)} tensors)"
 
 
 def take_backbone_weights(detector: Detector, weights: str | Path) -> None:

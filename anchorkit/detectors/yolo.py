@@ -1,7 +1,7 @@
 """The YOLO family: on each level one convolution for boxes, objectness and classes (Redmon and Farhadi 2018).
 
 A network is a darknet `Cfg`, read from a file or described in `yolo_families`. The score of a class is objectness times
-class score, as darknet ranks by. Images are stretched to the input's size and are RGB, 0..1.
+class score, as darknet ranks by. Images are RGB, 0..1, stretched to the input's size or padded with grey (`letterbox`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import clip_boxes_to_image
 
 from anchorkit.datasets import Category
 from anchorkit.detectors.anchor_boxes import FreeAnchorBoxes, Shapes
@@ -26,7 +23,8 @@ from anchorkit.detectors.darknet_sections import Cfg, Convolution, Region, Route
 from anchorkit.detectors.families import Blueprint, Family
 from anchorkit.detectors.heads import HeadCosts, anchors_last, copy_filters
 from anchorkit.detectors.postprocessing import detect
-from anchorkit.detectors.torchvision_modules import TorchvisionDetector
+from anchorkit.detectors.resizing import Letterbox, Stretch
+from anchorkit.detectors.torchvision_modules import TorchvisionDetector, within_padding
 from anchorkit.detectors.trunks import TrunkFacts
 from anchorkit.detectors.yolo_loss import yolo_losses
 from anchorkit.errors import InputError
@@ -34,6 +32,8 @@ from anchorkit.postprocess import PostProcess
 
 DARKNET = "darknet"
 """The family of networks that are read from a ``.cfg`` file."""
+GREY = 114 / 255
+"""What images are padded with, as in YOLOv5."""
 POSTPROCESS = PostProcess(score_threshold=0.01, topk=None, topk_scope="class", nms_iou=0.45, max_detections=100)
 """darknet's NMS. Its validation lists boxes above 0.001 or 0.005; rows below 0.01 change AP in the fourth digit."""
 
@@ -44,9 +44,11 @@ class YoloFamily(Family):
 
     Attributes:
         cfg: the network with all anchors; its number of classes is not used.
+        letterbox: images keep their aspect, as YOLOv5 has it; else they are stretched, as by darknet.
     """
 
     cfg: Cfg = field(kw_only=True)
+    letterbox: bool = False
 
 
 def yolo_family(
@@ -85,6 +87,7 @@ def darknet(
     name: str | None = None,
     *,
     cfg: str = "",
+    letterbox: bool | None = None,
 ) -> Detector:
     """A detector with fresh weights, of the text of a ``.cfg`` file.
 
@@ -94,7 +97,7 @@ def darknet(
     if not cfg:
         raise InputError("darknet: give the path of a .cfg file in the place of the name")
     family = yolo_family(DARKNET, parse_cfg(cfg), assemble=_assemble_of_text)
-    detector: Detector = family(categories, size, shapes, postprocess, name, cfg=cfg)
+    detector: Detector = family(categories, size, shapes, postprocess, name, cfg=cfg, letterbox=letterbox)
     return detector
 
 
@@ -142,13 +145,19 @@ def _renumbered(section: Section, rank: Mapping[int, int]) -> Section:
     return section
 
 
-def _assemble_of_text(blueprint: Blueprint, *, cfg: str) -> YoloDetector:
-    detector = assembled(blueprint)
+def _assemble_of_text(blueprint: Blueprint, *, cfg: str, letterbox: bool | None = None) -> YoloDetector:
+    detector = assembled(blueprint, letterbox=letterbox)
     detector.options["cfg"] = cfg
     return detector
 
 
-def assembled(blueprint: Blueprint) -> YoloDetector:
+def assembled(blueprint: Blueprint, *, letterbox: bool | None = None) -> YoloDetector:
+    """A detector of a `YoloFamily`.
+
+    Args:
+        blueprint: what is built.
+        letterbox: images keep their aspect, in the middle of a grey input; by default as the family has it.
+    """
     family = blueprint.family
     assert isinstance(family, YoloFamily)
     levels, size, used = yolo_levels(family.cfg), blueprint.size, blueprint.used
@@ -161,8 +170,11 @@ def assembled(blueprint: Blueprint) -> YoloDetector:
     trunk = DarknetTrunk(family.cfg, levels, used)
     head = YoloHead(levels, [len(level) for level in blueprint.shapes], len(blueprint.categories))
     scores_of = _exclusive_scores if isinstance(levels[0].yolo, Region) else _scores
-    module = YoloModule(trunk, head, blueprint.shapes, size, blueprint.postprocess, scores_of)
-    return YoloDetector(blueprint, module, head_costs=_costs, scores_of=scores_of)
+    fitted = family.letterbox if letterbox is None else letterbox
+    transform = Letterbox(size, fill=(GREY,) * 3, centred=True) if fitted else Stretch(size)
+    module = YoloModule(trunk, head, blueprint.shapes, blueprint.postprocess, scores_of, transform)
+    options = None if letterbox is None else {"letterbox": letterbox}
+    return YoloDetector(blueprint, module, head_costs=_costs, scores_of=scores_of, options=options)
 
 
 class YoloHead(nn.Module):
@@ -244,12 +256,12 @@ class YoloModule(nn.Module):
         trunk: DarknetTrunk,
         head: YoloHead,
         shapes: Shapes,
-        size: tuple[int, int],
         postprocess: PostProcess,
         scores_of: Callable[[Tensor], Tensor],
+        transform: nn.Module,
     ) -> None:
         super().__init__()
-        self.transform = _Stretch(size)
+        self.transform = transform
         self.backbone = trunk
         self.head = head
         self.anchor_generator = FreeAnchorBoxes(shapes)
@@ -277,7 +289,7 @@ class YoloModule(nn.Module):
         for logits, offsets, (image, (height, width)) in zip(
             self.scores_of(outputs["cls_logits"]), outputs["bbox_regression"], of_images, strict=True
         ):
-            boxes = clip_boxes_to_image(self.box_coder.decode_single(offsets, anchors), (height, width))
+            boxes = within_padding(self.transform, self.box_coder.decode_single(offsets, anchors), (height, width))
             scale = boxes.new_tensor([image.shape[2] / width, image.shape[1] / height] * 2)
             found = detect(logits, boxes * scale, of_level, self.postprocess)
             results.append({"boxes": found.boxes, "scores": found.scores, "labels": 1 + found.labels})
@@ -292,34 +304,3 @@ class _BoxCoder:
         centre = (anchors[:, :2] + anchors[:, 2:]) / 2 + offsets[:, :2]
         half = (anchors[:, 2:] - anchors[:, :2]) * offsets[:, 2:] / 2
         return torch.cat([centre - half, centre + half], -1)
-
-
-class _Stretch(nn.Module):
-    """Stretches images to the input's size, averaging pixels that are left out, as Pillow does."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        self.image_mean, self.image_std = [0.0] * 3, [1.0] * 3
-        self.resizing = {"mode": "stretch", "antialias": True}
-
-    def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Mapping[str, Tensor]] | None = None
-    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        """Images (3, H, W) in 0..1 as one batch, and boxes in pixels of the input."""
-        height, width = self.size
-        batch = torch.stack([self._stretched(image) for image in images])
-        stretched = ImageList(batch, [self.size] * len(images))
-        if targets is None:
-            return stretched, None
-        scales = [[width / image.shape[2], height / image.shape[1]] * 2 for image in images]
-        pairs = zip(targets, scales, strict=True)
-        return stretched, [
-            {**target, "boxes": target["boxes"] * target["boxes"].new_tensor(scale)} for target, scale in pairs
-        ]
-
-    def _stretched(self, image: Tensor) -> Tensor:
-        pixels = (image[None] * 255).round()
-        if pixels.device.type == "cpu":  # in whole numbers, as Pillow has them after each direction
-            pixels = pixels.byte()
-        return F.interpolate(pixels, self.size, mode="bilinear", antialias=True)[0].float() / 255

@@ -1,8 +1,7 @@
 """`yolov5n` and `yolov5s`: YOLOv5 as it is since release 6.0, and how the weights of its training repository fit.
 
 Their layers are among darknet's, so each is a short description like those of `yolo_families`: CSP stages with three
-convolutions (C3), SPPF, PAN, three levels of three anchors. Images are resized with their aspect kept and padded with
-grey at the right and at the bottom, where the repository pads on both sides.
+convolutions (C3), SPPF, PAN, three levels of three anchors. Images keep their aspect, in the middle of a grey input.
 
 A checkpoint of a training of one's own is loaded whole: `load_detector("yolov5n", weights="best.pt")`.
 """
@@ -12,13 +11,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from typing import Any
 
 from torch import nn
 
 from anchorkit.detectors.base import Detector
 from anchorkit.detectors.darknet_sections import Cfg, Convolution, Shortcut, Upsample
-from anchorkit.detectors.efficientdet_module import Letterbox
 from anchorkit.detectors.families import Blueprint
 from anchorkit.detectors.state_dicts import State, fill
 from anchorkit.detectors.yolo import POSTPROCESS, YoloDetector, YoloFamily, assembled, yolo_family
@@ -26,8 +23,7 @@ from anchorkit.detectors.yolo_families import V3_ANCHORS, Layers
 from anchorkit.errors import InputError
 
 NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.03
-GREY = 114 / 255  # what images are padded with
-DETECT = "model.24."  # how the names of the repository's last module begin
+_DETECT = "model.24."  # how the names of the repository's last module begin
 _FIRST = "model.0.conv.weight"
 _OF_WIDTH = {16: "yolov5n", 32: "yolov5s", 48: "yolov5m", 64: "yolov5l", 80: "yolov5x"}  # filters of the first layer
 
@@ -104,16 +100,14 @@ def _network(depth: float, width: float) -> tuple[Cfg, dict[str, int]]:
 
 def _family(architecture: str, depth: float, width: float) -> YoloFamily:
     family = yolo_family(architecture, _network(depth, width)[0], assemble=_assemble)
-    return replace(family, postprocess=replace(POSTPROCESS, nms_iou=0.6))
+    return replace(family, postprocess=replace(POSTPROCESS, nms_iou=0.6), letterbox=True)
 
 
-def _assemble(blueprint: Blueprint) -> YoloDetector:
-    detector = assembled(blueprint)
+def _assemble(blueprint: Blueprint, *, letterbox: bool | None = None) -> YoloDetector:
+    detector = assembled(blueprint, letterbox=letterbox)
     for norm in detector.module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.eps, norm.momentum = NORM_EPSILON, NORM_MOMENTUM
-    module: Any = detector.module
-    module.transform = Letterbox(blueprint.size, mean=(0.0,) * 3, std=(1.0,) * 3, fill=(GREY,) * 3)
     return detector
 
 
@@ -158,7 +152,7 @@ def adopt(detector: Detector, state: State) -> None:
 
 def _beside(name: str) -> bool:
     """Whether a tensor is of the anchors, which a detector of the kit has in its layout."""
-    return name in (f"{DETECT}anchors", f"{DETECT}anchor_grid")
+    return name in (f"{_DETECT}anchors", f"{_DETECT}anchor_grid")
 
 
 def own_name(name: str) -> str:
@@ -169,8 +163,8 @@ def own_name(name: str) -> str:
         >>> own_name("model.24.m.0.weight"), own_name("model.2.cv1.bn.running_mean")
         ('head.levels.0.weight', 'backbone.layers.2.norm.running_mean')
     """
-    if name.startswith(f"{DETECT}m."):
-        return name.replace(f"{DETECT}m.", "head.levels.")
+    if name.startswith(f"{_DETECT}m."):
+        return name.replace(f"{_DETECT}m.", "head.levels.")
     module, _, tensor = name.rpartition(".conv.") if ".conv." in name else name.rpartition(".bn.")
     number = _NUMBERS.get(module)
     part = "conv" if ".conv." in name else "norm"

@@ -238,7 +238,7 @@ def _exported(resize: Any) -> Preprocess | None:
     if not isinstance(resize, dict):
         return None
     fill = tuple(255 * value for value in resize.get("fill", (0, 0, 0)))
-    mode = "stretch" if resize.get("mode") == "stretch" else "letterbox-corner"
+    mode = {"stretch": "stretch", "letterbox": "letterbox"}.get(str(resize.get("mode")), "letterbox-corner")
     return Preprocess(mode, (0, 0, 0), (255, 255, 255), "RGB", triple(fill, "fill"), bool(resize.get("antialias")))
 
 

@@ -23,6 +23,7 @@ from anchorkit.datasets import Category
 from anchorkit.detectors import Detector, export, load_detector, prune, save_detector
 from anchorkit.detectors.base import to_tensor
 from anchorkit.detectors.onnx_nms import with_nms
+from anchorkit.detectors.resizing import Letterbox
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.evaluation import Evaluator
 from anchorkit.postprocess import PostProcess
@@ -309,6 +310,17 @@ def test_the_example_keeps_the_aspect_where_it_shall(example: dict[str, Any]) ->
     np.testing.assert_allclose(batch[0, :, :60], 1)
     for channel, fill in enumerate(resize["fill"]):
         np.testing.assert_allclose(batch[0, channel, 60:], fill, rtol=1e-6)
+
+
+def test_the_example_puts_an_image_into_the_middle(example: dict[str, Any]) -> None:
+    """Where the kit's own transform puts it."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 81, 3), dtype=np.uint8)
+    ours = Letterbox((100, 120), fill=(0.1, 0.2, 0.3), centred=True)
+    facts = {"shape": ["batch", 3, 100, 120], "resize": ours.resizing}
+    batch, _ = example["prepare"](image, facts)
+    expected, _ = ours([to_tensor(image)])
+    np.testing.assert_allclose(batch, expected.tensors, atol=0.01)
+    assert example["margin"](image, facts) == ours.margin(expected.image_sizes[0]) == (0, 20)
 
 
 def test_the_example_as_a_program(

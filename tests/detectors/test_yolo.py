@@ -24,7 +24,7 @@ from anchorkit.detectors.base import to_tensor
 from anchorkit.detectors.darknet import yolo_levels
 from anchorkit.detectors.darknet_cfg import cfg_text, parse_cfg, read_cfg
 from anchorkit.detectors.darknet_sections import Convolution, Yolo
-from anchorkit.detectors.darknet_weights import weights_count
+from anchorkit.detectors.darknet_weights import _layers, weights_count
 from anchorkit.detectors.yolo_loss import yolo_losses
 from anchorkit.errors import InputError
 from anchorkit.postprocess import PostProcess
@@ -264,6 +264,38 @@ def test_what_darknets_files_do_not_fit(files: tuple[Path, Path], tmp_path: Path
         ak.load_detector("yolov3_tiny", categories=2, cfg=EVERYTHING)
     with pytest.raises(InputError, match="no YOLO"):
         export_darknet(ak.load_detector("tiny_ssd", weights="shapes"), tmp_path / "x.cfg")
+
+
+def test_a_training_begins_with_the_first_layers_or_with_another_ones_trunk(files: tuple[Path, Path]) -> None:
+    cfg, whole = files
+    known = ak.load_detector(cfg, weights=whole).module.state_dict()
+    part = whole.with_name("every.conv.9")
+    part.write_bytes(whole.read_bytes()[: 20 + 4 * (8 * 3 * 9 + 4 * 8 + 8 * 25 + 4 * 8 + 2 * (8 * 8 + 8))])
+    with pytest.raises(InputError, match=r"every.conv.9: has the numbers of layers 0 to 8 only; .* backbone_weights="):
+        ak.load_detector(cfg, weights=part)
+    begun = ak.load_detector(cfg, categories=5, backbone_weights=part, seed=0)
+    assert begun.begins_with == f"layers 0 to 8 of {part} (16 of 22 tensors)"
+    other = ak.load_detector(cfg, categories=5, backbone_weights=whole, seed=0)
+    assert other.begins_with == f"the trunk of {whole} (22 of 22 tensors)"
+    for detector, taken in ((begun, 16), (other, 22)):
+        state = detector.module.state_dict()
+        assert sum(name.startswith("backbone.") and torch.equal(state[name], known[name]) for name in state) >= taken
+        assert all(value.shape[0] in (10, 20) for name, value in state.items() if name.startswith("head."))
+    part.write_bytes(part.read_bytes()[:-4])
+    with pytest.raises(InputError, match="cut off, or of another cfg"):
+        ak.load_detector(cfg, categories=5, backbone_weights=part)
+    with pytest.raises(InputError, match="tiny_ssd is not darknet's"):
+        ak.load_detector("tiny_ssd", categories=5, backbone_weights=part)
+
+
+# The published files that trainings begin with: bytes, 20 of them before the numbers.
+@pytest.mark.parametrize(
+    ("name", "layers", "size"),
+    [("yolov3", 74, 162_482_580), ("yolov4", 137, 170_038_676), ("yolov4_tiny", 29, 19_789_716)],
+)
+def test_published_parts_end_after_a_layer(name: str, layers: int, size: int) -> None:
+    cfg = BUILDERS[name].cfg  # type: ignore[attr-defined]
+    assert 4 * sum(layer.numbers for layer in _layers(cfg, 80) if layer.section < layers) + 20 == size
 
 
 def test_weights_of_old_versions_and_names_of_classes(files: tuple[Path, Path], tmp_path: Path) -> None:
