@@ -69,14 +69,16 @@ class Entry:
     """A public name.
 
     Attributes:
-        name: what a user writes, such as ``anchorkit.prune``.
-        alias: its other public name, such as ``anchorkit.detectors.prune``; None without one.
+        name: under which it is documented, such as ``anchorkit.prune``.
         thing: what it is.
+        alias: its other public name, such as ``anchorkit.detectors.prune``; None without one.
+        short: how the short list calls it, such as ``ak.prune``; None if it is not in it.
     """
 
     name: str
-    alias: str | None
     thing: Any
+    alias: str | None = None
+    short: str | None = None
 
 
 def module_named(name: str) -> ModuleType:
@@ -94,11 +96,13 @@ def entries(name: str) -> list[Entry]:
     module, found = module_named(name), []
     for inner in _public_in(module):
         thing = getattr(module, inner)
-        if inner in ak.__all__ and getattr(ak, inner) is thing:
-            found.append(Entry(f"anchorkit.{inner}", f"anchorkit.{name}.{inner}", thing))
+        if inner == name and inner in ak.__all__:  # `ak.search` is the module, which can be called
+            found.append(Entry(f"anchorkit.{name}.{inner}", thing, short=f"ak.{inner}"))
+        elif inner in ak.__all__ and getattr(ak, inner) is thing:
+            found.append(Entry(f"anchorkit.{inner}", thing, f"anchorkit.{name}.{inner}", f"ak.{inner}"))
         elif name not in SHORT_LIST_ONLY:
-            found.append(Entry(f"anchorkit.{name}.{inner}", None, thing))
-    return sorted(found, key=lambda entry: (entry.alias is None, entry.name.lower()))
+            found.append(Entry(f"anchorkit.{name}.{inner}", thing))
+    return sorted(found, key=lambda entry: (entry.short is None, entry.alias is not None, entry.name.lower()))
 
 
 def _public_in(module: ModuleType) -> list[str]:
@@ -134,8 +138,8 @@ def index_page() -> str:
     ]
     for group, modules in GROUPS.items():
         parts.append(_title(group, "-"))
-        short = [entry for module in modules for entry in entries(module) if entry.alias]
-        rows = [(f":py:obj:`ak.{entry.name.split('.')[1]} <{entry.name}>`", _first(entry.thing)) for entry in short]
+        short = [entry for module in modules for entry in entries(module) if entry.short]
+        rows = [(f":py:obj:`{entry.short} <{entry.name}>`", _first(entry.thing)) for entry in short]
         if rows:
             parts.append(_table(rows))
         parts.append(".. toctree::\n   :maxdepth: 1\n\n" + "".join(f"   {module}\n" for module in modules))

@@ -54,6 +54,8 @@ html_css_files = ["anchorkit.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_search_summary = False  # it would fetch pages, which a browser refuses on file://
+html_sidebars: dict[str, list[str]] = {"handout": [], "docs/gallery": []}  # sections of one page
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_version_warning_banner": False,
     "navigation_with_keys": False,
