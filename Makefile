@@ -2,6 +2,7 @@
 #   UV_TORCH_BACKEND=cpu make run    a lighter install for a machine without an NVIDIA GPU
 #   make run ARGS="--data my/folder" options of `anchorkit run`
 #   make run PYTHON=python3.12       the Python to make .venv with
+#   make docs RUN=runs/my-run         the run whose notebooks and handout the site shows
 # Works with GNU make 3.81, which macOS has.
 
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
@@ -10,17 +11,19 @@ VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
+DOCS_READY := $(VENV)/.ready-for-docs
 LOWEST := .venv-lowest
 
-.PHONY: help run test check lab test-lowest lowest-versions clean
+.PHONY: help run test check docs lab test-lowest lowest-versions clean
 
 help:
 	@echo "make run          the notebooks from start to end, then a page with the result (about 5 minutes)"
 	@echo "make test         the tests"
 	@echo "make check        ruff, mypy, import-linter"
+	@echo "make docs         the site of the documentation, for use without a network (docs/_build/html)"
 	@echo "make lab          JupyterLab in notebooks/"
 	@echo "make test-lowest  the tests with the oldest versions that pyproject.toml allows, in a .venv of their own"
-	@echo "make clean        remove .venv and caches (runs/ stays)"
+	@echo "make clean        remove .venv, the site and caches (runs/ stays)"
 
 run: $(RUN_READY)
 	$(VENV_PYTHON) -m anchorkit run $(ARGS)
@@ -38,6 +41,9 @@ check: $(TEST_READY)
 	$(VENV_PYTHON) -m mypy
 	$(VENV)/bin/lint-imports
 
+docs: $(DOCS_READY)
+	$(VENV_PYTHON) docs/make_site.py $(if $(RUN),--run $(RUN)) $(ARGS)
+
 # The stamps are redone when the dependencies change, and not otherwise.
 $(RUN_READY): pyproject.toml | $(VENV_PYTHON)
 	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable .
@@ -45,6 +51,10 @@ $(RUN_READY): pyproject.toml | $(VENV_PYTHON)
 
 $(TEST_READY): pyproject.toml | $(VENV_PYTHON)
 	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable '.[dev]'
+	@touch $@
+
+$(DOCS_READY): pyproject.toml | $(VENV_PYTHON)
+	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable '.[docs,onnx]'
 	@touch $@
 
 $(VENV_PYTHON):
@@ -79,5 +89,6 @@ lowest-versions: | $(VENV_PYTHON)
 	done
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) build dist docs/_build
+	rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

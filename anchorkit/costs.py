@@ -20,6 +20,7 @@ from anchorkit.errors import InputError
 __all__ = ["COSTS", "Cost", "CostFunction", "as_cost", "cost_facts", "cost_of", "costs", "known_costs", "level_costs"]
 
 CostFunction = Callable[[Configuration], float]
+"""A cost of your own: takes a configuration and returns a finite number, the lower the better."""
 
 FLOPS = "multiply-adds"
 """The unit of FLOPs; charts and tables shorten its numbers to thousands, millions and billions."""

@@ -51,8 +51,8 @@ the cell with `chart`. In a script, `ak.plots.save(chart, "chart.svg")` writes t
 `.html`).
 
 The examples use the shipped detector and 40 images of the built-in data set. They show charts, not results: 40 images
-are too few for results. The code is in [gallery/examples](gallery/examples). `python docs/make_gallery.py` makes this
-page and its pictures from it.
+are too few for results. The code is in `docs/gallery/examples`. `python docs/make_gallery.py` makes this page and its
+pictures from it.
 """
 
 

@@ -37,8 +37,10 @@ SCALES: Sequence[Mapping[str, Any]] = (
     {"mean": (123.675, 116.28, 103.53), "scale": (58.395, 57.12, 57.375)},  # of ImageNet, for red, green, blue
 )
 """The usual scales, as arguments of ``with_preprocess``: pixels become (pixel - mean) / scale."""
-COLORS, RESIZES = ("RGB", "BGR"), ("stretch", "letterbox", "letterbox-corner")
-"""The usual orders of colours and ways to resize, likewise."""
+COLORS = ("RGB", "BGR")
+"""The usual orders of colours, likewise."""
+RESIZES = ("stretch", "letterbox", "letterbox-corner")
+"""The usual ways to resize, likewise."""
 
 
 class Preparing(Protocol):

@@ -138,6 +138,7 @@ IMPORTANCES: Mapping[str, Importance] = {
     "l1": l1,
     "random": random,
 }
+"""The scores by name; docs/channels.md compares them."""
 
 
 def as_importance(importance: str | Importance) -> Importance:

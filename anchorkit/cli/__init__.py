@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser, commands = _parser()
+    parser, commands = make_parser()
     first = next((argument for argument in arguments if not argument.startswith("-")), None)
     if first is not None and first not in commands:
         raise InputError(f"unknown command {first!r}; {did_you_mean(first, commands)}")
@@ -83,7 +83,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+def make_parser() -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
     parser = Parser(
         prog="anchorkit",
         description="Find the anchors that an object detector does not need, and remove them.",

@@ -14,7 +14,7 @@ def add_commands(add: AddCommand) -> None:
     add_json(doctor)
 
     notebooks = add("notebooks", notebooks_command, "copy the lessons to a folder, to work on them")
-    notebooks.add_argument("folder", type=Path, metavar="DIR")
+    notebooks.add_argument("folder", type=Path, metavar="DIR", help="the folder; it is made where there is none")
 
     lab = add("lab", lab_command, "open the lessons in JupyterLab; copy them to a folder first if it has none")
     lab.add_argument("folder", type=Path, nargs="?", default=Path("lessons"), metavar="DIR", help="default: lessons")

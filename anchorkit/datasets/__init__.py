@@ -26,6 +26,7 @@ from anchorkit.formats import ZIP, recognise, recognise_folder
 __all__ = ["NAMES", "Annotations", "Category", "Dataset", "Split", "data_place", "load_dataset", "never_needed"]
 
 NAMES = ("shapes", "coco", "voc", "voc2007", "voc2012")
+"""The data sets with a name; any other name is a folder or a file."""
 
 
 _READERS = (load_coco_folder, load_voc_folder, load_cvat_folder, load_yolo_folder)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["COCO_FIGURES", "CocoFigure", "FScore", "OfDetections", "VocAP", "WeightedAP"]
 
 COCO_FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""COCO's twelve figures, in pycocotools' order."""
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 COCO_MAX_DETS = (1, 10, 100)
 

@@ -76,9 +76,8 @@ def pictures(run: Path) -> list[Path]:
     return sorted(path for path in run.glob("figures/*") if path.suffix.lower() in _PICTURE_KINDS)
 
 
-def _cells(content: Any) -> str:
-    from nbconvert import HTMLExporter
-
+def keep_static(content: Any) -> None:
+    """Leave the static picture of every widget of an executed notebook in its place, and drop the widgets' state."""
     for cell in content.cells:
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
@@ -88,6 +87,12 @@ def _cells(content: Any) -> str:
                 data.clear()
                 data["text/plain"] = "(a widget: open the notebook to use it)"
     content.metadata.pop("widgets", None)
+
+
+def _cells(content: Any) -> str:
+    from nbconvert import HTMLExporter
+
+    keep_static(content)
     exporter: Any = HTMLExporter(template_name="basic")  # type: ignore[no-untyped-call]
     exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = exporter.mermaid_js_url = ""
     exporter.exclude_anchor_links = True

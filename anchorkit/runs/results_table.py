@@ -1,14 +1,7 @@
 """All runs of a sweep as one table: parameters, versions, times, costs, accuracies.
 
-A row is one measurement in one run; facts of the whole run are repeated in each of its rows:
-
-- ``run``, ``state`` (``"done"``, ``"failed"``), ``seconds``, ``seconds.NOTEBOOK``, ``param.NAME`` (or
-  ``param.NOTEBOOK.NAME``, where the notebooks of a run differ), ``version.PACKAGE``, ``data``, ``data.fingerprint``,
-  ``detector``, ``commit``, ``figure.NAME`` (numbers that a notebook left in ``figures.json``),
-- ``what``: ``"run"`` (exactly one row per run: the figures of the full detector and of the search), ``"configuration"``
-  (those on the frontier of at least one of the costs) or ``"point"`` (a pruned detector, at a
-  ``stage`` and measured on a ``split``),
-- ``accuracy`` (0..1), ``boxes``, ``head_flops``, ``total_flops``, ``head_parameters``, ``n_anchors``, ``anchors``.
+A row is one measurement in one run; facts of the whole run are repeated in each of its rows. docs/sweeps.md has the
+columns.
 """
 
 from __future__ import annotations

@@ -119,6 +119,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "tiny-yolo-finetune": replace(_TINY, epochs=6, lr=3e-4, warmup_steps=20, augment="flip", ema_decay=0.98),
 }
+"""The recipes by name: those of the papers, and shorter ones (``tiny``) for a laptop."""
 
 
 def planned(recipe: str | Recipe, images: int, epochs: int | None = None, batch_size: int | None = None) -> Recipe:

@@ -1,17 +1,26 @@
-"""All lessons in order, as `anchorkit run --profile smoke` executes them, and the experiments on what they leave."""
+"""All lessons in order, as `anchorkit run --profile smoke` executes them, the experiments on what they leave, and the
+site with both.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator
 from html import escape
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import nbformat
 import pandas as pd
 import pytest
 
+import anchorkit as ak
+from anchorkit import cli
 from anchorkit.batch import run_experiments, run_notebooks
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.experiments import ExperimentsRun
@@ -21,6 +30,9 @@ from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references
 from anchorkit.runs.answers import VERDICTS, read_answers
 from anchorkit.runs.folder import load_data
+
+from ..browser.browsing import visit
+from ..browser.conftest import browser  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.slow
 
@@ -193,3 +205,51 @@ def test_trainings_of_several_seeds_are_compared(run: Path, experiments: Experim
     sets = pd.read_csv(run / "experiments" / "13_overanchorized" / "trainings.csv")
     budget = sets.query("treatment == 'two squares'")["head_flops"].max()
     assert (sets.query("treatment != 'overanchorized'")["head_flops"] <= budget).all()
+
+
+@pytest.fixture(scope="module")
+def site(repository: Path, run: Path, experiments: ExperimentsRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make docs RUN=...` builds, where every warning of Sphinx is an error."""
+    pytest.importorskip("myst_nb", reason="the extra 'docs' is not installed")
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, str(repository / "docs" / "make_site.py"), "--run", str(run), "--out", str(out)]
+    built = subprocess.run([*command, "--executed-only"], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return out / "html"
+
+
+def test_the_site_has_every_public_name_and_command(site: Path) -> None:
+    packed = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]  # behind four lines of comments
+    known = {line.rsplit(" ", 4)[0] for line in zlib.decompress(packed).decode().splitlines()}
+    names = [f"anchorkit.{name}" for name in dir(ak)]
+    for name in dir(ak):
+        module = getattr(ak, name)
+        if isinstance(module, ModuleType):
+            names += [f"anchorkit.{name}.{inner}" for inner in module.__all__]
+    assert len(names) > 250
+    assert [name for name in names if name not in known] == []
+    for name, parser in cli.make_parser()[1].items():
+        options = [option for action in parser._actions for option in action.option_strings if "-h" not in option]
+        assert [option for option in options if f"anchorkit-{name}.{option}" not in known] == []
+
+
+def test_the_site_opens_from_disk_and_asks_nothing_of_the_network(site: Path, browser: Any) -> None:  # noqa: F811
+    for page in site.rglob("*.html"):
+        assert remote_references(page.read_text(encoding="utf-8")) == [], page.name
+    made = visit(browser, (site / "index.html").as_uri())
+    made.page.locator("nav").get_by_role("link", name="Lessons").first.click()
+    made.page.get_by_role("link", name="4. Search").first.click()
+    pictures = made.page.locator("main img")
+    assert pictures.count() > 3
+    for picture in pictures.all():
+        assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 0
+        assert picture.get_attribute("alt")
+    made.page.goto((site / "search.html").as_uri() + "?q=prune_channels")
+    made.page.locator("#search-results a", has_text="prune_channels").first.click()
+    assert made.page.url.endswith("channels.html#anchorkit.prune_channels")
+    made.page.goto((site / "handout.html").as_uri())
+    board = made.page.frame_locator("iframe")
+    board.locator("body").evaluate("() => window.anchorkit.ready")
+    assert made.errors == []
+    assert [address for address in made.foreign if not address.startswith("file:")] == []
+    made.page.context.close()
