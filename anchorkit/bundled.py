@@ -28,6 +28,18 @@ def data_dir() -> Path:
     return _find("data")
 
 
+def checkout_dir() -> Path:
+    """The root of the repository that this anchorkit runs from.
+
+    Raises:
+        InputError: anchorkit was installed from a wheel.
+    """
+    root = _PACKAGE.parent
+    if (root / "pyproject.toml").is_file():
+        return root
+    raise InputError("this anchorkit was installed from a wheel; run the command in a checkout of the repository")
+
+
 def _find(name: str) -> Path:
     # A wheel has the folders inside the package, a checkout has them beside it. pyproject.toml distinguishes a checkout
     # from a folder of the same name beside an installed package.

@@ -65,6 +65,43 @@ def examine() -> list[Check]:
     ]
 
 
+def try_out(train: int = 2000, val: int = 500, test: int = 500) -> Check:
+    """Do once what the lessons do: draw the built-in images, predict, evaluate, compare with pycocotools, draw a chart.
+
+    A first time takes a minute. It leaves the images and the compiled code in the caches, so lessons start faster.
+
+    Args:
+        train: training images to draw; as many as the lessons do, like the next two.
+        val: validation images.
+        test: test images.
+    """
+    mend = "install anchorkit again; if that does not help, report this line"
+    try:
+        import pandas as pd
+
+        from anchorkit import plots
+        from anchorkit.costs import level_costs
+        from anchorkit.datasets import load_dataset
+        from anchorkit.detectors import load_detector
+        from anchorkit.evaluation import Evaluator
+        from anchorkit.plots.export import to_svg
+        from anchorkit.predictions import collect_predictions
+
+        images = load_dataset("shapes", train=train, val=val, test=test, progress=False).val.subset(min(val, 40))
+        predictions = collect_predictions(load_detector("tiny_ssd", weights="shapes"), images, progress=False)
+        evaluator = Evaluator(predictions, images.ground_truth)
+        difference = evaluator.verify(2)
+        to_svg(plots.level_costs(pd.DataFrame(level_costs(evaluator.full))))
+    except Exception as error:  # what an installation lacks shows here
+        reason = (str(error).splitlines() or [""])[0]
+        return Check("trial", "missing", f"failed ({type(error).__name__}: {reason})", mend)
+    if difference:
+        return Check("trial", "missing", f"AP differs from pycocotools by {difference}", mend)
+    points = 100 * evaluator.accuracy(evaluator.full)
+    found = f"the shipped detector has AP {points:.1f} on {len(images)} images, with pycocotools too"
+    return Check("trial", "ok", found)
+
+
 def usable(checks: Sequence[Check]) -> bool:
     """True if nothing necessary is missing."""
     return all(check.state != "missing" for check in checks)

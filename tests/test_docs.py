@@ -12,8 +12,8 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def pages(repository: Path) -> list[Path]:
-    folders = (repository, repository / "docs", repository / "benchmarks", repository / "examples")
-    return sorted(page for folder in folders for page in folder.glob("*.md"))
+    names = ("", "docs", "docs/teaching", "benchmarks", "examples")
+    return sorted(page for name in names for page in (repository / name).glob("*.md"))
 
 
 def test_every_link_leads_to_a_file_or_a_heading(repository: Path) -> None:

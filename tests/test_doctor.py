@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import functools
 import json
+import re
+from collections.abc import Callable
 from importlib import metadata, util
 from pathlib import Path
 
@@ -116,3 +119,29 @@ def test_a_python_that_cannot_render_notebooks_is_a_note(monkeypatch: pytest.Mon
     monkeypatch.setattr(doctor, "_SOUND_PYTHON", (3, 99, 0))
     assert named("python").state == "note"
     assert "3.11.5" in named("python").mend
+
+
+def test_ready_is_one_line_after_a_real_evaluation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.setenv("ANCHORKIT_CACHE", str(tmp_path))
+    few = functools.partial(doctor.try_out, train=1, val=6, test=0)
+    monkeypatch.setattr(doctor, "try_out", few)
+    monkeypatch.setattr(doctor, "examine", list)
+    code, out, _ = command("doctor", "--ready")
+    assert code == 0
+    assert re.fullmatch(r"ready: anchorkit \S+; the shipped detector has AP [1-9]\d\.\d on 6 images, .*\n", out)
+    monkeypatch.setattr("anchorkit.evaluation.Evaluator.verify", lambda self, n: 0.25)
+    code, out, _ = command("doctor", "--ready")
+    assert code == 2
+    assert "AP differs from pycocotools by 0.25" in out
+
+
+def test_a_trial_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no such library")
+
+    monkeypatch.setattr("anchorkit.datasets.load_dataset", broken)
+    check = doctor.try_out()
+    assert (check.state, check.found) == ("missing", "failed (OSError: no such library)")
+    assert check.mend

@@ -1,4 +1,4 @@
-"""Commands for your workplace: ``doctor``, ``notebooks``, ``lab``, ``app``."""
+"""Commands for your workplace: ``doctor``, ``notebooks``, ``lab``, ``app``, ``workshop``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from anchorkit.cli.options import AddCommand, add_json
 
 def add_commands(add: AddCommand) -> None:
     doctor = add("doctor", doctor_command, "report what this machine has, what is missing and how to fix it")
+    doctor.add_argument(
+        "--ready",
+        action="store_true",
+        help="also run a small evaluation, and say in one line whether the lessons will work",
+    )
     add_json(doctor)
 
     notebooks = add("notebooks", notebooks_command, "copy the lessons to a folder, to work on them")
@@ -32,13 +37,49 @@ def add_commands(add: AddCommand) -> None:
         "--no-browser", dest="browser", action="store_false", help="print the address, do not open a browser"
     )
 
+    workshop = add(
+        "workshop", workshop_command, "gather on a USB stick what laptops need for a workshop without a network"
+    )
+    workshop.add_argument("action", choices=("pack",), metavar="pack", help="the one thing that the command does")
+    workshop.add_argument("folder", type=Path, metavar="DIR", help="the stick, or a folder that is copied to it")
+    workshop.add_argument(
+        "--platform",
+        nargs="+",
+        default=["linux", "windows", "macos-arm64"],
+        metavar="NAME",
+        help="linux, linux-arm64, windows, macos-arm64 (default: all but linux-arm64)",
+    )
+    workshop.add_argument(
+        "--python",
+        nargs="+",
+        default=["3.12"],
+        metavar="VERSION",
+        help="versions of Python on the laptops (default: 3.12)",
+    )
+    workshop.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/quick-shapes"),
+        metavar="RUN",
+        help="a finished run, to show as an example",
+    )
+    workshop.add_argument("--sizes", action="store_true", help="only print how much would be downloaded")
+    workshop.epilog = (
+        "On Linux, torch for NVIDIA GPUs is most of the download; UV_TORCH_BACKEND=cpu takes the small build instead."
+    )
+
 
 def doctor_command(options: argparse.Namespace) -> Answer:
     """``anchorkit doctor``: report what this machine has, what is missing and how to fix it."""
-    from anchorkit.doctor import examine, render, usable
+    from anchorkit import __version__
+    from anchorkit.doctor import examine, render, try_out, usable
 
     checks = examine()
+    if options.ready and usable(checks):
+        checks.append(try_out())
     data = {"usable": usable(checks), "checks": [check.to_dict() for check in checks]}
+    if options.ready and usable(checks):
+        return Answer(f"ready: anchorkit {__version__}; {checks[-1].found}", data)
     return Answer(render(checks), data, exit_code=0 if usable(checks) else EXIT_BAD_INPUT)
 
 
@@ -67,3 +108,15 @@ def app_command(options: argparse.Namespace) -> Answer:
 
     serve_app(options.run, port=options.port, browser=options.browser)
     return Answer("The app has stopped", {})
+
+
+def workshop_command(options: argparse.Namespace) -> Answer:
+    """``anchorkit workshop pack``: gather what laptops need for a workshop without a network."""
+    from anchorkit.workshop import pack
+    from anchorkit.workshop.packing import gigabytes
+
+    packed = pack(options.folder, options.platform, options.python, options.run, only_sizes=options.sizes)
+    if options.sizes:
+        return Answer(f"{gigabytes(packed.downloaded)} to download", {})
+    size = gigabytes(packed.total)
+    return Answer(f"{packed.folder} is packed ({size} of wheels); try it: sh {packed.folder / 'install.sh'}", {})

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,7 @@ from anchorkit import cli
 from anchorkit.batch import run_experiments, run_notebooks
 from anchorkit.batch.execution import Kernel
 from anchorkit.batch.experiments import ExperimentsRun
-from anchorkit.batch.plans import EXPERIMENTS, find_notebooks
+from anchorkit.batch.plans import EXPERIMENTS, LESSONS, find_notebooks
 from anchorkit.bundled import data_dir, notebooks_dir
 from anchorkit.errors import InputError
 from anchorkit.plots.export import remote_references
@@ -33,6 +33,8 @@ from anchorkit.runs.folder import load_data
 
 from ..browser.browsing import visit
 from ..browser.conftest import browser  # noqa: F401 (a fixture)
+from ..runs import searched_runs
+from .cells import execute
 
 pytestmark = pytest.mark.slow
 
@@ -253,3 +255,102 @@ def test_the_site_opens_from_disk_and_asks_nothing_of_the_network(site: Path, br
     assert made.errors == []
     assert [address for address in made.foreign if not address.startswith("file:")] == []
     made.page.context.close()
+
+
+SOLUTIONS: dict[str, dict[str, Any]] = {
+    "00_start_here": {"images": 12, "more_images": 24},
+    "01_data": {},
+    "02_detector": {"epochs": 1},
+    "03_box_shapes": {"draws": 3},
+    "04_search": {"max_drop": 0.005},
+    "05_prune_and_retrain": {"losses": [0.0], "finetune_epochs": 1},
+    "06_report": {"draws": 10},
+    "07_deploy": {"rounds": 3},
+    "08_any_onnx": {"images": 12, "rounds": 3},
+    "09_channels": {"channel_images": 4},
+    "20_compare": {"max_loss": 0.1},
+    "21_channels_and_anchors": {"channel_images": 4, "ratios": [0.1], "finer": [0.05], "max_drop": 0.0},
+}
+
+
+@pytest.fixture(scope="module")
+def solve(run: Path, patch: pytest.MonkeyPatch, repository: Path) -> Callable[[str], dict[str, Any]]:
+    """Runs the solutions to a lesson on what the lessons left; the last tests here, because some write there."""
+
+    def execute_solution(name: str) -> dict[str, Any]:
+        folder = None if name == "00_start_here" else run
+        return execute(repository / "docs" / "teaching" / "solutions" / f"{name}.ipynb", folder, **SOLUTIONS[name])
+
+    return execute_solution
+
+
+def test_every_lesson_has_solutions_without_outputs(repository: Path) -> None:
+    folder = repository / "docs" / "teaching" / "solutions"
+    lessons = {path.stem for path in find_notebooks(None, LESSONS)} | {"20_compare"}
+    assert {path.stem for path in folder.glob("*.ipynb")} == lessons == set(SOLUTIONS)
+    for name in lessons:
+        notebook = nbformat.read(folder / f"{name}.ipynb", as_version=4)
+        nbformat.validate(notebook)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(not cell.outputs and cell.execution_count is None for cell in code)
+        assert code[0].metadata.tags == ["parameters"]
+        prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        assert prose.count("\n## ") + prose.startswith("## ") >= 2  # both exercises
+        assert prose.count("**A good answer") == 2
+
+
+@pytest.mark.filterwarnings("ignore:the machine was busy")
+def test_solutions_that_only_evaluate(run: Path, solve: Callable[[str], dict[str, Any]]) -> None:
+    first = solve("00_start_here")
+    assert first["by_boxes"].cost == "boxes"
+    assert set(first["full_ap"]) == {12, 24}
+    assert len(solve("01_data")["idle"]) == 7  # the riddle
+    third = solve("03_box_shapes")
+    assert third["loss"](third["guess"]) < third["by_chance"].max()
+    fourth = solve("04_search")
+    halves = [set(fourth[name].ground_truth.image_ids) for name in ("half", "rest")]
+    assert halves[0].isdisjoint(halves[1])
+    assert set.union(*halves) == set(load_data(run).val.image_ids)
+    spread = solve("06_report")
+    assert spread["one"]["shipped"].accuracy(spread["one"]["shipped"].full) == pytest.approx(
+        spread["aps"]["shipped"][0] / 100
+    )
+
+
+@pytest.mark.filterwarnings("ignore:the machine was busy", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_solutions_that_need_the_network(run: Path, solve: Callable[[str], dict[str, Any]]) -> None:
+    second = solve("02_detector")
+    assert second["points"].loc["AP", "shipped"] > second["points"].loc["AP", "1 passes"]
+    assert (second["counts"]["detections"] <= second["counts"]["raw"]).all()
+    fifth = solve("05_prune_and_retrain")["table"]
+    assert list(fifth.index) == ["unpruned", "A"]
+    assert fifth["fine-tuned"].between(0, 100).all()
+    seventh = solve("07_deploy")["facts"]
+    assert seventh["with NMS"] != seventh["without"]
+    eighth = solve("08_any_onnx")
+    assert eighth["costs"].loc["boxes", "saved (%)"] > 60  # level 0 has two thirds
+    ninth = solve("09_channels")
+    assert set(ninth["done"]) == {"nuclear", "surgeon"}
+    both = solve("21_channels_and_anchors")["found"]
+    assert {name: joint.labels for name, joint in both.items()} == {
+        "steps of the lesson": (0.0, 0.1),
+        "finer steps": (0.0, 0.05),
+        "surgeon": (0.0, 0.1),
+    }
+
+
+def test_the_solution_that_compares_runs(repository: Path, tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    made = [
+        str(
+            searched_runs.write_run(
+                tmp_path / f"{gain}-{seed}", searched_runs.search_result(gain), gain=gain, seed=seed
+            )
+        )
+        for gain in (0.0, 0.01)
+        for seed in (0, 1)
+    ]
+    path = repository / "docs" / "teaching" / "solutions" / "20_compare.ipynb"
+    known = execute(path, tmp_path, runs=made, **SOLUTIONS["20_compare"])
+    effects = known["effects"].set_index("parameter")["explained"]
+    assert effects["gain"] == pytest.approx(1.0)
+    assert effects["seed"] == pytest.approx(0.0)
