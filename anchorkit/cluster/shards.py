@@ -99,7 +99,7 @@ class _Renumbered(Index):
     """
 
     def __init__(self, own: Index, places: Array) -> None:
-        self.__dict__.update(own.__dict__, groups=own.groups, suppressions=own.suppressions)
+        self.__dict__.update(own.__dict__, groups=own.groups, _kept=own._kept)
         self._own, self._places = own, places
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
@@ -146,8 +146,8 @@ class _Loaded:
         # Shards are the threads: a worker has as many at work as it has cores.
         work = Sharing(1)
         limit = check_memory(table, shard.post.score_threshold, None)
-        self.rows = SortedRows(table, shard.truth, shard.post.score_threshold, work)
-        self.index = Index(self.rows, shard.truth, shard.post, work, limit)
+        rows = SortedRows(table, shard.truth, shard.post.score_threshold, work)
+        self.index = Index(rows, shard.truth, shard.post, work, limit)
         self._standing: dict[tuple[MatchingRules, bool], _Standing] = {}
 
     def standing(self, places: Array, rules: MatchingRules, every_area: bool) -> _Standing:
@@ -178,7 +178,7 @@ def _at_work(shard: Shard) -> Iterator[_Loaded]:
         if seat.loaded is None:
             seat.loaded = _Loaded(shard)
         yield seat.loaded
-        seat.loaded.rows.forget()
+        seat.loaded.index.forget()
 
 
 def survey(shard: Shard, compared: Array) -> Answer:
@@ -193,7 +193,7 @@ def survey(shard: Shard, compared: Array) -> Answer:
             the shard does not fit in the worker's memory.
     """
     with _at_work(shard) as loaded:
-        rows, table = loaded.rows, loaded.table
+        rows, table = loaded.index.rows, loaded.table
         sizes = members_of_anchors(loaded.index.groups, len(table.layout))
         whole, some = Whole(len(table), np.unique(table.image_id)), table.subset(compared)
         # Known of all images of the file, not only of the compared ones.
@@ -205,7 +205,7 @@ def survey(shard: Shard, compared: Array) -> Answer:
 def falling_scores(shard: Shard) -> Array:
     """uint32: keys of the candidates' scores that rise as scores fall, class by class, each in its order."""
     with _at_work(shard) as loaded:
-        rows = loaded.rows
+        rows = loaded.index.rows
         known = rows.klass < rows.n_classes
         falling, klass = rows.falling[known], rows.klass[known]
         found: Array = falling[np.lexsort((falling, klass))]
@@ -247,14 +247,14 @@ def _places_first(counts: Array) -> Array:
 def above(shard: Shard, limit: int) -> Answer:
     """int64 (K,): how many candidates of each class have a key (see `falling_scores`) below a limit."""
     with _at_work(shard) as loaded:
-        return _answer(loaded.rows.of_classes(loaded.rows.falling < limit))
+        return _answer(loaded.index.rows.of_classes(loaded.index.rows.falling < limit))
 
 
 def pairs(shard: Shard, rules: MatchingRules) -> Answer:
     """int64 (K,): how many candidates of each class could match something."""
     with _at_work(shard) as loaded:
         matching, _ = loaded.index.matching(rules)
-        return _answer(loaded.rows.of_classes(matching.slot >= 0))
+        return _answer(loaded.index.rows.of_classes(matching.slot >= 0))
 
 
 def differences(

@@ -32,6 +32,9 @@ from anchorkit.postprocess import PostProcess
 ROOM_AT_ONCE = 2**20
 """Words of suppressions for which memory is allocated at once during the search for overlaps."""
 
+MOST_REDUCED = 2**14
+"""Groups with more members are not reduced (see `loops.dropping`): their sets would take much memory and time."""
+
 
 def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Groups:
     """The candidates that take part, by anchor; without those at or below the score threshold of `post`.
@@ -40,18 +43,16 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
     candidate where a top-k binds.
     """
     sizes = np.diff(rows.group_start)
-    words = (sizes + 63) // 64
-    word = starts_of(words)
-    image_group = np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
+    word, image_group = words_of_groups(rows)
     by_anchor = np.zeros(len(layout) * int(word[-1]), np.uint64)
     rank = rows.member_rank
     overlaps.collect_by_anchor(
         image_group, rows.group_start, word, rows.members, rank, rows.n_above(post.score_threshold), rows.anchor,
         len(layout), by_anchor,
     )  # fmt: skip
-    group_of_word = np.repeat(np.arange(len(sizes)), words)
+    group_of_word = np.repeat(np.arange(len(sizes)), np.diff(word))
     first_of_word = rows.group_start[group_of_word] + 64 * (np.arange(int(word[-1])) - word[group_of_word])
-    scope, binds = _binding_topk(rows, layout, post)
+    scope, binds = binding_topk(rows, layout, post)
     rows.forget("anchor")
     bit_of_rank = np.empty(len(scope), np.int32)
     if len(scope):
@@ -75,17 +76,34 @@ def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> G
 
 
 def build_suppressions(
-    rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float = math.inf
-) -> Suppressions:
-    """Which members suppress which. Memory: 12 bytes per candidate and 10 per entry.
+    rows: SortedRows,
+    nms_iou: float,
+    binds: Array,
+    work: Sharing,
+    room: float = math.inf,
+    most_reduced: int | None = None,
+) -> tuple[SortedRows, Suppressions]:
+    """Which members suppress which, without those that are never kept. Memory: 12 bytes per candidate, 10 per entry.
+
+    Args:
+        rows: the candidates.
+        nms_iou: members suppress where their IoU is above it.
+        binds: uint8 (I,), 1 where a top-k may remove members: all of them stay.
+        work: threads.
+        room: bytes that the table may take.
+        most_reduced: groups with more members are not reduced, see `loops.dropping`; None for `MOST_REDUCED`.
+
+    Returns:
+        The candidates that are kept under some configuration; and for these, what each suppresses.
 
     Raises:
         InputError: the table would take more than `room` bytes.
     """
-    own = np.empty(len(rows), np.uint64)
-    counts = np.zeros(len(rows), np.uint16 if len(rows) < 2**21 else np.uint32)
+    never = np.zeros(len(rows), np.bool_)
+    counts = np.zeros(len(rows), rows.rank_type)
     try:
-        found = _find_overlaps(rows, groups, nms_iou, work, room, own, counts) if len(rows) else []
+        most_reduced = MOST_REDUCED if most_reduced is None else most_reduced
+        found = _find_overlaps(rows, nms_iou, binds, work, room, most_reduced, never, counts)
     except MemoryError:
         raise InputError(
             f"{rows.predictions.source}: so many of its {len(rows):,} boxes overlap that the evaluation does not fit "
@@ -93,49 +111,70 @@ def build_suppressions(
             "(memory_limit)"
         ) from None
     rows.forget("boxes")
+    own, counts, word, mask = (np.concatenate(column) for column in zip(*found, strict=True))
+    del found
     start = starts_of(counts)
     if start[-1] >= 2**32:
         raise InputError(
             f"{rows.predictions.source}: {start[-1]:,} words of overlapping boxes are too many: use a higher "
             "score_threshold, or evaluate fewer images"
         )
-    nothing = (np.empty(0, rows.rank_type), np.empty(0, np.uint64))
-    word, mask = (np.concatenate([part[column] for part in [nothing, *found]]) for column in (0, 1))
-    return Suppressions(own, start.astype(np.uint32), word, mask)
+    rows = rows.without(never)
+    # Words were counted within their group; an image has several.
+    first_word, image_group = words_of_groups(rows)
+    first_word = first_word[:-1] - first_word[image_group[rows.group_image]]
+    word += np.repeat(first_word.astype(word.dtype), np.diff(start[rows.group_start]))
+    return rows, Suppressions(own, start.astype(np.uint32), word, mask)
 
 
 def _find_overlaps(
-    rows: SortedRows, groups: Groups, nms_iou: float, work: Sharing, room: float, own: Array, counts: Array
-) -> list[tuple[Array, Array]]:
-    """The words and masks of `Suppressions`, part by part. Writes `own` and the number of words of each member.
+    rows: SortedRows,
+    nms_iou: float,
+    binds: Array,
+    work: Sharing,
+    room: float,
+    most_reduced: int,
+    never: Array,
+    counts: Array,
+) -> list[tuple[Array, Array, Array, Array]]:
+    """`Suppressions.own`, the number of words of each member, `word` (within the group) and `mask`, part by part.
+
+    Marks the members that are `never` kept. `counts` is memory.
 
     Raises:
         MemoryError: the parts together would take more than `room` bytes.
     """
-    sizes = np.diff(rows.group_start)
-    full = (sizes + 63) // 64 - 1
+    full = (np.diff(rows.group_start) + 63) // 64 - 1
     # The most there can be: every member has every word after its own.
     most = starts_of(32 * full * (full + 1))
-    image_word = groups.word[groups.image_group[rows.group_image]]
+    topk = binds[rows.group_image] > 0
     # Computed here: the threads would wait for each other.
-    members, boxes = rows.members, rows.boxes
+    members, boxes, anchor = rows.members, rows.boxes, rows.anchor
+    own = np.empty(len(rows), np.uint64)
     entries: list[int] = []
 
-    def fill(first: int, last: int) -> tuple[Array, Array]:
+    def fill(first: int, last: int) -> tuple[Array, Array, Array, Array]:
         size = int(most[last] - most[first])
         words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
-        n = overlaps.fill_suppressions(
-            first, last, rows.group_start, groups.word, image_word, members, boxes, float(nms_iou),
-            own, counts, words, masks,
+        stay, n = overlaps.fill_suppressions(
+            first, last, rows.group_start, members, boxes, anchor, float(nms_iou), most_reduced, topk, never, own,
+            counts, words, masks,
         )  # fmt: skip
         entries.append(n)
         if 2 * 10 * sum(entries) > room:
             raise MemoryError
+        begin = rows.group_start[first]
         # Copies free the memory that was not needed.
-        return words[:n].copy(), masks[:n].copy()
+        return own[begin : begin + stay], counts[begin : begin + stay], words[:n].copy(), masks[:n].copy()
 
     parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
-    return work.each(np.unique(parts), fill)
+    return work.each(np.unique(parts) if len(rows) else np.zeros(2, np.int64), fill)
+
+
+def words_of_groups(rows: SortedRows) -> tuple[Array, Array]:
+    """`Groups.word` and `image_group`."""
+    word = starts_of((np.diff(rows.group_start) + 63) // 64)
+    return word, np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
 
 
 def build_matching(
@@ -279,7 +318,7 @@ def recalls(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
     return n_real, need, column
 
 
-def _binding_topk(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> tuple[Array, Array]:
+def binding_topk(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> tuple[Array, Array]:
     """`Groups.scope` and `binds`."""
     binds = np.zeros(rows.n_images, np.uint8)
     nothing = np.empty(0, np.int32)

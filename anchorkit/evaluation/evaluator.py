@@ -200,7 +200,7 @@ class Evaluator(Accuracies):
         other = self._copy()
         other.postprocess = post
         with self._lock:
-            more_rows = post.score_threshold < self._index.rows.score_threshold
+            more_rows = post.score_threshold < self._index.score_threshold
             other._index = other._new_index(post) if more_rows else self._index.with_postprocess(post)
             other._engines, other._images = {}, {}
             other._prepare()
@@ -363,14 +363,14 @@ class Evaluator(Accuracies):
         from anchorkit.evaluation.images import Images
 
         images = Images(self._index, rules, every_area)
-        self._index.rows.forget()
+        self._index.forget()
         engine = Engine(images, images.rules, images.classes, images.work)
         self._images[engine] = images
         return engine
 
     def _ends(self, rules: MatchingRules, score_threshold: float) -> Array:
         ends = self._index.ends(rules, score_threshold)
-        self._index.rows.forget()
+        self._index.forget()
         return ends
 
     def _of_detections(self, configuration: Configuration) -> float:

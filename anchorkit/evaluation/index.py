@@ -11,7 +11,13 @@ import psutil
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
-from anchorkit.evaluation.building import build_groups, build_matching, build_suppressions, megabytes
+from anchorkit.evaluation.building import (
+    binding_topk,
+    build_groups,
+    build_matching,
+    build_suppressions,
+    megabytes,
+)
 from anchorkit.evaluation.ground_truth import GroundTruth
 from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Suppressions
 from anchorkit.evaluation.metrics import MatchingRules
@@ -43,18 +49,18 @@ class Index:
     def __init__(
         self, rows: SortedRows, truth: GroundTruth, post: PostProcess, work: Sharing, memory_limit: float
     ) -> None:
-        self.rows, self.truth, self.post, self.work, self._memory_limit = rows, truth, post, work, memory_limit
+        self._all_rows, self.truth, self.post, self.work, self._memory_limit = rows, truth, post, work, memory_limit
         self._matchings: dict[MatchingRules, tuple[Matching, Classes]] = {}
 
     @property
     def n_scopes(self) -> int:
         """The largest number of scopes that a top-k divides candidates into."""
-        return max(1, self.rows.n_all_classes, len(self.layout.levels))
+        return max(1, self._all_rows.n_all_classes, len(self.layout.levels))
 
     def memory(self) -> dict[str, int]:
         """Bytes that the tables built so far take."""
         return {
-            "rows": _nbytes(self.rows.row),
+            "rows": sum(rows.row.nbytes for rows in {self._all_rows, self.rows}),
             "groups": _nbytes(self.groups),
             "suppressions": _nbytes(self.suppressions),
             "matching": _nbytes(tuple(self._matchings.values())),
@@ -63,17 +69,38 @@ class Index:
     @property
     def layout(self) -> AnchorLayout:
         """The anchors."""
-        return self.rows.predictions.layout
+        return self._all_rows.predictions.layout
+
+    @property
+    def score_threshold(self) -> float:
+        """Rows at or below it are in no table."""
+        return self._all_rows.score_threshold
+
+    @cached_property
+    def _binds(self) -> Array:
+        return binding_topk(self._all_rows, self.layout, self.post)[1]
+
+    @cached_property
+    def _kept(self) -> tuple[SortedRows, Suppressions]:
+        kept = build_suppressions(self._all_rows, self.post.nms_iou, self._binds, self.work, self._memory_limit)
+        if kept[0] is not self._all_rows:
+            self._all_rows.forget()
+        return kept
+
+    @property
+    def rows(self) -> SortedRows:
+        """The candidates: of all rows those that NMS keeps under some configuration."""
+        return self._kept[0]
+
+    @property
+    def suppressions(self) -> Suppressions:
+        """Which members suppress which."""
+        return self._kept[1]
 
     @cached_property
     def groups(self) -> Groups:
         """The candidates that take part."""
         return build_groups(self.rows, self.layout, self.post)
-
-    @cached_property
-    def suppressions(self) -> Suppressions:
-        """Which members suppress which."""
-        return build_suppressions(self.rows, self.groups, self.post.nms_iou, self.work, self._memory_limit)
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
         """Which candidates can match which annotated boxes."""
@@ -83,14 +110,18 @@ class Index:
 
     def with_postprocess(self, post: PostProcess) -> Index:
         """The index for another post-processing whose score threshold is not below that of the rows."""
-        other = Index(self.rows, self.truth, post, self.work, self._memory_limit)
-        other._matchings = self._matchings
-        if post.nms_iou == self.post.nms_iou and "suppressions" in self.__dict__:
-            other.suppressions = self.suppressions
-        same_groups = replace(post, nms_iou=self.post.nms_iou, max_detections=self.post.max_detections) == self.post
-        if same_groups and "groups" in self.__dict__:
-            other.groups = self.groups
+        other = Index(self._all_rows, self.truth, post, self.work, self._memory_limit)
+        if post.nms_iou == self.post.nms_iou and np.array_equal(other._binds, self._binds) and "_kept" in self.__dict__:
+            other._kept, other._matchings = self._kept, self._matchings
+            same_groups = replace(post, max_detections=self.post.max_detections) == self.post
+            if same_groups and "groups" in self.__dict__:
+                other.groups = self.groups
         return other
+
+    def forget(self) -> None:
+        """Free what can be computed again."""
+        for rows in {self._all_rows, self.rows}:
+            rows.forget()
 
     def ends(self, rules: MatchingRules, score_threshold: float) -> Array:
         """int64 (K,): the place in each class before which the scores are above a threshold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from functools import cached_property
 from typing import Any
@@ -55,6 +56,26 @@ class SortedRows:
         self.members, self.group_start = self._grouped()
         self.group_image = np.searchsorted(self.image_start, self.group_start[:-1], side="right") - 1
         self.group_class = self.klass[self.members[self.group_start[:-1]]]
+
+    def without(self, gone: Array) -> SortedRows:
+        """These rows without some members, of which no group loses all.
+
+        Args:
+            gone: bool (C,), by member (see `members`).
+        """
+        if not gone.any():
+            return self
+        stays = np.ones(len(self), np.bool_)
+        stays[self.members[gone]] = False
+        number = np.cumsum(stays, dtype=np.int32)
+        other = copy.copy(self)
+        other.forget("boxes", "anchor", "falling", "_classes", "rank_type")
+        other.row = self.row[stays]
+        other.image_start = np.append(0, number)[self.image_start].astype(np.int64)
+        other.group_start = np.append(0, np.cumsum(~gone))[self.group_start].astype(np.int64)
+        other.klass = self.klass[stays]
+        other.members = number[self.members[~gone]] - np.int32(1)
+        return other
 
     def forget(self, *names: str) -> None:
         """Free some attributes, or all, that can be computed again."""

@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 from anchorkit import Evaluator, PostProcess, PredictionTable
 from anchorkit.anchors import AnchorLayout, Level
 from anchorkit.pages.handout import drop as dropping
+from anchorkit.pages.handout import table as tables
 from anchorkit.pages.handout.pack import pack
 from anchorkit.pages.handout.page import script
 from anchorkit.pages.handout.table import Table, read_table
@@ -105,18 +107,24 @@ def edited(source: str, old: str, new: str) -> str:
     return source.replace(old, new)
 
 
-def edited_drop(edit: tuple[str, str]) -> Any:
-    """The function `drop` of the edited module, as plain Python: compiling takes seconds."""
-    source = edited(Path(dropping.__file__).read_text(encoding="utf-8"), *edit)
+def edited_left(module: ModuleType, old: str, new: str) -> Callable[[Evaluator], Table]:
+    """`left` with an edit of the source of `table` or `drop`, as plain Python: compiling takes seconds."""
+    names = plain(module, old, new)
+    return lambda evaluator: names["drop"](names.get("read_table", read_table)(evaluator))
+
+
+def plain(module: ModuleType, old: str, new: str) -> dict[str, Any]:
+    """What a module with compiled loops defines, with an edit of its source and nothing compiled."""
+    source = edited(Path(str(module.__file__)).read_text(encoding="utf-8"), old, new)
     source = re.sub(r"^from anchorkit\.evaluation\.loops\.compiling import .*\n", "", source, flags=re.MULTILINE)
-    names: dict[str, Any] = {"__name__": "edited", "compiled": lambda function: function}
+    names: dict[str, Any] = {"__name__": module.__name__, "compiled": lambda function: function, "drop": dropping.drop}
     names |= {
         "bit_at": lambda number: np.uint64(1 << (number & 63)),
         "lowest_bit": lambda word: np.uint64(int(word) & -int(word)),
         "position": lambda bit: int(bit).bit_length() - 1,
     }
-    exec(compile(source, "edited drop.py", "exec"), names)
-    return names["drop"]
+    exec(compile(source, f"edited {module.__name__}", "exec"), names)
+    return names
 
 
 EDITS = {
@@ -143,17 +151,12 @@ EDITS = {
 """Edits of the page's evaluator that break a rule."""
 
 DROP_EDITS = {
-    "rule 1, anchor": ("if anchor[d] == anchor[c] and _is_part", "if _is_part"),
-    "rule 1, part": ("anchor[d] == anchor[c] and _is_part(sets[d], sets[c])", "anchor[d] == anchor[c]"),
-    "rule 2, anchor": ("if anchor[e] == anchor[d] and sets", "if sets"),
-    "rule 2, part": (" and _is_part(sets[e], sets[c]):", ":"),
-    "rule 1 and 2, top-k": ("start, ~table.topped[table.image[start[:-1]]]", "start, table.image[start[:-1]] >= 0"),
-    "cliques": ("while k < n and not _is_part(cliques[k], sets[c])", "while k < n and False"),
-    "rule 3, cap": (">= cap\n", ">= cap - 1\n"),
-    "rule 3, unsuppressed": ("minlength=len(table)) == 0\n", "minlength=len(table)) >= 0\n"),
-    "rule 3, top-k": (" & ~table.topped[table.image]\n", "\n"),
-    "rule 4, last": ("table.order > last[table.klass]", "table.order >= last[table.klass]"),
-    "rule 4, place": ("(~table.limited[table.image] | (table.order > last[table.image]))", "True"),
+    "cliques": (tables, "while k < found and not _is_part(cliques[k], sets[c])", "while k < found and False"),
+    "rule 3, cap": (dropping, ">= cap\n", ">= cap - 1\n"),
+    "rule 3, unsuppressed": (dropping, "minlength=len(table)) == 0\n", "minlength=len(table)) >= 0\n"),
+    "rule 3, top-k": (dropping, " & ~table.topped[table.image]\n", "\n"),
+    "rule 4, last": (dropping, "table.order > last[table.klass]", "table.order >= last[table.klass]"),
+    "rule 4, place": (dropping, "(~table.limited[table.image] | (table.order > last[table.image]))", "True"),
 }
 """Edits of what the handout leaves out that leave out too much."""
 

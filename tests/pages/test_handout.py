@@ -30,7 +30,7 @@ from anchorkit.runs.folder import remove_left
 from ..browser import material
 from ..evaluation.cases import dense_case, random_case
 from ..evaluation.real_ssd import real_ssd
-from .handouts import DROP_EDITS, EDITS, NASTY, Question, ask, edited_drop, left, nasty
+from .handouts import DROP_EDITS, EDITS, NASTY, Question, ask, edited_left, left, nasty
 
 
 def few(rows: list[tuple[int, int, float, float]], post: PostProcess) -> Question:
@@ -73,7 +73,7 @@ def test_the_same_bits_as_python(questions: list[Question]) -> None:
     assert wrong(questions, ask([(one, drop(table)) for one, table in whole])) == 0
     # The tables do ask for something: many different answers, and much that is left out.
     assert [len(set(one.expected)) > 25 for one in questions[:6]] == [True] * 6
-    assert [len(drop(table)) < len(table) for _, table in whole[:6]] == [True] * 6
+    assert [len(drop(table)) < len(one.evaluator.predictions) for one, table in whole[:6]] == [True] * 6
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -93,9 +93,8 @@ def test_an_interrupted_answer_begins_again(questions: list[Question]) -> None:
 
 
 def test_leaving_out_too_much_is_noticed(questions: list[Question]) -> None:
-    whole = [read_table(one.evaluator) for one in questions]
-    jobs = {name: edited_drop(edit) for name, edit in DROP_EDITS.items()}
-    pairs = [(one, dropping(table)) for dropping in jobs.values() for one, table in zip(questions, whole, strict=True)]
+    jobs = {name: edited_left(*edit) for name, edit in DROP_EDITS.items()}
+    pairs = [(one, edited(one.evaluator)) for edited in jobs.values() for one in questions]
     answers, n = ask(pairs), len(questions)
     found = {name: wrong(questions, answers[i * n : (i + 1) * n]) for i, name in enumerate(jobs)}
     assert [name for name, count in found.items() if count == 0] == []
@@ -164,9 +163,8 @@ def test_costs(shared: bool) -> None:
 def test_a_real_ssd(real_data: Path) -> None:
     evaluator = real_ssd(real_data, 25, 0.05)
     question = Question.at_random(evaluator, 60)
-    whole = read_table(evaluator)
-    table = drop(whole)
-    assert len(table) < 0.6 * len(whole)
+    table = left(evaluator)
+    assert len(table) < 0.6 * len(evaluator.predictions)
     assert table.limited.any()
     assert wrong([question], ask([(question, table)])) == 0
 

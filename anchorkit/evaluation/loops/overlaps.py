@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from anchorkit.evaluation.loops.compiling import bit_at, compiled
+from anchorkit.evaluation.loops.compiling import bit_at, compiled, lowest_bit, position
+from anchorkit.evaluation.loops.dropping import reduce_group
 
 
 @compiled
@@ -34,53 +35,104 @@ def group_by_class(first, last, image_start, klass, n_classes, members, is_first
 
 @compiled
 def fill_suppressions(
-    first, last, group_start, group_word, image_word, members, boxes, limit, own, counts, words, masks
+    first, last, group_start, members, boxes, anchor, limit, most_reduced, topk, never, own, counts, words, masks
 ):
     """Find what the members of some groups suppress if they are kept, as words of bits (see `tables.Suppressions`).
 
     Invariant: member a suppresses b exactly if it is better and float64 IoU(a, b) > limit; a box without area has IoU
-    0 or 0/0 with any other and neither is above the limit. ``image_word[group]``: first word of the group's image.
+    0 or 0/0 with any other and neither is above the limit.
 
-    Writes to `own` the bits in each member's own word; of the others the number of words that are not 0 to `counts`,
-    and the words one after the other.
+    Groups of up to `most_reduced` members are reduced (see `dropping`). Where a top-k may remove members
+    (``topk[group]``) all of them stay; elsewhere marks those that are `never` kept, and numbers the others without
+    gaps. Writes to `own` the bits in each member's own word; of the others the number of words that are not 0 to
+    `counts`, and the words (counted within the group) one after the other. `own` and `counts` have no gaps either.
 
     Returns:
-        How many were written.
+        How many members stay, and how many words were written.
     """
     near = limit * (1 - 1e-9)
-    most = 0
+    most, most_in_sets = 0, 0
     for group in range(first, last):
-        most = max(most, group_start[group + 1] - group_start[group])
-    x1, y1, x2, y2, area = np.empty((5, most))
-    written = 0
+        n = group_start[group + 1] - group_start[group]
+        most = max(most, n)
+        if n <= most_reduced:
+            most_in_sets = max(most_in_sets, n)
+    box = np.empty((5, most))
+    n_words = (most_in_sets + 63) >> 6
+    # S of each member of a group, and what each one suppresses once some are gone.
+    sets, reached = np.empty((2, most_in_sets, n_words), np.uint64)
+    gone = np.empty(n_words, np.uint64)
+    listed, stand_ins, number = np.empty((3, most_in_sets), np.int64)
+    own_anchor = np.empty(most_in_sets, np.int32)
+    stay, written = 0, 0
+    at = group_start[first]
     for group in range(first, last):
         begin, n = group_start[group], group_start[group + 1] - group_start[group]
         for p in range(n):
-            box = boxes[members[begin + p]]
-            x1[p], y1[p], x2[p], y2[p] = box[0], box[1], box[2], box[3]
-            area[p] = (x2[p] - x1[p]) * (y2[p] - y1[p])
-        first_word = group_word[group] - image_word[group]
+            corners = boxes[members[begin + p]]
+            for side in range(4):
+                box[side, p] = corners[side]
+            box[4, p] = (box[2, p] - box[0, p]) * (box[3, p] - box[1, p])
+        if n > most_reduced:
+            for p in range(n):
+                before = written
+                for word in range(p >> 6, (n + 63) >> 6):
+                    mask = _overlapping(p, max(p + 1, 64 * word), min(64 * word + 64, n), box, near, limit)
+                    written = _write(p, word, mask, at + stay, own, words, masks, written)
+                counts[at + stay] = written - before
+                stay += 1
+            continue
         for p in range(n):
-            found = 0
-            for word in range(p >> 6, (n + 63) >> 6):
-                mask = np.uint64(0)
-                begin_bit = max(p + 1, 64 * word)
-                for q in range(begin_bit, min(64 * word + 64, n)):
-                    width = min(x2[p], x2[q]) - max(x1[p], x1[q])
-                    height = min(y2[p], y2[q]) - max(y1[p], y1[q])
-                    common = width * height
-                    union = area[p] + area[q] - common
-                    # Most pairs are far from the limit and need no division.
-                    if width > 0 and height > 0 and common > near * union and common / union > limit:
-                        mask |= bit_at(q)
-                if word == p >> 6:
-                    own[begin + p] = mask
-                elif mask != 0:
-                    words[written] = first_word + word
-                    masks[written] = mask
-                    written += 1
-                    found += 1
-            counts[begin + p] = found
+            own_anchor[p] = anchor[members[begin + p]]
+            for word in range((p >> 6) + 1):
+                sets[p, word] = _overlapping(p, 64 * word, min(64 * word + 64, p), box, near, limit)
+        reduce_group(n, own_anchor, topk[group], sets, gone, listed, stand_ins)
+        n_left = 0
+        for p in range(n):
+            never[begin + p] = not topk[group] and gone[p >> 6] & bit_at(p) != 0
+            number[p] = n_left
+            n_left += not never[begin + p]
+        n_words = (n_left + 63) >> 6
+        reached[:n_left, :n_words] = 0
+        for p in range(n):
+            for word in range(0 if never[begin + p] else (p >> 6) + 1):
+                bits = sets[p, word]
+                while bits != 0:
+                    bit = lowest_bit(bits)
+                    bits ^= bit
+                    reached[number[64 * word + position(bit)], number[p] >> 6] |= bit_at(number[p])
+        for p in range(n_left):
+            before = written
+            for word in range(p >> 6, n_words):
+                written = _write(p, word, reached[p, word], at + stay, own, words, masks, written)
+            counts[at + stay] = written - before
+            stay += 1
+    return stay, written
+
+
+@compiled
+def _overlapping(p, begin, end, box, near, limit):
+    """The members from `begin` up to `end`, all of one word, that overlap member `p` by more than the limit."""
+    mask = np.uint64(0)
+    for q in range(begin, end):
+        width = min(box[2, p], box[2, q]) - max(box[0, p], box[0, q])
+        height = min(box[3, p], box[3, q]) - max(box[1, p], box[1, q])
+        common = width * height
+        union = box[4, p] + box[4, q] - common
+        # Most pairs are far from the limit and need no division.
+        if width > 0 and height > 0 and common > near * union and common / union > limit:
+            mask |= bit_at(q)
+    return mask
+
+
+@compiled
+def _write(p, word, mask, at, own, words, masks, written):
+    if word == p >> 6:
+        own[at] = mask
+    elif mask != 0:
+        words[written] = word
+        masks[written] = mask
+        written += 1
     return written
 
 

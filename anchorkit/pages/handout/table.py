@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anchorkit.evaluation.loops.compiling import compiled, lowest_bit, position
-from anchorkit.evaluation.loops.tables import AREA_RANGES, Array
+from anchorkit.evaluation.building import build_suppressions
+from anchorkit.evaluation.loops.compiling import bit_at, compiled, lowest_bit, position
+from anchorkit.evaluation.loops.tables import PLACE_BITS, Array, Groups, Suppressions
 from anchorkit.evaluation.sorting import starts_of
 from anchorkit.postprocess import PostProcess
 
@@ -26,7 +27,6 @@ class Table:
 
     Attributes:
         post: the post-processing.
-        level: int32 (A,), the level of each anchor.
         n_images: number of images.
         n_real: int64 (K,), boxes to be found of each class; 0 for a class that AP does not measure.
         n_thresholds: number of IoU thresholds.
@@ -39,12 +39,11 @@ class Table:
             pair_passed: uint8, number of IoU thresholds reached.
         real: bool (G,), annotated boxes to be found; crowd: bool (G,), those that are never used up.
         outside: bool (N,), boxes so large that they are no false alarm (COCO's area range "all").
-        limited: bool (I,), images in which the cap or a top-k may remove rows.
+        limited: bool (I,), images in which the cap or a top-k may remove rows that are kept under some configuration.
         topped: bool (I,), those of them in which a top-k may.
     """
 
     post: PostProcess
-    level: Array
     n_images: int
     n_real: Array
     n_thresholds: int
@@ -76,32 +75,30 @@ class Table:
 
 
 def read_table(evaluator: Evaluator) -> Table:
-    """The tables of an evaluator under its post-processing, for COCO's AP."""
+    """The tables of an evaluator under its post-processing, for COCO's AP, without rows that are never kept."""
     index, rules = evaluator._index, evaluator._coco
     rows, (matching, classes) = index.rows, index.matching(rules)
-    candidate = rows.members
+    candidate, sizes = rows.members, np.diff(rows.group_start)
     n_real = np.zeros(rows.n_all_classes, np.int64)
     n_real[: rows.n_classes] = classes.n_real[0]
     order = np.empty(len(rows), np.int64)
     order[np.argsort(rows.falling, kind="stable")] = np.arange(len(rows))
-    image = np.repeat(np.arange(rows.n_images, dtype=np.int32), np.diff(rows.image_start))
-    victim_start, victim = _victims(index)
+    image = np.repeat(rows.group_image, sizes).astype(np.int32)
+    victim_start, victim = _victims(index.groups, index.suppressions)
     slot = matching.slot[candidate]
     pairs = np.append(np.diff(matching.pair_start), 0)[slot]
     pair_start = starts_of(pairs)
     pair = np.repeat(np.append(matching.pair_start[:-1], 0)[slot] - pair_start[:-1], pairs) + np.arange(pair_start[-1])
-    sides = rows.boxes[candidate, 2:].astype(np.float64) - rows.boxes[candidate, :2]
-    area = sides[:, 0] * sides[:, 1]
+    topped = index.groups.binds.astype(np.bool_)
     table = Table(
         post=evaluator.postprocess,
-        level=np.array([anchor.level for anchor in evaluator.layout.anchors], np.int32),
         n_images=rows.n_images,
         n_real=n_real,
         n_thresholds=len(rules.thresholds),
         most_counted=rules.max_dets[-1],
         row=rows.row[candidate],
         image=image,
-        klass=rows.klass[candidate],
+        klass=np.repeat(rows.group_class, sizes),
         anchor=rows.anchor[candidate],
         order=order[candidate],
         victim_start=victim_start,
@@ -111,12 +108,13 @@ def read_table(evaluator: Evaluator) -> Table:
         pair_passed=matching.pair_passed[pair],
         real=(matching.real & 1).astype(np.bool_),
         crowd=matching.crowd.astype(np.bool_),
-        outside=area > AREA_RANGES[0][1],
-        topped=index.groups.binds.astype(np.bool_),
-        limited=_more_than(evaluator.postprocess.max_detections, np.diff(rows.image_start)) | (index.groups.binds > 0),
+        # A class that AP does not measure has no false alarms.
+        outside=matching.place[candidate] >> PLACE_BITS & 1 == 0,
+        topped=topped,
+        limited=topped | _may_exceed_cap(index),
     )
     takes_part = candidate - rows.image_start[image] < rows.n_above(evaluator.postprocess.score_threshold)[image]
-    rows.forget()
+    index.forget()
     return table if takes_part.all() else select(table, takes_part)
 
 
@@ -144,13 +142,61 @@ def select(table: Table, stays: Array) -> Table:
     )
 
 
-def _more_than(limit: int | None, counts: Array) -> Array:
-    return np.zeros(len(counts), np.bool_) if limit is None else counts > limit
+def _may_exceed_cap(index: Index) -> Array:
+    """Bool (I,), images in which NMS may keep more rows than the cap lets through.
+
+    Kept sets are not monotone (fewer anchors may give more detections), so the number of detections of the full
+    detector is no bound. That of cliques is (see `_count_cliques`), with all suppressions, also those that the
+    evaluator does without.
+    """
+    rows, cap = index.rows, index.post.max_detections
+    if cap is None:
+        return np.zeros(rows.n_images, np.bool_)
+    many = np.diff(rows.image_start) > cap
+    if not many.any():
+        return many
+    _, overlaps = build_suppressions(rows, index.post.nms_iou, index.groups.binds, index.work, most_reduced=-1)
+    bound = np.zeros(len(rows.group_image), np.int64)
+    _count_cliques(rows.group_start, many[rows.group_image], *_victims(index.groups, overlaps), bound)
+    found: Array = many & (np.bincount(rows.group_image, weights=bound, minlength=rows.n_images) > cap)
+    return found
 
 
-def _victims(index: Index) -> tuple[Array, Array]:
+@compiled
+def _count_cliques(group_start, counted, victim_start, victim, bound):
+    """An upper bound on how many rows NMS keeps of each group that is `counted`, written to `bound`.
+
+    Rows that all suppress each other are a clique, of which NMS keeps one at most. Cliques are filled first come, first
+    served.
+    """
+    for group in range(len(group_start) - 1):
+        if not counted[group]:
+            continue
+        begin, n = group_start[group], group_start[group + 1] - group_start[group]
+        sets, cliques = np.zeros((2, n, (n + 63) >> 6), np.uint64)
+        for d in range(n):
+            for e in range(victim_start[begin + d], victim_start[begin + d + 1]):
+                sets[victim[e] - begin, d >> 6] |= bit_at(d)
+        found = 0
+        for c in range(n):
+            k = 0
+            while k < found and not _is_part(cliques[k], sets[c]):
+                k += 1
+            cliques[k, c >> 6] |= bit_at(c)
+            found = max(found, k + 1)
+        bound[group] = found
+
+
+@compiled
+def _is_part(small, large):
+    for w in range(len(small)):  # noqa: SIM110 - numba compiles no generators
+        if small[w] & ~large[w] != 0:
+            return False
+    return True
+
+
+def _victims(groups: Groups, suppressions: Suppressions) -> tuple[Array, Array]:
     """`Table.victim_start` and `victim`, from the evaluator's words of bits."""
-    groups, suppressions = index.groups, index.suppressions
     group_image = np.repeat(np.arange(len(groups.image_group) - 1), np.diff(groups.image_group))
     first_word = groups.word[:-1] - groups.word[groups.image_group[group_image]]
     given = groups.start, first_word, suppressions.own, suppressions.start, suppressions.word, suppressions.mask
