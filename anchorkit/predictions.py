@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from anchorkit.anchors import AnchorLayout
 from anchorkit.coco_json import read_coco
+from anchorkit.datasets.ahead import ahead
 from anchorkit.errors import InputError
 from anchorkit.files import replacing
 from anchorkit.findings import Finding, report
@@ -316,7 +318,7 @@ def collect_predictions(
     Args:
         detector: what makes the predictions.
         split: the images; `image_ids` gives their order.
-        batch_size: number of images given to the detector at once.
+        batch_size: number of images given to the detector at once; a thread decodes as many for the next call.
         progress: show a progress bar on standard error.
 
     Raises:
@@ -341,12 +343,11 @@ def collect_predictions(
     threshold = np.float32(detector.postprocess.score_threshold)
     category_ids = np.array([category.id for category in detector.categories], np.int32)
     found: dict[str, list[Array]] = {name: [] for name in _FIELDS}
+    images = ahead(split.image, split.image_ids, waiting=batch_size)  # decoded beside the network
     with tqdm(total=len(split.image_ids), desc="predictions", unit="image", disable=not progress) as bar:
         for start in range(0, len(split.image_ids), batch_size):
             ids: Sequence[int] = split.image_ids[start : start + batch_size]
-            for image_id, raw in zip(
-                ids, detector.raw_predictions([split.image(image_id) for image_id in ids]), strict=True
-            ):
+            for image_id, raw in zip(ids, detector.raw_predictions(list(islice(images, len(ids)))), strict=True):
                 scores = np.asarray(raw.scores, np.float32)
                 # A NaN score is neither above nor below: keep it, so that the table's check reports it.
                 box, column = np.nonzero(~(scores <= threshold))

@@ -90,7 +90,8 @@ class Split:
         Args:
             name: the split's name.
             ground_truth: complete COCO dict; every image has ``id``, ``width`` and ``height``.
-            read: returns the uint8 (H, W, 3) RGB array of an image, from its entry in ``ground_truth["images"]``.
+            read: returns the uint8 (H, W, 3) RGB array of an image, from its entry in ``ground_truth["images"]``;
+                threads call it.
         """
         self.name = name
         self.ground_truth = ground_truth

@@ -111,13 +111,13 @@ class Trainer:
     folder: Path
     dataset: Dataset = field(repr=False)
     precision: str = "auto"
-    workers: int = 0
+    workers: int = -1
     progress: bool = True
     lesson: Path | None = None
 
     @classmethod
     def of_run(
-        cls, run_dir: str | Path, dataset: Dataset, precision: str = "auto", workers: int = 0, progress: bool = True
+        cls, run_dir: str | Path, dataset: Dataset, precision: str = "auto", workers: int = -1, progress: bool = True
     ) -> Trainer:
         """The trainer of a run's experiments; all its trainings are in ``RUN/experiments/trainings``."""
         run = Path(run_dir)

@@ -2,170 +2,117 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
+from itertools import islice
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision import tv_tensors
-from torchvision.ops import box_area, clip_boxes_to_image
-from torchvision.transforms import v2
 
 from anchorkit.datasets import Category, Split
+from anchorkit.datasets.ahead import ahead
+from anchorkit.datasets.images import ImageArray
 from anchorkit.errors import InputError
+from anchorkit.training.augmentation import Array, Item, augmentation, augmented
 
-MOSAIC = "mosaic"
-LEAST_VISIBLE = 0.1  # the share of a box that must be in a mosaic, or it is no target
-SMALLEST_SIDE = 1.0  # pixels of the input; thinner boxes teach nothing and break the box coder
+SAMPLES_VERSION = 2
+"""Increase it whenever a seed gives other samples: a training goes on with samples like those that it began with."""
+
+KEPT_SHARE = 0.5
+"""Share of the free memory that decoded images may take."""
+
+CPU = torch.device("cpu")
 Sample = tuple[Tensor, dict[str, Tensor]]
-Item = tuple[Tensor, Tensor, Tensor]
-"""An image uint8 (3, H, W), its boxes float32 (N, 4) in pixels, and their labels int64 (N,)."""
+Batch = tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
-def augmentation(name: str, size: tuple[int, int]) -> v2.Compose:
-    """The transform of one training sample, ending in a float image of (height, width) `size`.
+class TrainingSet:
+    """The training images of a split, augmented again each epoch.
 
-    Geometry comes first, so that the photometric distortion works on the input's few pixels only.
+    A sample is asked for by ``(epoch, index)`` and depends on nothing else but the seed: not on the order of asking,
+    the number of threads, or what was killed in between.
 
-    Args:
-        name: ``"ssd"``: zoom out, IoU crop, flip, photometric distortion as in Liu et al. 2016, section 2.2 and 3.6;
-            ``"ssd-small"``: the same for small inputs, where zooming out four times would leave specks: at most twice,
-            and fewer trials of a crop, which keeps a CPU's time for the network; ``"mosaic"``: flip and photometric
-            distortion, after `TrainingSet` put four images together; ``"flip"``; or ``"none"``.
-        size: (height, width) of the network's input.
-
-    Raises:
-        InputError: the name is unknown.
-    """
-    grey = [123, 117, 104]  # what zooming out fills with: the mean colour of ImageNet, as in Liu et al. 2016
-    geometry: dict[str, list[Any]] = {
-        "ssd": [v2.RandomZoomOut(fill=grey), v2.RandomIoUCrop(), v2.RandomHorizontalFlip()],
-        "ssd-small": [
-            v2.RandomZoomOut(fill=grey, side_range=(1.0, 2.0)),
-            v2.RandomIoUCrop(trials=10),
-            v2.RandomHorizontalFlip(),
-        ],
-        MOSAIC: [v2.RandomHorizontalFlip()],
-        "flip": [v2.RandomHorizontalFlip()],
-        "none": [],
-    }
-    if name not in geometry:
-        raise InputError(f"unknown augmentation {name!r}: use one of {', '.join(geometry)}")
-    return v2.Compose(
-        [
-            *geometry[name],
-            v2.Resize(size, antialias=True),
-            v2.ClampBoundingBoxes(),
-            v2.SanitizeBoundingBoxes(min_size=SMALLEST_SIDE),
-            v2.ToDtype(torch.float32, scale=True),
-            *([v2.RandomPhotometricDistort()] if name.startswith(("ssd", MOSAIC)) else []),
-            v2.ToPureTensor(),
-        ]
-    )
-
-
-def mosaic(items: Sequence[Item], size: tuple[int, int]) -> Item:
-    """Four images around a point, a window of which is the sample (Bochkovskiy et al. 2020, section 3.3).
-
-    Each image is as large as fits the input, times a factor of 0.5 to 1.5 that all share. The rest is grey.
-
-    Args:
-        items: four; the first lies upper left of the point, the others upper right, lower left and lower right.
-        size: (height, width) of the sample.
-
-    Returns:
-        The sample. Boxes of which less than a tenth is in it are left out.
-    """
-    zoom, *place = torch.rand(3).tolist()
-    zoom += 0.5
-    # The point, in the middle half of what four inputs would cover at this zoom, seen from a window in its centre.
-    point = [round(side * (0.5 + (share - 0.5) * zoom)) for side, share in zip(size, place, strict=True)]
-    canvas = torch.full((3, *size), 114, dtype=torch.uint8)
-    parts = []
-    for number, (pixels, boxes, labels) in enumerate(items):
-        scale = zoom * min(side / theirs for side, theirs in zip(size, pixels.shape[1:], strict=True))
-        sides = [max(1, round(scale * side)) for side in pixels.shape[1:]]
-        before = (sides[0] if number < 2 else 0, sides[1] if number % 2 == 0 else 0)
-        top, left = (at - side for at, side in zip(point, before, strict=True))
-        rows, from_rows = _overlap(top, sides[0], size[0])
-        columns, from_columns = _overlap(left, sides[1], size[1])
-        image = v2.functional.resize(pixels, sides, antialias=True)
-        canvas[:, rows, columns] = image[:, from_rows, from_columns]
-        factor = boxes.new_tensor([sides[1] / pixels.shape[2], sides[0] / pixels.shape[1]] * 2)
-        whole = boxes * factor + boxes.new_tensor([left, top] * 2)
-        cut = clip_boxes_to_image(whole, size)
-        kept = box_area(cut) > LEAST_VISIBLE * box_area(whole)
-        parts.append((cut[kept], labels[kept]))
-    return canvas, torch.cat([boxes for boxes, _ in parts]), torch.cat([labels for _, labels in parts])
-
-
-def _overlap(start: int, length: int, end: int) -> tuple[slice, slice]:
-    """Where something of a length that begins at `start` lies within 0 to `end`, and which part of it that is."""
-    first, last = max(0, start), max(0, start, min(start + length, end))
-    return slice(first, last), slice(first - start, last - start)
-
-
-class TrainingSet(Dataset[Sample]):
-    """The training images of a split, decoded once, augmented again each epoch.
-
-    An item is asked for by ``(epoch, index)`` and depends on nothing else but the seed: not on the order of asking,
-    the number of workers, or what was killed in between.
-
-    Images larger than twice the input are kept at twice the input. Crowd regions and difficult objects are no targets.
+    Images are decoded once and kept, as many as half of the free memory holds; the others are decoded each time.
+    Images larger than twice the input are made twice as large as the input. Crowd regions and difficult objects are no
+    targets.
 
     Args:
         split: images and annotations.
         categories: object classes in the order of the detector's scores.
         size: (height, width) of the network's input.
-        augment: see `augmentation`.
+        augment: a name of `anchorkit.training.augmentation.AUGMENTATIONS`.
         seed: makes the augmentation repeatable.
+        processes: how many share this machine's memory.
+
+    Raises:
+        InputError: the augmentation is unknown, or an object has a category that is not one of the detector's classes.
     """
 
     def __init__(
-        self, split: Split, categories: Sequence[Category], size: tuple[int, int], augment: str, seed: int
+        self,
+        split: Split,
+        categories: Sequence[Category],
+        size: tuple[int, int],
+        augment: str,
+        seed: int,
+        processes: int = 1,
     ) -> None:
-        self.transform = augmentation(augment, size)
-        self.mosaic_of = size if augment == MOSAIC else None
-        self.seed = seed
+        self.augmentation = augmentation(augment)
+        self.split, self.size, self.seed = split, size, seed
         label_of = {category.id: label for label, category in enumerate(categories, start=1)}
-        self.items: list[Item] = []
+        self.targets: list[tuple[Array, Array]] = []
+        """Of each image its boxes float32 (N, 4), in its own pixels, and their labels int64 (N,)."""
         for image_id in split.image_ids:
             found = split.annotations(image_id)
             unknown = set(found.category_ids.tolist()) - set(label_of)
             if unknown:
                 raise InputError(f"image {image_id}: category {min(unknown)} is not one of the detector's classes")
-            image, scale = _limited(split.image(image_id), (2 * size[0], 2 * size[1]))
             kept = ~found.ignore
-            boxes = torch.from_numpy(found.boxes[kept] * np.tile(scale, 2)).float().reshape(-1, 4)
-            labels = torch.tensor([label_of[int(c)] for c in found.category_ids[kept]], dtype=torch.int64)
-            self.items.append((torch.from_numpy(image).permute(2, 0, 1), boxes, labels))
+            labels = np.array([label_of[int(c)] for c in found.category_ids[kept]], np.int64)
+            self.targets.append((found.boxes[kept].reshape(-1, 4), labels))
+        self.kept: list[ImageArray] = []
+        room = KEPT_SHARE * psutil.virtual_memory().available / processes
+        for pixels in ahead(self._decoded, range(len(self)), os.cpu_count() or 1):
+            room -= pixels.nbytes
+            if room < 0:
+                break
+            self.kept.append(pixels)
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.targets)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: without a GPU in use that also keeps a traceback for CUDA, a hundred times as dear.
-            torch.default_generator.manual_seed(_mix(self.seed, epoch, index))
-            item = self.items[index]
-            if self.mosaic_of is not None:
-                others = torch.randint(len(self.items), (3,)).tolist()
-                item = mosaic([item, *(self.items[other] for other in others)], self.mosaic_of)
-            pixels, boxes, labels = item
-            height, width = pixels.shape[-2:]
-            target = {
-                "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(height, width)),
-                "labels": labels,
-            }
-            image, target = self.transform(tv_tensors.Image(pixels), target)
-        return image, target
+        rng = np.random.default_rng((self.seed, epoch, index))
+        others = rng.integers(len(self), size=3).tolist() if self.augmentation.mosaic else []
+        items = [self.item(number) for number in (index, *others)]
+        colours, boxes, labels = augmented(items, self.augmentation, self.size, rng)
+        return torch.from_numpy(colours), {"boxes": torch.from_numpy(boxes), "labels": torch.from_numpy(labels)}
+
+    def item(self, index: int) -> Item:
+        """An image as it is before augmentation."""
+        pixels = self.kept[index] if index < len(self.kept) else self._decoded(index)
+        boxes, labels = self.targets[index]
+        height, width = self.split.image_size(self.split.image_ids[index])
+        scale = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2, np.float32)
+        return Item(pixels, boxes * scale, labels)
+
+    def _decoded(self, index: int) -> ImageArray:
+        """An image, no larger than twice the input."""
+        image = self.split.image(self.split.image_ids[index])
+        height, width = image.shape[:2]
+        factor = min(1.0, 2 * self.size[0] / height, 2 * self.size[1] / width)
+        if factor == 1.0:
+            return image
+        smaller = (max(1, round(width * factor)), max(1, round(height * factor)))
+        return np.asarray(Image.fromarray(image).resize(smaller, Image.Resampling.BOX))
 
 
-class StepSampler(Sampler[tuple[int, int]]):
+class StepSampler:
     """The images of some steps, each with the number of its epoch (from 1); `steps` is set before each pass.
 
     An epoch is all images in a random order. The rest that fills no batch waits for another epoch's order: a batch of
@@ -203,37 +150,52 @@ class StepSampler(Sampler[tuple[int, int]]):
                 yield epoch, index
 
 
+class Loader:
+    """The batches of a sampler's steps; threads prepare the next ones while one is used.
+
+    Args:
+        dataset: makes the samples.
+        sampler: says which; its steps are set before each pass.
+        threads: how many prepare batches; 0 prepares each when it is asked for. The batches do not depend on it.
+        share: this process's number and how many there are; each gets an equal part of every batch.
+        device: where the batches go.
+    """
+
+    def __init__(
+        self, dataset: TrainingSet, sampler: StepSampler, threads: int, share: tuple[int, int], device: torch.device
+    ) -> None:
+        self.dataset, self.sampler, self.threads, self.device = dataset, sampler, threads, device
+        part = sampler.batch_size // share[1]
+        self.part = slice(part * share[0], part * (share[0] + 1))
+
+    def __iter__(self) -> Iterator[Batch]:
+        keys = iter(self.sampler)
+        batches = iter(lambda: list(islice(keys, self.sampler.batch_size))[self.part], [])
+        return ahead(self.batch, batches, self.threads)
+
+    def batch(self, keys: Sequence[tuple[int, int]]) -> Batch:
+        """Samples as a list of images and a list of targets, as torchvision's detectors take them."""
+        samples = [self.dataset[key] for key in keys]
+        images, targets = [image for image, _ in samples], [target for _, target in samples]
+        if self.device.type == "cpu":
+            return images, targets
+        to = partial(Tensor.to, device=self.device, non_blocking=True)
+        whole = torch.stack(images)  # one copy instead of one per image
+        whole = to(whole.pin_memory() if self.device.type == "cuda" else whole)
+        return list(whole.unbind()), [{name: to(value) for name, value in target.items()} for target in targets]
+
+
 def training_loader(
-    dataset: TrainingSet, batch_size: int, seed: int, workers: int
-) -> tuple[DataLoader[Sample], StepSampler]:
+    dataset: TrainingSet,
+    batch_size: int,
+    seed: int,
+    workers: int,
+    share: tuple[int, int] = (0, 1),
+    device: torch.device = CPU,
+) -> tuple[Loader, StepSampler]:
     """A loader of (images, targets) lists, and the sampler whose steps must be set."""
     sampler = StepSampler(len(dataset), batch_size, seed)
-    loader: DataLoader[Sample] = DataLoader(
-        dataset,
-        batch_size=sampler.batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        persistent_workers=False,
-    )
-    return loader, sampler
-
-
-def collate(samples: list[Sample]) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Samples as a list of images and a list of targets, as torchvision's detectors take them."""
-    images, targets = zip(*samples, strict=True)
-    return list(images), list(targets)
-
-
-def _limited(image: np.ndarray, most: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The image, no larger than (height, width) `most`, and the (x, y) factor it was scaled by."""
-    height, width = image.shape[:2]
-    factor = min(1.0, most[0] / height, most[1] / width)
-    if factor == 1.0:
-        return image.copy(), np.ones(2, np.float32)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    smaller = np.array(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-    return smaller, np.array([size[0] / width, size[1] / height], np.float32)
+    return Loader(dataset, sampler, workers, share, device), sampler
 
 
 def _mix(*parts: int) -> int:

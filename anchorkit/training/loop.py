@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration, broadcast
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
@@ -32,7 +32,7 @@ from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.findings import unchecked
 from anchorkit.predictions import collect_predictions
-from anchorkit.training.data import TrainingSet, training_loader
+from anchorkit.training.data import SAMPLES_VERSION, TrainingSet, training_loader
 from anchorkit.training.distilling import Distilling, weights_digest
 from anchorkit.training.pace import Pace, check_length, planned_steps, said_after, say, write_plan
 from anchorkit.training.recipes import Recipe, planned
@@ -56,7 +56,7 @@ def fit(
     out: str | Path | None = None,
     seed: int = 0,
     precision: str = "auto",
-    workers: int = 0,
+    workers: int = -1,
     validate_every: int | None = 0,
     progress: bool | Literal["lines"] = True,
 ) -> History:
@@ -83,8 +83,8 @@ def fit(
         out: folder for checkpoints and the history; None keeps nothing on disk.
         seed: of the order of images and of the augmentation.
         precision: ``"no"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the hardware computes in it, else no.
-        workers: processes that load and augment images beside the training; the result does not depend on it. -1: one,
-            but none on a CPU with two cores, which the training itself uses.
+        workers: threads that load and augment images beside the training; the result does not depend on it. -1: one;
+            for a GPU as many as the machine has cores, up to 8. 0: none, so that each batch waits for its images.
         validate_every: laps between validations (a lap is an epoch, or a twelfth of the steps); 0 validates after the
             last only, None about ten times if that takes little of the time.
         progress: show a progress bar on standard error; ``"lines"`` prints a line per validation on standard
@@ -117,17 +117,17 @@ def fit(
     for split in (data.train, data.val):
         split.check_images()
     AcceleratorState._reset_state()  # it is global, and an earlier training may have had another precision
-    accelerator = Accelerator(
-        mixed_precision=_precision(precision), dataloader_config=DataLoaderConfiguration(split_batches=True)
-    )
+    accelerator = Accelerator(mixed_precision=_precision(precision))
     if min(plan.batch_size, len(data.train)) % accelerator.num_processes:
         raise InputError(
             f"a batch of {min(plan.batch_size, len(data.train))} images cannot be shared by "
             f"{accelerator.num_processes} processes: choose a multiple of that as batch_size"
         )
     module = detector.module.to(accelerator.device)
-    dataset = TrainingSet(data.train, detector.categories, detector.layout.input_size, plan.augment, seed)
-    loader, sampler = training_loader(dataset, plan.batch_size, seed, _workers(workers))
+    size, share = detector.layout.input_size, (accelerator.process_index, accelerator.num_processes)
+    dataset = TrainingSet(data.train, detector.categories, size, plan.augment, seed, accelerator.num_processes)
+    threads = _threads(workers, accelerator.device)
+    loader, sampler = training_loader(dataset, plan.batch_size, seed, threads, share, accelerator.device)
     optimizer = _optimizer(module, plan)
     facts = training_facts(detector, data, plan, None, seed, steps, teacher)
     known = steps or planned_steps(out, minutes, facts)
@@ -146,7 +146,7 @@ def fit(
     if minutes:
         # A detector without training predicts far more boxes than it will later, and is slower to evaluate.
         pace.timed(partial(validate, detector, module, trial), 4 * len(trial) / len(data.val))
-    model, optimizer, loader = accelerator.prepare(module, optimizer, loader)
+    model, optimizer = accelerator.prepare(module, optimizer)
 
     watched = accelerator.is_local_main_process and progress
     bar = tqdm(total=pace.steps or None, disable=watched is not True, unit="step", desc="training")
@@ -258,6 +258,7 @@ def training_facts(
     facts = {
         "recipe": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
         "seed": seed,
+        "samples": SAMPLES_VERSION,
         "steps": steps,
         "begins_with": detector.begins_with,
         "layout": detector.layout.to_dict(),
@@ -287,9 +288,10 @@ def _precision(name: str) -> str:
     return name
 
 
-def _workers(asked: int) -> int:
-    few = (os.cpu_count() or 1) <= 2 and not torch.cuda.is_available()
-    return asked if asked >= 0 else int(not few)
+def _threads(asked: int, device: torch.device) -> int:
+    if asked >= 0:
+        return asked
+    return 1 if device.type == "cpu" else min(os.cpu_count() or 1, 8)
 
 
 def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:

@@ -34,16 +34,16 @@ def _killing(make_loader: Callable, epoch_of_death: int) -> Callable:
 
     def made(*args: object, **settings: object) -> tuple:
         loader, sampler = make_loader(*args, **settings)
-        plain = loader.collate_fn
+        plain = loader.batch
         seen = []
 
-        def collate(samples: list) -> tuple:
+        def batch(keys: list) -> tuple:
             seen.append(sampler.steps.stop // sampler.per_epoch)
             if seen.count(epoch_of_death) == 2:
                 raise KeyboardInterrupt
-            return plain(samples)
+            return plain(keys)
 
-        loader.collate_fn = collate
+        loader.batch = batch
         return loader, sampler
 
     return made
