@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -116,9 +116,11 @@ class JointEvaluator:
 
 
 Evaluated = Evaluator | JointEvaluator
+One = TypeVar("One")
+"""What answers for one detector: an evaluator, or as much of one as the caller needs."""
 
 
-def as_one(evaluator: Evaluator | Sequence[Evaluator], result: AnyResult) -> Evaluated:
+def as_one(evaluator: One | Sequence[Evaluator], result: AnyResult | None) -> One | JointEvaluator:
     """An evaluator for a search of anchors, or for a joint search.
 
     Raises:

@@ -232,7 +232,7 @@ class AnchorBoard(Explorer):
         self._board = Picture("the anchors: pick one to take it away or put it back", self._picked)
         self._frontier = Picture("accuracy against cost: pick a point to load it", self._point_picked)
         self._figures, self._said, self._more = (ipywidgets.HTML() for _ in range(3))
-        acts = {
+        acts: dict[str, Callable[[], Any]] = {
             "Undo": self.undo,
             "Redo": self.redo,
             "Reset": self.reset,
