@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import make_reference
 
 from anchorkit import __version__
 
+_PARAMETERS = re.compile(r"<dl>\n(?:<dd>.*?</dd>\n?)+</dl>", re.DOTALL)
+_NO_HEADING = re.compile(r"<th[^>]*>(?:<p></p>)?</th>")
 project = "anchorkit"
 version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
@@ -71,6 +74,7 @@ def setup(app: Sphinx) -> None:
     """Register what docstrings need."""
     app.add_role("name", _name)
     app.connect("autodoc-process-docstring", _link_pages)
+    app.connect("html-page-context", _make_accessible)
     app.connect("env-updated", _add_aliases)
     for field in PyObject.doc_field_types:
         if field.name == "variable":
@@ -91,6 +95,13 @@ def _link_pages(_: Sphinx, *rest: Any) -> None:
     """Where a docstring names a page of docs/, link it."""
     lines: list[str] = rest[-1]
     lines[:] = [make_reference.with_links(line) for line in lines]
+
+
+def _make_accessible(*rest: Any) -> None:
+    """Mend what axe reports: lists in signatures that are no definition lists, and headings of tables without text."""
+    context: dict[str, Any] = rest[3]
+    body = _PARAMETERS.sub(lambda found: re.sub(r"(</?)d[ld]>", r"\1span>", found[0]), context.get("body", ""))
+    context["body"] = _NO_HEADING.sub("<td></td>", body)
 
 
 def _add_aliases(_: Sphinx, environment: BuildEnvironment) -> None:
