@@ -17,7 +17,7 @@ import numpy as np
 
 from anchorkit.evaluation.fingerprints import image_digests
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.images import Images, is_far, members_of_anchors
+from anchorkit.evaluation.images import Images, is_far, sizes_of_anchors
 from anchorkit.evaluation.index import Index, check_memory
 from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE, Array, Classes, Events, Matching
 from anchorkit.evaluation.metrics import MatchingRules
@@ -99,7 +99,7 @@ class _Renumbered(Index):
     """
 
     def __init__(self, own: Index, places: Array) -> None:
-        self.__dict__.update(own.__dict__, groups=own.groups, _kept=own._kept)
+        self.__dict__.update(own.__dict__, candidates=own.candidates, _kept=own._kept)
         self._own, self._places = own, places
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
@@ -194,7 +194,7 @@ def survey(shard: Shard, compared: Array) -> Answer:
     """
     with _at_work(shard) as loaded:
         rows, table = loaded.index.rows, loaded.table
-        sizes = members_of_anchors(loaded.index.groups, len(table.layout))
+        sizes = sizes_of_anchors(loaded.index.candidates, len(table.layout))
         whole, some = Whole(len(table), np.unique(table.image_id)), table.subset(compared)
         # Known of all images of the file, not only of the compared ones.
         some.empty_images = table.empty_images

@@ -19,8 +19,8 @@ from anchorkit.evaluation.loops.tables import (
     PLACE_BITS,
     RECALLS,
     Array,
+    Candidates,
     Classes,
-    Groups,
     Matching,
     Suppressions,
 )
@@ -36,43 +36,24 @@ MOST_REDUCED = 2**14
 """Groups with more members are not reduced (see `loops.dropping`): their sets would take much memory and time."""
 
 
-def build_groups(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Groups:
+def build_candidates(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> Candidates:
     """The candidates that take part, by anchor; without those at or below the score threshold of `post`.
 
-    Memory: 2 bytes per candidate, A + 1 words of 8 bytes per 64 members of a group (rounded up), and 8 bytes more per
-    candidate where a top-k binds.
+    Memory: A words of 8 bytes per 64 candidates of an image (rounded up), and 4 bytes per candidate where a top-k
+    binds.
     """
-    sizes = np.diff(rows.group_start)
-    word, image_group = words_of_groups(rows)
-    by_anchor = np.zeros(len(layout) * int(word[-1]), np.uint64)
-    rank = rows.member_rank
-    overlaps.collect_by_anchor(
-        image_group, rows.group_start, word, rows.members, rank, rows.n_above(post.score_threshold), rows.anchor,
-        len(layout), by_anchor,
-    )  # fmt: skip
-    group_of_word = np.repeat(np.arange(len(sizes)), np.diff(word))
-    first_of_word = rows.group_start[group_of_word] + 64 * (np.arange(int(word[-1])) - word[group_of_word])
+    word_start = words_of_images(rows)
+    by_anchor = np.zeros(len(layout) * int(word_start[-1]), np.uint64)
+    n_above = rows.n_above(post.score_threshold)
+    overlaps.collect_by_anchor(rows.image_start, word_start, n_above, rows.anchor, len(layout), by_anchor)
     scope, binds = binding_topk(rows, layout, post)
     rows.forget("anchor")
-    bit_of_rank = np.empty(len(scope), np.int32)
-    if len(scope):
-        group = np.repeat(np.arange(len(sizes)), sizes)
-        within_group = np.arange(len(rows)) - rows.group_start[group]
-        first_word = word[image_group[rows.group_image]]
-        bit_of_rank[rows.members] = 64 * (word[group] - first_word[group]) + within_group
-    return Groups(
-        image_start=rows.image_start,
-        image_group=image_group,
-        start=rows.group_start,
-        word=word,
-        word_group=(group_of_word - image_group[rows.group_image[group_of_word]]).astype(rows.rank_type),
-        word_rank=rank[first_of_word],
-        rank=rank.astype(rows.rank_type),
-        by_anchor=by_anchor,
-        binds=binds,
-        scope=scope,
-        bit_of_rank=bit_of_rank,
-    )
+    return Candidates(rows.image_start, word_start, by_anchor, binds, scope)
+
+
+def words_of_images(rows: SortedRows) -> Array:
+    """`Candidates.word_start`."""
+    return starts_of((np.diff(rows.image_start) + 63) // 64)
 
 
 def build_suppressions(
@@ -113,18 +94,26 @@ def build_suppressions(
     rows.forget("boxes")
     own, counts, word, mask = (np.concatenate(column) for column in zip(*found, strict=True))
     del found
-    start = starts_of(counts)
+    entry_start = starts_of(counts)
+    rows = rows.without(never)
+    image_group = np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
+    parts = balanced(rows.image_start, work.n_parts)
+    groups = rows.image_start, image_group, rows.group_start, rows.members, own, entry_start, word, mask
+    in_order = np.empty_like(own)
+    n_entries = np.zeros(len(own), np.uint32)
+    nothing = np.empty(0, rows.rank_type), np.empty(0, np.uint64)
+    work.each(parts, overlaps.by_rank, *groups, in_order, n_entries, *nothing)
+    start = starts_of(n_entries)
     if start[-1] >= 2**32:
         raise InputError(
             f"{rows.predictions.source}: {start[-1]:,} words of overlapping boxes are too many: use a higher "
             "score_threshold, or evaluate fewer images"
         )
-    rows = rows.without(never)
-    # Words were counted within their group; an image has several.
-    first_word, image_group = words_of_groups(rows)
-    first_word = first_word[:-1] - first_word[image_group[rows.group_image]]
-    word += np.repeat(first_word.astype(word.dtype), np.diff(start[rows.group_start]))
-    return rows, Suppressions(own, start.astype(np.uint32), word, mask)
+    filled = np.empty(int(start[-1]), rows.rank_type), np.empty(int(start[-1]), np.uint64)
+    start = start.astype(np.uint32)
+    if len(filled[0]):
+        work.each(parts, overlaps.by_rank, *groups, in_order, start, *filled)
+    return rows, Suppressions(in_order, start, *filled)
 
 
 def _find_overlaps(
@@ -137,7 +126,7 @@ def _find_overlaps(
     never: Array,
     counts: Array,
 ) -> list[tuple[Array, Array, Array, Array]]:
-    """`Suppressions.own`, the number of words of each member, `word` (within the group) and `mask`, part by part.
+    """What `overlaps.fill_suppressions` finds, part by part: own words, numbers of words, words and masks.
 
     Marks the members that are `never` kept. `counts` is memory.
 
@@ -169,12 +158,6 @@ def _find_overlaps(
 
     parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
     return work.each(np.unique(parts) if len(rows) else np.zeros(2, np.int64), fill)
-
-
-def words_of_groups(rows: SortedRows) -> tuple[Array, Array]:
-    """`Groups.word` and `image_group`."""
-    word = starts_of((np.diff(rows.group_start) + 63) // 64)
-    return word, np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
 
 
 def build_matching(
@@ -240,7 +223,7 @@ def build_matching(
     long = in_class & (sizes > rules.max_dets[-1])
     chosen = np.flatnonzero((some & in_class) | long)
     image_group = np.searchsorted(rows.group_image[chosen], np.arange(rows.n_images + 1)).astype(np.int64)
-    word_start = starts_of((np.diff(rows.image_start) + 63) // 64)
+    word_start = words_of_images(rows)
     paired = np.zeros(64 * word_start[-1], np.bool_)
     image = np.searchsorted(rows.image_start, with_pairs, side="right") - 1
     paired[64 * word_start[image] + with_pairs - rows.image_start[image]] = True
@@ -252,7 +235,6 @@ def build_matching(
     )  # fmt: skip
     return (
         Matching(
-            word_start=word_start,
             place=place,
             slot=slot,
             slot_start=np.searchsorted(with_pairs, rows.image_start).astype(np.int64),
@@ -319,7 +301,7 @@ def recalls(truth: GroundTruth, real: Array) -> tuple[Array, Array, Array]:
 
 
 def binding_topk(rows: SortedRows, layout: AnchorLayout, post: PostProcess) -> tuple[Array, Array]:
-    """`Groups.scope` and `binds`."""
+    """`Candidates.scope` and `binds`."""
     binds = np.zeros(rows.n_images, np.uint8)
     nothing = np.empty(0, np.int32)
     if post.topk is None or not len(rows):

@@ -13,9 +13,9 @@ from anchorkit.evaluation.loops.tables import (
     AREA_RANGES,
     UNLIMITED,
     Array,
+    Candidates,
     Children,
     Events,
-    Groups,
     Matching,
     Rules,
     Scratch,
@@ -34,8 +34,8 @@ FIRST_SPACE = 4096
 class Images:
     """The images of a table under the configuration that they were last moved to, at first the empty one.
 
-    Memory: 4 bits per member (groups rounded up to 64s) and 2 bits per candidate; 8 bytes per candidate that overlaps
-    an annotated box, for each area range; for the events of 32 children 4 bytes per changed detection and 16 per match.
+    Memory: 6 bits per candidate; 8 bytes per candidate that overlaps an annotated box, for each area range; for the
+    events of 32 children 4 bytes per changed detection and 16 per match.
 
     Args:
         index: the tables that do not depend on the configuration.
@@ -48,35 +48,36 @@ class Images:
 
     def __init__(self, index: Index, rules: MatchingRules, every_area: bool) -> None:
         self.work = index.work
-        self._groups, self._suppressions = index.groups, index.suppressions
+        self._candidates, self._suppressions = index.candidates, index.suppressions
         self._matching, self.classes = index.matching(rules)
         self.rules = numbers_of(rules, every_area, index.post, index.n_scopes)
         self._n_anchors = len(index.layout)
-        groups, matching, n_threads = self._groups, self._matching, self.work.n_threads
-        alive, kept, dead, once = np.zeros((4, groups.word[-1]), np.uint64)
-        by_rank, shown = np.zeros((2, matching.word_start[-1]), np.uint64)
-        horizon, fullest = np.zeros((2, len(groups.image_start) - 1), np.int32)
+        candidates, matching, n_threads = self._candidates, self._matching, self.work.n_threads
+        alive, kept, dead, once, pair, shown = np.zeros((6, candidates.word_start[-1]), np.uint64)
+        settled, fullest = np.zeros((2, len(candidates.image_start) - 1), np.int32)
         outcome = np.zeros(self.rules.n_areas * len(matching.inside), np.uint64)
-        self._standing = Standing(alive, kept, dead, once, by_rank, shown, horizon, fullest, outcome)
-        self._scratch = [_scratch(groups, matching, self.rules.n_scopes) for _ in range(n_threads)]
+        self._standing = Standing(alive, kept, dead, once, pair, shown, settled, fullest, outcome)
+        self.restart()
+        self._scratch = [_scratch(candidates, matching, self.rules.n_scopes) for _ in range(n_threads)]
         # Reused from pass to pass: allocating memory costs more than writing to it.
         self._events = {(n, part): _events_for(n) for n in (1, CHILDREN_AT_ONCE) for part in range(n_threads)}
-        self._parts = balanced(groups.image_start, n_threads)
+        self._parts = balanced(candidates.image_start, n_threads)
 
     @cached_property
     def sizes(self) -> Array:
         """int64 (A,): how many candidates each anchor has."""
-        return members_of_anchors(self._groups, self._n_anchors)
+        return sizes_of_anchors(self._candidates, self._n_anchors)
 
     def restart(self) -> None:
         """Go back to the empty configuration."""
         for array in self._standing:
             array[:] = 0
+        self._standing.settled[:] = np.diff(self._candidates.word_start)
 
     def detections(self) -> tuple[Array, Array]:
         """The image and rank, int64 each, of the detector's output: image by image, best first."""
-        word_start = self._matching.word_start
-        at = np.flatnonzero(np.unpackbits(self._standing.by_rank.view(np.uint8), bitorder="little"))
+        word_start = self._candidates.word_start
+        at = np.flatnonzero(np.unpackbits(self._standing.kept.view(np.uint8), bitorder="little"))
         image = np.searchsorted(word_start, at >> 6, side="right") - 1
         rank = at - 64 * word_start[image]
         order = np.arange(len(at)) - np.searchsorted(image, image)
@@ -108,12 +109,12 @@ class Images:
             while True:
                 events = self._events[room]
                 first = advancing.advance(
-                    first, last, self._groups, self._suppressions, self._matching, self.rules, self._standing, children,
-                    events, self._scratch[part], commit,
+                    first, last, self._candidates, self._suppressions, self._matching, self.rules, self._standing,
+                    children, events, self._scratch[part], commit,
                 )  # fmt: skip
                 if first == last:
                     return events
-                n = int(np.diff(self._groups.image_start[first : first + 2])[0])
+                n = int(np.diff(self._candidates.image_start[first : first + 2])[0])
                 self._events[room] = _with_space(events, n, n * self.rules.n_areas)
 
         return self.work.all([partial(advance, part) for part in range(len(self._parts) - 1)])
@@ -145,11 +146,11 @@ def is_far(sizes: Array, here: int, there: int) -> bool:
     return bool(sizes[bits_of(here ^ there)].sum() >= sizes[bits_of(there)].sum())
 
 
-def members_of_anchors(groups: Groups, n_anchors: int) -> Array:
+def sizes_of_anchors(candidates: Candidates, n_anchors: int) -> Array:
     """int64 (A,): how many candidates each anchor has."""
-    first = groups.word[groups.image_group]
+    first = candidates.word_start
     starts = (n_anchors * first[:-1, None] + np.arange(n_anchors) * np.diff(first)[:, None]).ravel()
-    counts = np.append(np.bitwise_count(groups.by_anchor), 0)
+    counts = np.append(np.bitwise_count(candidates.by_anchor), 0)
     sizes = np.add.reduceat(counts, starts, dtype=np.int64).reshape(-1, n_anchors)
     found: Array = sizes[np.diff(first) > 0].sum(axis=0)
     return found
@@ -161,13 +162,11 @@ def _lists(masks: Sequence[int]) -> tuple[Array, Array]:
     return start, np.array([bit for bits in lists for bit in bits], np.int32)
 
 
-def _scratch(groups: Groups, matching: Matching, n_scopes: int) -> Scratch:
+def _scratch(candidates: Candidates, matching: Matching, n_scopes: int) -> Scratch:
     """Scratch memory for the largest image."""
-    n_by_group = np.diff(groups.word[groups.image_group]).max(initial=1)
-    alive, touched, dead, twice, reached, released = np.zeros((6, n_by_group), np.uint64)
-    by_rank, shown = np.zeros((2, np.diff(matching.word_start).max(initial=1)), np.uint64)
+    sets = np.zeros((8, np.diff(candidates.word_start).max(initial=1)), np.uint64)
     used, taken = np.zeros(matching.truth_count.max(initial=1), np.uint64), np.zeros(n_scopes, np.int64)
-    return Scratch(alive, touched, dead, twice, reached, released, by_rank, shown, used, taken)
+    return Scratch(*sets, used, taken)
 
 
 def _events_for(n_children: int) -> Events:

@@ -13,13 +13,13 @@ from anchorkit.anchors import AnchorLayout
 from anchorkit.errors import InputError
 from anchorkit.evaluation.building import (
     binding_topk,
-    build_groups,
+    build_candidates,
     build_matching,
     build_suppressions,
     megabytes,
 )
 from anchorkit.evaluation.ground_truth import GroundTruth
-from anchorkit.evaluation.loops.tables import Array, Classes, Groups, Matching, Suppressions
+from anchorkit.evaluation.loops.tables import Array, Candidates, Classes, Matching, Suppressions
 from anchorkit.evaluation.metrics import MatchingRules
 from anchorkit.evaluation.sorting import SortedRows
 from anchorkit.evaluation.threads import Sharing
@@ -30,10 +30,10 @@ from anchorkit.predictions import PredictionTable
 class Index:
     """All tables of a set of predictions and its ground truth, each built when it is first needed.
 
-    Memory in bytes, with A anchors: about 40 + A / 4 per candidate (row above the score threshold; more in small
-    groups, since a group is rounded up to 64), 10 per entry of the suppressions (one for every 64 members of a group
-    among which a member suppresses any), 13 per candidate that overlaps an annotated box and 5 for each such overlap.
-    Building needs up to 80 more per candidate.
+    Memory in bytes, with A anchors: 4 per row above the score threshold. Per candidate, which is a row that is kept
+    under some configuration, about 30 + A / 8 (more in images with few, since an image is rounded up to 64); 10 per
+    entry of the suppressions (one for every 64 candidates of an image among which a candidate suppresses any); 13 per
+    candidate that overlaps an annotated box and 5 for each such overlap. Building needs up to 80 more per row.
 
     Args:
         rows: the candidates.
@@ -61,7 +61,7 @@ class Index:
         """Bytes that the tables built so far take."""
         return {
             "rows": sum(rows.row.nbytes for rows in {self._all_rows, self.rows}),
-            "groups": _nbytes(self.groups),
+            "candidates": _nbytes(self.candidates),
             "suppressions": _nbytes(self.suppressions),
             "matching": _nbytes(tuple(self._matchings.values())),
         }
@@ -98,9 +98,9 @@ class Index:
         return self._kept[1]
 
     @cached_property
-    def groups(self) -> Groups:
+    def candidates(self) -> Candidates:
         """The candidates that take part."""
-        return build_groups(self.rows, self.layout, self.post)
+        return build_candidates(self.rows, self.layout, self.post)
 
     def matching(self, rules: MatchingRules) -> tuple[Matching, Classes]:
         """Which candidates can match which annotated boxes."""
@@ -113,9 +113,9 @@ class Index:
         other = Index(self._all_rows, self.truth, post, self.work, self._memory_limit)
         if post.nms_iou == self.post.nms_iou and np.array_equal(other._binds, self._binds) and "_kept" in self.__dict__:
             other._kept, other._matchings = self._kept, self._matchings
-            same_groups = replace(post, max_detections=self.post.max_detections) == self.post
-            if same_groups and "groups" in self.__dict__:
-                other.groups = self.groups
+            same_candidates = replace(post, max_detections=self.post.max_detections) == self.post
+            if same_candidates and "candidates" in self.__dict__:
+                other.candidates = self.candidates
         return other
 
     def forget(self) -> None:

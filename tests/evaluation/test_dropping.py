@@ -55,7 +55,7 @@ def test_much_is_left_out_and_no_answer_changes(questions: list[Question]) -> No
         (rows, suppressions), (all_rows, all_suppressions) = sizes(own._index), sizes(whole._index)
         assert suppressions < all_suppressions
         # What may take another row's place in a top-k stays.
-        assert (rows < all_rows) == (not own._index.groups.binds.all())
+        assert (rows < all_rows) == (not own._index.candidates.binds.all())
         for kept in one.sets[::50]:
             assert own.stats(kept) == whole.stats(kept)
             assert own.detections(kept).equals(whole.detections(kept))

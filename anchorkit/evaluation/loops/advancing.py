@@ -8,21 +8,20 @@ from anchorkit.evaluation.loops.compiling import (
     compiled_without_counting,
     inlined,
     lowest_bit,
-    popcount,
     position,
     prefetch,
     unsigned,
 )
 from anchorkit.evaluation.loops.matching import rematch
-from anchorkit.evaluation.loops.suppression import limit_groups, settle, show, take_part
+from anchorkit.evaluation.loops.suppression import limit_groups, show, suppress, take_part, update
 from anchorkit.evaluation.loops.tables import NO_PLACE, PLACE_BITS, View
 
 MARGIN = 64
-"""How many kept candidates beyond the cap a child may add before NMS of its image runs to the end."""
+"""How many candidates beyond the cap NMS keeps in an image before it stops: so many may leave in a child."""
 
 
 @compiled_without_counting
-def advance(first, last, groups, suppressions, matching, rules, standing, children, events, scratch, commit):
+def advance(first, last, candidates, suppressions, matching, rules, standing, children, events, scratch, commit):
     """Compute how each child differs from the configuration that the engine is at, image by image.
 
     One image is finished for all children while its part of the tables is in the processor's cache. Threads may divide
@@ -34,44 +33,46 @@ def advance(first, last, groups, suppressions, matching, rules, standing, childr
     """
     n_anchors = children.keep.shape[1]
     for image in range(first, last):
-        view = _view(image, n_anchors, groups, suppressions, matching, standing)
+        view = _view(image, n_anchors, candidates, suppressions, matching, standing)
         if not _has_space(view, len(children.keep), rules, events):
             return image
-        n, n_ranks = len(view.rank), len(view.shown)
+        n_words = len(view.kept)
         for child in range(len(children.keep)):
             if image + 1 < last:
-                _fetch_next(image + 1, child, len(children.keep), n_anchors, groups, suppressions, matching, standing)
-            changes = take_part(view, child, children, rules, scratch)
+                _fetch_next(
+                    image + 1, child, len(children.keep), n_anchors, candidates, suppressions, matching, standing
+                )
+            settled = np.int64(standing.settled[image])
+            changes = take_part(view, child, children, rules, n_words if commit else settled, scratch)
             if changes:
-                only_leaving = not view.binds and children.new_start[child] == children.new_start[child + 1]
-                horizon = n if commit else standing.horizon[image]
-                while True:
-                    for w in range(n_ranks):
-                        scratch.by_rank[w] = view.by_rank[w]
-                    settle(view, suppressions, horizon, only_leaving, commit, scratch)
-                    n_words, gained = show(view, rules.cap, scratch)
-                    if horizon >= n or (n_words >= 0 and 64 * n_words - 1 <= horizon):
-                        break
-                    # NMS up to the horizon did not reach the cap: do all of it.
-                    horizon = n
+                done, end, full, gained = 0, settled, False, 0
+                if not commit and update(view, suppressions, settled, scratch):
+                    done = settled
+                    full, gained = show(view, done, end, rules.cap, scratch)
+                if not full and done < n_words:
+                    # What differs did not determine what is kept, or the settled words do not fill the cap.
+                    if not commit and settled < n_words:
+                        take_part(view, child, children, rules, n_words, scratch)
+                    done = suppress(view, suppressions, rules.cap + MARGIN * commit, commit, scratch)
+                    end = max(settled, done)
+                    full, gained = show(view, done, end, rules.cap, scratch)
                 if commit or standing.fullest[image] + gained > rules.most_shown:
-                    largest = limit_groups(view, rules.most_shown, scratch.shown)
+                    largest = limit_groups(view, rules.most_shown, end, scratch.shown)
                     if commit:
                         standing.fullest[image] = largest
-                _write_events(view, matching, rules, scratch, standing.outcome, child, events, commit)
+                _write_events(view, end, matching, rules, scratch, standing.outcome, child, events, commit)
+                if commit:
+                    standing.settled[image] = done
+                    for w in range(n_words):
+                        view.shown[w] = scratch.shown[w] if w < end else np.uint64(0)
             if commit:
-                for w in range(len(view.alive)):
+                for w in range(n_words):
                     view.alive[w] = scratch.alive[w]
-                if changes:
-                    for w in range(n_ranks):
-                        view.by_rank[w] = scratch.by_rank[w]
-                        view.shown[w] = scratch.shown[w]
-                standing.horizon[image] = _horizon(view, rules.cap)
     return last
 
 
 @inlined
-def _fetch_next(image, child, n_children, n_anchors, groups, suppressions, matching, standing):
+def _fetch_next(image, child, n_children, n_anchors, candidates, suppressions, matching, standing):
     """Prefetch the tables of the next image, share by share, during the work on this image's children.
 
     The accesses are scattered: waiting for memory would take longer than the work.
@@ -79,17 +80,16 @@ def _fetch_next(image, child, n_children, n_anchors, groups, suppressions, match
     shift = 4 if n_children >= 16 else 0
     if child >> shift > 0:
         return
-    c, n = groups.image_start[image], groups.image_start[image + 1] - groups.image_start[image]
-    w = groups.word[groups.image_group[image]]
-    n_words = groups.word[groups.image_group[image + 1]] - w
+    c = candidates.image_start[image]
+    w, n_words = candidates.word_start[image], candidates.word_start[image + 1] - candidates.word_start[image]
+    n = min(candidates.image_start[image + 1] - c, 64 * np.int64(standing.settled[image]))
     e = np.int64(suppressions.start[c])
     n_entries = np.int64(suppressions.start[c + n]) - e
     _fetch(suppressions.own, c, n, child, shift)
     _fetch(suppressions.start, c, n, child, shift)
     _fetch(suppressions.mask, e, n_entries, child, shift)
     _fetch(suppressions.word, e, n_entries, child, shift)
-    _fetch(groups.rank, c, n, child, shift)
-    _fetch(groups.by_anchor, n_anchors * w, n_anchors * n_words, child, shift)
+    _fetch(candidates.by_anchor, n_anchors * w, n_anchors * n_words, child, shift)
     _fetch(matching.place, c, n, child, shift)
     _fetch(matching.slot, c, n, child, shift)
     s, n_slots = matching.slot_start[image], matching.slot_start[image + 1] - matching.slot_start[image]
@@ -110,56 +110,37 @@ def _fetch(array, begin, n, share, shift):
 
 
 @inlined
-def _horizon(view, cap):
-    """A rank beyond which nothing matters to a child that loses no more than `MARGIN` detections."""
-    total = 0
-    for w in range(len(view.by_rank)):
-        total += popcount(view.by_rank[w])
-        if total >= cap + MARGIN:
-            return min(64 * w + 63, len(view.rank))
-    return len(view.rank)
-
-
-@inlined
-def _view(image, n_anchors, groups, suppressions, matching, standing):
+def _view(image, n_anchors, candidates, suppressions, matching, standing):
     """The part of the tables that belongs to one image."""
-    c, c_end = groups.image_start[image], groups.image_start[image + 1]
-    r, r_end = matching.word_start[image], matching.word_start[image + 1]
-    g, g_end = groups.image_group[image], groups.image_group[image + 1]
-    w, w_end = groups.word[g], groups.word[g_end]
+    c, c_end = candidates.image_start[image], candidates.image_start[image + 1]
+    w, w_end = candidates.word_start[image], candidates.word_start[image + 1]
     m, m_end = matching.image_group[image], matching.image_group[image + 1]
     s, s_end = matching.members_start[image], matching.members_start[image + 1]
     return View(
         c,
-        groups.by_anchor[n_anchors * w : n_anchors * w_end].reshape((n_anchors, w_end - w)),
-        groups.scope[c:c_end],
-        groups.bit_of_rank[c:c_end],
-        groups.binds[image] != 0,
-        groups.start[g : g_end + 1],
-        groups.word[g : g_end + 1],
-        groups.word_group[w:w_end],
-        groups.word_rank[w:w_end],
-        groups.rank[c:c_end],
+        candidates.by_anchor[n_anchors * w : n_anchors * w_end].reshape((n_anchors, w_end - w)),
+        candidates.scope[c:c_end],
+        candidates.binds[image] != 0,
         suppressions.start[c : c_end + 1],
         matching.place[c:c_end],
         matching.slot[c:c_end],
-        matching.paired[r:r_end],
+        matching.paired[w:w_end],
         m,
         matching.long[m:m_end],
-        matching.members[s:s_end].reshape((m_end - m, r_end - r)),
+        matching.members[s:s_end].reshape((m_end - m, w_end - w)),
         standing.alive[w:w_end],
         standing.kept[w:w_end],
         standing.dead[w:w_end],
         standing.once[w:w_end],
-        standing.by_rank[r:r_end],
-        standing.shown[r:r_end],
+        standing.pair[w:w_end],
+        standing.shown[w:w_end],
     )
 
 
 @inlined
 def _has_space(view, n_children, rules, events):
     """Whether the events of one more image certainly fit."""
-    n = len(view.rank)
+    n = len(view.place)
     for child in range(n_children):
         if events.n_flips[child] + n > events.flips.shape[1]:
             return False
@@ -169,8 +150,8 @@ def _has_space(view, n_children, rules, events):
 
 
 @inlined
-def _write_events(view, matching, rules, scratch, outcome, child, events, commit):
-    """Write the flips of an image, and repeat the matching of the groups in which they can matter.
+def _write_events(view, n_words, matching, rules, scratch, outcome, child, events, commit):
+    """Write the flips in the first words, and repeat the matching of the groups in which they can matter.
 
     A detection that overlaps no annotated box changes only the ranks of others: it is one of the first 1 or 10
     detections of its group.
@@ -179,7 +160,7 @@ def _write_events(view, matching, rules, scratch, outcome, child, events, commit
     flips = events.flips[child]
     n = events.n_flips[child]
     in_pairs = np.uint64(0)
-    for w in range(len(view.shown)):
+    for w in range(n_words):
         flipped = shown[w] ^ view.shown[w]
         in_pairs |= flipped & view.paired[w]
         while flipped != 0:
@@ -195,10 +176,10 @@ def _write_events(view, matching, rules, scratch, outcome, child, events, commit
     for group in range(len(view.long)):
         members = view.members[group]
         flipped, matters = np.uint64(0), np.uint64(0)
-        for w in range(len(members)):
+        for w in range(n_words):
             flips_here = (shown[w] ^ view.shown[w]) & members[w]
             flipped |= flips_here
             matters |= flips_here & view.paired[w]
         if matters != 0 or (flipped != 0 and len(rules.ranks) > 0):
             n_areas = rules.n_areas if matters != 0 else 1
-            rematch(view, group, n_areas, matching, rules, scratch, outcome, child, events, commit)
+            rematch(view, group, n_words, n_areas, matching, rules, scratch, outcome, child, events, commit)

@@ -18,11 +18,12 @@ RANK = np.uint64(62)
 
 
 @inlined
-def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, events, commit):
+def rematch(view, group, n_words, n_areas, matching, rules, scratch, outcome, child, events, commit):
     """Match the detections of a group that are shown, and write every outcome that differs from `outcome` as an event.
 
-    Detections come best first, as in pycocotools. Only those that have pairs are looked at, except where ranks are
-    needed, which is in the first of the `n_areas` area ranges. With `commit`, `outcome` is updated.
+    Detections come best first, as in pycocotools, in the first `n_words` words. Only those that have pairs are looked
+    at, except where ranks are needed, which is in the first of the `n_areas` area ranges. With `commit`, `outcome` is
+    updated.
     """
     shown, used = scratch.shown, scratch.used
     n = events.n_changes[child]
@@ -34,7 +35,7 @@ def rematch(view, group, n_areas, matching, rules, scratch, outcome, child, even
         for g in range(n_truth):
             used[g] = 0
         order = 0
-        for w in range(len(members)):
+        for w in range(n_words):
             waiting = members[w] & (shown[w] | view.shown[w])
             if n_ranks == 0:
                 waiting &= view.paired[w]

@@ -37,7 +37,7 @@ def group_by_class(first, last, image_start, klass, n_classes, members, is_first
 def fill_suppressions(
     first, last, group_start, members, boxes, anchor, limit, most_reduced, topk, never, own, counts, words, masks
 ):
-    """Find what the members of some groups suppress if they are kept, as words of bits (see `tables.Suppressions`).
+    """Find what the members of some groups suppress if they are kept, as words of bits of its members.
 
     Invariant: member a suppresses b exactly if it is better and float64 IoU(a, b) > limit; a box without area has IoU
     0 or 0/0 with any other and neither is above the limit.
@@ -137,6 +137,54 @@ def _write(p, word, mask, at, own, words, masks, written):
 
 
 @compiled
+def by_rank(
+    first, last, image_start, image_group, group_start, members, found, entry_start, entry_word, entry_mask, own, start,
+    word, mask
+):  # fmt: skip
+    """From what `fill_suppressions` found of the groups of some images to `tables.Suppressions`.
+
+    Without room in `word` (none at all) only `own` is written, and the number of entries of each candidate to `start`.
+    """
+    most = 0
+    for image in range(first, last):
+        most = max(most, image_start[image + 1] - image_start[image])
+    member_of, group_of = np.empty((2, most), np.int64)
+    for image in range(first, last):
+        begin, n = image_start[image], image_start[image + 1] - image_start[image]
+        for group in range(image_group[image], image_group[image + 1]):
+            for m in range(group_start[group], group_start[group + 1]):
+                member_of[members[m] - begin] = m
+                group_of[members[m] - begin] = group
+        for rank in range(n):
+            m = member_of[rank]
+            first_member = group_start[group_of[rank]]
+            own[begin + rank] = 0
+            at = start[begin + rank] if len(word) else 0
+            now, written = rank >> 6, 0
+            for entry in range(entry_start[m], entry_start[m + 1] + 1):
+                # Rising: first the group's word of the member itself, then later ones.
+                is_own = entry == entry_start[m]
+                base = m - (m - first_member) % 64 if is_own else first_member + 64 * np.int64(entry_word[entry - 1])
+                bits = found[m] if is_own else entry_mask[entry - 1]
+                while bits != 0:
+                    bit = lowest_bit(bits)
+                    bits ^= bit
+                    victim = members[base + position(bit)] - begin
+                    if victim >> 6 != now:
+                        now = victim >> 6
+                        written += 1
+                        if len(word):
+                            word[at + written - 1] = now
+                            mask[at + written - 1] = 0
+                    if now == rank >> 6:
+                        own[begin + rank] |= bit_at(victim)
+                    elif len(word):
+                        mask[at + written - 1] |= bit_at(victim)
+            if not len(word):
+                start[begin + rank] = written
+
+
+@compiled
 def count_pairs(
     first, last, group_start, members, truth_start, truth_end, boxes, truth, crowd, limits, best_only, counts
 ):
@@ -215,17 +263,13 @@ def _coco_iou(boxes, d, truth, g, crowd):
 
 
 @compiled
-def collect_by_anchor(image_group, group_start, group_word, members, rank, n_above, anchor, n_anchors, by_anchor):
-    """Set the bits of `tables.Groups.by_anchor` for the first ``n_above[image]`` candidates of each image."""
-    for image in range(len(image_group) - 1):
-        image_word = group_word[image_group[image]]
-        n_words = group_word[image_group[image + 1]] - image_word
-        for group in range(image_group[image], image_group[image + 1]):
-            for m in range(group_start[group], group_start[group + 1]):
-                bit = 64 * (group_word[group] - image_word) + m - group_start[group]
-                at = n_anchors * image_word + anchor[members[m]] * n_words
-                if rank[m] < n_above[image]:
-                    by_anchor[at + (bit >> 6)] |= bit_at(bit)
+def collect_by_anchor(image_start, word_start, n_above, anchor, n_anchors, by_anchor):
+    """Set the bits of `tables.Candidates.by_anchor` for the first ``n_above[image]`` candidates of each image."""
+    for image in range(len(image_start) - 1):
+        first, n_words = n_anchors * word_start[image], word_start[image + 1] - word_start[image]
+        for rank in range(n_above[image]):
+            at = first + anchor[image_start[image] + rank] * n_words
+            by_anchor[at + (rank >> 6)] |= bit_at(rank)
 
 
 @compiled

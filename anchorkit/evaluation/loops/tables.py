@@ -4,9 +4,9 @@ Words: C candidates (rows that take part), I images, A anchors, K classes of the
 thresholds. The *rank* of a candidate is its position in its image, best score first (ties: earlier row first); a
 *group* is the candidates of one image and class, its *members*, best first.
 
-Sets of candidates are bits, in two orders. *By rank*, image i owns the words ``word_start[i]:word_start[i + 1]`` of
-`Matching`, and the candidate of rank r is bit ``r % 64`` of its word ``r // 64``. *By group*, each group has words of
-its own, one after the other, image by image: NMS never looks beyond a group.
+Sets of candidates are bits by rank: image i owns the words ``word_start[i]:word_start[i + 1]`` of `Candidates`, and the
+candidate of rank r is bit ``r % 64`` of its word ``r // 64``. NMS never looks beyond a group, and a group lies in the
+order of ranks, so NMS of all groups of an image is one walk along its words.
 """
 
 from __future__ import annotations
@@ -35,42 +35,31 @@ MOST_THRESHOLDS = 31
 """An outcome holds two bits for each IoU threshold, and two more, in 64."""
 
 
-class Groups(NamedTuple):
-    """The candidates that take part, by anchor. Members are numbered image by image, group by group, best first.
+class Candidates(NamedTuple):
+    """The candidates that take part, by anchor. They are numbered image by image, by rank.
 
     Attributes:
-        image_start: int64 (I + 1,), first candidate of each image (by rank or by group: they are the same numbers).
-        image_group: int64 (I + 1,), first group of each image.
-        start: int64 (groups + 1,), first member of each group; word: int64 (groups + 1,), its first word.
-        word_group: uint16 or int32 (words,), group of each word, counted within the image.
-        word_rank: int32 (words,), rank of the first member of each word.
-        rank: uint16 or int32 (C,), rank of each member.
-        by_anchor: uint64 (A * words,), the members of each anchor: the set of image i and anchor a begins at
+        image_start: int64 (I + 1,), first candidate of each image.
+        word_start: int64 (I + 1,), first word of each image.
+        by_anchor: uint64 (A * words,), the candidates of each anchor: the set of image i and anchor a begins at
             ``A * w + a * n`` where w is the first of the image's n words.
         binds: uint8 (I,), 1 where the image has more candidates in one scope than the top-k lets through.
-        scope: int32 (C,), by rank, what the top-k counts over; bit_of_rank: int32 (C,), the bit of each candidate in
-            its image's words by group. Both are empty if the top-k binds nowhere.
+        scope: int32 (C,), what the top-k counts over; empty if the top-k binds nowhere.
     """
 
     image_start: Array
-    image_group: Array
-    start: Array
-    word: Array
-    word_group: Array
-    word_rank: Array
-    rank: Array
+    word_start: Array
     by_anchor: Array
     binds: Array
     scope: Array
-    bit_of_rank: Array
 
 
 class Suppressions(NamedTuple):
-    """The members that each member suppresses if it is kept: later ones of its group that overlap it, as bits.
+    """What each candidate suppresses if it is kept: later ones of its group that overlap it, as bits.
 
     Attributes:
         own: uint64 (C,), those in its own word.
-        start: uint32 (C + 1,), first entry of each member, for those in later words of its group.
+        start: uint32 (C + 1,), first entry of each candidate, for those in later words of its image.
         word: uint16 or int32 (entries,), which of the image's words; mask: uint64 (entries,), its bits, never 0.
     """
 
@@ -81,14 +70,13 @@ class Suppressions(NamedTuple):
 
 
 class Matching(NamedTuple):
-    """Which candidates can match which annotated boxes, under one set of `metrics.MatchingRules`. By rank.
+    """Which candidates can match which annotated boxes, under one set of `metrics.MatchingRules`.
 
     *Slots* number the candidates that have pairs, image by image. *Places* number all candidates of measured classes
     (those with annotated boxes) in the order (class, score falling, image, rank), each class from a new word on. Of the
     groups, only the M are here that have pairs, or are of a measured class and could have more detections than count.
 
     Attributes:
-        word_start: int64 (I + 1,), first word of each image's sets by rank.
         place: uint32 (C,), the place in the lowest `PLACE_BITS` bits, and above them a bit for each of `AREA_RANGES` in
             which the box's area lies; `NO_PLACE` if the candidate's class is not measured.
         slot: int32 (C,), or -1; slot_start: int64 (I + 1,), first slot of each image.
@@ -104,7 +92,6 @@ class Matching(NamedTuple):
         crowd: uint8 (G,), 1 for a box that is ignored and never used up.
     """
 
-    word_start: Array
     place: Array
     slot: Array
     slot_start: Array
@@ -144,13 +131,16 @@ class Classes(NamedTuple):
 class Standing(NamedTuple):
     """The state of every image under the configuration that the engine is at.
 
+    NMS of an image stops soon after the cap is reached: only the first words are *settled*, and in the others all sets
+    but `alive` are empty.
+
     Attributes:
-        alive: uint64 (words,), by group, the members that take part in NMS: of kept anchors, within the top-k.
-        kept: uint64 (words,), by group, the members that NMS keeps; by_rank: uint64, the same by rank.
-        dead: uint64 (words,), by group, the members that a kept member suppresses, whether they take part or not.
-        once: uint64 (words,), by group, those of them that exactly one kept member suppresses.
-        shown: uint64, by rank, those of them within the cap and, in long groups, among the detections that count.
-        horizon: int32 (I,), a rank beyond which children usually need not look.
+        alive: uint64 (words,), the candidates that take part in NMS: of kept anchors, within the top-k.
+        kept: uint64 (words,), those that NMS keeps.
+        dead: uint64 (words,), those that a kept one suppresses, whether they take part or not.
+        once: uint64 (words,), those of them that exactly one kept candidate suppresses; pair: uint64, exactly two.
+        shown: uint64 (words,), the kept ones within the cap and, in long groups, among the detections that count.
+        settled: int32 (I,), how many words are settled.
         fullest: int32 (I,), most members of a long group within the cap.
         outcome: uint64 (areas * slots,), see `matching`.
     """
@@ -159,36 +149,29 @@ class Standing(NamedTuple):
     kept: Array
     dead: Array
     once: Array
-    by_rank: Array
+    pair: Array
     shown: Array
-    horizon: Array
+    settled: Array
     fullest: Array
     outcome: Array
 
 
 class View(NamedTuple):
-    """The part of all tables that belongs to one image: n candidates, g groups in W words, R words by rank.
+    """The part of all tables that belongs to one image: n candidates in W words.
 
     Attributes:
-        first: number of the first member.
-        by_anchor: (A, W); scope: (n,) or (0,); bit_of_rank: the same; binds: bool; group_start: (g + 1,); group_word:
-            (g + 1,); word_group: (W,); word_rank: (W,); rank: (n,): see `Groups`.
+        first: number of the first candidate.
+        by_anchor: (A, W); scope: (n,) or (0,); binds: bool: see `Candidates`.
         suppression_start: (n + 1,), see `Suppressions`.
-        place: (n,); slot: (n,); paired: (R,); group: number of the first group; long: (groups,); members: (groups, R):
+        place: (n,); slot: (n,); paired: (W,); group: number of the first group; long: (groups,); members: (groups, W):
             see `Matching`.
-        alive: (W,); kept: (W,); dead: (W,); once: (W,); by_rank: (R,); shown: (R,): see `Standing`.
+        alive: (W,); kept: (W,); dead: (W,); once: (W,); pair: (W,); shown: (W,): see `Standing`.
     """
 
     first: int
     by_anchor: Array
     scope: Array
-    bit_of_rank: Array
     binds: bool
-    group_start: Array
-    group_word: Array
-    word_group: Array
-    word_rank: Array
-    rank: Array
     suppression_start: Array
     place: Array
     slot: Array
@@ -200,25 +183,25 @@ class View(NamedTuple):
     kept: Array
     dead: Array
     once: Array
-    by_rank: Array
+    pair: Array
     shown: Array
 
 
 class Scratch(NamedTuple):
-    """Memory for the work on one image, W words by group or R words by rank.
+    """Memory for the work on one image of W words.
 
     Attributes:
-        alive, touched, dead, twice, reached, released: uint64 (W,). by_rank, shown: uint64 (R,).
+        alive, touched, dead, reached, twice, thrice, kept, shown: uint64 (W,).
         used: uint64, for each annotated box of a group; taken: int64, for each scope of the top-k.
     """
 
     alive: Array
     touched: Array
     dead: Array
-    twice: Array
     reached: Array
-    released: Array
-    by_rank: Array
+    twice: Array
+    thrice: Array
+    kept: Array
     shown: Array
     used: Array
     taken: Array

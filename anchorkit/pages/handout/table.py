@@ -9,8 +9,8 @@ import numpy as np
 
 from anchorkit.evaluation.building import build_suppressions
 from anchorkit.evaluation.loops.compiling import bit_at, compiled, lowest_bit, position
-from anchorkit.evaluation.loops.tables import PLACE_BITS, Array, Groups, Suppressions
-from anchorkit.evaluation.sorting import starts_of
+from anchorkit.evaluation.loops.tables import PLACE_BITS, Array, Suppressions
+from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.postprocess import PostProcess
 
 if TYPE_CHECKING:
@@ -84,12 +84,12 @@ def read_table(evaluator: Evaluator) -> Table:
     order = np.empty(len(rows), np.int64)
     order[np.argsort(rows.falling, kind="stable")] = np.arange(len(rows))
     image = np.repeat(rows.group_image, sizes).astype(np.int32)
-    victim_start, victim = _victims(index.groups, index.suppressions)
+    victim_start, victim = _victims(index.rows, index.suppressions)
     slot = matching.slot[candidate]
     pairs = np.append(np.diff(matching.pair_start), 0)[slot]
     pair_start = starts_of(pairs)
     pair = np.repeat(np.append(matching.pair_start[:-1], 0)[slot] - pair_start[:-1], pairs) + np.arange(pair_start[-1])
-    topped = index.groups.binds.astype(np.bool_)
+    topped = index.candidates.binds.astype(np.bool_)
     table = Table(
         post=evaluator.postprocess,
         n_images=rows.n_images,
@@ -155,9 +155,9 @@ def _may_exceed_cap(index: Index) -> Array:
     many = np.diff(rows.image_start) > cap
     if not many.any():
         return many
-    _, overlaps = build_suppressions(rows, index.post.nms_iou, index.groups.binds, index.work, most_reduced=-1)
+    _, overlaps = build_suppressions(rows, index.post.nms_iou, index.candidates.binds, index.work, most_reduced=-1)
     bound = np.zeros(len(rows.group_image), np.int64)
-    _count_cliques(rows.group_start, many[rows.group_image], *_victims(index.groups, overlaps), bound)
+    _count_cliques(rows.group_start, many[rows.group_image], *_victims(rows, overlaps), bound)
     found: Array = many & (np.bincount(rows.group_image, weights=bound, minlength=rows.n_images) > cap)
     return found
 
@@ -195,12 +195,12 @@ def _is_part(small, large):
     return True
 
 
-def _victims(groups: Groups, suppressions: Suppressions) -> tuple[Array, Array]:
+def _victims(rows: SortedRows, suppressions: Suppressions) -> tuple[Array, Array]:
     """`Table.victim_start` and `victim`, from the evaluator's words of bits."""
-    group_image = np.repeat(np.arange(len(groups.image_group) - 1), np.diff(groups.image_group))
-    first_word = groups.word[:-1] - groups.word[groups.image_group[group_image]]
-    given = groups.start, first_word, suppressions.own, suppressions.start, suppressions.word, suppressions.mask
-    counts = np.zeros(len(suppressions.own), np.int32)
+    number = np.empty(len(rows), np.int32)
+    number[rows.members] = np.arange(len(rows), dtype=np.int32)
+    given = rows.image_start, rows.members, number, *suppressions
+    counts = np.zeros(len(rows), np.int32)
     _list_victims(*given, counts, np.empty(0, np.int64), np.empty(0, np.int32))
     start = starts_of(counts)
     victim = np.empty(start[-1], np.int32)
@@ -209,22 +209,21 @@ def _victims(groups: Groups, suppressions: Suppressions) -> tuple[Array, Array]:
 
 
 @compiled
-def _list_victims(group_start, first_word, own, entry_start, entry_word, entry_mask, counts, start, victim):
+def _list_victims(image_start, members, number, own, entry_start, entry_word, entry_mask, counts, start, victim):
     """Count the victims of each row or, where `start` says where to, write them."""
-    for group in range(len(group_start) - 1):
-        begin = group_start[group]
-        for row in range(begin, group_start[group + 1]):
+    for image in range(len(image_start) - 1):
+        begin = image_start[image]
+        for row in range(begin, image_start[image + 1]):
+            candidate = members[row]
             n = 0
-            for entry in range(entry_start[row], entry_start[row + 1] + 1):
-                if entry == entry_start[row]:
-                    at, bits = row - (row - begin) % 64, own[row]
-                else:
-                    at = begin + 64 * (np.int64(entry_word[entry - 1]) - first_word[group])
-                    bits = entry_mask[entry - 1]
+            for entry in range(entry_start[candidate], entry_start[candidate + 1] + 1):
+                is_own = entry == entry_start[candidate]
+                word = (candidate - begin) >> 6 if is_own else np.int64(entry_word[entry - 1])
+                bits = own[candidate] if is_own else entry_mask[entry - 1]
                 while bits != 0:
                     bit = lowest_bit(bits)
                     bits ^= bit
                     if len(start):
-                        victim[start[row] + n] = at + position(bit)
+                        victim[start[row] + n] = number[begin + 64 * word + position(bit)]
                     n += 1
             counts[row] = n
