@@ -152,8 +152,9 @@ def draw(canvas: ImageArray, pixels: ImageArray, corner: Array, scale: Array) ->
         corner: (x, y) of the image's upper left corner on the canvas.
         scale: (x, y), pixels of the canvas per pixel of the image.
     """
-    spans, box = [], []
-    for axis, start, factor in ((1, *map(float, (corner[0], scale[0]))), (0, *map(float, (corner[1], scale[1])))):
+    spans: list[slice] = []  # of the canvas: columns, rows
+    ends: list[tuple[float, float]] = []  # of the part of the image that is drawn there
+    for axis, start, factor in zip((1, 0), corner.tolist(), scale.tolist(), strict=True):
         length = pixels.shape[axis]
         # A millionth of a pixel is the rounding of what was divided and multiplied again.
         first = max(0, math.ceil(start - 1e-6))
@@ -161,12 +162,11 @@ def draw(canvas: ImageArray, pixels: ImageArray, corner: Array, scale: Array) ->
         if last <= first:
             return
         spans.append(slice(first, last))
-        box.append((max((first - start) / factor, 0.0), min((last - start) / factor, float(length))))
-    (columns, rows), ((left, right), (top, bottom)) = spans, box
-    shape = (columns.stop - columns.start, rows.stop - rows.start)
-    canvas[rows, columns] = Image.fromarray(pixels).resize(
-        shape, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-    )
+        ends.append((max((first - start) / factor, 0.0), min((last - start) / factor, float(length))))
+    (left, right), (top, bottom) = ends
+    shape = (spans[0].stop - spans[0].start, spans[1].stop - spans[1].start)
+    drawn = Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR, (left, top, right, bottom))
+    canvas[spans[1], spans[0]] = np.asarray(drawn)
 
 
 def distortion(colours: Array, rng: np.random.Generator) -> Array | None:
@@ -262,7 +262,7 @@ def _cropped(
         smaller = sides * rng.uniform(0.3, 1, (trials, 2))
         corners = corner + (sides - smaller) * rng.random((trials, 2))
         windows = np.concatenate([corners, corners + smaller], 1)[:, None]  # (trials, 1, 4)
-        inside = ((windows[..., :2] < centres) & (centres < windows[..., 2:])).all(2)  # (trials, N)
+        inside: Array = np.all((windows[..., :2] < centres) & (centres < windows[..., 2:]), axis=2)  # (trials, N)
         overlap = np.where(inside, box_iou(windows, boxes), -1).max(1)
         shape = smaller[:, 0] / smaller[:, 1]
         good = (shape >= 0.5) & (shape <= 2) & (overlap >= least)

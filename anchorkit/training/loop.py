@@ -301,10 +301,11 @@ def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    fused = parameters[0].device.type in ("cpu", "cuda")  # one pass over the weights; not every device has it
     if plan.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=plan.lr, momentum=plan.momentum)
+        return torch.optim.SGD(groups, lr=plan.lr, momentum=plan.momentum, fused=fused)
     if plan.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=plan.lr)
+        return torch.optim.AdamW(groups, lr=plan.lr, fused=fused)
     raise InputError(f"unknown optimizer {plan.optimizer!r}: use sgd or adamw")
 
 

@@ -61,7 +61,7 @@ def test_without_additions_it_is_the_plain_loop_to_the_bit(data: Dataset) -> Non
     loader, sampler = training_loader(images, SHORT.batch_size, seed=0, workers=0)
     matrices, vectors = ([p for p in module.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": matrices, "weight_decay": SHORT.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=SHORT.lr)
+    optimizer = torch.optim.AdamW(groups, lr=SHORT.lr, fused=True)
     mean, step = {name: value.clone() for name, value in module.state_dict().items()}, 0
     module.train()
     for epoch in range(SHORT.epochs):
