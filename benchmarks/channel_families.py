@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+from typing import Any
 
 import numpy as np
 import torch
