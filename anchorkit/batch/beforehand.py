@@ -9,7 +9,7 @@ from typing import Any
 
 from anchorkit.errors import InputError
 from anchorkit.files import read_json
-from anchorkit.runs.onnx_file import is_onnx, lesson_facts, open_onnx
+from anchorkit.runs.onnx_file import is_detector_file, is_onnx, lesson_facts, open_onnx
 
 _NEEDED = ("ipykernel", "nbclient", "nbconvert", "papermill")
 
@@ -52,6 +52,11 @@ def _look_at_family(name: str) -> None:
     """Refuse a detector whose anchors cannot be pruned: lesson 5 would stop, after the training of lesson 2."""
     if name in ("", "tiny_ssd") or is_onnx(name):
         return  # the families import torch, which takes seconds
+    if is_detector_file(name):
+        from anchorkit.detectors import load_detector
+
+        load_detector(name)
+        return
     from anchorkit.detectors.architectures import BUILDERS
 
     if getattr(BUILDERS.get(name), "two_stages", False):

@@ -17,7 +17,7 @@ from anchorkit.batch.parameters import Parameter, read_parameters, require_known
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.bundled import notebooks_dir
 from anchorkit.errors import InputError
-from anchorkit.runs.onnx_file import is_onnx, with_absolute_paths
+from anchorkit.runs.onnx_file import is_detector_file, with_absolute_paths
 from anchorkit.runs.provenance import content_hash, facts_hash, place_hash
 from anchorkit.runs.record import Executed
 from anchorkit.suggest import did_you_mean
@@ -170,7 +170,7 @@ class Resolver:
             return with_absolute_paths(value, self.folder)
         if not isinstance(value, str) or not value:
             return value
-        if not (name in _PLACES or name.endswith(_PLACE_ENDINGS) or (name == "detector" and is_onnx(value))):
+        if not (name in _PLACES or name.endswith(_PLACE_ENDINGS) or (name == "detector" and is_detector_file(value))):
             return value
         path = self.folder / Path(value).expanduser()
         written_as_path = "/" in value or value.startswith((".", "~"))

@@ -33,7 +33,7 @@ from anchorkit.runs.answers import forget_answers
 from anchorkit.runs.folder import HANDOUT, SOURCES, remove_left
 from anchorkit.runs.learning import LEARNING_FILE
 from anchorkit.runs.lock import locked
-from anchorkit.runs.onnx_file import is_onnx
+from anchorkit.runs.onnx_file import is_detector_file, is_onnx
 from anchorkit.runs.provenance import provenance
 from anchorkit.runs.record import RECORD_FILE, Executed, RunRecord, now
 
@@ -63,7 +63,7 @@ def run_notebooks(
         profile: ``"smoke"``, ``"quick"`` or ``"full"``: how much each lesson computes.
         data: name of a data set, or a folder or file as for `anchorkit.load_dataset`.
         data_root: the folder of a named data set, if the lessons have a parameter of that name.
-        detector: name of the detector, or an ONNX file.
+        detector: name of the detector, an ONNX file, or darknet's ``.cfg``.
         out: the run's folder; ``runs/<profile>-<data>`` by default.
         parameters: values by ``NAME``, for every lesson that has a parameter of that name, or by ``LESSON.NAME``; they
             take precedence over the profile. A ``channel_ratio`` above 0 includes the lessons about channels.
@@ -266,8 +266,8 @@ def _with_channels(resolver: Resolver, given: Mapping[str, Any], detector: str) 
 
 
 def _detector_name(detector: str) -> str:
-    """The absolute path of an ONNX file, because notebooks run in another folder; a name is unchanged."""
-    if not is_onnx(detector):
+    """The absolute path of a detector's file, because notebooks run in another folder; a name is unchanged."""
+    if not is_detector_file(detector):
         return detector
     path = Path(detector).expanduser().resolve()
     if not path.is_file():

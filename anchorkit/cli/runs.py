@@ -25,8 +25,8 @@ def add_commands(add: AddCommand) -> None:
         "--detector",
         default="tiny_ssd",
         metavar="NAME",
-        help="the name of a detector (default: tiny_ssd), or an .onnx file; -p says what the file cannot say, such as "
-        "-p preset=ultralytics",
+        help="the name of a detector (default: tiny_ssd), darknet's .cfg, or an .onnx file; -p says what a file cannot "
+        "say, such as -p weights=my.weights or -p preset=ultralytics",
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: runs/PROFILE-DATA)")
     run.add_argument(

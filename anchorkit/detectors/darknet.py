@@ -80,7 +80,7 @@ def yolo_levels(cfg: Cfg) -> tuple[YoloLevel, ...]:
         InputError: maps do not fit together, or what is before a ``[yolo]`` does not; the message names the line.
     """
     maps = maps_of(cfg)
-    levels = []
+    levels: list[YoloLevel] = []
     for number, yolo in enumerate(cfg.sections):
         if not isinstance(yolo, Yolo):
             continue

@@ -181,5 +181,6 @@ def _predict(
     grids = [(feature.shape[-2], feature.shape[-1]) for feature in features]
     anchors = module.anchor_generator(ImageList(batch, []), features)[0]
     boxes = module.box_coder.decode_single(offsets.flatten(0, 1), anchors.repeat(offsets.shape[0], 1))
-    boxes = within_padding(module.transform, boxes, image_size).unflatten(0, (offsets.shape[0], -1))
+    boxes = within_padding(module.transform, boxes, image_size)
+    boxes = boxes.unflatten(0, (offsets.shape[0], -1))  # type: ignore[no-untyped-call]
     return scores_of(outputs["cls_logits"]), boxes, grids

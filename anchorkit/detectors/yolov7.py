@@ -81,7 +81,7 @@ def _as_darknet(cfg: Cfg, number: int, weight: Tensor) -> Tensor:
         return weight
     maps = maps_of(cfg)
     theirs = sorted(route.sources, reverse=True)
-    blocks = dict(zip(theirs, weight.split([maps[source][0] for source in theirs], 1), strict=True))
+    blocks = dict(zip(theirs, torch.split(weight, [maps[source][0] for source in theirs], 1), strict=True))
     return torch.cat([blocks[source] for source in route.sources], 1)
 
 

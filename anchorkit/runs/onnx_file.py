@@ -28,6 +28,11 @@ def is_onnx(detector: str | Path) -> bool:
     return Path(detector).suffix.lower() == SUFFIX
 
 
+def is_detector_file(detector: str | Path) -> bool:
+    """Whether the name of a detector is that of a file: ONNX, or darknet's ``.cfg``."""
+    return is_onnx(detector) or Path(detector).suffix.lower() == ".cfg"
+
+
 def parse_facts(texts: Iterable[str] | None, where: str = "-p") -> dict[str, Any]:
     """Arguments of `anchorkit.load_onnx` from ``NAME=VALUE`` texts; lists are separated by commas or semicolons.
 

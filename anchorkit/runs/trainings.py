@@ -75,6 +75,31 @@ def first_detector(
     return saved, before
 
 
+def given_detector(name: str, weights: str, dataset: Dataset) -> Detector:
+    """A detector with weights that are there already, for the classes of the data.
+
+    Weights whose classes are called as the data's, in the same order, get the data's numbers. Those that do not name
+    them, such as darknet's, are taken to be in the order of the data; `Detector.begins_with` says so.
+
+    Args:
+        name: of the detector, or a ``.cfg`` file.
+        weights: as `load_detector` takes them.
+        dataset: the data.
+
+    Raises:
+        InputError: as `load_detector`, or the weights are for other classes.
+    """
+    detector = load_detector(name, weights=weights)
+    names, wanted = ([category.name for category in of.categories] for of in (detector, dataset))
+    unnamed = names == [f"class {number}" for number in range(1, len(names) + 1)]
+    if names != wanted and not (unnamed and len(names) == len(wanted)):
+        raise InputError(f"the weights {weights!r} are for other classes than {dataset.name} has; use weights='none'")
+    if unnamed and names != wanted:
+        detector.begins_with += ", its classes in the order of the data's"
+    detector.categories = tuple(dataset.categories)
+    return detector
+
+
 @dataclass(frozen=True)
 class Trained:
     """A detector after its training.

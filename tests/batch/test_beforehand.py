@@ -118,3 +118,23 @@ def test_without_a_package_that_executes_notebooks_nothing_begins(monkeypatch: p
     monkeypatch.setattr("anchorkit.batch.beforehand._NEEDED", ("papermill", "papermil"))
     with pytest.raises(InputError, match="papermil is missing.*anchorkit doctor"):
         look_beforehand([])
+
+
+@pytest.mark.usefixtures("no_notebook")
+def test_a_run_reads_darknets_cfg_first_from_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"mine\.cfg: no such file"):
+        run_notebooks("smoke", detector="mine.cfg", out=tmp_path / "run", progress=False)
+    layers = (
+        "[convolutional]\nfilters=4\n[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nanchors=9,9\nclasses=1\n"
+    )
+    text = f"[net]\nwidth=32\nheight=32\n{layers}"
+    Path("mine.cfg").write_text(text.replace("=6", "=7"))
+    with pytest.raises(InputError, match=r"mine\.cfg: line 6: .*filters=7"):
+        run_notebooks("smoke", detector="mine.cfg", out=tmp_path / "run", progress=False)
+    Path("mine.cfg").write_text(text)
+    with pytest.raises(AssertionError, match="a notebook was started"):
+        run_notebooks("smoke", detector="mine.cfg", out=tmp_path / "run", progress=False)
+    assert f'"detector": "{tmp_path / "mine.cfg"}"' in (tmp_path / "run" / "run.json").read_text()

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import anchorkit as ak
-from anchorkit.datasets import Dataset
+from anchorkit.datasets import Category, Dataset
+from anchorkit.detectors import export_darknet
 from anchorkit.runs import trainings
 from anchorkit.runs.learning import Learning
 from anchorkit.runs.trainings import Trainer, row
@@ -198,3 +199,21 @@ def test_what_the_lesson_s_detector_begins_with(dataset: Dataset, tmp_path: Path
     other, before = trainings.first_detector("tiny_ssd", mine, str(tmp_path / "detector"), size=(96, 96))
     assert "trunk" in other.begins_with
     assert before is None
+
+
+def test_given_weights_get_the_classes_of_the_data(dataset: Dataset, tmp_path: Path) -> None:
+    yolo = ak.load_detector("tiny_yolo", categories=dataset.categories, size=(96, 96), seed=0)
+    cfg = export_darknet(yolo, tmp_path / "mine.cfg")  # darknet's files do not name classes
+    given = trainings.given_detector(str(cfg), str(cfg.with_suffix(".weights")), dataset)
+    assert given.categories == dataset.categories
+    assert given.begins_with.endswith("mine.weights, its classes in the order of the data's")
+    named = [Category(10 + category.id, category.name) for category in dataset.categories]
+    for number, (categories, fits) in enumerate(((named, True), (named[::-1], False), (named[1:], False))):
+        other = ak.load_detector("tiny_yolo", categories=categories, size=(96, 96), seed=0)
+        folder = ak.save_detector(other, tmp_path / str(number))
+        if fits:
+            found = trainings.given_detector("tiny_yolo", str(folder), dataset)
+            assert (found.categories, found.begins_with) == (dataset.categories, "random weights")
+        else:
+            with pytest.raises(ak.InputError, match="for other classes than shapes has"):
+                trainings.given_detector("tiny_yolo", str(folder), dataset)
