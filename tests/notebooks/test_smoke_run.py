@@ -231,7 +231,7 @@ def test_the_site_opens_from_disk_and_asks_nothing_of_the_network(site: Path, br
     made.page.locator("nav").get_by_role("link", name="Lessons").first.click()
     made.page.get_by_role("link", name="4. Search").first.click()
     pictures = made.page.locator("main img")
-    assert pictures.count() > 3
+    pictures.nth(3).wait_for()
     for picture in pictures.all():
         assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 0
         assert picture.get_attribute("alt")
