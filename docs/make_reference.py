@@ -118,6 +118,7 @@ def aliases() -> dict[str, str]:
     for module in (module for modules in GROUPS.values() for module in modules):
         if (real := module_named(module).__name__) != f"anchorkit.{module}":
             found[real] = f"anchorkit.{module}"
+            found |= {f"{real}.{entry.name.rpartition('.')[2]}": entry.name for entry in entries(module)}
         found |= {entry.alias: entry.name for entry in entries(module) if entry.alias}
     return found
 
