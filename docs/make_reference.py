@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 SHORT_LIST_ONLY = ("batch.parameters",)
 """Modules that share a name with the short list and are private otherwise."""
 _PAGE = re.compile(r"\bdocs/(\w+)\.md\b")
-_WIDTH = 100
+_WIDTH = 80
 """Characters in a line of a command's usage."""
 
 
@@ -114,8 +114,13 @@ def _public_in(module: ModuleType) -> list[str]:
 
 def aliases() -> dict[str, str]:
     """Every second public name, and the one under which it is documented."""
-    found = [entry for modules in GROUPS.values() for module in modules for entry in entries(module)]
-    return {entry.alias: entry.name for entry in found if entry.alias}
+    found = {}
+    for module in (module for modules in GROUPS.values() for module in modules):
+        if (real := module_named(module).__name__) != f"anchorkit.{module}":
+            found[real] = f"anchorkit.{module}"
+            found |= {f"{real}.{entry.name.rpartition('.')[2]}": entry.name for entry in entries(module)}
+        found |= {entry.alias: entry.name for entry in entries(module) if entry.alias}
+    return found
 
 
 def write_reference(folder: Path) -> None:
@@ -133,7 +138,7 @@ def index_page() -> str:
         _title("Reference", "="),
         "All names work after ``import anchorkit as ak``. What is not listed here is private and may change in any "
         "version.\n",
-        ".. py:module:: anchorkit\n\n.. py:data:: anchorkit.__version__\n\n   The version, as text.\n",
+        ".. py:module:: anchorkit\n\n.. py:data:: __version__\n\n   The version, as text.\n",
         ".. toctree::\n   :maxdepth: 1\n\n   commands\n   ../docs/files\n",
     ]
     for group, modules in GROUPS.items():
@@ -155,6 +160,10 @@ def module_page(name: str) -> str:
         f".. py:module:: anchorkit.{name}\n",
         f"{intro}\n",
     ]
+    inner = [part for part in getattr(module, "__all__", ()) if isinstance(getattr(module, part), ModuleType)]
+    if inner:
+        links = ", ".join(f":py:mod:`{part} <{getattr(module, part).__name__}>`" for part in inner)
+        parts.append(f"Modules: {links}.\n")
     parts += [_entry_text(entry) for entry in entries(name)]
     return "\n".join(parts)
 
@@ -168,7 +177,8 @@ def _entry_text(entry: Entry) -> str:
     if inspect.isroutine(thing):
         return f".. autofunction:: {entry.name}\n"
     said = with_links(f"{_constant_doc(entry.name.rpartition('.')[2], thing)}\n\n{_value(thing)}")
-    return f".. py:data:: {entry.name}\n\n" + "".join(f"   {line}\n" for line in said.splitlines())
+    module, _, name = entry.name.rpartition(".")
+    return f".. py:data:: {name}\n   :module: {module}\n\n" + "".join(f"   {line}\n" for line in said.splitlines())
 
 
 def _value(value: Any) -> str:
@@ -218,7 +228,8 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
-        value = formatter._format_args(action, str(action.metavar or action.dest)) if action.nargs != 0 else ""
+        default = action.dest.upper() if action.option_strings else action.dest
+        value = formatter._format_args(action, default) if action.nargs != 0 else ""
         if action.choices is not None and action.metavar is None:
             value = f"{{{','.join(map(str, action.choices))}}}"
         names = [f"{option} {value}".strip() for option in action.option_strings] or [value]

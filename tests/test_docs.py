@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,25 @@ def test_a_screenshot_is_shown_and_small(repository: Path, name: str) -> None:
         assert picture.width > 1000
         assert picture.convert("L").getextrema()[1] == 255  # on white, as the page that shows it
     assert re.search(rf'shoot\(.*"{name}"', (repository / "docs" / "make_screenshots.py").read_text(encoding="utf-8"))
+
+
+def test_the_picture_of_the_site_has_every_module_and_arrow(repository: Path) -> None:
+    chart = """
+  subgraph all["not a node"]
+    first["first.py"]
+    second["second/"]
+  end
+  first --> third["third.py"]
+  second --> third
+  third --> fourth["fourth.py"]
+  first --> fourth
+  fourth -. "a call" .-> second
+"""
+    draw = runpy.run_path(str(repository / "docs" / "make_diagram.py"))["draw"]
+    drawn = draw(chart, "four modules")
+    assert re.findall(r"<text [^>]*>([^<]+)<", drawn) == ["first.py", "second/", "third.py", "fourth.py"]
+    assert re.findall(r'class="(edge[^"]*)"', drawn) == ["edge"] * 4 + ["edge dotted"]
+    places = {tuple(map(float, place)) for place in re.findall(r'<rect x="([^"]+)" y="([^"]+)" width', drawn)}
+    assert len({x for x, _ in places}) == 3  # columns
+    for (x, y), (other_x, other_y) in combinations(places, 2):
+        assert x != other_x or abs(y - other_y) > 24

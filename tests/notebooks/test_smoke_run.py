@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import zlib
@@ -237,12 +238,15 @@ def test_the_site_has_every_public_name_and_command(site: Path) -> None:
 
 def test_the_site_opens_from_disk_and_asks_nothing_of_the_network(site: Path, browser: Any) -> None:  # noqa: F811
     for page in site.rglob("*.html"):
-        assert remote_references(page.read_text(encoding="utf-8")) == [], page.name
+        text = page.read_text(encoding="utf-8")
+        assert remote_references(text) == [], page.name
+        # What axe reports: a heading of a table without text, a list of definitions without terms.
+        assert page.name == "board.html" or not re.search(r"<th[^>]*>\s*</th>|<dl>\s*<dd>", text), page.name
     made = visit(browser, (site / "index.html").as_uri())
     made.page.locator("nav").get_by_role("link", name="Lessons").first.click()
     made.page.get_by_role("link", name="4. Search").first.click()
     pictures = made.page.locator("main img")
-    assert pictures.count() > 3
+    pictures.nth(3).wait_for()
     for picture in pictures.all():
         assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 0
         assert picture.get_attribute("alt")
