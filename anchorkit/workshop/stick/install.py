@@ -73,7 +73,16 @@ def main() -> None:
         (target / ".venv" / "ready").touch()
     # No setting of this computer's pip may send it to a network or forbid a version: neither its files nor variables.
     os.environ["PIP_CONFIG_FILE"] = os.devnull
-    pip = [inside, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet", "--no-index"]
+    pip: list[str | Path] = [
+        inside,
+        "-m",
+        "pip",
+        "--isolated",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+        "--no-index",
+    ]
     run(*pip, "--no-deps", "--find-links", WHEELS, "--requirement", WHEELS / f"{name}-{version}.txt")
     for folder in ("lessons", "example"):
         if not (target / folder).exists():  # never over what somebody has worked on
