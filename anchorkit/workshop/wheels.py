@@ -28,6 +28,9 @@ PLATFORMS: Mapping[str, str] = {
 }
 """The platforms that wheels can be packed for, and what uv calls them."""
 
+_MACOS = {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+"""The oldest macOS that torch has wheels for; uv's own default is older."""
+
 EXTRAS = ("onnx",)
 """Optional parts that the lessons use: 07_deploy writes ONNX files, 08_any_onnx reads one."""
 
@@ -69,7 +72,8 @@ def uv(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "uv"] if util.find_spec("uv") else [shutil.which("uv") or ""]
     if not command[0]:
         raise InputError("workshop pack: uv is missing; install it: python -m pip install uv")
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    environment = _MACOS | os.environ
+    return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def resolve(project: Path, platform: str, python: str) -> list[Wheel]:
@@ -92,7 +96,7 @@ def resolve(project: Path, platform: str, python: str) -> list[Wheel]:
         given += ["--only-binary", ":all:", *(f"--extra={extra}" for extra in EXTRAS)]
         done = uv("pip", "compile", "--quiet", "--format", "pylock.toml", *given, str(project / "pyproject.toml"))
         if done.returncode:
-            said = " ".join(done.stderr.split()) or "no reason given"
+            said = " ".join(done.stderr.split())[:400] or "no reason given"
             raise InputError(f"{where}: uv finds no packages for it; leave it out, or look at what uv says: {said}")
         listed = tomllib.loads(lock.read_text(encoding="utf-8"))["packages"]
         return [_wheel_of(package, Path(folder), where) for package in listed]

@@ -88,7 +88,10 @@ def test_installed_from_the_stick_without_a_network(
     assert len(list((stick / "wheels").glob("anchorkit-*.whl"))) == 1
 
     closed = "http://127.0.0.1:9"
+    (tmp_path / "constraints.txt").write_text("tiny<1\n")
+    (tmp_path / "pip.conf").write_text(f"[global]\nconstraint = {tmp_path / 'constraints.txt'}\n")
     environment = os.environ | {"PIP_INDEX_URL": closed, "HTTP_PROXY": closed, "HTTPS_PROXY": closed}
+    environment |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PYTHONPATH": str(tmp_path)}
     target = tmp_path / "laptop"
     command = ["sh", str(stick / "install.sh"), str(target)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

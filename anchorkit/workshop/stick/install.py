@@ -71,8 +71,18 @@ def main() -> None:
         if subprocess.run([python, "-m", "venv", "--clear", str(target / ".venv")], check=False).returncode:
             sys.exit("Python cannot make an environment. On Debian and Ubuntu: sudo apt install python3-venv")
         (target / ".venv" / "ready").touch()
-    # --isolated: no setting of this computer's pip may send it to a network.
-    pip = [inside, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet", "--no-index"]
+    # No setting of this computer's pip may send it to a network or forbid a version: neither its files nor variables.
+    os.environ["PIP_CONFIG_FILE"] = os.devnull
+    pip: list[str | Path] = [
+        inside,
+        "-m",
+        "pip",
+        "--isolated",
+        "--disable-pip-version-check",
+        "install",
+        "--quiet",
+        "--no-index",
+    ]
     run(*pip, "--no-deps", "--find-links", WHEELS, "--requirement", WHEELS / f"{name}-{version}.txt")
     for folder in ("lessons", "example"):
         if not (target / folder).exists():  # never over what somebody has worked on
