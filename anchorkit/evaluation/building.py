@@ -25,11 +25,11 @@ from anchorkit.evaluation.loops.tables import (
     Suppressions,
 )
 from anchorkit.evaluation.metrics import MatchingRules
-from anchorkit.evaluation.sorting import SortedRows, starts_of
+from anchorkit.evaluation.sorting import ROWS_AT_ONCE, SortedRows, starts_of
 from anchorkit.evaluation.threads import Sharing, balanced
 from anchorkit.postprocess import PostProcess
 
-ROOM_AT_ONCE = 2**20
+ROOM_AT_ONCE = 2**18
 """Words of suppressions for which memory is allocated at once during the search for overlaps."""
 
 MOST_REDUCED = 2**14
@@ -81,21 +81,17 @@ def build_suppressions(
         InputError: the table would take more than `room` bytes.
     """
     never = np.zeros(len(rows), np.bool_)
-    counts = np.zeros(len(rows), rows.rank_type)
     try:
         most_reduced = MOST_REDUCED if most_reduced is None else most_reduced
-        found = _find_overlaps(rows, nms_iou, binds, work, room, most_reduced, never, counts)
+        found = _find_overlaps(rows, nms_iou, binds, work, room, most_reduced, never)
     except MemoryError:
-        raise InputError(
-            f"{rows.predictions.source}: so many of its {len(rows):,} boxes overlap that the evaluation does not fit "
-            f"in {megabytes(room)} of memory: raise the score_threshold, evaluate fewer images, or allow more "
-            "(memory_limit)"
-        ) from None
-    rows.forget("boxes")
+        raise _too_many_overlaps(rows, room) from None
     own, counts, word, mask = (np.concatenate(column) for column in zip(*found, strict=True))
     del found
     entry_start = starts_of(counts)
-    rows = rows.without(never)
+    all_rows, rows = rows, rows.without(never)
+    if rows is not all_rows:
+        all_rows.forget()
     image_group = np.searchsorted(rows.group_image, np.arange(rows.n_images + 1)).astype(np.int64)
     parts = balanced(rows.image_start, work.n_parts)
     groups = rows.image_start, image_group, rows.group_start, rows.members, own, entry_start, word, mask
@@ -109,6 +105,8 @@ def build_suppressions(
             f"{rows.predictions.source}: {start[-1]:,} words of overlapping boxes are too many: use a higher "
             "score_threshold, or evaluate fewer images"
         )
+    if 10 * start[-1] > room:
+        raise _too_many_overlaps(rows, room)
     filled = np.empty(int(start[-1]), rows.rank_type), np.empty(int(start[-1]), np.uint64)
     start = start.astype(np.uint32)
     if len(filled[0]):
@@ -116,19 +114,20 @@ def build_suppressions(
     return rows, Suppressions(in_order, start, *filled)
 
 
+def _too_many_overlaps(rows: SortedRows, room: float) -> InputError:
+    return InputError(
+        f"{rows.predictions.source}: so many of its {len(rows):,} boxes overlap that the evaluation does not fit "
+        f"in {megabytes(room)} of memory: raise the score_threshold, evaluate fewer images, or allow more "
+        "(memory_limit)"
+    )
+
+
 def _find_overlaps(
-    rows: SortedRows,
-    nms_iou: float,
-    binds: Array,
-    work: Sharing,
-    room: float,
-    most_reduced: int,
-    never: Array,
-    counts: Array,
+    rows: SortedRows, nms_iou: float, binds: Array, work: Sharing, room: float, most_reduced: int, never: Array
 ) -> list[tuple[Array, Array, Array, Array]]:
     """What `overlaps.fill_suppressions` finds, part by part: own words, numbers of words, words and masks.
 
-    Marks the members that are `never` kept. `counts` is memory.
+    Marks the members that are `never` kept.
 
     Raises:
         MemoryError: the parts together would take more than `room` bytes.
@@ -137,27 +136,27 @@ def _find_overlaps(
     # The most there can be: every member has every word after its own.
     most = starts_of(32 * full * (full + 1))
     topk = binds[rows.group_image] > 0
-    # Computed here: the threads would wait for each other.
-    members, boxes, anchor = rows.members, rows.boxes, rows.anchor
-    own = np.empty(len(rows), np.uint64)
+    members, table = rows.members, rows.predictions
     entries: list[int] = []
 
     def fill(first: int, last: int) -> tuple[Array, Array, Array, Array]:
+        row = rows.row[members[rows.group_start[first] : rows.group_start[last]]]
+        boxes, anchor = np.take(table.boxes, row, axis=0), np.take(table.anchor, row)
+        own, counts = np.empty(len(row), np.uint64), np.empty(len(row), rows.rank_type)
         size = int(most[last] - most[first])
         words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
         stay, n = overlaps.fill_suppressions(
-            first, last, rows.group_start, members, boxes, anchor, float(nms_iou), most_reduced, topk, never, own,
-            counts, words, masks,
+            first, last, rows.group_start, boxes, anchor, float(nms_iou), most_reduced, topk, never, own, counts, words,
+            masks,
         )  # fmt: skip
         entries.append(n)
         if 2 * 10 * sum(entries) > room:
             raise MemoryError
-        begin = rows.group_start[first]
         # Copies free the memory that was not needed.
-        return own[begin : begin + stay], counts[begin : begin + stay], words[:n].copy(), masks[:n].copy()
+        return own[:stay].copy(), counts[:stay].copy(), words[:n].copy(), masks[:n].copy()
 
-    parts = balanced(rows.group_start, max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE))
-    return work.each(np.unique(parts) if len(rows) else np.zeros(2, np.int64), fill)
+    n_parts = max(work.n_parts, int(most[-1]) // ROOM_AT_ONCE, len(rows) // ROWS_AT_ONCE)
+    return work.each(np.unique(balanced(rows.group_start, n_parts)) if len(rows) else np.zeros(2, np.int64), fill)
 
 
 def build_matching(

@@ -178,17 +178,19 @@ def _events_for(n_children: int) -> Events:
 
 def _with_space(events: Events, flips: int, changes: int) -> Events:
     """Events with space for at least so many more of each in every child."""
-    at, to = events.change_at, events.change_to
-    if events.n_flips.max() + flips > events.flips.shape[1]:
-        events = events._replace(flips=_wider(events.flips, flips))
-    if events.n_changes.max() + changes > at.shape[1]:
-        events = events._replace(change_at=_wider(at, changes), change_to=_wider(to, changes))
+    at, to, n_flips, n_changes = events.change_at, events.change_to, events.n_flips, events.n_changes
+    if n_flips.max() + flips > events.flips.shape[1]:
+        events = events._replace(flips=_wider(events.flips, n_flips, flips))
+    if n_changes.max() + changes > at.shape[1]:
+        events = events._replace(change_at=_wider(at, n_changes, changes), change_to=_wider(to, n_changes, changes))
     return events
 
 
-def _wider(array: Array, more: int) -> Array:
-    columns = 2 * array.shape[1] + more
+def _wider(array: Array, used: Array, more: int) -> Array:
+    columns = 3 * array.shape[1] // 2 + more
     # With rows a power of two apart, all rows would share a few lines of the processor's cache.
     wider = np.empty((len(array), columns + 64 - columns % 64 + 16), array.dtype)
-    wider[:, : array.shape[1]] = array
+    # Few children change much: what is not written takes no memory.
+    for row, (old, n) in enumerate(zip(array, used.tolist(), strict=True)):
+        wider[row, :n] = old[:n]
     return wider

@@ -82,10 +82,7 @@ class Index:
 
     @cached_property
     def _kept(self) -> tuple[SortedRows, Suppressions]:
-        kept = build_suppressions(self._all_rows, self.post.nms_iou, self._binds, self.work, self._memory_limit)
-        if kept[0] is not self._all_rows:
-            self._all_rows.forget()
-        return kept
+        return build_suppressions(self._all_rows, self.post.nms_iou, self._binds, self.work, self._memory_limit)
 
     @property
     def rows(self) -> SortedRows:

@@ -15,6 +15,9 @@ from anchorkit.evaluation.loops.tables import Array
 from anchorkit.evaluation.threads import Sharing, balanced
 from anchorkit.predictions import PredictionTable
 
+ROWS_AT_ONCE = 2**16
+"""Rows of which building copies boxes and scores at once."""
+
 
 class SortedRows:
     """The rows that take part, image by image in the order of the ground truth's ids, best score first.
@@ -44,18 +47,27 @@ class SortedRows:
             order = np.argsort(image.astype(np.uint16) if len(truth.image_ids) < 65536 else image, kind="stable")
             rows, image = rows[order], image[order]
         self.image_start = np.searchsorted(image, np.arange(len(truth.image_ids) + 1)).astype(np.int64)
-        # Score and position in one number: sorting numbers is several times as fast as sorting positions by score.
-        key = falling_key(score[rows]).astype(np.uint64) << np.uint64(32) | np.arange(len(rows), dtype=np.uint64)
-        bounds = self.image_start.tolist()
-        for start, end in itertools.pairwise(bounds):
-            key[start:end].sort()
-        self.row = rows[(key & np.uint64(0xFFFFFFFF)).astype(np.int64)]
-        del key, rows, image
+        del takes_part, image
+        parts = balanced(self.image_start, max(work.n_parts, len(rows) // ROWS_AT_ONCE))
+        work.each(np.unique(parts), self._sort, rows)
+        self.row = rows
         self.n_classes = len(truth.category_ids)
         self.n_all_classes = self._classes[1]
         self.members, self.group_start = self._grouped()
         self.group_image = np.searchsorted(self.image_start, self.group_start[:-1], side="right") - 1
         self.group_class = self.klass[self.members[self.group_start[:-1]]]
+
+    def _sort(self, first: int, last: int, rows: Array) -> None:
+        """Sort the rows of some images by score, in place."""
+        begin, end = self.image_start[first], self.image_start[last]
+        # Score and position in one number: sorting numbers is several times as fast as sorting positions by score.
+        key = falling_key(self.predictions.score[rows[begin:end]]).astype(np.uint64)
+        key <<= np.uint64(32)
+        key |= np.arange(end - begin, dtype=np.uint64)
+        for a, b in itertools.pairwise((self.image_start[first : last + 1] - begin).tolist()):
+            key[a:b].sort()
+        key &= np.uint64(0xFFFFFFFF)
+        rows[begin:end] = rows[begin:end][key.astype(np.int64)]
 
     def without(self, gone: Array) -> SortedRows:
         """These rows without some members, of which no group loses all.
@@ -67,14 +79,16 @@ class SortedRows:
             return self
         stays = np.ones(len(self), np.bool_)
         stays[self.members[gone]] = False
-        number = np.cumsum(stays, dtype=np.int32)
+        number = np.zeros(len(self) + 1, np.int32)
         other = copy.copy(self)
         other.forget("boxes", "anchor", "falling", "_classes", "rank_type")
+        np.cumsum(~gone, out=number[1:])
+        other.group_start = number[self.group_start].astype(np.int64)
+        np.cumsum(stays, out=number[1:])
+        other.image_start = number[self.image_start].astype(np.int64)
+        other.members = number[self.members[~gone]]
         other.row = self.row[stays]
-        other.image_start = np.append(0, number)[self.image_start].astype(np.int64)
-        other.group_start = np.append(0, np.cumsum(~gone))[self.group_start].astype(np.int64)
         other.klass = self.klass[stays]
-        other.members = number[self.members[~gone]] - np.int32(1)
         return other
 
     def forget(self, *names: str) -> None:
@@ -99,7 +113,7 @@ class SortedRows:
 
     @cached_property
     def _classes(self) -> tuple[Array, int]:
-        return _classes(self.predictions.category_id[self.row], self._category_ids)
+        return _classes(self.predictions.category_id, self.row, self._category_ids)
 
     @cached_property
     def klass(self) -> Array:
@@ -164,17 +178,34 @@ def falling_key(score: Array) -> Array:
     return np.uint32(0x3F800000) - (score + np.float32(0)).view(np.uint32)
 
 
-def _classes(category_id: Array, known: Array) -> tuple[Array, int]:
-    """Index of each category id among the known ones, with unknown ones numbered after them; and the number of all."""
-    found = np.unique(category_id)
+def _classes(category_id: Array, row: Array, known: Array) -> tuple[Array, int]:
+    """int32: index of the category id of some rows among the known ones, with unknown ones numbered after them.
+
+    And the number of all.
+    """
+    low, high = (int(category_id.min()), int(category_id.max())) if len(row) else (0, 0)
+    # A table by id, unless ids are far apart.
+    dense = high - low < 2**20
+    parts = [row[first : first + ROWS_AT_ONCE] for first in range(0, len(row), ROWS_AT_ONCE)]
+    if dense:
+        present = np.zeros(high - low + 1, np.bool_)
+        for part in parts:
+            present[category_id[part] - low] = True
+        found = np.flatnonzero(present) + low
+    else:
+        found = np.unique(category_id[row])
     everything = np.concatenate((known, np.setdiff1d(found, known))).astype(np.int64)
     order = np.argsort(everything, kind="stable")
     index = order[np.searchsorted(everything[order], found)].astype(np.int32)
-    if len(found) and found[-1] - found[0] < 2**20:
-        table = np.zeros(int(found[-1] - found[0]) + 1, np.int32)
-        table[found - found[0]] = index
-        return table[category_id - found[0]], len(everything)
-    return index[np.searchsorted(found, category_id)] if len(found) else index, len(everything)
+    klass = np.empty(len(row), np.int32)
+    table = np.zeros(high - low + 1 if dense else 0, np.int32)
+    if dense:
+        table[found - low] = index
+    for number, part in enumerate(parts):
+        own = category_id[part]
+        here = klass[number * ROWS_AT_ONCE : number * ROWS_AT_ONCE + len(part)]
+        here[:] = table[own - low] if dense else index[np.searchsorted(found, own)]
+    return klass, len(everything)
 
 
 def starts_of(counts: Array) -> Array:

@@ -35,7 +35,7 @@ def group_by_class(first, last, image_start, klass, n_classes, members, is_first
 
 @compiled
 def fill_suppressions(
-    first, last, group_start, members, boxes, anchor, limit, most_reduced, topk, never, own, counts, words, masks
+    first, last, group_start, boxes, anchor, limit, most_reduced, topk, never, own, counts, words, masks
 ):
     """Find what the members of some groups suppress if they are kept, as words of bits of its members.
 
@@ -45,7 +45,8 @@ def fill_suppressions(
     Groups of up to `most_reduced` members are reduced (see `dropping`). Where a top-k may remove members
     (``topk[group]``) all of them stay; elsewhere marks those that are `never` kept, and numbers the others without
     gaps. Writes to `own` the bits in each member's own word; of the others the number of words that are not 0 to
-    `counts`, and the words (counted within the group) one after the other. `own` and `counts` have no gaps either.
+    `counts`, and the words (counted within the group) one after the other. `boxes`, `anchor`, `own` and `counts` begin
+    with the first of these groups; the last two have no gaps.
 
     Returns:
         How many members stay, and how many words were written.
@@ -69,7 +70,7 @@ def fill_suppressions(
     for group in range(first, last):
         begin, n = group_start[group], group_start[group + 1] - group_start[group]
         for p in range(n):
-            corners = boxes[members[begin + p]]
+            corners = boxes[begin + p - at]
             for side in range(4):
                 box[side, p] = corners[side]
             box[4, p] = (box[2, p] - box[0, p]) * (box[3, p] - box[1, p])
@@ -78,12 +79,12 @@ def fill_suppressions(
                 before = written
                 for word in range(p >> 6, (n + 63) >> 6):
                     mask = _overlapping(p, max(p + 1, 64 * word), min(64 * word + 64, n), box, near, limit)
-                    written = _write(p, word, mask, at + stay, own, words, masks, written)
-                counts[at + stay] = written - before
+                    written = _write(p, word, mask, stay, own, words, masks, written)
+                counts[stay] = written - before
                 stay += 1
             continue
         for p in range(n):
-            own_anchor[p] = anchor[members[begin + p]]
+            own_anchor[p] = anchor[begin + p - at]
             for word in range((p >> 6) + 1):
                 sets[p, word] = _overlapping(p, 64 * word, min(64 * word + 64, p), box, near, limit)
         reduce_group(n, own_anchor, topk[group], sets, gone, listed, stand_ins)
@@ -104,8 +105,8 @@ def fill_suppressions(
         for p in range(n_left):
             before = written
             for word in range(p >> 6, n_words):
-                written = _write(p, word, reached[p, word], at + stay, own, words, masks, written)
-            counts[at + stay] = written - before
+                written = _write(p, word, reached[p, word], stay, own, words, masks, written)
+            counts[stay] = written - before
             stay += 1
     return stay, written
 
