@@ -350,7 +350,7 @@ def collect_predictions(
             for image_id, raw in zip(ids, detector.raw_predictions(list(islice(images, len(ids)))), strict=True):
                 scores = np.asarray(raw.scores, np.float32)
                 # A NaN score is neither above nor below: keep it, so that the table's check reports it.
-                box, column = np.nonzero(~(scores <= threshold))
+                box, column = np.divmod(np.flatnonzero(~(scores <= threshold)), scores.shape[1])
                 found["image_id"].append(np.full(len(box), image_id, np.int64))
                 found["anchor"].append(np.asarray(raw.anchor)[box])
                 found["category_id"].append(category_ids[column])

@@ -254,7 +254,7 @@ def decode_image(
                 values = np.asarray(image, dtype=np.float64) / 257.0
                 grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except FileNotFoundError:
         raise InputError(f"{name}: no such image; put the file there, or take it out of the annotations") from None
     except _UNREADABLE as error:

@@ -1,0 +1,62 @@
+"""How long a command takes before it does anything: `import anchorkit`, `--help`, `anchors` of an ONNX file.
+
+    python benchmarks/start.py [FILE.onnx]
+
+Each runs in a process of its own, several times by turns; the first turn is left out, because it reads the files. The
+median is of processor time, which holds on a busy machine, and of wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measuring import grid, human
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Processor time and wall time of a process, in seconds."""
+    before, started = os.times(), time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    wall, after = time.perf_counter() - started, os.times()
+    user, system = after.children_user - before.children_user, after.children_system - before.children_system
+    return user + system, wall
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", help="an ONNX file; by default the shipped detector, exported")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        file = options.file or str(Path(folder) / "shipped.onnx")
+        if options.file is None:
+            make = "import anchorkit as ak; ak.export_onnx(ak.load_detector('tiny_ssd', weights='shapes'), {!r})"
+            run(["-c", make.format(file)])
+        commands = {
+            "python alone": (["-c", "pass"], ""),
+            "import anchorkit": (["-c", "import anchorkit"], "0.2 s, with the next line"),
+            "anchorkit --help": (["-m", "anchorkit", "--help"], "0.2 s"),
+            "anchorkit anchors FILE.onnx": (["-m", "anchorkit", "anchors", file], "2 s"),
+        }
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+        for _ in range(options.repeats + 1):
+            for name, (command, _) in commands.items():
+                found[name].append(run(command))
+    rows: list[tuple[str, ...]] = [("", "processor time", "wall time", "aim")]
+    for name, (_, aim) in commands.items():
+        processor, wall = (statistics.median(turn[kind] for turn in found[name][1:]) for kind in (0, 1))
+        rows.append((name, human(processor), human(wall), aim))
+    print(f"load {os.getloadavg()[0]:.1f}")
+    print(grid(rows))
+
+
+if __name__ == "__main__":
+    main()
