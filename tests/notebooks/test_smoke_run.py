@@ -100,7 +100,9 @@ def test_the_page_shows_the_result_and_needs_no_network(run: Path) -> None:
 def test_the_executed_notebooks_are_quiet(run: Path) -> None:
     for path in run.glob("notebooks/*.ipynb"):
         outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
-        assert [output.text for output in outputs if output.get("name") == "stderr"] == [], path.name
+        said = [output.text for output in outputs if output.get("name") == "stderr"]
+        # The first process on a fresh machine says that it compiles.
+        assert [text for text in said if not text.startswith("anchorkit: compiling, once")] == [], path.name
 
 
 def test_the_tour_shows_that_the_pruned_detector_keeps_its_promise(run: Path) -> None:
@@ -176,7 +178,9 @@ def test_experiments_are_quiet_and_not_executed_twice(
 ) -> None:
     for path in run.glob("experiments/*/*.ipynb"):
         outputs = [output for cell in nbformat.read(path, 4).cells for output in cell.get("outputs", [])]
-        assert [output.text for output in outputs if output.get("name") == "stderr"] == [], path.name
+        said = [output.text for output in outputs if output.get("name") == "stderr"]
+        # The first process on a fresh machine says that it compiles.
+        assert [text for text in said if not text.startswith("anchorkit: compiling, once")] == [], path.name
 
     def never(*_: object) -> None:
         raise AssertionError("an experiment was executed again")
