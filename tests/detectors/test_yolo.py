@@ -352,7 +352,10 @@ def thin(name: str) -> Detector:
     return properties.spread(detector, scale=0.02)
 
 
-@pytest.mark.parametrize("name", ["yolov3", "yolov3_tiny", "yolov4", "yolov4_tiny", "yolov7_tiny"])
+LONG = [pytest.param(name, marks=pytest.mark.nightly) for name in ("yolov3", "yolov4")]
+
+
+@pytest.mark.parametrize("name", ["yolov3_tiny", "yolov4_tiny", "yolov7_tiny", *LONG])
 def test_promises_of_the_large_families(name: str, tmp_path: Path) -> None:
     detector, images = thin(name), properties.noise_images((64, 96), (70, 50))
     testing.check_raw_predictions(detector, images)
