@@ -110,3 +110,5 @@ def _add_aliases(_: Sphinx, environment: BuildEnvironment) -> None:
     for alias, name in make_reference.aliases().items():
         found = domain.objects[name]
         domain.objects.setdefault(alias, found._replace(aliased=True))
+        if name in domain.modules:
+            domain.modules.setdefault(alias, domain.modules[name])
