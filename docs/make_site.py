@@ -31,6 +31,8 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 OUT = REPOSITORY / "docs" / "_build"
 COPIED = ("README.md", "CHANGELOG.md", "LICENSE", "docs", "benchmarks", "examples", "data")
 USUAL_RUN = REPOSITORY / "runs" / "quick-shapes"
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#:]+)\)")
+"""A link to a file or a folder; GitHub shows folders, a site has none."""
 _MERMAID = re.compile(r"```mermaid\n(.*?)```\n", re.DOTALL)
 _TITLE = re.compile(r'aria-label="Title text \'([^"]+)\'"')
 
@@ -78,8 +80,10 @@ def gather(source: Path, run: Path, notebooks: dict[str, Path]) -> None:
             shutil.copy2(path, source / name)
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         write_text(source / "notebooks" / notebook.name, shown(notebooks.get(notebook.name, notebook)))
-    page = source / "docs" / "architecture.md"
-    page.write_text(_MERMAID.sub(_drawn, page.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in source.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        text = _LINK.sub(lambda link, at=page.parent: link[1] if (at / link[2]).is_dir() else link[0], text)
+        page.write_text(_MERMAID.sub(_drawn, text), encoding="utf-8")
     write_handout(run, source / "extra" / "board.html")
     make_reference.write_reference(source / "reference")
 
@@ -119,7 +123,8 @@ def main() -> int:
     if not options.executed_only:
         notebooks |= execute_others(notebooks, options.out / "others")
     gather(source, run, notebooks)
-    code = sphinx(["-W", "--keep-going", "-q", "-j", "auto", str(source), str(html)])
+    # In one process: with several, Sphinx waited forever for one that had failed.
+    code = sphinx(["-W", "--keep-going", "-q", str(source), str(html)])
     if code == 0:
         print(html / "index.html")
     return code

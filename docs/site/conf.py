@@ -63,7 +63,7 @@ html_theme_options = {
     "show_version_warning_banner": False,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 8,
-    "show_toc_level": 1,
+    "show_toc_level": 2,
     "navbar_end": ["theme-switcher"],
     "footer_start": [],
     "footer_end": [],
@@ -110,3 +110,5 @@ def _add_aliases(_: Sphinx, environment: BuildEnvironment) -> None:
     for alias, name in make_reference.aliases().items():
         found = domain.objects[name]
         domain.objects.setdefault(alias, found._replace(aliased=True))
+        if name in domain.modules:
+            domain.modules.setdefault(alias, domain.modules[name])
