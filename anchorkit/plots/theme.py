@@ -10,6 +10,7 @@ of a colour on dark ground, and `anchorkit.plots.dark` does it for a whole chart
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -161,7 +162,21 @@ def setup(dark: bool = False) -> None:
     """
     alt.theme.enable(DARK_NAME if dark else NAME)
     alt.renderers.enable(DARK_NAME if dark else "svg")
-    alt.JupyterChart.enable_offline()
+    _offline_when_made()
+
+
+def _offline_when_made() -> None:
+    """Bundling the scripts of `altair.JupyterChart` takes a second and 70 MB, so it waits until one is made."""
+    made = alt.JupyterChart.__init__
+    if hasattr(made, "__wrapped__"):
+        return
+
+    @functools.wraps(made)
+    def make(chart: alt.JupyterChart, *args: Any, **options: Any) -> None:
+        alt.JupyterChart.enable_offline()  # nothing, the second time
+        made(chart, *args, **options)
+
+    alt.JupyterChart.__init__ = make  # type: ignore[method-assign]
 
 
 @alt.theme.register(NAME, enable=False)

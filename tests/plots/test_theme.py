@@ -203,3 +203,15 @@ def test_setup_twice() -> None:
     finally:
         alt.theme.enable(before[0])
         alt.renderers.enable(before[1])
+
+
+def test_charts_to_touch_need_no_network_and_cost_nothing_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(alt.JupyterChart, "__init__", alt.JupyterChart.__init__)  # as it was, afterwards
+    monkeypatch.setattr(alt.JupyterChart, "enable_offline", lambda: asked.append(1))
+    plots.setup()
+    plots.setup()
+    assert asked == []
+    chart = alt.JupyterChart(alt.Chart().mark_point(), debug=True)
+    assert asked == [1]
+    assert chart.debug
