@@ -100,6 +100,7 @@ def ours(made: Files, options: argparse.Namespace) -> dict[str, Any]:
         "one core": run("ours", "answers", made.predictions, made.truth, *repeats, single=True),
         "all cores": run("ours", "answers", made.predictions, made.truth, *repeats, *everywhere),
         "memory": run("ours", "memory", made.predictions, made.truth, *everywhere),
+        "all rows": run("ours", "answers", made.predictions, made.truth, "--repeats", "1", "--keep-all", single=True),
     }
     for name, arguments, single in (("one core", (), True), ("all cores", everywhere, False)):
         found[name]["search"] = run(
@@ -173,6 +174,7 @@ def print_ours(found: dict[str, Any]) -> None:
     rows += [(name, *(str(Times(tuple(side[key]))) for side in sides)) for key, name in names.items()]
     rows.append(("one configuration within a search", *(human(in_search(side)) for side in sides)))
     print(grid(rows))
+    print_left_out(sides[0], found["all rows"])
     shares = [f"{place} {share:.0%}" for place, share in sides[0]["where"].items() if share > 0.01]
     print(f"where the time of a child goes: {', '.join(shares)}")
     search = sides[0]["search"]
@@ -180,6 +182,16 @@ def print_ours(found: dict[str, Any]) -> None:
     print(f"search: Algorithm 1, {search['configurations']:,} configurations, AP may fall by {search['loss']}, {ended}")
     steps = [f"{name} {value / MEGABYTE:.0f} MB" for name, value in found["memory"].items()]
     print(f"most memory held until: {', '.join(steps)}")
+
+
+def print_left_out(own: dict[str, Any], whole: dict[str, Any]) -> None:
+    """What is left out of the tables, and what that gives."""
+    rows = [("one core", "rows", "suppressions", "tables", "build", "one child", "an arbitrary subset")]
+    for name, found in (("as it is", own), ("with nothing left out", whole)):
+        times = [human(median(found[key])) for key in ("build", "child", "subset")]
+        size = f"{found['memory'] / MEGABYTE:.0f} MB"
+        rows.append((name, f"{found['rows left']:,}", f"{found['suppressions']:,}", size, *times))
+    print(f"\n{grid(rows)}\n")
 
 
 def print_rivals(found: dict[str, Any], own: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from measuring import clock, each, pin
 
 import anchorkit as ak
 from anchorkit.anchors import Configuration, Move, moves
-from anchorkit.evaluation import Evaluator
+from anchorkit.evaluation import Evaluator, building
 from anchorkit.predictions import PredictionTable
 
 
@@ -116,6 +116,7 @@ def answers(predictions: Path, truth: Path, threads: int, repeats: int) -> dict[
         found.setdefault("first accuracy", []).append(clock(lambda e=evaluator: e.accuracy(e.full))[0])
     full = evaluator.full
     found |= {"stats": evaluator.stats(full), "detections": len(evaluator.detections(full)), "rows": len(table)}
+    found |= {"memory": sum(evaluator.memory.values()), **left(evaluator)}
     found["accuracy"] = evaluator.accuracy(full)
 
     every = list(families(evaluator))[: 5 * repeats]
@@ -143,6 +144,13 @@ def answers(predictions: Path, truth: Path, threads: int, repeats: int) -> dict[
     found["other cap"] = [seconds]
     found["other cap, first accuracy"] = [clock(lambda: other.accuracy(full))[0]]
     return found
+
+
+def left(evaluator: Evaluator) -> dict[str, int]:
+    """How many rows and suppressions the tables have."""
+    tables = evaluator._index
+    bits = [np.bitwise_count(words).sum() for words in (tables.suppressions.own, tables.suppressions.mask)]
+    return {"rows left": len(tables.rows), "suppressions": int(sum(bits))}
 
 
 def where_time_goes(evaluator: Evaluator) -> dict[str, float]:
@@ -201,9 +209,12 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.02, help="of AP, that the search accepts")
     parser.add_argument("--most", type=int, default=20_000, help="configurations after which the search is ended")
     parser.add_argument("--one-core", action="store_true", help="keep to one core")
+    parser.add_argument("--keep-all", action="store_true", help="leave no rows and suppressions out of the tables")
     options = parser.parse_args()
     if options.one_core:
         pin()
+    if options.keep_all:
+        building.MOST_REDUCED = -1
     arguments = (options.predictions, options.truth, options.threads)
     if options.what == "search":
         found = search(*arguments, options.loss, options.most)

@@ -164,9 +164,10 @@ def _lists(masks: Sequence[int]) -> tuple[Array, Array]:
 
 def _scratch(candidates: Candidates, matching: Matching, n_scopes: int) -> Scratch:
     """Scratch memory for the largest image."""
-    sets = np.zeros((8, np.diff(candidates.word_start).max(initial=1)), np.uint64)
+    n_words = np.diff(candidates.word_start).max(initial=1)
+    alive, touched, dead, reached, twice, thrice, kept, shown = np.zeros((8, n_words), np.uint64)
     used, taken = np.zeros(matching.truth_count.max(initial=1), np.uint64), np.zeros(n_scopes, np.int64)
-    return Scratch(*sets, used, taken)
+    return Scratch(alive, touched, dead, reached, twice, thrice, kept, shown, used, taken)
 
 
 def _events_for(n_children: int) -> Events:

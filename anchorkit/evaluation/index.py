@@ -33,7 +33,7 @@ class Index:
     Memory in bytes, with A anchors: 4 per row above the score threshold. Per candidate, which is a row that is kept
     under some configuration, about 30 + A / 8 (more in images with few, since an image is rounded up to 64); 10 per
     entry of the suppressions (one for every 64 candidates of an image among which a candidate suppresses any); 13 per
-    candidate that overlaps an annotated box and 5 for each such overlap. Building needs up to 80 more per row.
+    candidate that overlaps an annotated box and 5 for each such overlap. Building needs up to 40 more per row.
 
     Args:
         rows: the candidates.
@@ -130,11 +130,11 @@ def check_memory(predictions: PredictionTable, score_threshold: float, memory_li
     """Bytes that may be used: the given limit, or the machine's free memory.
 
     Raises:
-        InputError: building needs more: at least 120 + A / 4 bytes per row that takes part (see `Index`).
+        InputError: building needs more: at least 50 bytes per row above the score threshold, see `Index`.
     """
     limit = float(psutil.virtual_memory().available) if memory_limit is None else float(memory_limit)
     n = int((predictions.score > np.float32(score_threshold)).sum())
-    needed = n * (120 + len(predictions.layout) / 4)
+    needed = 50 * n
     if needed > limit:
         raise InputError(
             f"{predictions.source}: evaluating {n:,} predictions needs at least {megabytes(needed)} of memory and "

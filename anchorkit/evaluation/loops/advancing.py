@@ -42,7 +42,7 @@ def advance(first, last, candidates, suppressions, matching, rules, standing, ch
                 _fetch_next(
                     image + 1, child, len(children.keep), n_anchors, candidates, suppressions, matching, standing
                 )
-            settled = np.int64(standing.settled[image])
+            settled = 0 + standing.settled[image]  # as 64 bits
             changes = take_part(view, child, children, rules, n_words if commit else settled, scratch)
             if changes:
                 done, end, full, gained = 0, settled, False, 0
@@ -82,7 +82,7 @@ def _fetch_next(image, child, n_children, n_anchors, candidates, suppressions, m
         return
     c = candidates.image_start[image]
     w, n_words = candidates.word_start[image], candidates.word_start[image + 1] - candidates.word_start[image]
-    n = min(candidates.image_start[image + 1] - c, 64 * np.int64(standing.settled[image]))
+    n = min(candidates.image_start[image + 1] - c, 64 * standing.settled[image])
     e = np.int64(suppressions.start[c])
     n_entries = np.int64(suppressions.start[c + n]) - e
     _fetch(suppressions.own, c, n, child, shift)

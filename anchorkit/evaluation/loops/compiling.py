@@ -36,7 +36,7 @@ class Notice(event.Listener):
 
     def on_start(self, event: Any) -> None:
         function = getattr(event.data.get("dispatcher"), "py_func", None)
-        own = (getattr(function, "__module__", None) or "").startswith(f"{__package__}.")
+        own = (getattr(function, "__module__", None) or "").startswith("anchorkit.")
         timer = threading.Timer(PATIENCE, self._say) if own and not self._said else None
         if timer:
             timer.daemon = True
