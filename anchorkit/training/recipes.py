@@ -21,7 +21,7 @@ class Recipe:
         warmup_steps: steps over which the rate rises linearly from 0.
         weight_decay: of all weights but biases and norms.
         momentum: of SGD.
-        augment: a name of `anchorkit.training.data.augmentation`.
+        augment: a name of `anchorkit.training.augmentation.AUGMENTATIONS`.
         ema_decay: decay of the running mean of the weights that is validated and kept; 0 for none.
         clip_norm: largest norm of the gradient; 0 for no limit.
         sparsity: strength s of the penalty that pulls the scales of norms to zero, so that channels can be cut;
