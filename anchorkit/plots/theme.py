@@ -176,7 +176,7 @@ def _offline_when_made() -> None:
         alt.JupyterChart.enable_offline()  # nothing, the second time
         made(chart, *args, **options)
 
-    alt.JupyterChart.__init__ = make  # type: ignore[method-assign]
+    alt.JupyterChart.__init__ = make  # type: ignore[assignment, method-assign]
 
 
 @alt.theme.register(NAME, enable=False)
