@@ -97,7 +97,7 @@ def build_suppressions(
     groups = rows.image_start, image_group, rows.group_start, rows.members, own, entry_start, word, mask
     in_order = np.empty_like(own)
     n_entries = np.zeros(len(own), np.uint32)
-    nothing = np.empty(0, rows.rank_type), np.empty(0, np.uint64)
+    nothing = np.empty(0, np.uint32), np.empty(0, np.uint64)
     work.each(parts, overlaps.by_rank, *groups, in_order, n_entries, *nothing)
     start = starts_of(n_entries)
     if start[-1] >= 2**32:
@@ -107,7 +107,7 @@ def build_suppressions(
         )
     if 10 * start[-1] > room:
         raise _too_many_overlaps(rows, room)
-    filled = np.empty(int(start[-1]), rows.rank_type), np.empty(int(start[-1]), np.uint64)
+    filled = np.empty(int(start[-1]), np.uint32), np.empty(int(start[-1]), np.uint64)
     start = start.astype(np.uint32)
     if len(filled[0]):
         work.each(parts, overlaps.by_rank, *groups, in_order, start, *filled)
@@ -142,9 +142,9 @@ def _find_overlaps(
     def fill(first: int, last: int) -> tuple[Array, Array, Array, Array]:
         row = rows.row[members[rows.group_start[first] : rows.group_start[last]]]
         boxes, anchor = np.take(table.boxes, row, axis=0), np.take(table.anchor, row)
-        own, counts = np.empty(len(row), np.uint64), np.empty(len(row), rows.rank_type)
+        own, counts = np.empty(len(row), np.uint64), np.empty(len(row), np.int32)
         size = int(most[last] - most[first])
-        words, masks = np.empty(size, rows.rank_type), np.empty(size, np.uint64)
+        words, masks = np.empty(size, np.uint32), np.empty(size, np.uint64)
         stay, n = overlaps.fill_suppressions(
             first, last, rows.group_start, boxes, anchor, float(nms_iou), most_reduced, topk, never, own, counts, words,
             masks,

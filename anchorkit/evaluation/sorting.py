@@ -81,7 +81,7 @@ class SortedRows:
         stays[self.members[gone]] = False
         number = np.zeros(len(self) + 1, np.int32)
         other = copy.copy(self)
-        other.forget("boxes", "anchor", "falling", "_classes", "rank_type")
+        other.forget("boxes", "anchor", "falling", "_classes")
         np.cumsum(~gone, out=number[1:])
         other.group_start = number[self.group_start].astype(np.int64)
         np.cumsum(stays, out=number[1:])
@@ -152,17 +152,6 @@ class SortedRows:
             return np.diff(self.image_start)
         limit = falling_key(np.array([score_threshold], np.float32))[0]
         return np.diff(np.append(0, np.cumsum(self.falling < limit))[self.image_start])
-
-    @cached_property
-    def rank_type(self) -> type[Any]:
-        """The integer type that holds every rank, and every word of an image."""
-        return np.uint16 if np.diff(self.image_start).max(initial=0) <= 65536 else np.int32
-
-    @property
-    def member_rank(self) -> Array:
-        """int32 (C,), the rank of each member within its image."""
-        found: Array = self.members - np.repeat(self.image_start[:-1].astype(np.int32), np.diff(self.image_start))
-        return found
 
 
 def _image_index(image_id: Array, image_ids: Array) -> Array:

@@ -60,7 +60,7 @@ class Suppressions(NamedTuple):
     Attributes:
         own: uint64 (C,), those in its own word.
         start: uint32 (C + 1,), first entry of each candidate, for those in later words of its image.
-        word: uint16 or int32 (entries,), which of the image's words; mask: uint64 (entries,), its bits, never 0.
+        word: uint32 (entries,), which of the image's words; mask: uint64 (entries,), its bits, never 0.
     """
 
     own: Array
