@@ -53,6 +53,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "runs.answers",
         "runs.compare",
         "runs.results_table",
+        "handout",
     ),
     "Errors, findings and files": ("errors", "findings", "files"),
 }
