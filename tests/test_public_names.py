@@ -17,7 +17,7 @@ import pytest
 import anchorkit as ak
 
 DOTTED = re.compile(r"\b(?:ak|anchorkit)((?:\.[A-Za-z_]\w*)+)")
-NO_NAMES = {"anchorkit.layout", "anchorkit.postprocess"}
+NO_NAMES = {"anchorkit.layout", "anchorkit.postprocess", "anchorkit.empty_images"}
 """Keys of a file's metadata."""
 
 

@@ -154,7 +154,7 @@ def test_a_cut_detector_is_saved_and_loaded(tmp_path: Path) -> None:
     testing.check_saving(cut_channels(detector, some(channels), channels=channels), IMAGES[:1], tmp_path)
 
 
-@pytest.mark.parametrize("name", [*ORDINARY, "efficientdet_d0"])
+@pytest.mark.parametrize("name", [*ORDINARY, pytest.param("efficientdet_d0", marks=pytest.mark.nightly)])
 def test_anchors_first_or_channels_first(name: str) -> None:
     if name.startswith("efficientdet"):
         pytest.importorskip("effdet")

@@ -17,7 +17,7 @@ from anchorkit.evaluation.referees import coco as reference
 from . import properties
 from .cases import Case, dense_case, random_case
 
-CASES = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 300
+CASES = 20_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 200
 
 
 @pytest.mark.slow
