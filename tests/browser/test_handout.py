@@ -119,6 +119,7 @@ def test_a_point_of_the_search_and_the_code_of_the_game(laptop: Visit, searched:
     point = page.get_by_label("Load a point of the search")
     point.focus()
     page.keyboard.press("End")
+    settled(page)
     kept = search.configurations[-1]
     assert page.locator("#sums .n_anchors b").inner_text() == str(len(kept))
     codes = tmp_path / "codes.txt"
