@@ -74,16 +74,7 @@ def test_a_checkpoint_brings_names_anchors_and_every_number(
 
 
 def test_it_predicts_what_it_does_there(theirs: repository_of_theirs.Model, loaded: ak.Detector) -> None:
-    images = torch.rand(2, 3, *SIZE)
-    with torch.inference_mode():
-        scores, boxes = loaded.network()(images)
-        rows = theirs(images)
-    centre, half = rows[..., :2], rows[..., 2:4] / 2
-    limit = torch.tensor([SIZE[1], SIZE[0]] * 2)
-    expected = torch.cat([centre - half, centre + half], -1).clamp(min=torch.zeros(4), max=limit)
-    assert rows[..., 4:].std() > 0.01
-    torch.testing.assert_close(boxes, expected, atol=1e-3, rtol=0)
-    torch.testing.assert_close(scores, rows[..., 4:5] * rows[..., 5:], atol=1e-5, rtol=0)
+    repository_of_theirs.check_same_predictions(theirs, loaded.network(), torch.rand(2, 3, *SIZE), 1e-3, 1e-5)
 
 
 @pytest.mark.parametrize(

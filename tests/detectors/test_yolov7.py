@@ -61,15 +61,7 @@ def test_every_convolution_is_used_once_and_fits() -> None:
 
 def test_it_predicts_what_it_does_there(theirs: repository_of_theirs.Model, loaded: ak.Detector) -> None:
     images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        scores, boxes = loaded.network()(images)
-        rows = theirs(images)
-    centre, half = rows[..., :2], rows[..., 2:4] / 2
-    limit = torch.tensor([SIZE[1], SIZE[0]] * 2)
-    expected = torch.cat([centre - half, centre + half], -1).clamp(min=torch.zeros(4), max=limit)
-    assert rows[..., 4:].std() > 0.01
-    torch.testing.assert_close(boxes, expected, atol=1e-2, rtol=0)
-    torch.testing.assert_close(scores, rows[..., 4:5] * rows[..., 5:], atol=1e-4, rtol=0)
+    repository_of_theirs.check_same_predictions(theirs, loaded.network(), images, 1e-2, 1e-4)
 
 
 def test_it_is_fed_as_there_and_keeps_that(loaded: ak.Detector, tmp_path: Path) -> None:

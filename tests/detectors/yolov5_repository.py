@@ -271,3 +271,17 @@ def importable() -> Iterator[None]:
             kind.__module__ = name
         for name in modules:
             del sys.modules[name]
+
+
+def check_same_predictions(theirs: Model, ours: nn.Module, images: Tensor, pixels: float, score: float) -> None:
+    """The kit's network predicts what the repository's does, as far apart as `pixels` and `score` at most."""
+    with torch.inference_mode():
+        scores, boxes = ours(images)
+        rows = theirs(images)
+    centre, half = rows[..., :2], rows[..., 2:4] / 2
+    height, width = images.shape[2:]
+    limit = torch.tensor([width, height] * 2)
+    expected = torch.cat([centre - half, centre + half], -1).clamp(min=torch.zeros(4), max=limit)
+    assert rows[..., 4:].std() > 0.01
+    torch.testing.assert_close(boxes, expected, atol=pixels, rtol=0)
+    torch.testing.assert_close(scores, rows[..., 4:5] * rows[..., 5:], atol=score, rtol=0)

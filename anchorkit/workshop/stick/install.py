@@ -85,7 +85,7 @@ def main() -> None:
     ]
     run(*pip, "--no-deps", "--find-links", WHEELS, "--requirement", WHEELS / f"{name}-{version}.txt")
     for folder in ("lessons", "example"):
-        if not (target / folder).exists():  # never over what somebody has worked on
+        if not (target / folder).exists():  # never over a student's own work
             shutil.copytree(STICK / folder, target / folder)
     start = target / ("start.bat" if WINDOWS else "start.sh")
     shutil.copy(STICK / start.name, start)
