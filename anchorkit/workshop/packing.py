@@ -154,6 +154,6 @@ def _add_the_rest(folder: Path, run: Path, sizes: dict[str, int]) -> None:
         with replacing(folder / script) as path:
             path.write_bytes(text.replace("\n", "\r\n" if script.endswith(".bat") else "\n").encode())
     known = [path.stem.rpartition("-") for path in sorted((folder / "wheels").glob("*-3.*.txt"))]
-    fits = "\r\n".join(f"  {platform}, Python {python}" for platform, _, python in known)
+    fits = "\n".join(f"  {platform}, Python {python}" for platform, _, python in known)
     readme = Template((stick / "README.txt").read_text(encoding="utf-8")).substitute(fits=fits)
-    write_text(folder / "README.txt", readme.replace("\r\n", "\n"))
+    write_text(folder / "README.txt", readme)
