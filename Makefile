@@ -44,13 +44,16 @@ check: $(TEST_READY)
 docs: $(DOCS_READY)
 	$(VENV_PYTHON) docs/make_site.py $(if $(RUN),--run $(RUN)) $(ARGS)
 
-# The stamps are redone when the dependencies change, and not otherwise.
+# The stamps are redone when the dependencies change, and not otherwise. `doctor` compiles the evaluator's loops, and for the
+# lessons draws the built-in images; tests draw their own.
 $(RUN_READY): pyproject.toml | $(VENV_PYTHON)
 	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable .
+	-$(VENV_PYTHON) -m anchorkit doctor --ready
 	@touch $@
 
 $(TEST_READY): pyproject.toml | $(VENV_PYTHON)
 	$(VENV_PYTHON) -m uv pip install --compile-bytecode --python $(VENV_PYTHON) --editable '.[dev]'
+	-$(VENV_PYTHON) -c 'from anchorkit.doctor import try_out; print(try_out(train=1, val=6, test=0).found)'
 	@touch $@
 
 $(DOCS_READY): pyproject.toml | $(VENV_PYTHON)

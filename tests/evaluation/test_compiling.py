@@ -19,7 +19,7 @@ from anchorkit.evaluation.loops import compiling
 
 
 def own_event() -> Any:
-    return SimpleNamespace(data={"dispatcher": compiling.popcount})
+    return SimpleNamespace(data={"dispatcher": SimpleNamespace(py_func=compiling.popcount)})
 
 
 @pytest.fixture

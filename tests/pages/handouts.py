@@ -117,7 +117,8 @@ def plain(module: ModuleType, old: str, new: str) -> dict[str, Any]:
     """What a module with compiled loops defines, with an edit of its source and nothing compiled."""
     source = edited(Path(str(module.__file__)).read_text(encoding="utf-8"), old, new)
     source = re.sub(r"^from anchorkit\.evaluation\.loops\.compiling import .*\n", "", source, flags=re.MULTILINE)
-    names: dict[str, Any] = {"__name__": module.__name__, "compiled": lambda function: function, "drop": dropping.drop}
+    names: dict[str, Any] = {"__name__": module.__name__, "drop": dropping.drop}
+    names |= dict.fromkeys(("compiled", "inlined"), lambda function: function)
     names |= {
         "bit_at": lambda number: np.uint64(1 << (number & 63)),
         "lowest_bit": lambda word: np.uint64(int(word) & -int(word)),

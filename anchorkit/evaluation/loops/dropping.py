@@ -18,10 +18,10 @@ they keep what NMS keeps, they hold for everything that an evaluation says, not 
 
 from __future__ import annotations
 
-from anchorkit.evaluation.loops.compiling import bit_at, compiled, lowest_bit, position
+from anchorkit.evaluation.loops.compiling import bit_at, inlined, lowest_bit, position
 
 
-@compiled
+@inlined
 def reduce_group(n, anchor, topk, sets, gone, listed, stand_ins):
     """Apply both rules to a group of `n` members.
 
@@ -52,7 +52,7 @@ def reduce_group(n, anchor, topk, sets, gone, listed, stand_ins):
             _drop_suppressions(c, n_listed, listed, sets, anchor, topk, stand_ins)
 
 
-@compiled
+@inlined
 def _is_never_kept(c, n_listed, listed, sets, anchor):
     for i in range(n_listed):
         d = listed[i]
@@ -61,7 +61,7 @@ def _is_never_kept(c, n_listed, listed, sets, anchor):
     return False
 
 
-@compiled
+@inlined
 def _drop_suppressions(c, n_listed, listed, sets, anchor, topk, stand_ins):
     """Take out of S(c) the members that need not suppress it, one after the other, the worst first."""
     # S(c) only shrinks: what is no part of it now can stand in for no other member later.
@@ -87,7 +87,7 @@ def _drop_suppressions(c, n_listed, listed, sets, anchor, topk, stand_ins):
             sets[c, d >> 6] |= bit_at(d)
 
 
-@compiled
+@inlined
 def _is_part(small, large, sets):
     """Whether S of one member is part of S of a worse one."""
     for w in range((small >> 6) + 1):  # noqa: SIM110 - numba compiles no generators

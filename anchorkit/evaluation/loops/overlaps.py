@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anchorkit.evaluation.loops.compiling import bit_at, compiled, lowest_bit, position
+from anchorkit.evaluation.loops.compiling import bit_at, compiled, inlined, lowest_bit, position
 from anchorkit.evaluation.loops.dropping import reduce_group
 
 
@@ -111,7 +111,7 @@ def fill_suppressions(
     return stay, written
 
 
-@compiled
+@inlined
 def _overlapping(p, begin, end, box, near, limit):
     """The members from `begin` up to `end`, all of one word, that overlap member `p` by more than the limit."""
     mask = np.uint64(0)
@@ -126,7 +126,7 @@ def _overlapping(p, begin, end, box, near, limit):
     return mask
 
 
-@compiled
+@inlined
 def _write(p, word, mask, at, own, words, masks, written):
     if word == p >> 6:
         own[at] = mask
@@ -246,7 +246,7 @@ def fill_pairs(
                 pair_passed[at] = passed
 
 
-@compiled
+@inlined
 def _coco_iou(boxes, d, truth, g, crowd):
     """IoU as pycocotools computes it: on x y width height, and on the detection's area alone for a crowd."""
     dx, dy = np.float64(boxes[d, 0]), np.float64(boxes[d, 1])

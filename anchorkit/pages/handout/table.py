@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from anchorkit.evaluation.building import build_suppressions
-from anchorkit.evaluation.loops.compiling import bit_at, compiled, lowest_bit, position
+from anchorkit.evaluation.loops.compiling import bit_at, compiled, inlined, lowest_bit, position
 from anchorkit.evaluation.loops.tables import PLACE_BITS, Array, Suppressions
 from anchorkit.evaluation.sorting import SortedRows, starts_of
 from anchorkit.postprocess import PostProcess
@@ -187,7 +187,7 @@ def _count_cliques(group_start, counted, victim_start, victim, bound):
         bound[group] = found
 
 
-@compiled
+@inlined
 def _is_part(small, large):
     for w in range(len(small)):  # noqa: SIM110 - numba compiles no generators
         if small[w] & ~large[w] != 0:
