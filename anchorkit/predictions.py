@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
     from anchorkit.datasets import Split
+    from anchorkit.datasets.images import ImageArray
     from anchorkit.detectors import Detector
     from anchorkit.onnx import OnnxDetector
 
@@ -318,7 +320,8 @@ def collect_predictions(
     Args:
         detector: what makes the predictions.
         split: the images; `image_ids` gives their order.
-        batch_size: number of images given to the detector at once; a thread decodes as many for the next call.
+        batch_size: number of images given to the detector at once. All cores decode a batch before the network gets it;
+            for a network on a GPU they decode the next one meanwhile.
         progress: show a progress bar on standard error.
 
     Raises:
@@ -343,11 +346,11 @@ def collect_predictions(
     threshold = np.float32(detector.postprocess.score_threshold)
     category_ids = np.array([category.id for category in detector.categories], np.int32)
     found: dict[str, list[Array]] = {name: [] for name in _FIELDS}
-    images = ahead(split.image, split.image_ids, waiting=batch_size)  # decoded beside the network
+    images = _decoded(split, batch_size, str(getattr(detector, "device", "cpu")) != "cpu")
     with tqdm(total=len(split.image_ids), desc="predictions", unit="image", disable=not progress) as bar:
         for start in range(0, len(split.image_ids), batch_size):
             ids: Sequence[int] = split.image_ids[start : start + batch_size]
-            for image_id, raw in zip(ids, detector.raw_predictions(list(islice(images, len(ids)))), strict=True):
+            for image_id, raw in zip(ids, detector.raw_predictions(next(images)), strict=True):
                 scores = np.asarray(raw.scores, np.float32)
                 # A NaN score is neither above nor below: keep it, so that the table's check reports it.
                 box, column = np.divmod(np.flatnonzero(~(scores <= threshold)), scores.shape[1])
@@ -367,6 +370,23 @@ def collect_predictions(
         table.findings = check_table(table, objects_of(ground_truth))
         report(table.findings)
     return table
+
+
+def _decoded(split: Split, size: int, beside: bool) -> Iterator[list[ImageArray]]:
+    """The images of a split in batches; `beside` decodes the next batch while one is used.
+
+    Where the network keeps all cores busy, threads that decode beside it slow it down by more than they gain
+    (benchmarks/README.md).
+    """
+    threads = os.cpu_count() or 1
+    if beside:
+        images = ahead(split.image, split.image_ids, threads, waiting=size)
+        while batch := list(islice(images, size)):
+            yield batch
+        return
+    for start in range(0, len(split.image_ids), size):
+        ids = split.image_ids[start : start + size]
+        yield list(ahead(split.image, ids, min(threads, len(ids)), waiting=len(ids)))
 
 
 def _integers(values: npt.ArrayLike, name: str, source: str, copy: bool) -> Array:

@@ -83,8 +83,9 @@ def fit(
         out: folder for checkpoints and the history; None keeps nothing on disk.
         seed: of the order of images and of the augmentation.
         precision: ``"no"``, ``"bf16"``, ``"fp16"``, or ``"auto"``: bf16 where the hardware computes in it, else no.
-        workers: threads that load and augment images beside the training; the result does not depend on it. -1: one;
-            for a GPU as many as the machine has cores, up to 8. 0: none, so that each batch waits for its images.
+        workers: threads that load and augment images beside the training; the result does not depend on it. 0: none,
+            so that each batch waits for its images. -1: none where the network keeps all cores busy, one where it
+            leaves some free, and for a GPU as many as the machine has cores, up to 8.
         validate_every: laps between validations (a lap is an epoch, or a twelfth of the steps); 0 validates after the
             last only, None about ten times if that takes little of the time.
         progress: show a progress bar on standard error; ``"lines"`` prints a line per validation on standard
@@ -291,7 +292,10 @@ def _precision(name: str) -> str:
 def _threads(asked: int, device: torch.device) -> int:
     if asked >= 0:
         return asked
-    return 1 if device.type == "cpu" else min(os.cpu_count() or 1, 8)
+    cores = os.cpu_count() or 1
+    if device.type != "cpu":
+        return min(cores, 8)
+    return int(torch.get_num_threads() < cores)  # a thread beside a network that keeps all cores busy slows it down
 
 
 def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:

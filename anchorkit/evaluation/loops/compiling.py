@@ -90,7 +90,8 @@ def inlined(function: Function) -> Function:
     In Python it stays what it is. numba would also make it callable from Python and C, which takes it a third of the
     time of compiling.
     """
-    return cast(Function, register_jitable(**UNCOUNTED, forceinline=True, no_cpython_wrapper=True)(function))
+    part: Function = register_jitable(**UNCOUNTED, forceinline=True, no_cpython_wrapper=True)(function)
+    return part
 
 
 def _cached(dispatcher: Any) -> Any:
