@@ -33,7 +33,7 @@ lab: $(RUN_READY)
 
 # A process a core, each with one thread for torch: two processes with two threads each wait for one another.
 test: $(TEST_READY)
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -q --numprocesses=auto --dist=loadfile --max-worker-restart=0 $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -q --numprocesses=auto --dist=loadfile --no-loadscope-reorder --max-worker-restart=0 $(ARGS)
 
 check: $(TEST_READY)
 	$(VENV_PYTHON) -m ruff check .

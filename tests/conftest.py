@@ -18,8 +18,21 @@ settings.register_profile("nightly", deadline=None, max_examples=5000, suppress_
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+LONGEST = (
+    "browser/test_lessons",
+    "browser/test_app",
+    "notebooks/test_smoke_run",
+    "detectors/test_every_detector",
+    "detectors/test_channels",
+    "evaluation/test_properties",
+)
+"""These files begin first. A file's tests share a process, and the others should not wait for it at the end."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the longest tests to the night."""
+    """Leave the longest tests to the night, and begin with the longest files."""
+    longest = {ROOT / "tests" / f"{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: longest.get(item.path, len(longest)))
     if os.environ.get("HYPOTHESIS_PROFILE") != "nightly":
         for item in items:
             if "nightly" in item.keywords:
