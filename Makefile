@@ -38,7 +38,7 @@ test: $(TEST_READY)
 check: $(TEST_READY)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
-	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m mypy --num-workers=2
 	$(VENV)/bin/lint-imports
 
 docs: $(DOCS_READY)

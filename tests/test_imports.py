@@ -66,3 +66,9 @@ def test_search_is_a_function_and_a_package_whichever_is_asked_for_first() -> No
     code = "import anchorkit as ak; ak.search; assert callable(ak.search); from anchorkit.search import comparing; "
     code += "assert ak.search.comparing is comparing; assert 'search' in vars(ak) and 'plots' not in vars(ak)"
     modules_after(code)
+
+
+@pytest.mark.parametrize("name", ["plots", "widgets"])
+def test_charts_do_not_build_the_grammar_of_web_addresses(name: str) -> None:
+    assert "rfc3987_syntax.syntax_helpers" in modules_after("import jsonschema")  # or the test says nothing
+    assert "rfc3987_syntax.syntax_helpers" not in modules_after(f"import anchorkit.{name}")

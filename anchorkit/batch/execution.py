@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anchorkit import import_jsonschema_quickly
 from anchorkit.errors import InputError
 from anchorkit.files import replacing, says_no_room
 
@@ -162,22 +162,6 @@ class _Reports(io.TextIOBase):
             if line.startswith("training: "):
                 self._heard(line.removeprefix("training: "))
         return len(text)
-
-
-def import_jsonschema_quickly() -> None:
-    """Import jsonschema, which Jupyter and Altair are built on, as if rfc3987_syntax were not installed.
-
-    That package is a grammar of internationalised web addresses. Building it takes 1.2 s of the 1.8 s that are needed
-    to execute a notebook or draw a chart, and it serves only a check that is not used here.
-    """
-    grammar = "rfc3987_syntax"
-    if grammar in sys.modules:
-        return
-    sys.modules[grammar] = None  # type: ignore[assignment]  # Python then reports that there is no such module
-    try:
-        importlib.import_module("jsonschema")
-    finally:
-        del sys.modules[grammar]
 
 
 def _manager(log_file: Path, held: Sequence[int]) -> Any:

@@ -4,7 +4,13 @@ Call `setup` once at the top of a notebook. Every function says which columns it
 the frames and points (25.7) in the charts; costs are drawn in thousands, millions or billions, and the axis says so.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
+
+from anchorkit import import_jsonschema_quickly
+
+import_jsonschema_quickly()  # before Altair does
 
 from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve

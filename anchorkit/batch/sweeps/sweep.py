@@ -16,7 +16,6 @@ import psutil
 
 from anchorkit.batch.beforehand import look_beforehand
 from anchorkit.batch.drive import Drive, Outcome, Workers
-from anchorkit.batch.execution import import_jsonschema_quickly
 from anchorkit.batch.sweeps.plan import PlannedRun, SweepPlan, make_plan
 from anchorkit.batch.sweeps.progress import Notes
 from anchorkit.batch.sweeps.steps import FAILURE_FILE, read_step, step_folder
@@ -307,7 +306,6 @@ def _signals(drive: Drive) -> Iterator[None]:
 
 
 def _gather(folder: Path, plan: SweepPlan) -> None:
-    import_jsonschema_quickly()
     from anchorkit.batch.sweeps.page import write_sweep_page
     from anchorkit.runs.results_table import write_results
 
