@@ -12,6 +12,7 @@ import psutil
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from anchorkit.datasets import Category, Split
 from anchorkit.datasets.ahead import ahead
@@ -24,6 +25,9 @@ SAMPLES_VERSION = 2
 
 KEPT_SHARE = 0.5
 """Share of the free memory that decoded images may take."""
+
+QUIET_FOR = 2.0
+"""Seconds that decoding may take before a progress bar appears."""
 
 CPU = torch.device("cpu")
 Sample = tuple[Tensor, dict[str, Tensor]]
@@ -47,6 +51,7 @@ class TrainingSet:
         augment: a name of `anchorkit.training.augmentation.AUGMENTATIONS`.
         seed: makes the augmentation repeatable.
         processes: how many share this machine's memory.
+        progress: show a progress bar on standard error where decoding takes longer than a moment.
 
     Raises:
         InputError: the augmentation is unknown, or an object has a category that is not one of the detector's classes.
@@ -60,6 +65,7 @@ class TrainingSet:
         augment: str,
         seed: int,
         processes: int = 1,
+        progress: bool = False,
     ) -> None:
         self.augmentation = augmentation(augment)
         self.split, self.size, self.seed = split, size, seed
@@ -76,11 +82,15 @@ class TrainingSet:
             self.targets.append((found.boxes[kept].reshape(-1, 4), labels))
         self.kept: list[ImageArray] = []
         room = KEPT_SHARE * psutil.virtual_memory().available / processes
-        for pixels in ahead(self._decoded, range(len(self)), os.cpu_count() or 1):
-            room -= pixels.nbytes
-            if room < 0:
-                break
-            self.kept.append(pixels)
+        decoded = ahead(self._decoded, range(len(self)), os.cpu_count() or 1)
+        bar = tqdm(total=len(self), desc="decoding", unit="image", delay=QUIET_FOR, disable=not progress, leave=False)
+        with bar:
+            for pixels in decoded:
+                room -= pixels.nbytes
+                if room < 0:
+                    break
+                self.kept.append(pixels)
+                bar.update()
 
     def __len__(self) -> int:
         return len(self.targets)

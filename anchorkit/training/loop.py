@@ -126,7 +126,9 @@ def fit(
         )
     module = detector.module.to(accelerator.device)
     size, share = detector.layout.input_size, (accelerator.process_index, accelerator.num_processes)
-    dataset = TrainingSet(data.train, detector.categories, size, plan.augment, seed, accelerator.num_processes)
+    watched = accelerator.is_local_main_process and progress
+    n = accelerator.num_processes
+    dataset = TrainingSet(data.train, detector.categories, size, plan.augment, seed, n, watched is True)
     threads = _threads(workers, accelerator.device)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, threads, share, accelerator.device)
     optimizer = _optimizer(module, plan)
@@ -149,7 +151,6 @@ def fit(
         pace.timed(partial(validate, detector, module, trial), 4 * len(trial) / len(data.val))
     model, optimizer = accelerator.prepare(module, optimizer)
 
-    watched = accelerator.is_local_main_process and progress
     bar = tqdm(total=pace.steps or None, disable=watched is not True, unit="step", desc="training")
     bar.update(int(rows[-1]["step"]) if rows else 0)
     before = {} if pace.steps else checkpoint.state()

@@ -263,3 +263,15 @@ def test_each_process_gets_its_part_of_every_batch(data: Dataset) -> None:
     for batch, first, second in zip(whole, *parts, strict=True):
         assert (len(batch), len(first), len(second)) == (4, 2, 2)
         assert all(torch.equal(one, other) for one, other in zip(batch, first + second, strict=True))
+
+
+def test_decoding_for_long_shows_a_bar(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bar(seconds: float, progress: bool) -> str:
+        monkeypatch.setattr(data_module, "QUIET_FOR", seconds)
+        TrainingSet(data.train, data.categories, (32, 32), "none", seed=0, progress=progress)
+        return capsys.readouterr().err
+
+    assert "decoding" in bar(0.0, True)
+    assert bar(60.0, True) == bar(0.0, False) == ""
