@@ -22,7 +22,7 @@ from pathlib import Path
 
 from measuring import grid, human
 
-SEARCH = "import anchorkit as ak; from anchorkit.search.toy import toy_evaluator; ak.search(toy_evaluator())"
+SEARCH = "import anchorkit as ak; from anchorkit.evaluation.toy import toy_evaluator; ak.search(toy_evaluator())"
 TRIAL = "from anchorkit.doctor import try_out; try_out(train=1, val=6, test=0)"
 
 
