@@ -219,7 +219,8 @@ def test_fresh_weights_of_a_cut_detector_say_as_much_as_those_of_a_whole_one() -
     assert 0.5 < np.median(sizes[1]) / np.median(sizes[0]) < 2
 
 
-@pytest.mark.parametrize("name", ["tiny_ssd", pytest.param("tiny_retinanet", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # by day others take its steps, one by one
+@pytest.mark.parametrize("name", ["tiny_ssd", "tiny_retinanet"])
 def test_a_cut_detector_walks_the_whole_way(name: str, data: ak.datasets.Dataset, tmp_path: Path) -> None:
     """Checked (which saves, loads, prunes and draws fresh weights), cut again, trained, pruned, exported, timed."""
     pytest.importorskip("onnxruntime")

@@ -17,7 +17,7 @@ import torch
 import anchorkit as ak
 from anchorkit import testing
 from anchorkit.costs import costs
-from anchorkit.datasets import load_dataset
+from anchorkit.datasets import Split, load_dataset
 from anchorkit.detectors import Detector, cut_channels, export_darknet, masked_channels
 from anchorkit.detectors.architectures import BUILDERS
 from anchorkit.detectors.base import to_tensor
@@ -482,17 +482,27 @@ def test_yolo_fastest_is_what_its_onnx_file_says(real_data: Path) -> None:
     assert np.abs(scores[0].numpy()[order] - (rows[:, 4:5] * rows[:, 5:])[theirs]).max() < 1e-5
 
 
-@pytest.mark.real
-def test_yolo_fastest_has_its_accuracy_and_its_cuts_have_theirs(
-    real_data: Path, tmp_path: Path, command: Callable[..., tuple[int, str, str]]
-) -> None:
+def yolo_fastest(real_data: Path) -> tuple[Path, Split, Detector]:
     file = real_data / "detectors" / "yolo-fastest-1.1.cfg"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the subset has no validation images
         split = load_dataset(real_data / "coco_subset").train
-    detector = ak.load_detector(file, weights=file.with_suffix(".weights"), categories=split.categories)
+    return file, split, ak.load_detector(file, weights=file.with_suffix(".weights"), categories=split.categories)
+
+
+@pytest.mark.real
+@pytest.mark.nightly  # by day its ONNX file has its accuracy: tests/onnx/test_real_files.py
+def test_yolo_fastest_has_its_accuracy(real_data: Path) -> None:
+    _, split, detector = yolo_fastest(real_data)
     evaluator = ak.Evaluator(ak.collect_predictions(detector, split, progress=False), split.ground_truth)
     assert evaluator.accuracy(detector.layout.full) == pytest.approx(0.1175, abs=5e-4)
+
+
+@pytest.mark.real
+def test_cuts_of_yolo_fastest_have_their_accuracies(
+    real_data: Path, tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    file, split, detector = yolo_fastest(real_data)
     some = split.subset(30)
     few = ak.Evaluator(ak.collect_predictions(detector, some, progress=False), some.ground_truth)
     for keep in ([0, 2, 3, 5], [3, 4, 5]):
