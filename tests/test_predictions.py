@@ -336,8 +336,10 @@ class ToySplit:
         return np.full((2, 2, 3), 51 if image_id == 3 else 0, np.uint8)
 
 
-def test_collected_rows_stand_box_by_box_and_class_by_class():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])  # for a GPU, the next images are decoded beside the network
+def test_collected_rows_stand_box_by_box_and_class_by_class(device):
     detector = ToyDetector()
+    detector.device = device
     found = collect_predictions(detector, ToySplit(), batch_size=2, progress=False)
     assert detector.asked == [2, 1]
     assert found.image_id.tolist() == [7] * 3 + [3] * 4 + [4] * 3

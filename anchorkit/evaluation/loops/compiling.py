@@ -87,8 +87,8 @@ def compiled_without_counting(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """Compile as a part of the loops that call it. Calls with dozens of arrays would cost more than the work.
 
-    In Python it stays what it is. numba would also make it callable from Python and C, which takes it a third of the
-    time of compiling.
+    Called from Python it is a plain function. numba would make it callable from Python and C too, and that takes a
+    third of the time of compiling.
     """
     part: Function = register_jitable(**UNCOUNTED, forceinline=True, no_cpython_wrapper=True)(function)
     return part
