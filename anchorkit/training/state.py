@@ -78,6 +78,11 @@ class Checkpoint:
         except Exception as error:  # torch raises many kinds for a broken file
             kind = type(error).__name__
             raise InputError(f"{path}: not a whole checkpoint ({kind}); delete it to start again") from None
+        if "samples" in self.facts and facts.get("samples") != self.facts["samples"]:
+            raise InputError(
+                f"{path}: begun by a version of anchorkit that made other training samples of the same images; "
+                "delete it to start again, or use another folder"
+            )
         different = [name for name in self.facts if facts.get(name) != self.facts[name]]
         if different:
             raise InputError(

@@ -127,6 +127,15 @@ def test_a_folder_of_another_training_is_refused(data: Dataset, tmp_path: Path) 
         train(data, out=tmp_path, epochs=2, seed=1)
 
 
+def test_a_training_of_another_version_is_refused(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(data, out=tmp_path, epochs=1)
+    monkeypatch.setattr("anchorkit.training.loop.SAMPLES_VERSION", 99)
+    with pytest.raises(InputError, match="begun by a version of anchorkit that made other training samples"):
+        train(data, out=tmp_path, epochs=1)
+
+
 def test_a_cut_off_checkpoint_is_refused(data: Dataset, tmp_path: Path) -> None:
     train(data, out=tmp_path, epochs=1)
     checkpoint = tmp_path / "checkpoint.pt"
