@@ -38,7 +38,8 @@ class DaskWorkers:
         self._address = str(client.scheduler_info(n_workers=0)["address"])
         self._sweep = ""
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
-        self._ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # No SimpleQueue: a signal at the end of its timeout makes it wait without one, so Ctrl-C would not be heard.
+        self._ended: queue.Queue[str] = queue.Queue()
         self._stopping = False
 
     @property

@@ -38,7 +38,8 @@ class LocalWorkers:
     def __init__(self, jobs: int, lock: int | None, logs: Path) -> None:
         self._jobs, self._held, self._logs = jobs, () if lock is None else (lock,), logs
         self._workers: list[_Worker] = []
-        self._outcomes: queue.SimpleQueue[tuple[_Worker, Outcome | None]] = queue.SimpleQueue()
+        # No SimpleQueue: a signal at the end of its timeout makes it wait without one, so Ctrl-C would not be heard.
+        self._outcomes: queue.Queue[tuple[_Worker, Outcome | None]] = queue.Queue()
         self._stopping = False
 
     @property
