@@ -68,7 +68,7 @@ def examine() -> list[Check]:
 def try_out(train: int = 2000, val: int = 500, test: int = 500) -> Check:
     """Do once what the lessons do: draw the built-in images, predict, evaluate, compare with pycocotools, search, draw.
 
-    A first time takes half a minute. It leaves the images and all compiled code in the caches, so lessons start faster.
+    A first time takes 40 seconds. It leaves the images and all compiled code in the caches, so lessons start faster.
 
     Args:
         train: training images to draw; as many as the lessons do, like the next two.

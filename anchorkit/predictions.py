@@ -11,6 +11,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -346,11 +347,10 @@ def collect_predictions(
     threshold = np.float32(detector.postprocess.score_threshold)
     category_ids = np.array([category.id for category in detector.categories], np.int32)
     found: dict[str, list[Array]] = {name: [] for name in _FIELDS}
-    images = _decoded(split, batch_size, str(getattr(detector, "device", "cpu")) != "cpu")
+    beside = str(getattr(detector, "device", "cpu")) != "cpu"
     with tqdm(total=len(split.image_ids), desc="predictions", unit="image", disable=not progress) as bar:
-        for start in range(0, len(split.image_ids), batch_size):
-            ids: Sequence[int] = split.image_ids[start : start + batch_size]
-            for image_id, raw in zip(ids, detector.raw_predictions(next(images)), strict=True):
+        for ids, images in _batches(split, batch_size, beside):
+            for image_id, raw in zip(ids, detector.raw_predictions(images), strict=True):
                 scores = np.asarray(raw.scores, np.float32)
                 # A NaN score is neither above nor below: keep it, so that the table's check reports it.
                 box, column = np.divmod(np.flatnonzero(~(scores <= threshold)), scores.shape[1])
@@ -372,21 +372,17 @@ def collect_predictions(
     return table
 
 
-def _decoded(split: Split, size: int, beside: bool) -> Iterator[list[ImageArray]]:
-    """The images of a split in batches; `beside` decodes the next batch while one is used.
+def _batches(split: Split, size: int, beside: bool) -> Iterator[tuple[Sequence[int], list[ImageArray]]]:
+    """The ids and images of a split in batches; `beside` decodes the next images while a batch is used.
 
     Where the network keeps all cores busy, threads that decode beside it slow it down by more than they gain
     (benchmarks/README.md).
     """
-    threads = os.cpu_count() or 1
-    if beside:
-        images = ahead(split.image, split.image_ids, threads, waiting=size)
-        while batch := list(islice(images, size)):
-            yield batch
-        return
+    decode = partial(ahead, split.image, threads=os.cpu_count() or 1, waiting=size)
+    images = decode(split.image_ids)  # begins when it is first asked
     for start in range(0, len(split.image_ids), size):
         ids = split.image_ids[start : start + size]
-        yield list(ahead(split.image, ids, min(threads, len(ids)), waiting=len(ids)))
+        yield ids, list(islice(images, len(ids)) if beside else decode(ids))
 
 
 def _integers(values: npt.ArrayLike, name: str, source: str, copy: bool) -> Array:
