@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -150,22 +149,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'anchorkit' has no attribute {name!r}")
     # Kept, so that the next access does not come here. Importing `search` has put the callable module there already.
     return globals().setdefault(name, found)
-
-
-def import_jsonschema_quickly() -> None:
-    """Import jsonschema, which Jupyter and Altair are built on, as if rfc3987_syntax were not installed.
-
-    That package is a grammar of internationalised web addresses, and serves only a check that is not used here.
-    Building it takes a second, and up to four where much else has been imported before.
-    """
-    grammar = "rfc3987_syntax"
-    if grammar in sys.modules:
-        return
-    sys.modules[grammar] = None  # type: ignore[assignment]  # Python then reports that there is no such module
-    try:
-        importlib.import_module("jsonschema")
-    finally:
-        del sys.modules[grammar]
 
 
 def modules_on_first_use(package: str) -> Callable[[str], Any]:

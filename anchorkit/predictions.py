@@ -26,6 +26,7 @@ from anchorkit.errors import InputError
 from anchorkit.files import replacing
 from anchorkit.findings import Finding, report
 from anchorkit.formats import PARQUET, recognise
+from anchorkit.lighter import give_memory_back
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions_check import check_table, objects_of
 
@@ -311,7 +312,7 @@ class PredictionTable:
 
 
 def collect_predictions(
-    detector: Detector | OnnxDetector, split: Split, *, batch_size: int = 32, progress: bool = True
+    detector: Detector | OnnxDetector, split: Split, *, batch_size: int = 16, progress: bool = True
 ) -> PredictionTable:
     """Run a detector over all images of a split and keep every raw prediction above its score threshold.
 
@@ -360,6 +361,7 @@ def collect_predictions(
                 found["score"].append(scores[box, column])
                 found["boxes"].append(np.asarray(raw.boxes, np.float32).reshape(-1, 4)[box])
             bar.update(len(ids))
+    give_memory_back()
     columns: dict[str, Any] = {name: np.concatenate(parts or [np.empty(0)]) for name, parts in found.items()}
     source = f"predictions of {detector.name}"
     how: dict[str, Any] = {"layout": detector.layout, "postprocess": detector.postprocess, "source": source}

@@ -119,7 +119,7 @@ def timed(work: Callable[[], Any], images: int) -> Times:
 
 
 def epoch_of_fit(detector: Any, data: ak.datasets.Dataset, recipe: ak.training.Recipe, images: int) -> Times:
-    """The second epoch of a training: from when the loader is asked for the first batch to the last step."""
+    """The third epoch of a training: from when the loader is asked for the first batch to the last step."""
     marks: list[tuple[float, float]] = []
 
     def made(*arguments: Any) -> Any:
@@ -136,7 +136,7 @@ def epoch_of_fit(detector: Any, data: ak.datasets.Dataset, recipe: ak.training.R
 
     loop.training_loader, plain = made, loop.training_loader
     try:
-        ak.fit(detector, data, recipe, epochs=2, progress=False, precision="no")
+        ak.fit(detector, data, recipe, epochs=3, progress=False, precision="no")
     finally:
         loop.training_loader = plain
     *_, (wall, processor), (end, spent) = marks

@@ -67,8 +67,8 @@ def test_the_picture_shows_the_imports_and_they_go_up(repository: Path, picture:
     solid, dotted = arrows(picture)
     assert not sorted(solid - imports), "arrows without an import"
     assert not sorted((one, other) for one, other in dotted if {(one, other), (other, one)} & imports)
-    of_the_package = {"__version__", "import_jsonschema_quickly", "modules_on_first_use"}
-    everywhere = {"errors", "files", *of_the_package}
+    of_the_package = {"__version__", "modules_on_first_use"}
+    everywhere = {"errors", "files", "lighter", *of_the_package}
     missing = {(used, user) for used, user in imports if not reaches(solid, used, user) and used not in everywhere}
     assert not sorted(f"{used} --> {user}" for used, user in missing if user in ranks and user != "__main__")
     assert all(ranks[used] < ranks[user] for used, user in solid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import grimp
 import pytest
+
+from anchorkit.lighter import give_memory_back
 
 HEAVY = ("torch", "torchvision", "altair", "numpy", "pandas", "IPython", "papermill", "numba", "matplotlib")
 
@@ -72,3 +76,30 @@ def test_search_is_a_function_and_a_package_whichever_is_asked_for_first() -> No
 def test_charts_do_not_build_the_grammar_of_web_addresses(name: str) -> None:
     assert "rfc3987_syntax.syntax_helpers" in modules_after("import jsonschema")  # or the test says nothing
     assert "rfc3987_syntax.syntax_helpers" not in modules_after(f"import anchorkit.{name}")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_without_a_gpu_detectors_do_not_load_triton_and_torch_still_compiles() -> None:
+    without = "import torch; torch.cuda.is_available = lambda: False; "
+    assert "triton.runtime.jit" in modules_after(without + "import torchvision")  # or the test says nothing
+    code = without + "import anchorkit.detectors; "
+    assert "triton.runtime.jit" not in modules_after(code)
+    code += "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)) == 2; import triton"
+    assert "triton.runtime.jit" in modules_after(code)
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    code = """
+import numpy, psutil
+from anchorkit.lighter import give_memory_back
+held = [numpy.ones(2_000) for _ in range(6_000)]  # 16 kB each: small enough for the heap
+pins = held[::60]  # what is in use between them keeps the heap from shrinking by itself
+full = psutil.Process().memory_info().rss
+del held
+give_memory_back()
+assert full - psutil.Process().memory_info().rss > 5e7
+"""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        modules_after(code)
+    else:
+        give_memory_back()  # does nothing

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anchorkit import import_jsonschema_quickly
 from anchorkit.errors import InputError
 from anchorkit.files import replacing, says_no_room
+from anchorkit.lighter import import_jsonschema
 
 _ANSWERS_WITHIN = 60  # seconds for a process that has nothing to do; a dead one never answers
 
@@ -79,7 +79,7 @@ class Kernel:
             KernelDiedError: the process ended before the notebook.
         """
         # Importing Jupyter takes long, so it is imported only here.
-        import_jsonschema_quickly()
+        import_jsonschema()
         import nbformat
         import papermill
         from nbclient.exceptions import DeadKernelError

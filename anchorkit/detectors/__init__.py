@@ -1,5 +1,11 @@
 """Detectors: build, load, raw predictions, head surgery, save, export."""
 
+# ruff: noqa: E402
+
+from anchorkit.lighter import import_torch_extras
+
+import_torch_extras()  # before torchvision or a module here imports them
+
 from anchorkit.detectors.base import (
     Builder,
     Detector,

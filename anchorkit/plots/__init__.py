@@ -8,9 +8,9 @@ the frames and points (25.7) in the charts; costs are drawn in thousands, millio
 
 from __future__ import annotations
 
-from anchorkit import import_jsonschema_quickly
+from anchorkit.lighter import import_jsonschema
 
-import_jsonschema_quickly()  # before Altair does
+import_jsonschema()  # before Altair does
 
 from anchorkit.plots.boards import anchor_board, coverage_matrix
 from anchorkit.plots.breakdowns import before_after, class_changes, level_costs, training_curve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -26,6 +27,9 @@ SAMPLES_VERSION = 2
 KEPT_SHARE = 0.5
 """Share of the free memory that decoded images may take."""
 
+KEPT_FROM = 3
+"""Uses of an image from which on it is kept decoded; to decode it again once costs less than the memory."""
+
 QUIET_FOR = 2.0
 """Seconds that decoding may take before a progress bar appears."""
 
@@ -40,7 +44,8 @@ class TrainingSet:
     A sample is asked for by ``(epoch, index)`` and depends on nothing else but the seed: not on the order of asking,
     the number of threads, or what was killed in between.
 
-    Images are decoded once and kept, as many as half of the free memory holds; the others are decoded each time.
+    Images that are used three times or more are decoded once and kept, as many as half of the free memory holds; the
+    others are decoded each time.
     Images larger than twice the input are made twice as large as the input. Crowd regions and difficult objects are no
     targets.
 
@@ -52,6 +57,7 @@ class TrainingSet:
         seed: makes the augmentation repeatable.
         processes: how many share this machine's memory.
         progress: show a progress bar on standard error where decoding takes longer than a moment.
+        uses: how often each image will be used.
 
     Raises:
         InputError: the augmentation is unknown, or an object has a category that is not one of the detector's classes.
@@ -66,6 +72,7 @@ class TrainingSet:
         seed: int,
         processes: int = 1,
         progress: bool = False,
+        uses: float = math.inf,
     ) -> None:
         self.augmentation = augmentation(augment)
         self.split, self.size, self.seed = split, size, seed
@@ -81,7 +88,11 @@ class TrainingSet:
             labels = np.array([label_of[int(c)] for c in found.category_ids[kept]], np.int64)
             self.targets.append((found.boxes[kept].reshape(-1, 4), labels))
         self.kept: list[ImageArray] = []
-        room = KEPT_SHARE * psutil.virtual_memory().available / processes
+        if uses >= KEPT_FROM:
+            self._keep(KEPT_SHARE * psutil.virtual_memory().available / processes, progress)
+
+    def _keep(self, room: float, progress: bool) -> None:
+        """Decode images as long as there is room for them, in bytes."""
         decoded = ahead(self._decoded, range(len(self)), os.cpu_count() or 1)
         bar = tqdm(total=len(self), desc="decoding", unit="image", delay=QUIET_FOR, disable=not progress, leave=False)
         with bar:

@@ -31,6 +31,7 @@ from anchorkit.detectors import Detector, cannot_be_trained
 from anchorkit.errors import InputError
 from anchorkit.evaluation import Evaluator
 from anchorkit.findings import unchecked
+from anchorkit.lighter import give_memory_back
 from anchorkit.predictions import collect_predictions
 from anchorkit.training.data import SAMPLES_VERSION, TrainingSet, training_loader
 from anchorkit.training.distilling import Distilling, weights_digest
@@ -128,7 +129,8 @@ def fit(
     size, share = detector.layout.input_size, (accelerator.process_index, accelerator.num_processes)
     watched = accelerator.is_local_main_process and progress
     n = accelerator.num_processes
-    dataset = TrainingSet(data.train, detector.categories, size, plan.augment, seed, n, watched is True)
+    uses = math.inf if minutes else steps * plan.batch_size / len(data.train) if steps else plan.epochs
+    dataset = TrainingSet(data.train, detector.categories, size, plan.augment, seed, n, watched is True, uses)
     threads = _threads(workers, accelerator.device)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, threads, share, accelerator.device)
     optimizer = _optimizer(module, plan)
@@ -235,6 +237,7 @@ def fit(
     # Statistics of batch norm are each process's own.
     broadcast(module.state_dict(), from_process=0)
     module.eval()
+    give_memory_back()
     return History(tuple(rows))
 
 

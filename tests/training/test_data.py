@@ -249,6 +249,15 @@ def test_images_beyond_the_memory_are_decoded_again_with_the_same_samples(
         assert torch.equal(whole[(1, index)][0], small[(1, index)][0])
 
 
+@pytest.mark.parametrize(("uses", "kept"), [(2, 0), (2.9, 0), (3, 10)])
+def test_images_that_are_used_twice_are_decoded_twice(data: Dataset, uses: float, kept: int) -> None:
+    samples = TrainingSet(data.train, data.categories, (96, 96), "flip", seed=0, uses=uses)
+    assert len(samples.kept) == kept
+    assert torch.equal(
+        samples[(1, 3)][0], TrainingSet(data.train, data.categories, (96, 96), "flip", seed=0)[(1, 3)][0]
+    )
+
+
 def test_a_set_smaller_than_a_batch_is_one_batch(data: Dataset) -> None:
     samples = TrainingSet(data.train, data.categories, (96, 96), "none", seed=0)
     loader, _ = training_loader(samples, batch_size=32, seed=0, workers=0)
