@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 
-__all__ = ["give_memory_back", "import_jsonschema", "import_torch_extras"]
+__all__ = ["give_memory_back", "import_jsonschema", "import_torch_extras", "without_triton"]
 
 
 def import_jsonschema() -> None:
@@ -26,18 +26,25 @@ def import_jsonschema() -> None:
 
 
 def import_torch_extras() -> None:
-    """Torch's compiler, which torchvision imports, and its FLOP counter; without a GPU both without Triton.
+    """Torch's compiler, which torchvision imports, and its FLOP counter, both `without_triton`."""
+    with without_triton():
+        importlib.import_module("torch._dynamo")
+        importlib.import_module("torch.utils.flop_counter")
 
-    Triton compiles for GPUs, and takes 90 MB and a quarter of a second.
+
+@contextmanager
+def without_triton() -> Iterator[None]:
+    """Inside it, torch does not load Triton, which compiles for GPUs; does nothing where there is a GPU.
+
+    Triton takes 90 MB and a quarter of a second.
     """
     stand_ins: dict[str, ModuleType | None] = {}
     if not importlib.import_module("torch").cuda.is_available():
         kernels = ModuleType("triton.runtime.jit")
-        kernels.JITFunction = type("JITFunction", (), {})  # type: ignore[attr-defined]  # the counter asks for its kernels
+        kernels.JITFunction = type("JITFunction", (), {})  # type: ignore[attr-defined]  # the FLOP counter asks for it
         stand_ins = {"triton": None, kernels.__name__: kernels}
     with _standing_in(stand_ins):
-        importlib.import_module("torch._dynamo")
-        importlib.import_module("torch.utils.flop_counter")
+        yield
 
 
 def give_memory_back() -> None:

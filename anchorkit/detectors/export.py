@@ -21,6 +21,7 @@ from anchorkit.detectors.base import Detector, evaluation_mode
 from anchorkit.detectors.onnx_nms import with_nms
 from anchorkit.errors import InputError, MissingExtraError
 from anchorkit.files import read_json, replacing, write_json
+from anchorkit.lighter import without_triton
 
 if TYPE_CHECKING:
     from anchorkit.onnx import OnnxDetector
@@ -84,9 +85,10 @@ def export_onnx(detector: Detector | OnnxDetector, path: str | Path, *, nms: boo
     with evaluation_mode(detector.module):
         network = copy.deepcopy(detector.network()).cpu()
     images = torch.rand(2, 3, *detector.layout.input_size, generator=torch.Generator().manual_seed(0))
-    program, batch = _traced(_with_constant_anchors(network, images), images, detector.name)
-    images = images[:batch]
-    exported: Any = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+    with without_triton():
+        program, batch = _traced(_with_constant_anchors(network, images), images, detector.name)
+        images = images[:batch]
+        exported: Any = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     model = _cleaned(exported.model_proto)
     _require_shapes(detector, _outputs(network, images), len(images))
     verified = _verify(model, network, images, detector)
