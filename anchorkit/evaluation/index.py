@@ -23,6 +23,7 @@ from anchorkit.evaluation.loops.tables import Array, Candidates, Classes, Matchi
 from anchorkit.evaluation.metrics import MatchingRules
 from anchorkit.evaluation.sorting import SortedRows
 from anchorkit.evaluation.threads import Sharing
+from anchorkit.lighter import give_memory_back
 from anchorkit.postprocess import PostProcess
 from anchorkit.predictions import PredictionTable
 
@@ -119,6 +120,7 @@ class Index:
         """Free what can be computed again."""
         for rows in {self._all_rows, self.rows}:
             rows.forget()
+        give_memory_back()
 
     def ends(self, rules: MatchingRules, score_threshold: float) -> Array:
         """int64 (K,): the place in each class before which the scores are above a threshold."""
