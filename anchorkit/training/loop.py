@@ -170,6 +170,8 @@ def fit(
         if watched:
             (say if watched == "lines" else bar.write)(pace.said(sampler.batch_size, len(dataset)))
 
+    trunk = getattr(module, "backbone", module)
+    layout = trunk.register_forward_pre_hook(_channels_last)
     try:
         for addition in additions:
             addition.open()
@@ -227,6 +229,7 @@ def fit(
                 checkpoint.save(rows)
     finally:
         bar.close()
+        layout.remove()
         for addition in additions:
             addition.close()
         # Mixed precision hangs a wrapper on the module; a stopped training must not leave it there either.
@@ -279,6 +282,18 @@ def validate(detector: Detector, module: nn.Module, split: Split) -> float:
     with unchecked():
         predictions = collect_predictions(measured, split, progress=False)
         return Evaluator(predictions, split.ground_truth).accuracy(detector.layout.full)
+
+
+def _channels_last(trunk: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a trunk is given, with batches of images pixel by pixel in memory, as its maps are then too.
+
+    A step takes a tenth to a third less time (benchmarks/README.md). Predictions are made without it: they have the
+    bits of the detector's own forward pass.
+    """
+    return tuple(
+        each.contiguous(memory_format=torch.channels_last) if isinstance(each, Tensor) and each.ndim == 4 else each
+        for each in inputs
+    )
 
 
 def _precision(name: str) -> str:

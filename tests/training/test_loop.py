@@ -16,7 +16,7 @@ from anchorkit.files import read_json
 from anchorkit.training import RECIPES, Recipe, fit
 from anchorkit.training import pace as pace_module
 from anchorkit.training.data import StepSampler, TrainingSet, training_loader
-from anchorkit.training.loop import _rate
+from anchorkit.training.loop import _channels_last, _rate
 from anchorkit.training.pace import Pace
 from anchorkit.training.recipes import planned
 
@@ -57,6 +57,7 @@ def test_without_additions_it_is_the_plain_loop_to_the_bit(data: Dataset) -> Non
 
     plain = fresh(data)
     module, mean = plain.module, None
+    module.backbone.register_forward_pre_hook(_channels_last)
     images = TrainingSet(data.train, plain.categories, plain.layout.input_size, SHORT.augment, seed=0)
     loader, sampler = training_loader(images, SHORT.batch_size, seed=0, workers=0)
     matrices, vectors = ([p for p in module.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
