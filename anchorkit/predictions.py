@@ -323,7 +323,7 @@ def collect_predictions(
         detector: what makes the predictions.
         split: the images; `image_ids` gives their order.
         batch_size: number of images given to the detector at once. All cores decode a batch before the network gets it;
-            for a network on a GPU they decode the next one meanwhile.
+            where the network leaves cores free, they decode the next one meanwhile.
         progress: show a progress bar on standard error.
 
     Raises:
@@ -348,7 +348,7 @@ def collect_predictions(
     threshold = np.float32(detector.postprocess.score_threshold)
     category_ids = np.array([category.id for category in detector.categories], np.int32)
     found: dict[str, list[Array]] = {name: [] for name in _FIELDS}
-    beside = str(getattr(detector, "device", "cpu")) != "cpu"
+    beside = getattr(detector, "leaves_cores_free", False)
     with tqdm(total=len(split.image_ids), desc="predictions", unit="image", disable=not progress) as bar:
         for ids, images in _batches(split, batch_size, beside):
             for image_id, raw in zip(ids, detector.raw_predictions(images), strict=True):

@@ -174,7 +174,7 @@ def collecting(place: str, options: argparse.Namespace) -> dict[str, list[Times]
     detector = ak.load_detector(options.detector, categories=split.categories, seed=0)
     detector.postprocess = replace(detector.postprocess, score_threshold=0.05)
     decoded = [split.image(image_id) for image_id in split.image_ids]
-    batches = [decoded[start : start + 32] for start in range(0, len(decoded), 32)]
+    batches = [decoded[start : start + 16] for start in range(0, len(decoded), 16)]  # as collect_predictions
     found: dict[str, list[Times]] = {"ready": [], "collect_predictions": []}
     for _ in range(options.turns):
         found["ready"].append(timed(lambda: [detector.raw_predictions(batch) for batch in batches], len(split)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -336,10 +337,10 @@ class ToySplit:
         return np.full((2, 2, 3), 51 if image_id == 3 else 0, np.uint8)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])  # for a GPU, the next images are decoded beside the network
-def test_collected_rows_stand_box_by_box_and_class_by_class(device):
+@pytest.mark.parametrize("free", [False, True])
+def test_collected_rows_stand_box_by_box_and_class_by_class(free):
     detector = ToyDetector()
-    detector.device = device
+    detector.leaves_cores_free = free
     found = collect_predictions(detector, ToySplit(), batch_size=2, progress=False)
     assert detector.asked == [2, 1]
     assert found.image_id.tolist() == [7] * 3 + [3] * 4 + [4] * 3
@@ -348,6 +349,29 @@ def test_collected_rows_stand_box_by_box_and_class_by_class(device):
     assert found.category_id.tolist() == [9, 1, 9, 9, 1, 1, 9, 9, 1, 9]
     assert found.score.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.5, 0.6, 0.2, 0.7, 0.5, 0.6, 0.7])
     assert found.boxes[6].tolist() == [2, 2, 2, 9]
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_the_next_images_are_decoded_beside_a_network_that_leaves_cores_free(free):
+    last_decoded = threading.Event()
+
+    class Noting(ToySplit):
+        def image(self, image_id):
+            if image_id == self.image_ids[-1]:
+                last_decoded.set()
+            return super().image(image_id)
+
+    class Waiting(ToyDetector):
+        leaves_cores_free = free
+        beside = ()
+
+        def raw_predictions(self, images):
+            self.beside += (last_decoded.wait(30 if free else 0),)
+            return super().raw_predictions(images)
+
+    detector = Waiting()
+    collect_predictions(detector, Noting(), batch_size=2, progress=False)
+    assert detector.beside == (free, True)
 
 
 def test_collecting_refuses_what_a_broken_detector_says():

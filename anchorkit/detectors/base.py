@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,11 @@ class Detector:
     def device(self) -> torch.device:
         """Where the network's weights are."""
         return next(self.module.parameters()).device
+
+    @property
+    def leaves_cores_free(self) -> bool:
+        """Whether images can be decoded beside the network: it is on a GPU, or torch uses fewer threads than cores."""
+        return self.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
 
     @property
     def parameters(self) -> int:

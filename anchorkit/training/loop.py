@@ -131,7 +131,7 @@ def fit(
     n = accelerator.num_processes
     uses = math.inf if minutes else steps * plan.batch_size / len(data.train) if steps else plan.epochs
     dataset = TrainingSet(data.train, detector.categories, size, plan.augment, seed, n, watched is True, uses)
-    threads = _threads(workers, accelerator.device)
+    threads = _threads(workers, detector)
     loader, sampler = training_loader(dataset, plan.batch_size, seed, threads, share, accelerator.device)
     optimizer = _optimizer(module, plan)
     facts = training_facts(detector, data, plan, None, seed, steps, teacher)
@@ -308,13 +308,12 @@ def _precision(name: str) -> str:
     return name
 
 
-def _threads(asked: int, device: torch.device) -> int:
+def _threads(asked: int, detector: Detector) -> int:
     if asked >= 0:
         return asked
-    cores = os.cpu_count() or 1
-    if device.type != "cpu":
-        return min(cores, 8)
-    return int(torch.get_num_threads() < cores)  # a thread beside a network that keeps all cores busy slows it down
+    if detector.device.type != "cpu":
+        return min(os.cpu_count() or 1, 8)
+    return int(detector.leaves_cores_free)  # a thread beside a network that keeps all cores busy slows it down
 
 
 def _optimizer(module: nn.Module, plan: Recipe) -> torch.optim.Optimizer:

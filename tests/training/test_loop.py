@@ -16,7 +16,7 @@ from anchorkit.files import read_json
 from anchorkit.training import RECIPES, Recipe, fit
 from anchorkit.training import pace as pace_module
 from anchorkit.training.data import StepSampler, TrainingSet, training_loader
-from anchorkit.training.loop import _channels_last, _rate
+from anchorkit.training.loop import _channels_last, _rate, _threads
 from anchorkit.training.pace import Pace
 from anchorkit.training.recipes import planned
 
@@ -91,6 +91,17 @@ def test_a_seed_repeats_a_training(data: Dataset) -> None:
     assert losses == again
     assert same_weights(first, second)
     assert not same_weights(first, other)
+
+
+@pytest.mark.parametrize(("threads", "cores", "free"), [(1, 2, True), (2, 2, False), (4, 2, False), (1, 1, False)])
+def test_a_thread_works_beside_a_network_that_leaves_cores_free(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, free: bool
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: threads)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    detector = fresh(data)
+    assert detector.leaves_cores_free is free
+    assert (_threads(-1, detector), _threads(3, detector)) == (int(free), 3)
 
 
 def test_workers_do_not_change_the_result(data: Dataset) -> None:
