@@ -121,10 +121,15 @@ def _changes(events: list[Events], child: int) -> Matches:
 
 def _merged(old: Matches, changes: Matches) -> Matches:
     """The matches after some changes; an outcome of 0 removes a match."""
-    stays = np.isin(old[0], changes[0], assume_unique=True, invert=True)
-    comes = changes[1] != 0
-    at, outcome = (np.concatenate((before[stays], new[comes])) for before, new in zip(old, changes, strict=True))
-    return _rising(at, outcome)
+    (at, outcome), (new_at, new_outcome) = old, changes
+    place = np.searchsorted(at, new_at)
+    known = np.append(at, -1)[place] == new_at
+    outcome = outcome.copy()
+    outcome[place[known]] = new_outcome[known]
+    comes = ~known & (new_outcome != 0)
+    at, outcome = (np.insert(a, place[comes], b[comes]) for a, b in ((at, new_at), (outcome, new_outcome)))
+    stays = outcome != 0
+    return at[stays], outcome[stays]
 
 
 def _rising(at: Array, outcome: Array) -> Matches:
