@@ -6,9 +6,9 @@
     python benchmarks/training.py --only compiling          what torch.compile costs and gains
 
 Each is measured in this process and by turns, so that ratios hold on a busy machine too. Training is that of `tiny_ssd`
-at 160 pixels with the recipe `tiny`:
+at 160 pixels (or `--detector`) with the recipe `tiny`:
 
-- *ready*: forward, backward and optimizer step, on batches that lie in memory;
+- *ready*: forward, backward and optimizer step, on batches that lie in memory, as torch lays them out by default;
 - *fit*: an epoch of `anchorkit.fit`, after the decoding and without validation;
 - *reference*: torchvision's reference loop for detection with its `ssd` preset (transforms v2), a data loader with its
   collate function, and the same network, optimizer, batch size and images. It decodes each image in each epoch.
@@ -82,8 +82,8 @@ class ReferenceSet(Dataset[Any]):
 class Training:
     """A detector with its optimizer."""
 
-    def __init__(self, data: ak.datasets.Dataset) -> None:
-        self.detector = ak.load_detector("tiny_ssd", categories=data.categories, seed=0)
+    def __init__(self, data: ak.datasets.Dataset, detector: str) -> None:
+        self.detector = ak.load_detector(detector, categories=data.categories, seed=0)
         self.module: Any = self.detector.module.train()
         self.optimizer = loop._optimizer(self.module, RECIPE)
 
@@ -146,10 +146,10 @@ def epoch_of_fit(detector: Any, data: ak.datasets.Dataset, recipe: ak.training.R
 def training(place: str, options: argparse.Namespace) -> dict[str, list[Times]]:
     """The times of one data set's turns."""
     data = ak.load_dataset(place).limited(options.images, 8)
-    samples = TrainingSet(data.train, data.categories, (160, 160), RECIPE.augment, seed=0)
+    alone, other = Training(data, options.detector), Training(data, options.detector)
+    samples = TrainingSet(data.train, data.categories, alone.detector.layout.input_size, RECIPE.augment, seed=0)
     loader, sampler = training_loader(samples, options.batch, seed=0, workers=0)
     ready, images = list(loader), len(sampler)
-    alone, other = Training(data), Training(data)
     theirs = DataLoader(
         ReferenceSet(data.train),
         batch_size=sampler.batch_size,
@@ -158,7 +158,7 @@ def training(place: str, options: argparse.Namespace) -> dict[str, list[Times]]:
         num_workers=options.loaders,
         collate_fn=lambda batch: tuple(zip(*batch, strict=True)),
     )
-    trained = ak.load_detector("tiny_ssd", categories=data.categories, seed=0)
+    trained = ak.load_detector(options.detector, categories=data.categories, seed=0)
     recipe = replace(RECIPE, batch_size=options.batch)
     found: dict[str, list[Times]] = {"ready": [], "fit": [], "reference": []}
     for _ in range(options.turns):
@@ -188,7 +188,7 @@ def compiling(place: str, options: argparse.Namespace) -> dict[str, list[Times]]
     data = ak.load_dataset(place).limited(options.images, 8)
     samples = TrainingSet(data.train, data.categories, (160, 160), RECIPE.augment, seed=0)
     ready = list(training_loader(samples, options.batch, seed=0, workers=0)[0])
-    plain, compiled = Training(data), Training(data)
+    plain, compiled = Training(data, "tiny_ssd"), Training(data, "tiny_ssd")
     compiled.module.backbone = torch.compile(compiled.module.backbone)
     found: dict[str, list[Times]] = {"ready": [], "compiled": []}
     for _ in range(options.turns):
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--loaders", type=int, default=0, help="processes of the reference's data loader")
-    parser.add_argument("--detector", default="tiny_ssd", help="for collecting")
+    parser.add_argument("--detector", default="tiny_ssd", help="for training and collecting")
     options = parser.parse_args()
     work = {"training": training, "collecting": collecting, "compiling": compiling}[options.only]
     rows = [("data", "what", "ms/image", "x ready", "processor ms", "x ready", "images/s")]

@@ -2,13 +2,12 @@
 
 The engine is *at* one configuration, whose detections it holds as a bitmap. To *move* to another one, or to *look* at
 several children without moving, it lets the images compute what changes (`advancing`), as events, applies the events to
-the bitmap and reads figures from it (`curves`). Applying the same events a second time undoes them.
+the bitmap, or for a look to a copy of it, and reads figures from that (`curves`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -20,6 +19,8 @@ from anchorkit.evaluation.loops.tables import Array, Classes, Events, Rules
 from anchorkit.evaluation.threads import Sharing
 
 Figure = TypeVar("Figure")
+
+_ORDER_BITS = 24  # a place has 34, with its area range
 
 
 class ImageState(Protocol):
@@ -34,7 +35,7 @@ class ImageState(Protocol):
 class Engine:
     """Moves from configuration to configuration.
 
-    Memory: 1 bit a candidate for each area range and thread, and 16 bytes a match.
+    Memory: 1 bit a candidate for each area range, and for each thread as much again; 16 bytes a match.
 
     Args:
         images: their state under one configuration.
@@ -46,13 +47,13 @@ class Engine:
     def __init__(self, images: ImageState, rules: Rules, classes: Classes, work: Sharing) -> None:
         self._images, self._work = images, work
         self._readings = [Reading(rules, classes) for _ in range(work.n_threads)]
-        self._matches = NO_MATCHES
+        self._bits, self._matches = np.zeros_like(self._readings[0].bits), NO_MATCHES  # of the configuration it is at
         self._mask: int | None = 0  # None: an interrupt left the state between two configurations
 
     def figure(self, mask: int, read: Callable[[Reading], Figure]) -> Figure:
         """Move to the configuration with the bits of `mask` set, and read a figure from its bitmap."""
         self.move(mask)
-        return read(self._readings[0])
+        return read(self._shown(self._readings[0]))
 
     def figures(self, mask: int, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
         """Move to the configuration `mask`, and read a figure from the bitmap of each child (given as masks too)."""
@@ -64,7 +65,9 @@ class Engine:
 
     def memory(self) -> int:
         """Bytes that the state takes, without the state of the images."""
-        return sum(array.nbytes for array in (*self._matches, *(reading.bits for reading in self._readings)))
+        return sum(
+            array.nbytes for array in (*self._matches, self._bits, *(reading.bits for reading in self._readings))
+        )
 
     def move(self, mask: int) -> None:
         """Move to the configuration with the bits of `mask` set."""
@@ -73,15 +76,12 @@ class Engine:
         here, self._mask = self._mask, None
         if here is None or is_far(self._images.sizes, here, mask):
             self._images.restart()
-            for reading in self._readings:
-                reading.bits[:] = 0
+            self._bits[:] = 0
             self._matches = NO_MATCHES
             here = 0
         events = self._images.advance(here, [mask], True)
-        self._work.all([partial(_flip, reading, events, 0) for reading in self._readings])
+        _flip(self._bits, events, 0)
         self._matches = _merged(self._matches, _changes(events, 0))
-        for reading in self._readings:
-            reading.show(*self._matches)
         self._mask = mask
 
     def _look(self, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
@@ -89,27 +89,27 @@ class Engine:
         events = self._images.advance(self._mask, children, False)
 
         def look(reading: Reading, child: int) -> Figure:
-            # The bitmap belongs to this child until the second flip.
-            _flip(reading, events, child)
+            self._shown(reading)
+            _flip(reading.bits, events, child)
             reading.show(*self._matches, _changes(events, child))
-            figure = read(reading)
-            _flip(reading, events, child)
-            reading.show(*self._matches)
-            return figure
+            return read(reading)
 
-        here, self._mask = self._mask, None
-        figures = self._work.each_with(self._readings, look, range(len(children)))
-        self._mask = here
-        return figures
+        return self._work.each_with(self._readings, look, range(len(children)))
+
+    def _shown(self, reading: Reading) -> Reading:
+        """The reading, with the configuration that the engine is at."""
+        np.copyto(reading.bits, self._bits)
+        reading.show(*self._matches)
+        return reading
 
 
 Matches = tuple[Array, Array]
 
 
-def _flip(reading: Reading, events: list[Events], child: int) -> None:
-    """Flip the places that change in a child. A second time undoes it."""
+def _flip(bits: Array, events: list[Events], child: int) -> None:
+    """Flip the places that change in a child."""
     for part in events:
-        curves.flip(part.n_flips[child], part.flips[child], reading.bits)
+        curves.flip(part.n_flips[child], part.flips[child], bits)
 
 
 def _changes(events: list[Events], child: int) -> Matches:
@@ -133,5 +133,9 @@ def _merged(old: Matches, changes: Matches) -> Matches:
 
 
 def _rising(at: Array, outcome: Array) -> Matches:
-    order = np.argsort(at)
-    return at[order], outcome[order]
+    if len(at) >= 1 << _ORDER_BITS:
+        order = np.argsort(at)
+        return at[order], outcome[order]
+    # The positions ride in the lowest bits: numpy sorts numbers faster than it finds their order.
+    both = np.sort(at << _ORDER_BITS | np.arange(len(at)))
+    return both >> _ORDER_BITS, outcome[both & ((1 << _ORDER_BITS) - 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from anchorkit.evaluation.loops import curves
@@ -31,8 +33,10 @@ class Reading:
         self.n_thresholds, self.n_areas, self.n_ranks = rules.n_thresholds, rules.n_areas, len(rules.ranks)
         self.show(*NO_MATCHES)
         longest = classes.most_pairs + 1
-        place, before, hit, off, rank = np.empty((5, longest), np.int64)
-        self.scratch = CurveScratch(place, before, hit, off, rank, np.empty(longest), np.empty(N_RECALLS))
+        place, before, wrong = (np.empty(longest, kind) for kind in (np.int64, np.int32, np.int32))
+        hit, off, rank = np.empty((3, longest), np.uint32)
+        lines = np.empty((curves.CLASSES_AT_ONCE, self.n_thresholds * N_RECALLS))
+        self.scratch = CurveScratch(place, before, hit, off, rank, wrong, np.empty(longest), lines)
         self._columns = (classes.column >= 0).sum(axis=1)
         # Every reading writes all entries.
         n_columns = int(self._columns.max(initial=0))
@@ -101,7 +105,7 @@ class Reading:
 
 
 def _shaped(memory: Array, shape: tuple[int, ...]) -> Array:
-    return memory[: int(np.prod(shape))].reshape(shape)
+    return memory[: math.prod(shape)].reshape(shape)
 
 
 def voc_average(points: int | None, n_real: int, precision: Array) -> float:

@@ -20,13 +20,17 @@ from anchorkit.evaluation.loops.compiling import (
 from anchorkit.evaluation.loops.matching import HIT, RANK
 from anchorkit.evaluation.loops.tables import N_RECALLS, PLACE, PLACE_BITS
 
+CLASSES_AT_ONCE = 8
+"""How many classes are written to the precision together: as many as share a line of the processor's cache."""
+
 _EPSILON = float(np.spacing(1))
+_ONE = np.uint32(1)
 _ALL_THRESHOLDS = np.uint64(2**31 - 1)
 
 
 @compiled
 def flip(n_flips, flips, bits):
-    """Flip the bits of places (see `tables.Matching.place`) in their boxes' area ranges. A second time undoes it."""
+    """Flip the bits of places (see `tables.Matching.place`) in their boxes' area ranges."""
     for j in range(n_flips):
         place = flips[j] & PLACE
         # Places outside the first area range, which only absurd boxes exceed, never come here.
@@ -47,28 +51,34 @@ def coco_precision(area, n_thresholds, bitmap, classes, scratch, precision, n_fo
     found; and ``n_early[m, t, column]``, how many by detections with m of the `Rules.ranks` or fewer before them in
     their group.
     """
+    rows, filled = precision.reshape((n_thresholds * N_RECALLS, precision.shape[2])), 0
     for klass in range(classes.n_real.shape[1]):
         column = classes.column[area, klass]
         if column < 0:
             continue
         n = _collect(klass, area, bitmap, classes, scratch)
         _count_early(n, n_thresholds, scratch, n_early[:, :, column])
-        need_of = classes.need[area, klass]
+        need_of, line = classes.need[area, klass], scratch.lines[filled]
         for t in range(n_thresholds):
             found = _false_positives(t, n, scratch)
             n_found[t, column] = found
             for i in range(found):
                 tp = float(i + 1)
-                scratch.curve[i] = tp / (scratch.curve[i] + tp + _EPSILON)
+                scratch.curve[i] = tp / (scratch.wrong[i] + tp + _EPSILON)
             best = 0.0
             for i in range(found - 1, -1, -1):
                 best = max(best, scratch.curve[i])
                 scratch.curve[i] = best
             for r in range(N_RECALLS):
                 need = need_of[r]
-                scratch.line[r] = scratch.curve[unsigned(need - 1)] if need <= found else 0.0
-            for r in range(N_RECALLS):
-                precision[t, r, column] = scratch.line[r]
+                line[unsigned(t * N_RECALLS + r)] = scratch.curve[unsigned(need - 1)] if need <= found else 0.0
+        filled += 1
+        if filled == CLASSES_AT_ONCE or column + 1 == precision.shape[2]:
+            first = column + 1 - filled
+            for row in range(len(rows)):
+                for k in range(filled):
+                    rows[row, unsigned(first + k)] = scratch.lines[unsigned(k), row]
+            filled = 0
 
 
 @compiled_without_counting
@@ -86,7 +96,7 @@ def voc_precision(start, bitmap, classes, scratch, precision, found):
         best = 0.0
         for i in range(found[klass] - 1, -1, -1):
             tp = float(i + 1)
-            best = max(best, tp / (tp + scratch.curve[i]))
+            best = max(best, tp / (tp + scratch.wrong[i]))
             precision[start[klass] + i] = best
 
 
@@ -142,11 +152,11 @@ def _collect(klass, area, bitmap, classes, scratch):
         while word < place >> 6:
             counted += popcount(bits[unsigned(word)])
             word += 1
-        scratch.place[n] = place
-        scratch.before[n] = counted + popcount(bits[unsigned(word)] & (bit_at(place) - np.uint64(1)))
-        scratch.hit[n] = np.int64(outcome >> HIT & _ALL_THRESHOLDS)
-        scratch.off[n] = np.int64(outcome & _ALL_THRESHOLDS)
-        scratch.rank[n] = np.int64(outcome >> RANK)
+        scratch.place[unsigned(n)] = place
+        scratch.before[unsigned(n)] = counted + popcount(bits[unsigned(word)] & (bit_at(place) - np.uint64(1)))
+        scratch.hit[unsigned(n)] = np.uint32(outcome >> HIT & _ALL_THRESHOLDS)
+        scratch.off[unsigned(n)] = np.uint32(outcome & _ALL_THRESHOLDS)
+        scratch.rank[unsigned(n)] = np.uint32(outcome >> RANK)
         n += 1
 
 
@@ -165,12 +175,12 @@ def _first_from(value, rising):
 
 @inlined
 def _false_positives(t, n, scratch):
-    """Write the number of false positives before each true positive at threshold t to `curve`; return how many."""
-    found, off = 0, 0
+    """Write the number of false positives before each true positive at threshold t to `wrong`; return how many."""
+    found, off, threshold = 0, 0, np.uint32(t)
     for j in range(n):
-        scratch.curve[unsigned(found)] = scratch.before[j] - off
-        found += scratch.hit[j] >> t & 1
-        off += scratch.off[j] >> t & 1
+        scratch.wrong[unsigned(found)] = scratch.before[j] - off
+        found += int(scratch.hit[j] >> threshold & _ONE)
+        off += int(scratch.off[j] >> threshold & _ONE)
     return found
 
 

@@ -279,7 +279,8 @@ class CurveScratch(NamedTuple):
     """Memory for the curve of one class, see `curves`: for the most detections that a class can have, and one more.
 
     Attributes:
-        place, before, hit, off, rank: int64. curve: float64. line: float64 (101,).
+        place: int64. before, wrong: int32. hit, off, rank: uint32. curve: float64.
+        lines: float64 (classes, thresholds * 101), the precision of a few classes.
     """
 
     place: Array
@@ -287,8 +288,9 @@ class CurveScratch(NamedTuple):
     hit: Array
     off: Array
     rank: Array
+    wrong: Array
     curve: Array
-    line: Array
+    lines: Array
 
 
 class Seen(NamedTuple):
