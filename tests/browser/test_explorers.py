@@ -151,8 +151,12 @@ def test_a_search_is_stopped_while_it_runs(notebook: Visit, pick: Callable[..., 
     expect(place.get_by_text("Stopped early:")).to_be_visible()
     # Of a search that has only begun, the frontier may be a single point: pick one of the first result.
     menu = place.get_by_label("Result", exact=True)
+    notebook.settled(picture)
+    drawings = picture.get_attribute("data-drawings")
     menu.select_option(index=0)
     expect(place.get_by_text("Done:")).to_be_visible()
+    expect(picture).not_to_have_attribute("data-drawings", drawings)  # words come before the picture
+    notebook.settled(picture)
     mark = pick(notebook, picture, "search explorer, a point")
     expect(picture.locator(f'a[data-pick="{mark}"]').first).to_have_class("ring")
     expect(figure(place, "Anchors")).to_have_text(str(int(mark, 16).bit_count()))
