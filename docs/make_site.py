@@ -116,11 +116,14 @@ def main() -> int:
     from sphinx.cmd.build import main as sphinx
 
     usual = USUAL_RUN if (USUAL_RUN / "index.html").exists() else None
-    run = options.run or usual or small_run(options.out / "smoke-shapes")
+    small = options.out / "smoke-shapes"
+    run = options.run or usual or small_run(small)
     source, html = options.out / "source", options.out / "html"
     shutil.rmtree(source, ignore_errors=True)
     notebooks = executed(run)
     if not options.executed_only:
+        if run != small and not any(run.glob("experiments/*/*.ipynb")):
+            notebooks = executed(small_run(small)) | notebooks  # experiments need a run with few images, or a long time
         notebooks |= execute_others(notebooks, options.out / "others")
     gather(source, run, notebooks)
     # In one process: with several, Sphinx waited forever for one that had failed.
