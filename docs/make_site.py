@@ -20,6 +20,7 @@ from make_diagram import draw
 
 from anchorkit.batch import run_experiments, run_notebooks
 from anchorkit.batch.execution import Kernel
+from anchorkit.batch.plans import EXPERIMENTS, find_notebooks
 from anchorkit.batch.profiles import PROFILES
 from anchorkit.files import write_text
 from anchorkit.pages.handout import write_handout
@@ -122,8 +123,8 @@ def main() -> int:
     shutil.rmtree(source, ignore_errors=True)
     notebooks = executed(run)
     if not options.executed_only:
-        if run != small and not any(run.glob("experiments/*/*.ipynb")):
-            notebooks = executed(small_run(small)) | notebooks  # experiments need a run with few images, or a long time
+        if not {path.name for path in find_notebooks(NOTEBOOKS, EXPERIMENTS)} <= notebooks.keys():
+            notebooks = executed(small_run(small)) | notebooks  # experiments need a run, and few images or a long time
         notebooks |= execute_others(notebooks, options.out / "others")
     gather(source, run, notebooks)
     # In one process: with several, Sphinx waited forever for one that had failed.

@@ -53,7 +53,10 @@ class Engine:
     def figure(self, mask: int, read: Callable[[Reading], Figure]) -> Figure:
         """Move to the configuration with the bits of `mask` set, and read a figure from its bitmap."""
         self.move(mask)
-        return read(self._shown(self._readings[0]))
+        reading = self._readings[0]
+        np.copyto(reading.bits, self._bits)
+        reading.show(*self._matches)
+        return read(reading)
 
     def figures(self, mask: int, children: Sequence[int], read: Callable[[Reading], Figure]) -> list[Figure]:
         """Move to the configuration `mask`, and read a figure from the bitmap of each child (given as masks too)."""
@@ -89,18 +92,12 @@ class Engine:
         events = self._images.advance(self._mask, children, False)
 
         def look(reading: Reading, child: int) -> Figure:
-            self._shown(reading)
+            np.copyto(reading.bits, self._bits)
             _flip(reading.bits, events, child)
             reading.show(*self._matches, _changes(events, child))
             return read(reading)
 
         return self._work.each_with(self._readings, look, range(len(children)))
-
-    def _shown(self, reading: Reading) -> Reading:
-        """The reading, with the configuration that the engine is at."""
-        np.copyto(reading.bits, self._bits)
-        reading.show(*self._matches)
-        return reading
 
 
 Matches = tuple[Array, Array]
