@@ -32,7 +32,6 @@ import browsing
 
 SUBSETS = 300
 TAPS = 8
-SLOWER = (1, 6)
 
 _ANSWERS = """(sets) => sets.map((set) => {
     const start = performance.now();
@@ -89,6 +88,9 @@ class Made:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", type=Path, nargs="*", metavar="RUN", help="folders of runs with a search")
+    parser.add_argument(
+        "--slower", type=int, nargs="+", default=[1, 6], help="how much the browser slows the processor"
+    )
     parser.add_argument("--real", type=Path, metavar="FOLDER", help="the folder of the real SSD")
     asked = parser.parse_args()
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
@@ -96,7 +98,7 @@ def main() -> None:
         sizes, times = [SIZES], [TIMES]
         for made in handouts(asked.runs, asked.real, Path(folder)):
             sizes.append(of_the_file(browser, made))
-            times += of_taps(browser, made)
+            times += of_taps(browser, made, asked.slower)
         print(grid(sizes), grid(times), sep="\n")
 
 
@@ -143,11 +145,11 @@ def of_the_file(browser: Any, made: Made) -> tuple[str, ...]:
     return made.name, *counted, *made.sizes, *asked, "all" if not differ else f"{differ:,} OF {count:,} DIFFER"
 
 
-def of_taps(browser: Any, made: Made) -> Iterator[tuple[str, ...]]:
+def of_taps(browser: Any, made: Made, rates: list[int]) -> Iterator[tuple[str, ...]]:
     """Times of answers, and of taps on tiles."""
     everything = range(len(made.evaluator.layout))
     toggles = [[other for other in everything if other != anchor] for anchor in everything]
-    for slower in SLOWER:
+    for slower in rates:
         page = opened(browser, made.path, slower)
         ready = page.evaluate("performance.now()")
         tiles = page.locator(".tile")

@@ -17,6 +17,12 @@ export async function sliced(work, isWanted = () => true, milliseconds = 12) {
 // Lets the browser draw and answer before the work goes on.
 export const breath = () => new Promise((resolve) => setTimeout(resolve));
 
+// The same once what is there has been drawn; a page that is out of sight is not drawn, and does not wait for it.
+export const painted = () => new Promise((resolve) => {
+  requestAnimationFrame(() => setTimeout(resolve));
+  setTimeout(resolve, 100);
+});
+
 const AT_ONCE = 1 << 18; // letters of base64, a multiple of 4
 
 export async function inflate(text) {

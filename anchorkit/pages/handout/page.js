@@ -7,7 +7,7 @@ import { Game } from "./game.js";
 import { Picture } from "./pictures.js";
 import { Shapes } from "./shapes.js";
 import { State } from "./state.js";
-import { breath, inflate, sliced } from "./inflate.js";
+import { breath, inflate, painted, sliced } from "./inflate.js";
 import { unpack } from "./unpack.js";
 import { POINTS, TITLES, amount, change, element, inSentence, points, signed, spoken } from "./words.js";
 
@@ -175,5 +175,7 @@ async function play(evaluator, head, streams, table) {
 
   by("play").hidden = false;
   by("loading").hidden = true;
+  await painted(); // laying out all at once would be the longest task of the page
+  by("side").hidden = false;
   moved();
 }
