@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
 
 from anchorkit.anchors import AnchorLayout, Configuration
 from anchorkit.costs import costs
@@ -212,6 +211,8 @@ def check_costs(detector: Detector, configuration: Configuration) -> None:
         detector: the full detector, one that implements `pruned` and `network`.
         configuration: of its layout, with at least one anchor.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # not before anchorkit.detectors, see lighter.py
+
     where, small = _keeping(configuration), prune(detector, configuration)
     layout, full = small.layout, detector.layout.full
     promised = costs(configuration)
