@@ -24,7 +24,7 @@ def label_places(points: Array, texts: Sequence[str], width: float, height: floa
     Args:
         points: (N, 2): x and y in pixels of the plot, y downwards.
         texts: the N texts.
-        width: width of the plot in pixels; texts should not leave it.
+        width: width of the plot in pixels; only a text that is too wide or too high leaves it.
         height: height of the plot in pixels.
 
     Returns:
@@ -35,12 +35,13 @@ def label_places(points: Array, texts: Sequence[str], width: float, height: floa
     found = np.zeros((len(points), 2))
     for number, (point, text) in enumerate(zip(points, texts, strict=True)):
         half = np.array([_LETTER * len(text) / 2, _LINE / 2])
-        places = point + _around(half)  # (K, 2)
+        # A text that would leave the plot is moved back into it; if it then covers its own point, that counts.
+        room = np.maximum(np.array([width, height]) - half, half)
+        places = np.clip(point + _around(half), half, room)  # (K, 2)
         boxes = np.hstack([places - half, places + half])
         covered = _common(boxes, taken).sum(axis=1)
-        outside = 4 * half[0] * half[1] - _common(boxes, np.array([[0.0, 0.0, width, height]]))[:, 0]
         rank = _NEARLY * 4 * half[0] * half[1] * np.arange(len(places))
-        best = int(np.argmin(covered + 4 * outside + rank))
+        best = int(np.argmin(covered + rank))
         found[number] = places[best]
         taken = np.vstack([taken, boxes[best : best + 1]])
     return found
