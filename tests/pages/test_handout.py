@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,19 @@ def test_a_real_ssd(real_data: Path) -> None:
     assert len(table) < 0.6 * len(evaluator.predictions)
     assert table.limited.any()
     assert wrong([question], ask([(question, table)])) == 0
+
+
+def test_amounts_are_written_with_commas() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on the path: the handout's JavaScript runs in it")
+    values = [0, 7, 999, 1000, 2424, 99_999, 123_456, 19_300_000, 123_456_789, 987_654_321_000_000]
+    code = f"{script('words.js')}\nconsole.log(JSON.stringify({values}.map(amount)))"
+    said = subprocess.run([node, "--input-type=module", "--eval", code], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) == [
+        *("0", "7", "999", "1,000", "2,424", "99,999"),
+        *("123 k", "19.3 M", "123 M", "987,654 G"),
+    ]
 
 
 # --- the file
