@@ -175,7 +175,10 @@ async function play(evaluator, head, streams, table) {
 
   by("play").hidden = false;
   by("loading").hidden = true;
-  await painted(); // laying out all at once would be the longest task of the page
-  by("side").hidden = false;
+  // Laying out everything at once would be the longest task of the page.
+  for (const part of [...by("board").children, by("side")]) {
+    part.hidden = false;
+    await painted();
+  }
   moved();
 }
