@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from coco_scale import files
-from measuring import grid
+from measuring import grid, told
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "browser"))
 import browsing
@@ -59,10 +58,6 @@ def main() -> None:
             rows.append((what, f"{SHAPES_IMAGES:,}", str(len(times)), *told(times)))
     print(grid(rows))
     print(f"load of the machine: {os.getloadavg()[0]:.1f}")
-
-
-def told(times: list[float]) -> tuple[str, str]:
-    return f"{statistics.median(times):.0f} ms", f"{max(times):.0f} ms"
 
 
 def on_the_board(browser: Any, lab: browsing.Lab, images: int) -> Iterator[tuple[str, list[float]]]:

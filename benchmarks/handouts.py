@@ -17,20 +17,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import real_ssd
-from measuring import grid
+from measuring import grid, told
 
 import anchorkit as ak
 from anchorkit.pages.handout.page import open_run, save_handout, write_handout
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "browser"))
-import browsing
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.browser import browsing
+from tests.pages.handouts import Question
 
-SUBSETS = 300
 TAPS = 8
 
 _ANSWERS = """(sets) => sets.map((set) => {
@@ -71,12 +71,10 @@ class Made:
     search: ak.SearchResult
     sizes: tuple[str, str]
 
-    @property
-    def sets(self) -> list[list[int]]:
-        """Random subsets of the anchors, by index."""
-        random, count = np.random.default_rng(0), len(self.evaluator.layout)
-        shares = random.choice([0.2, 0.5, 0.8, 0.95], SUBSETS)
-        return [np.flatnonzero(random.random(count) < share).tolist() or [0] for share in shares]
+    @cached_property
+    def random(self) -> Question:
+        """300 subsets of the anchors."""
+        return Question.at_random(self.evaluator)
 
     @property
     def searched(self) -> tuple[list[list[int]], list[float]]:
@@ -134,15 +132,14 @@ def opened(browser: Any, path: Path, slower: int) -> Any:
 def of_the_file(browser: Any, made: Made) -> tuple[str, ...]:
     """Its size, and whether its answers are Python's."""
     page = opened(browser, made.path, 1)
-    sets, evaluator = made.sets, made.evaluator
+    random, evaluator = made.random, made.evaluator
     searched, expected = made.searched
-    found = [accuracy for accuracy, _ in page.evaluate(_ANSWERS, [*sets, *searched])]
-    differ = sum(a != b for a, b in zip(found, [*map(evaluator.accuracy, sets), *expected], strict=True))
+    found = [accuracy for accuracy, _ in page.evaluate(_ANSWERS, [*random.sets, *searched])]
+    differ = sum(a != b for a, b in zip(found, [*random.expected, *expected], strict=True))
     page.context.close()
-    count = len(sets) + len(searched)
     counted = f"{len(evaluator.ground_truth.image_ids):,}", f"{len(evaluator.predictions):,}"
-    asked = f"{len(sets)}", f"{len(searched):,}"
-    return made.name, *counted, *made.sizes, *asked, "all" if not differ else f"{differ:,} OF {count:,} DIFFER"
+    asked = f"{len(random.sets)}", f"{len(searched):,}"
+    return made.name, *counted, *made.sizes, *asked, "all" if not differ else f"{differ:,} OF {len(found):,} DIFFER"
 
 
 def of_taps(browser: Any, made: Made, rates: list[int]) -> Iterator[tuple[str, ...]]:
@@ -156,25 +153,20 @@ def of_taps(browser: Any, made: Made, rates: list[int]) -> Iterator[tuple[str, .
         taps = [tiles.nth(3 * i).evaluate(_TAP) for i in range(min(TAPS, tiles.count() // 3))]
         figures, picture, done = zip(*taps, strict=True)
         longest = max(page.evaluate("window.tasks"), default=0)
-        subsets = [ms for _, ms in page.evaluate(_ANSWERS, made.sets)]
+        subsets = [ms for _, ms in page.evaluate(_ANSWERS, made.random.sets)]
         asked = sum(ms for _, ms in page.evaluate(_ANSWERS, toggles))
         page.context.close()
         yield (
             made.name,
             f"{slower} x slower" if slower > 1 else "as it is",
             f"{ready / 1000:.1f} s",
-            *told(subsets),
+            *told(subsets, 1),
             f"{asked:.0f} ms",
-            *told(figures),
-            *told(picture),
+            *told(figures, 1),
+            *told(picture, 1),
             f"{statistics.median(done):.0f} ms",
             f"{longest:.0f} ms" if longest else "below 50 ms",
         )
-
-
-def told(times: Any) -> tuple[str, str]:
-    """The median and the worst of some milliseconds."""
-    return f"{statistics.median(times):.1f} ms", f"{max(times):.1f} ms"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ class Times:
         if len(self.seconds) > 1:
             text += f"  ({human(min(self.seconds))} to {human(max(self.seconds))}, {len(self.seconds)} times)"
         return text
+
+
+def told(milliseconds: Sequence[float], digits: int = 0) -> tuple[str, str]:
+    """The median and the worst, as text."""
+    return f"{statistics.median(milliseconds):.{digits}f} ms", f"{max(milliseconds):.{digits}f} ms"
 
 
 def human(seconds: float) -> str:

@@ -87,17 +87,22 @@ def ask(
         edit: text of the source and what to put in its place.
         interrupted: interrupt each answer by another one.
     """
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node on the path: the handout's JavaScript runs in it")
     source = script(*EVALUATOR)
     source = source if edit is None else edited(source, *edit)
     jobs = [
         {"sets": one.sets, "layout": one.evaluator.layout.to_dict(), "text": pack(table, {})}
         for one, table in questions
     ]
-    command = [node, "--input-type=module", "--eval", source + (_INTERRUPTED if interrupted else _DRIVER)]
-    done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, timeout=300)
+    return in_node(source + (_INTERRUPTED if interrupted else _DRIVER), json.dumps(jobs))
+
+
+def in_node(code: str, given: str = "") -> list[Any]:
+    """What a module writes, a JSON value on each line; skips where there is no node."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on the path: the handout's JavaScript runs in it")
+    command = [node, "--input-type=module", "--eval", code]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from anchorkit.runs.folder import remove_left
 from ..browser import material
 from ..evaluation.cases import dense_case, random_case
 from ..evaluation.real_ssd import real_ssd
-from .handouts import DROP_EDITS, EDITS, NASTY, Question, ask, edited_left, left, nasty
+from .handouts import DROP_EDITS, EDITS, NASTY, Question, ask, edited_left, in_node, left, nasty
 
 
 def few(rows: list[tuple[int, int, float, float]], post: PostProcess) -> Question:
@@ -171,13 +170,9 @@ def test_a_real_ssd(real_data: Path) -> None:
 
 
 def test_amounts_are_written_with_commas() -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node on the path: the handout's JavaScript runs in it")
     values = [0, 7, 999, 1000, 2424, 99_999, 123_456, 19_300_000, 123_456_789, 987_654_321_000_000]
-    code = f"{script('words.js')}\nconsole.log(JSON.stringify({values}.map(amount)))"
-    said = subprocess.run([node, "--input-type=module", "--eval", code], capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout) == [
+    [said] = in_node(f"{script('words.js')}\nconsole.log(JSON.stringify({values}.map(amount)))")
+    assert said == [
         *("0", "7", "999", "1,000", "2,424", "99,999"),
         *("123 k", "19.3 M", "123 M", "987,654 G"),
     ]

@@ -20,7 +20,7 @@ export class Board {
       head.addEventListener("click", () => toggle(numbers));
       const height = Math.max(12, ...level.anchors.map(([, h]) => h * scale));
       const row = level.anchors.map((anchor, i) => this.tile(anchor, first + i, number, scale, height, toggle));
-      if (row.length) place.append(element("div", { class: "row", role: "group", "aria-label": `Level ${number}`, hidden: "" }, head, ...row));
+      if (row.length) place.append(element("div", { class: "row", role: "group", "aria-label": `Level ${number}` }, head, ...row));
       return { count, numbers };
     });
   }

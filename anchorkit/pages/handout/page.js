@@ -173,10 +173,12 @@ async function play(evaluator, head, streams, table) {
     say(`Best next removal: ${spoken(anchors[advised])}. AP would change by ${signed(100 * (children[advised] - state.accuracy()))} points.`);
   }
 
+  // Part by part: laying out everything at once would be the longest task of the page.
+  const parts = [...by("board").children, by("side")];
+  for (const part of parts) part.hidden = true;
   by("play").hidden = false;
   by("loading").hidden = true;
-  // Laying out everything at once would be the longest task of the page.
-  for (const part of [...by("board").children, by("side")]) {
+  for (const part of parts) {
     part.hidden = false;
     await painted();
   }
